@@ -1,0 +1,51 @@
+"""The one place that says who may see a deal; every query on deals goes through it.
+
+Access = same organisation AND (organisation admin OR owner OR unexpired grant) AND not deleted, for a person who is
+not disabled. An archived deal can be read, not edited.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, case, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Deal, Member, User
+
+EDITING_ROLES = frozenset({"owner", "admin", "editor"})
+MANAGING_ROLES = frozenset({"owner", "admin"})
+
+# How `user` stands to a deal: owner, admin of the organisation, or what a grant says.
+ROLE = case((Deal.owner_id == User.id, "owner"), (User.role == "admin", "admin"), else_=Member.role).label("role")
+
+# When the access ends by itself: only a grant does, and only where nothing better stands beside it.
+ACCESS_UNTIL = case((or_(Deal.owner_id == User.id, User.role == "admin"), None), else_=Member.expires_at).label("access_until")
+
+
+def granted_now(now: datetime) -> ColumnElement[bool]:
+    """The join of `Member` to `Deal` and `User`: this person's grant, unless it has ended."""
+    return and_(Member.deal_id == Deal.id, Member.user_id == User.id, or_(Member.expires_at.is_(None), Member.expires_at > now))
+
+
+def access_rule() -> ColumnElement[bool]:
+    """Over `Deal`, `User` and the outer-joined `Member` of `granted_now`."""
+    return and_(
+        Deal.organisation_id == User.organisation_id,
+        Deal.deleted_at.is_(None),
+        User.disabled_at.is_(None),
+        or_(User.role == "admin", Deal.owner_id == User.id, Member.id.is_not(None)),
+    )
+
+
+def visible_to(user_id: int, *columns: ColumnElement[object] | type, now: datetime) -> Select[tuple[object, ...]]:
+    """A SELECT of `columns` (default: `Deal`, `ROLE`, `ACCESS_UNTIL`) over the deals this person may see."""
+    return (
+        select(*(columns or (Deal, ROLE, ACCESS_UNTIL)))
+        .select_from(Deal)
+        .join(User, User.id == user_id)
+        .outerjoin(Member, granted_now(now))
+        .where(access_rule())
+    )
+
+
+async def user_can_access_deal(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> bool:
+    return await db.scalar(visible_to(user_id, Deal.id, now=now).where(Deal.id == deal_id)) is not None

@@ -1,0 +1,75 @@
+"""Every error a request can end in, with its HTTP status; `error_handlers.py` alone renders them.
+
+Three outcomes are never merged: *absent* is `None`, *refused* is one of the 4xx here, *outage* is `Unavailable`.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+
+class AppError(Exception):
+    """An answer other than success. `code` is for programs, `detail` for people."""
+
+    status = 500
+    code = "internal_error"
+    title = "Something went wrong"
+
+    def __init__(self, detail: str = "", *, code: str | None = None, retry_after: timedelta | None = None, **extra: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.code = code or self.code
+        self.retry_after = retry_after
+        self.extra = extra
+
+
+class BadRequest(AppError):
+    status, code, title = 400, "bad_request", "The request cannot be understood"
+
+
+class NotAuthenticated(AppError):
+    status, code, title = 401, "not_authenticated", "Please sign in"
+
+
+class Forbidden(AppError):
+    status, code, title = 403, "forbidden", "You may not do this"
+
+
+class CrossSite(Forbidden):
+    code, title = "cross_site", "This request came from another site"
+
+
+class NotFound(AppError):
+    status, code, title = 404, "not_found", "There is nothing here"
+
+
+class Conflict(AppError):
+    status, code, title = 409, "conflict", "Somebody else changed this first"
+
+
+class PayloadTooLarge(AppError):
+    status, code, title = 413, "payload_too_large", "The request is too large"
+
+
+class UnsupportedMediaType(AppError):
+    status, code, title = 415, "unsupported_media_type", "This content type is not accepted here"
+
+
+class TooManyRequests(AppError):
+    status, code, title = 429, "too_many_requests", "Too many requests"
+
+
+class Unavailable(AppError):
+    """An outage: nobody could say. Nothing is half done, no cookie is dropped, the same request may be tried again."""
+
+    status, code, title = 503, "unavailable", "Not available for a moment"
+
+    def __init__(self, detail: str = "", *, retry_after: timedelta = timedelta(seconds=2), **extra: Any) -> None:
+        super().__init__(detail, retry_after=retry_after, **extra)
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    code = "session_store_unavailable"

@@ -1,0 +1,38 @@
+"""Writes the audit trail. An event is a row in the transaction of what it tells, so the two stand or fall together."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from structlog.contextvars import get_contextvars
+
+from app.models import Event
+
+
+def event_row(
+    kind: str,
+    *,
+    at: datetime,
+    organisation_id: int | None = None,
+    actor_id: int | None = None,
+    user_id: int | None = None,
+    deal_id: int | None = None,
+    **payload: Any,
+) -> dict[str, Any]:
+    """The values of one event. `user_id` is whom it concerns, `actor_id` who did it; `payload` holds ids and codes, no names."""
+    return {
+        "kind": kind,
+        "at": at,
+        "organisation_id": organisation_id,
+        "actor_id": actor_id,
+        "user_id": user_id,
+        "deal_id": deal_id,
+        "request_id": get_contextvars().get("request_id", ""),
+        "payload": payload,
+    }
+
+
+async def record_event(db: AsyncSession, kind: str, **values: Any) -> None:
+    """Insert `event_row(kind, **values)`. The outbox row that the relay needs is added by a trigger."""
+    await db.execute(insert(Event).values(event_row(kind, **values)))

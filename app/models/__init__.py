@@ -1,0 +1,26 @@
+"""The tables, one file per aggregate; importing this package registers all of them."""
+
+from app.models.base import Base
+from app.models.deals import STAGES, Deal, Member, Pin, Visit
+from app.models.events import Event, Outbox, Switch
+from app.models.people import Organisation, User
+from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
+
+__all__ = [
+    "STAGES",
+    "Base",
+    "Deal",
+    "Event",
+    "Login",
+    "LoginAttempt",
+    "Member",
+    "Organisation",
+    "Outbox",
+    "Pin",
+    "Process",
+    "Session",
+    "SessionBackend",
+    "Switch",
+    "User",
+    "Visit",
+]

@@ -1,0 +1,86 @@
+"""Deals, who may see them, and each person's visits and pins."""
+
+from datetime import date, datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, BigId
+
+STAGES = ("sourcing", "diligence", "negotiation", "signing", "closed")
+
+
+class Deal(Base):
+    """One acquisition of one organisation. Deleted means in the bin; archived means read-only."""
+
+    __tablename__ = "deals"
+    __table_args__ = (
+        UniqueConstraint("organisation_id", "external_ref"),
+        Index("ix_deals_organisation_id_announced_on_id", "organisation_id", "announced_on", "id"),
+        Index("ix_deals_organisation_id_name_id", "organisation_id", "name", "id"),
+        CheckConstraint(f"stage IN {STAGES!r}", name="stage"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    organisation_id: Mapped[int] = mapped_column(ForeignKey("organisations.id"))
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    external_ref: Mapped[str | None] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(200))
+    acquirer: Mapped[str] = mapped_column(String(200), server_default="")
+    stage: Mapped[str] = mapped_column(String(20), server_default="diligence")
+    # As the export says it: Complete, Pending, Undisclosed or empty.
+    status: Mapped[str] = mapped_column(String(40), server_default="")
+    terms: Mapped[str] = mapped_column(String(80), server_default="")
+    # Whole US dollars; None is "undisclosed".
+    price_usd: Mapped[int | None] = mapped_column(BigInteger)
+    announced_on: Mapped[date | None]
+    announced_year: Mapped[int | None]
+    tagline: Mapped[str] = mapped_column(Text, server_default="")
+    categories: Mapped[str] = mapped_column(Text, server_default="")
+    founded_year: Mapped[int | None]
+    city: Mapped[str] = mapped_column(String(120), server_default="")
+    region: Mapped[str] = mapped_column(String(120), server_default="")
+    country: Mapped[str] = mapped_column(String(120), server_default="")
+    homepage: Mapped[str] = mapped_column(Text, server_default="")
+    profile_url: Mapped[str] = mapped_column(Text, server_default="")
+    news_title: Mapped[str] = mapped_column(Text, server_default="")
+    news_url: Mapped[str] = mapped_column(Text, server_default="")
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    archived_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Member(Base):
+    """A grant: one person may see (viewer) or edit (editor) one deal, for ever or until `expires_at`."""
+
+    __tablename__ = "members"
+    __table_args__ = (UniqueConstraint("deal_id", "user_id"), CheckConstraint("role IN ('editor', 'viewer')", name="role"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    deal_id: Mapped[int] = mapped_column(ForeignKey("deals.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(10))
+    granted_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Visit(Base):
+    """When a person last chose a deal: the recents."""
+
+    __tablename__ = "visits"
+    __table_args__ = (Index("ix_visits_user_id_visited_at", "user_id", "visited_at"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    deal_id: Mapped[int] = mapped_column(ForeignKey("deals.id", ondelete="CASCADE"), primary_key=True, index=True)
+    visited_at: Mapped[datetime]
+
+
+class Pin(Base):
+    __tablename__ = "pins"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    deal_id: Mapped[int] = mapped_column(ForeignKey("deals.id", ondelete="CASCADE"), primary_key=True, index=True)
+    pinned_at: Mapped[datetime]
