@@ -1,0 +1,140 @@
+"""SQL: engines with names and limits, one way to read, one way to write, and the one place that commits.
+
+Faults of the database leave here as `DatabaseUnavailable`, nothing else does: an `IntegrityError` is the caller's business.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL, Insert, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from app.errors import DatabaseUnavailable
+
+# Below the 10 s a hold lives (sessions/redis_store.py): no transaction may outlive the hold taken for it.
+STATEMENT_LIMIT_SECONDS = 5
+WAIT_LIMIT_SECONDS = 2
+READERS = 8
+
+# Ours, not the database's, to report: wrong SQL, a broken constraint, a value that does not fit.
+_CALLERS_BUSINESS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
+_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+
+
+class Contended(DatabaseUnavailable):
+    """The transaction lost against another one; trying it again may well succeed."""
+
+
+class Database:
+    """One database under one client name. Reads and writes are transactions; only `write` commits."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self.url = make_url(url)
+        self.dialect = self.url.get_backend_name()
+        if self.dialect == "sqlite":
+            self._reader, self._writer = _sqlite_engines(self.url)
+        else:
+            self._reader = self._writer = _postgresql_engine(self.url, name)
+        self.engines: tuple[AsyncEngine, ...] = tuple({self._reader, self._writer})
+        self._read = async_sessionmaker(self._reader, expire_on_commit=False, autoflush=False)
+        self._write = async_sessionmaker(self._writer, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A read-only look; what is written in it is rolled back."""
+        with _faults_translated():
+            async with self._read() as db:
+                yield db
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed at the end of the block, rolled back by an exception. Raises `Contended` where a retry may help."""
+        with _faults_translated():
+            async with self._write() as db:
+                yield db
+                await db.commit()
+
+    async def close(self) -> None:
+        for engine in self.engines:
+            await engine.dispose()
+
+
+def insert_into(db: AsyncSession, table: type) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows ON CONFLICT, in the words of the database at hand."""
+    return postgresql.insert(table) if db.get_bind().dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def upsert(db: AsyncSession, table: type, values: Mapping[str, Any], *, key: list[str]) -> Insert:
+    """INSERT, or where `key` exists UPDATE everything else."""
+    changed = {name: value for name, value in values.items() if name not in key}
+    return insert_into(db, table).values(**values).on_conflict_do_update(index_elements=key, set_=changed)
+
+
+@contextmanager
+def _faults_translated() -> Iterator[None]:
+    try:
+        yield
+    except _CALLERS_BUSINESS as error:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise DatabaseUnavailable("The database closed the connection.") from error
+        raise
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK):
+            raise Contended("Another transaction won.") from error
+        raise DatabaseUnavailable("The database does not answer.") from error
+    except (PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable("The database cannot be reached.") from error
+
+
+def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """Many readers and one writer. The writer's pool of one is the queue in which writers of this process wait."""
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    limits: dict[str, Any] = {"pool_timeout": WAIT_LIMIT_SECONDS, "max_overflow": 0, "connect_args": {"timeout": WAIT_LIMIT_SECONDS}}
+    reader = create_async_engine(url, pool_size=READERS, **limits)
+    writer = create_async_engine(url, pool_size=1, **limits)
+    for engine, begin in ((reader, "BEGIN"), (writer, "BEGIN IMMEDIATE")):
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_with(begin))
+    return reader, writer
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # We say BEGIN ourselves: the driver's own begins too late, and deferred, so that a read-then-write would fail at once.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_with(statement: str) -> Any:
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql(statement)
+
+    return begin
+
+
+def _postgresql_engine(url: URL, name: str) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=10,
+        max_overflow=0,
+        pool_timeout=WAIT_LIMIT_SECONDS,
+        connect_args={
+            "timeout": WAIT_LIMIT_SECONDS,
+            "command_timeout": STATEMENT_LIMIT_SECONDS,
+            "server_settings": {
+                "application_name": name,
+                "statement_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
+                "idle_in_transaction_session_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
+                "lock_timeout": f"{WAIT_LIMIT_SECONDS}s",
+            },
+        },
+    )
