@@ -1,0 +1,75 @@
+"""Hashes and checks passwords with argon2id, and says which new ones are good enough."""
+
+import asyncio
+import unicodedata
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from app.auth.common_passwords import is_common
+from app.config import Settings
+from app.errors import BadRequest
+
+LONG_ENOUGH_BY_ITSELF = 15
+SHORTEST = 8
+LONGEST_BYTES = 1024
+
+# A hash costs 19 MiB and tens of milliseconds of a core: four at once keep a burst of sign-ins from starving everything else.
+_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="password")
+
+
+def check_new_password(password: str) -> None:
+    """Refuse a password that is too short, too long or among the first anybody would try (NIST SP 800-63B, ASVS V6.2)."""
+    text = _normalised(password)
+    if len(_bytes(text)) > LONGEST_BYTES:
+        raise BadRequest("The password is too long: at most 1024 bytes.", code="password_too_long")
+    if len(text) < SHORTEST:
+        raise BadRequest("The password is too short: at least 15 characters, or 8 that nobody would guess.", code="password_too_short")
+    if len(set(text)) < 3 or (len(text) < LONG_ENOUGH_BY_ITSELF and is_common(text)):
+        raise BadRequest("The password is among the first anybody would try. Choose at least 15 characters.", code="password_too_common")
+
+
+async def hash_password(password: str, settings: Settings) -> str:
+    """The argon2id hash to store. Apply `check_new_password` first."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_threads, _hasher(settings).hash, _bytes(_normalised(password)))
+
+
+async def verify_password(hash: str | None, password: str, settings: Settings) -> bool:
+    """Whether `password` belongs to `hash`. None, for nobody, costs the same time and is False."""
+    candidate = _bytes(_normalised(password))
+    if len(candidate) > LONGEST_BYTES:
+        return False
+    stored = hash or _hash_of_nobody(settings)
+    loop = asyncio.get_running_loop()
+    matches = await loop.run_in_executor(_threads, _matches, _hasher(settings), stored, candidate)
+    return matches and hash is not None
+
+
+def _matches(hasher: PasswordHasher, stored: str, candidate: bytes) -> bool:
+    try:
+        return hasher.verify(stored, candidate)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def _hasher(settings: Settings) -> PasswordHasher:
+    return PasswordHasher(time_cost=settings.password_time_cost, memory_cost=settings.password_memory_kib, parallelism=1)
+
+
+def _hash_of_nobody(settings: Settings) -> str:
+    """A well-formed hash of today's parameters that no known password has."""
+    salt, digest = (b64encode(bytes(length)).decode().rstrip("=") for length in (16, 32))
+    return f"$argon2id$v=19$m={settings.password_memory_kib},t={settings.password_time_cost},p=1${salt}${digest}"
+
+
+def _normalised(password: str) -> str:
+    """Keyboards compose accents differently; the same password must stay the same."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def _bytes(password: str) -> bytes:
+    # JSON can carry half of a surrogate pair, which plain UTF-8 refuses.
+    return password.encode("utf-8", "surrogatepass")
