@@ -1,0 +1,342 @@
+"""Every setting, read once from the environment (and a `.env` beside it), checked, and passed in from there."""
+
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.config import JsonDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+MIN_KEY_BYTES = 32
+# OWASP's floor for argon2id with one lane.
+MIN_PASSWORD_TIME_COST, MIN_PASSWORD_MEMORY_KIB = 2, 19456
+# Far below what a datetime can hold, so that "now + lifetime" never overflows.
+TEN_YEARS_SECONDS = 315_360_000
+
+
+class ConfigError(Exception):
+    """The settings do not allow a start; `problems` has one line for each reason, without secrets."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _seconds(low: float, high: float) -> BeforeValidator:
+    def parse(value: object) -> timedelta:
+        span = value if isinstance(value, timedelta) else timedelta(seconds=float(str(value)))
+        if not low <= span.total_seconds() <= high:
+            raise ValueError
+        return span
+
+    return BeforeValidator(parse)
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _zone(value: object) -> ZoneInfo:
+    try:
+        return value if isinstance(value, ZoneInfo) else ZoneInfo(str(value))
+    except (ZoneInfoNotFoundError, OSError):  # OSError: "Europe" is a directory of zones
+        raise ValueError from None
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Lifetime = Annotated[timedelta, _seconds(1, TEN_YEARS_SECONDS)]
+Interval = Annotated[timedelta, _seconds(0.01, 3600)]
+SECRET: JsonDict = {"secret": True}
+LIFETIME_RULE = f"seconds from 1 to {TEN_YEARS_SECONDS}"
+INTERVAL_RULE = "seconds from 0.01 to 3600"
+LIMIT_RULE = "a whole number of requests a minute, 0 = no limit"
+
+
+class Settings(BaseSettings):
+    """What the environment says. A field's description is what its variable may be, as the error line puts it."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True, validate_default=True, arbitrary_types_allowed=True
+    )
+
+    holdfast_env: Annotated[Literal["development", "production"], BeforeValidator(_lower)] = Field(
+        default="development", description="development or production"
+    )
+    database_url: str = Field(
+        default="sqlite+aiosqlite:///data/diligence.db",
+        repr=False,
+        description="sqlite+aiosqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="redis://, rediss://, unix://PATH or redis+sentinel://H1:P1,H2:P2/MASTER/DB; not set = SQL only",
+    )
+    redis_tls_url: str | None = Field(default=None, repr=False, description="rediss://; wins over REDIS_URL where both are set")
+    secret_key: str = Field(default="", repr=False, description=f"at least {MIN_KEY_BYTES} bytes", json_schema_extra=SECRET)
+    secret_key_fallbacks: Names = Field(
+        default=(), repr=False, description="older keys, separated by commas, which still verify", json_schema_extra=SECRET
+    )
+    permanent_session_lifetime: Lifetime = Field(default=timedelta(days=7), description=LIFETIME_RULE)
+    login_idle: Lifetime = Field(default=timedelta(days=1), validation_alias="LOGIN_IDLE_SECONDS", description=LIFETIME_RULE)
+    login_lifetime: Lifetime = Field(default=timedelta(days=30), validation_alias="LOGIN_LIFETIME_SECONDS", description=LIFETIME_RULE)
+    auto_restore_deal: bool | None = Field(default=None, description="true or false")
+    session_backend: Annotated[Literal["auto", "redis", "sql"], BeforeValidator(_lower)] = Field(
+        default="auto", description="auto, redis or sql"
+    )
+    session_backend_poll: Interval = Field(
+        default=timedelta(seconds=1), validation_alias="SESSION_BACKEND_POLL_SECONDS", description=INTERVAL_RULE
+    )
+    probe_interval: Interval = Field(default=timedelta(seconds=1), validation_alias="PROBE_INTERVAL_SECONDS", description=INTERVAL_RULE)
+    probe_rise: Interval = Field(default=timedelta(seconds=10), validation_alias="PROBE_RISE_SECONDS", description=INTERVAL_RULE)
+    # The hold of a write outlives its transaction (10 s against 5 s) only while Redis calls stay well below that.
+    redis_timeout: Annotated[timedelta, _seconds(0.01, 2)] = Field(
+        default=timedelta(milliseconds=250), validation_alias="REDIS_TIMEOUT_SECONDS", description="seconds from 0.01 to 2"
+    )
+    rate_limit_select: int = Field(default=600, ge=0, description=LIMIT_RULE)
+    rate_limit_list: int = Field(default=600, ge=0, description=LIMIT_RULE)
+    rate_limit_login: int = Field(default=5, ge=0, description="a whole number of failed sign-ins, 0 = no limit")
+    host: str = Field(default="", pattern=r"^\S*$", description="an address or host name to listen on")
+    port: int = Field(default=5001, ge=1, le=65535, description="a whole number from 1 to 65535")
+    web_concurrency: int = Field(default=1, ge=1, le=64, description="a whole number of web processes from 1 to 64")
+    forwarded_allow_ips: str = Field(default="127.0.0.1", description="addresses or networks of proxies, separated by commas, or *")
+    allowed_hosts: Names = Field(default=(), description="host names without scheme, port or path, separated by commas")
+    jobs_timezone: Annotated[ZoneInfo, BeforeValidator(_zone)] = Field(default=ZoneInfo("UTC"), description="a time zone, such as UTC")
+    audit_enabled: bool = Field(default=True, description="true or false")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    log_format: Annotated[Literal["", "json", "console"], BeforeValidator(_lower)] = Field(default="", description="json or console")
+    metrics_token: str | None = Field(default=None, repr=False, description="at least 16 characters", json_schema_extra=SECRET)
+    password_time_cost: int = Field(default=MIN_PASSWORD_TIME_COST, ge=1, le=20, description="a whole number of argon2 passes from 1 to 20")
+    password_memory_kib: int = Field(
+        default=MIN_PASSWORD_MEMORY_KIB, ge=8, le=1_048_576, description="a whole number of KiB from 8 to 1048576"
+    )
+
+    @property
+    def is_production(self) -> bool:
+        return self.holdfast_env == "production"
+
+    @property
+    def data_dir(self) -> Path:
+        """What must outlive a restart on a machine of its own: the SQLite file, the development key, the embedded Valkey."""
+        return Path("data")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The environment arrives as arguments from load_settings(), so that tests can hand in another one.
+        return init_settings, dotenv_settings
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        return _database_url(value)
+
+    @field_validator("redis_url", "redis_tls_url")
+    @classmethod
+    def _redis(cls, value: str | None, info: ValidationInfo) -> str | None:
+        tls_only = info.field_name == "redis_tls_url"
+        if value is not None and not (_is_redis_url(value) and (value.startswith("rediss://") or not tls_only)):
+            raise ValueError
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(host.lower().strip("[]") for host in value)
+        if not all(re.fullmatch(r"\*|[a-z0-9_.-]+|[0-9a-f:]+", host) for host in hosts):
+            raise ValueError
+        return hosts
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _proxies(cls, value: str) -> str:
+        parts = [part.strip() for part in value.split(",")]
+        for part in parts:
+            if part != "*":
+                ipaddress.ip_network(part, strict=False)
+        return ",".join(parts)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_depend_on_others(cls, values: dict[str, Any]) -> dict[str, Any]:
+        production = str(values.get("holdfast_env", "")).strip().lower() == "production"
+        values.setdefault("host", "0.0.0.0" if production else "127.0.0.1")  # noqa: S104  a server is there to be reached
+        values.setdefault("log_format", "json" if production else "console")
+        if not production:
+            values.setdefault("allowed_hosts", LOOPBACK_HOSTS)
+        return values
+
+    @model_validator(mode="after")
+    def _prefer_tls(self) -> "Settings":
+        if self.redis_tls_url:
+            object.__setattr__(self, "redis_url", self.redis_tls_url)
+        return self
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of `environ`, or of the process and its `.env`. ConfigError names everything that is wrong at once."""
+    source = os.environ if environ is None else environ
+    given = {key: source[name] for name, key in variables().items() if source.get(name, "").strip()}
+    try:
+        # An empty path, not None: None would be pydantic-settings' own default.
+        settings = Settings(_env_file=".env" if environ is None else "", **given)  # type: ignore[arg-type]
+    except ValidationError as invalid:
+        raise ConfigError([_explain(dict(error)) for error in invalid.errors()]) from None
+    problems = [problem for rule in _RULES for problem in rule(settings)]
+    if settings.is_production and source.get("QUART_DEBUG", "").lower() not in ("", "0", "false", "no"):
+        problems.append("QUART_DEBUG: must not be set in production")
+    if problems:
+        raise ConfigError(problems)
+    return settings if settings.secret_key else settings.model_copy(update={"secret_key": _development_key(settings.data_dir)})
+
+
+def variables() -> dict[str, str]:
+    """Every variable's name, with the key `Settings` takes it under."""
+    keys = [str(field.validation_alias or name) for name, field in Settings.model_fields.items()]
+    return {key.upper(): key for key in keys}
+
+
+def masked(settings: Settings) -> dict[str, str]:
+    """The effective settings as text, by variable, fit to be shown: no secret, no password inside a URL."""
+    shown = {}
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        text = "" if value is None else str(value)
+        if isinstance(value, timedelta):
+            text = f"{value.total_seconds():.3f}".rstrip("0").rstrip(".")
+        elif isinstance(value, tuple):
+            text = ",".join(value)
+        elif isinstance(value, bool):
+            text = text.lower()
+        if field.json_schema_extra == SECRET and text:
+            text = "***"
+        shown[str(field.validation_alias or name).upper()] = mask_url(text)
+    return shown
+
+
+def mask_url(text: str) -> str:
+    """The same text without the passwords of URLs in it."""
+    # Also where the URL is broken, such as one without "//": this is how it gets into an error line.
+    text = re.sub(r":(?!//)[^\s]+@", ":***@", text)
+    return re.sub(r"(?i)([?&](?:password|sslpassword)=)[^&\s]+", r"\1***", text)
+
+
+def _explain(error: dict[str, Any]) -> str:
+    name = str(error["loc"][0]).upper() if error["loc"] else "settings"
+    fields = {str(field.validation_alias or key).upper(): field for key, field in Settings.model_fields.items()}
+    field = fields[name]
+    value = "***" if field.json_schema_extra == SECRET else mask_url(str(error["input"]))
+    return f"{name}={value!r} is not allowed: it must be {field.description}".replace("\n", " ")
+
+
+def _database_url(text: str) -> str:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ValueError from None
+    if url.drivername in ("sqlite", "sqlite+aiosqlite"):
+        # Every connection to a database in memory would see one of its own.
+        if not url.database or url.database == ":memory:" or url.host:
+            raise ValueError
+        return url.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
+    if url.drivername not in ("postgres", "postgresql", "postgresql+asyncpg") or not url.database:
+        raise ValueError
+    return _for_asyncpg(url).render_as_string(hide_password=False)
+
+
+def _is_redis_url(text: str) -> bool:
+    parts = urlsplit(text)
+    if parts.scheme == "unix":
+        return len(parts.path) > 1
+    if parts.scheme == "redis+sentinel":
+        servers = parts.netloc.rpartition("@")[2].split(",")
+        return all(re.fullmatch(r"[^:]+(:\d+)?", server) for server in servers) and bool(re.fullmatch(r"/[^/]+(/\d+)?", parts.path))
+    # .port raises the ValueError of a port that is no number.
+    return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0 and bool(re.fullmatch(r"(/\d*)?", parts.path))
+
+
+def _for_asyncpg(url: URL) -> URL:
+    # Hosting services hand out libpq's spelling; asyncpg calls the same option "ssl".
+    query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _any_environment(settings: Settings) -> list[str]:
+    problems = []
+    if settings.session_backend == "redis" and not settings.redis_url:
+        problems.append("SESSION_BACKEND='redis' is not allowed without REDIS_URL: set REDIS_URL, or use auto or sql")
+    if settings.secret_key and len(settings.secret_key.encode()) < MIN_KEY_BYTES:
+        problems.append(f"SECRET_KEY=*** is not allowed: it must be at least {MIN_KEY_BYTES} bytes")
+    if any(len(key.encode()) < MIN_KEY_BYTES for key in settings.secret_key_fallbacks):
+        problems.append(f"SECRET_KEY_FALLBACKS=*** is not allowed: each key must be at least {MIN_KEY_BYTES} bytes")
+    if settings.metrics_token is not None and len(settings.metrics_token) < 16:
+        problems.append("METRICS_TOKEN=*** is not allowed: it must be at least 16 characters")
+    return problems
+
+
+def _production(settings: Settings) -> list[str]:
+    if not settings.is_production:
+        return []
+    problems = []
+    if not settings.secret_key:
+        problems.append(f"SECRET_KEY: required in production, at least {MIN_KEY_BYTES} bytes")
+    if not settings.allowed_hosts or "*" in settings.allowed_hosts:
+        problems.append("ALLOWED_HOSTS: required in production, the host names this site is reached by, separated by commas")
+    if settings.password_time_cost < MIN_PASSWORD_TIME_COST:
+        problems.append(f"PASSWORD_TIME_COST={settings.password_time_cost}: must be at least {MIN_PASSWORD_TIME_COST} in production")
+    if settings.password_memory_kib < MIN_PASSWORD_MEMORY_KIB:
+        problems.append(f"PASSWORD_MEMORY_KIB={settings.password_memory_kib}: must be at least {MIN_PASSWORD_MEMORY_KIB} in production")
+    if settings.rate_limit_login == 0:
+        problems.append("RATE_LIMIT_LOGIN=0: passwords could be guessed without limit; must be at least 1 in production")
+    if "*" in settings.forwarded_allow_ips:
+        problems.append("FORWARDED_ALLOW_IPS='*': any client could claim any address; name the proxies or their networks in production")
+    return problems
+
+
+_RULES: tuple[Callable[[Settings], list[str]], ...] = (_any_environment, _production)
+
+
+def _development_key(data_dir: Path) -> str:
+    """The key of this checkout, made at the first start. Web and worker may start at once: the first one's key stays."""
+    path = data_dir / "secret_key"
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            draft = data_dir / f".secret_key.{os.getpid()}.{secrets.token_hex(4)}"
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(48))
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        key = path.read_text().strip()
+    except OSError as failure:
+        raise ConfigError([f"SECRET_KEY: not set, and {path} cannot be made or read: {failure.strerror}"]) from None
+    if len(key.encode()) < MIN_KEY_BYTES:
+        raise ConfigError([f"SECRET_KEY: {path} holds no key of at least {MIN_KEY_BYTES} bytes; delete it to have a new one made"])
+    return key
