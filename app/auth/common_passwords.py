@@ -4,22 +4,21 @@ import re
 
 # The words the published lists of leaked passwords (RockYou, SecLists, NCSC's top 100 000) keep coming back to. Digits and
 # signs around them, the usual swaps of letters for digits and repetition are undone before looking here.
-_WORDS = frozenset(
-    """
+_WORD_LIST = """
     access account admin administrator adobe adrian alexander amanda america andrea andrew angel angela anthony apple apples
-    arsenal asdf asdfgh asdfghjk asdfghjkl ashley asshole austin baby babygirl badboy bailey banana barcelona baseball basketball
+    arsenal asdf asdfgh asdfghjk asdfghjkl ashley austin baby babygirl badboy bailey banana barcelona baseball basketball
     batman beautiful benjamin bigdaddy blink blessed blood boomer brandon brittany brooklyn bubbles buster butterfly
     california cameron carlos carolina caroline charles charlie charlotte cheese chelsea chicago chicken chocolate chris
     christian christina christopher classic computer consult cookie corvette courtney cowboy cristina crystal dallas
     daniel daniela danielle david default demo destiny diamond diligence dolphin dragon eagles elephant elizabeth eminem emmanuel
     enter estrella everton excel explorer facebook falcon family fernando ferrari fireball firebird flower football forever
-    freedom friend friends fuckoff fuckyou gabriel gabriela garfield gateway genesis george giants gangster google guest
+    freedom friend friends gabriel gabriela garfield gateway genesis george giants gangster google guest
     hannah harley hello heather helpme hockey holdfast holiday hunter iceman iloveyou internet jackson january february march
     april june july august september october november december jasmine jennifer jeremiah jessica johnny johnson jonathan
     jordan joseph joshua justin kimberly kitten killer knight ladybug lakers lauren legend letmein liberty liverpool
     london lovely loveme lovers madison maggie manchester marina marlboro master matrix matthew maverick melissa mercedes merlin
     michael michelle midnight mickey monday money monkey monster mother mountain mustang mynoob naruto natalie natasha newyork
-    nicholas nicole nothing number office oliver orange pa paradise pass passw password passwort passphrase patricia patrick peaches
+    nicholas nicole nothing number office oliver orange paradise pass passw password passwort passphrase patricia patrick peaches
     peanut pepper phoenix playboy pokemon precious princess privet private purple qazwsx qwer qwert qwerty qwertyui qwertyuiop qwertz
     rainbow raiders ranger rebecca redsox remember richard robert rockstar rockyou ronaldo runescape sabrina samantha samsung
     samuel scooter scorpion secret secure security senha server shadow silver slipknot smokey snickers snoopy soccer sophie
@@ -28,21 +27,35 @@ _WORDS = frozenset(
     tinkerbell tomcat trustno truelove ultimate undertaker unknown user valentina vanessa veronica victor victoria viking
     vincent warcraft warrior welcome william willow wilson windows wizard wolverine wrestling yankees yellow zaqxsw zxcvbn
     zxcvbnm
-    """.split()
-)
+"""
+_WORDS = frozenset(_WORD_LIST.split())
 _SWAPS = str.maketrans("0134578@$!", "oieastbasi")
-_ROWS = ("01234567890", "09876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "1qaz2wsx3edc4rfv5tgb", "1q2w3e4r5t6y7u8i9o0p")
+_ROWS = (
+    "01234567890",
+    "09876543210",
+    "abcdefghijklmnopqrstuvwxyz",
+    "qwertyuiop",
+    "asdfghjkl",
+    "zxcvbnm",
+    "1qaz2wsx3edc4rfv5tgb",
+    "1q2w3e4r5t6y7u8i9o0p",
+)
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
 
 
 def is_common(password: str) -> bool:
     lowered = password.lower()
     if len(set(lowered)) < 5 or any(lowered in row * 2 for row in _ROWS):
         return True
-    return any(_is_common_word(form) for form in (lowered, lowered.translate(_SWAPS)))
+    swapped = lowered.translate(_SWAPS)
+    cores = {_core(lowered), _core(lowered).translate(_SWAPS), _core(swapped), _NOT_LETTERS.sub("", lowered)}
+    return any(_is_word_or_two(core) for core in cores)
 
 
-def _is_common_word(text: str) -> bool:
-    """A listed word within digits and signs, one twice, or two of them in a row."""
-    word = re.sub(r"^[\W\d_]+|[\W\d_]+$", "", text)
-    bare = re.sub(r"[\W\d_]+", "", text)
-    return any(form in _WORDS or any(form[:cut] in _WORDS and form[cut:] in _WORDS for cut in range(2, len(form))) for form in (word, bare))
+def _core(text: str) -> str:
+    """Without the digits and signs before and after."""
+    return re.sub(r"^[\W\d_]+|[\W\d_]+$", "", text)
+
+
+def _is_word_or_two(text: str) -> bool:
+    return text in _WORDS or any(text[:cut] in _WORDS and text[cut:] in _WORDS for cut in range(1, len(text)))
