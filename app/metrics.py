@@ -1,0 +1,48 @@
+"""What the running system counts, for Prometheus and for operators."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+# Restore targets are 10 ms at p99 with an alert at 50 ms, so those are edges; the rest shows how far off it is.
+RESTORE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+# Several web processes share their figures through files in a directory of this name (see `holdfast web`).
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Metrics:
+    """One registry and all of its instruments. Labels are sets of fixed words, never ids."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.restores = self._counter(
+            "restores", "Attempts to restore a deal: restored, refused_deleted, refused_revoked, none, error", "outcome"
+        )
+        self.restore_seconds = Histogram(
+            "holdfast_restore_seconds", "Time an attempt to restore took", buckets=RESTORE_BUCKETS, registry=self.registry
+        )
+        self.session_reads = self._counter(
+            "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
+        )
+        self.session_writes = self._counter("session_writes", "Session writes: committed, conflict", "outcome")
+        self.session_claims = self._counter("session_claims", "Writes Redis did not go along with: hold_failed, publish_failed", "outcome")
+        self.session_saves_dropped = self._counter("session_saves_dropped", "Session changes that could not be kept, by reason", "reason")
+        self.backend_flips = self._counter("backend_flips", "Changes of the session backend, by the new one: redis, sql", "to")
+        self.http_requests = self._counter(
+            "http_requests", "Requests by method and class of status: 2xx, 3xx, 4xx, 5xx", "method", "status"
+        )
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"holdfast_{name}", documentation, labels, registry=self.registry)
+
+    def render(self) -> bytes:
+        """Everything counted so far in Prometheus' text format; over all web processes where there are several."""
+        if not os.environ.get(SHARED_DIRECTORY):
+            return generate_latest(self.registry)
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        return generate_latest(shared)
+
+
+METRICS = Metrics()
