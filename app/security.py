@@ -74,16 +74,16 @@ def clear_site_data() -> None:
     g.signed_out = True
 
 
-def return_to(next: str | None) -> str:
-    """Where to go after signing in: `next` if it is a path of this site, else the start page.
+def return_to(path: str | None) -> str:
+    """Where to go after signing in: `path` if it is a path of this site, else the start page.
 
     Browsers read a backslash as a slash and skip tabs and line breaks, so `/\\e` and `/<TAB>/e` mean the host `e`.
     """
-    if not next or len(next) > LONGEST_RETURN or not next.isprintable() or "\\" in next:
+    if not path or len(path) > LONGEST_RETURN or not path.isprintable() or "\\" in path:
         return "/"
-    if not next.startswith("/") or next.startswith("//"):
+    if not path.startswith("/") or path.startswith("//"):
         return "/"
-    return "/" if urlsplit(next).path.rstrip("/") in _ENTRANCES else next
+    return "/" if urlsplit(path).path.rstrip("/") in _ENTRANCES else path
 
 
 def _is_own(origin: str) -> bool:

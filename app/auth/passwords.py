@@ -37,15 +37,14 @@ async def hash_password(password: str, settings: Settings) -> str:
     return await loop.run_in_executor(_threads, _hasher(settings).hash, _bytes(_normalised(password)))
 
 
-async def verify_password(hash: str | None, password: str, settings: Settings) -> bool:
-    """Whether `password` belongs to `hash`. None, for nobody, costs the same time and is False."""
+async def verify_password(stored: str | None, password: str, settings: Settings) -> bool:
+    """Whether `password` belongs to the hash `stored`. None, for nobody, costs the same time and is False."""
     candidate = _bytes(_normalised(password))
     if len(candidate) > LONGEST_BYTES:
         return False
-    stored = hash or _hash_of_nobody(settings)
     loop = asyncio.get_running_loop()
-    matches = await loop.run_in_executor(_threads, _matches, _hasher(settings), stored, candidate)
-    return matches and hash is not None
+    matches = await loop.run_in_executor(_threads, _matches, _hasher(settings), stored or _hash_of_nobody(settings), candidate)
+    return matches and stored is not None
 
 
 def _matches(hasher: PasswordHasher, stored: str, candidate: bytes) -> bool:
