@@ -40,7 +40,8 @@ class User(Base):
     # before the password was checked.
     auth_version: Mapped[int] = mapped_column(server_default=text("0"))
 
-    last_deal_id: Mapped[int | None] = mapped_column(ForeignKey("deals.id", ondelete="SET NULL", use_alter=False))
+    # deals.owner_id refers back to users, so one of the two tables has to come first: use_alter says it is this one.
+    last_deal_id: Mapped[int | None] = mapped_column(ForeignKey("deals.id", ondelete="SET NULL", use_alter=True))
     last_deal_accessed_at: Mapped[datetime | None]
     last_deal_version: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     last_deal_cleared_at: Mapped[datetime | None]

@@ -1,0 +1,128 @@
+"""Brings a database to a schema version and back: one transaction, one migrating process at a time, all or nothing."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, NullPool, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+OLDEST_POSTGRESQL, OLDEST_SQLITE = (15,), (3, 40)
+# 7301 is the fence's (migration 0003).
+MIGRATION_LOCK = 7300
+CONNECT_LIMIT_SECONDS = 10
+# How long a second process waits for the first one's migrations, and how long a migration waits for a table in use:
+# behind a waiting ALTER TABLE every other query of that table waits as well.
+TURN_LIMIT_SECONDS = 60
+TABLE_LIMIT_SECONDS = 5
+
+
+class MigrationError(Exception):
+    """The schema stays as it was. The message is one line for the person at the terminal."""
+
+
+def upgrade(url: str, revision: str = "head") -> list[str]:
+    """Migrate up to `revision`; the revisions applied, none where it was reached before. Blocks: not for an event loop."""
+    return _migrate(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> list[str]:
+    """Migrate down to `revision`, "base" or a number of steps ("-1"); the revisions taken back. Their data is lost."""
+    return _migrate(url, lambda config: command.downgrade(config, revision))
+
+
+def head_revision() -> str:
+    """The schema version this code needs."""
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    assert head is not None
+    return head
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[AsyncConnection]:
+    """A connection in a transaction that no other migrating process is in, committed at the end of the block."""
+    target = make_url(url)
+    prepare = _prepare_sqlite if target.get_backend_name() == "sqlite" else _prepare_postgresql
+    engine = create_async_engine(target, poolclass=NullPool, connect_args=prepare(target))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    try:
+        async with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await _take_turn(connection)
+            yield connection
+            if engine.dialect.name == "sqlite":
+                await _check_references(connection)
+    finally:
+        await engine.dispose()
+
+
+def _migrate(url: str, step: Callable[[Config], None]) -> list[str]:
+    steps: list[str] = []
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    # As an attribute, since a URL among the options would have every % in it interpreted.
+    config.attributes["url"] = url
+    config.attributes["on_version_apply"] = lambda *, step, **_: steps.extend(step.up_revision_ids)
+    try:
+        step(config)
+    except (CommandError, ArgumentError) as error:
+        raise MigrationError(_one_line(error)) from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise MigrationError(f"the database cannot be reached: {_one_line(error)}") from error
+    except DBAPIError as error:
+        raise MigrationError(_one_line(error.orig or error)) from error
+    return steps
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _prepare_sqlite(url: URL) -> dict[str, Any]:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise MigrationError(f"SQLite {sqlite3.sqlite_version} is too old, 3.40 or newer is needed")
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    return {"timeout": TURN_LIMIT_SECONDS}
+
+
+def _prepare_postgresql(_url: URL) -> dict[str, Any]:
+    return {"timeout": CONNECT_LIMIT_SECONDS, "server_settings": {"application_name": "holdfast-migrate"}}
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # Without this the driver would begin by itself, and leave DDL outside of the transaction.
+    connection.isolation_level = None
+    # A rebuilt table is dropped on the way, and what refers to it must survive that; checked before the commit instead.
+    connection.execute("PRAGMA foreign_keys=OFF")
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+async def _check_references(connection: AsyncConnection) -> None:
+    broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first()
+    if broken is not None:
+        raise MigrationError(f"the migration would leave rows of {broken[0]} that refer to nothing in {broken[2]}")
+
+
+async def _take_turn(connection: AsyncConnection) -> None:
+    version = connection.dialect.server_version_info
+    if version is not None and version < OLDEST_POSTGRESQL:
+        raise MigrationError(f"PostgreSQL {version[0]} is too old, 15 or newer is needed")
+    await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TURN_LIMIT_SECONDS}s'")
+    await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+    await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TABLE_LIMIT_SECONDS}s'")
