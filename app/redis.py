@@ -1,0 +1,117 @@
+"""Redis clients with names, one deadline and no retries, bound to the instance whose data may be believed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from secrets import token_hex
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from app.errors import StoreUnavailable
+
+HEALTH_LIMIT = timedelta(seconds=2)
+
+
+class AnotherInstance(RedisConnectionError):
+    """The server that answered is not the one whose keys may be read: restarted, failed over, or no master."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One Redis with one history. A restart changes `run_id`, a failover or resync `replid`."""
+
+    run_id: str
+    replid: str
+    role: str = "master"
+
+
+class RedisClient:
+    """`redis.asyncio.Redis` under a name and a deadline. `expected` is the instance every new connection must reach."""
+
+    def __init__(self, url: str, *, name: str, timeout: timedelta, max_connections: int = 32) -> None:
+        self.timeout = timeout
+        self.expected: Instance | None = None
+        seconds = timeout.total_seconds()
+        self.pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            timeout=seconds,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+            retry=Retry(NoBackoff(), 0),
+            client_name=name,
+            redis_connect_func=self._check_instance,
+        )
+        self.commands: Redis = Redis(connection_pool=self.pool)
+
+    @asynccontextmanager
+    async def deadline(self, limit: timedelta | None = None) -> AsyncIterator[Redis]:
+        """Commands that together may take `timeout`: wait for the pool, connect, check and command. Raises `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout((limit or self.timeout).total_seconds()):
+                yield self.commands
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(f"Redis does not serve: {describe_fault(error)}.") from error
+
+    async def bind(self, expected: Instance | None) -> None:
+        """From now on talk to `expected` only. Connections made before are closed; the next ones are checked."""
+        if expected != self.expected:
+            self.expected = expected
+            await self.pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        await self.commands.aclose()
+        await self.pool.disconnect()
+
+    async def _check_instance(self, connection: Connection) -> None:
+        await connection.on_connect()
+        if self.expected is not None:
+            found = await ask_instance(connection)
+            if found != self.expected:
+                raise AnotherInstance(f"expected run {self.expected.run_id[:8]}, found {found.role} {found.run_id[:8]}")
+
+
+async def ask_instance(connection: Connection) -> Instance:
+    facts: dict[str, str] = {}
+    # One section a call: several at once are known to newer servers only.
+    for section in ("server", "replication"):
+        await connection.send_command("INFO", section)
+        answer: Any = await connection.read_response()
+        facts |= dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
+    return Instance(facts["run_id"], facts["master_replid"], facts["role"])
+
+
+async def check_redis_health(client: RedisClient, *, limit: timedelta = HEALTH_LIMIT) -> Instance:
+    """SET, GET and DEL of a probe key, and who answered. PING would succeed on a full server and on a read-only replica.
+
+    Raises `StoreUnavailable` with the reason when Redis cannot serve within `limit`. Use a client that is bound to nothing.
+    """
+    key, token = f"hf:probe:{token_hex(8)}", token_hex(8)
+    async with client.deadline(limit) as commands:
+        await commands.set(key, token, px=10_000)
+        answer = await commands.get(key)
+        await commands.delete(key)
+        if answer != token.encode():
+            raise StoreUnavailable("Redis does not return what was written to it.")
+        connection = await client.pool.get_connection()
+        try:
+            instance = await ask_instance(connection)
+        finally:
+            await client.pool.release(connection)
+    if instance.role != "master":
+        raise StoreUnavailable("Redis is a read-only replica.")
+    return instance
+
+
+def describe_fault(error: BaseException) -> str:
+    """The kind of fault in words fit for a log or a health page: no address, no password."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return type(error).__name__ if not str(error) or isinstance(error, OSError) else f"{type(error).__name__} ({str(error).split(chr(10))[0][:80]})"

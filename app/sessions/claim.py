@@ -1,0 +1,78 @@
+"""A writer's claim on the keys it is about to change: hold, wait before the commit, publish after it."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import STATEMENT_LIMIT_SECONDS, Contended, Database
+from app.errors import StoreUnavailable
+from app.metrics import METRICS
+from app.sessions.backend import BackendFlag
+from app.sessions.record import Hold, Record
+from app.sessions.sql_store import Fence
+
+log = structlog.get_logger()
+
+
+class Claim:
+    """The holds of one write under the flag as it was known when they were taken.
+
+    Used in this order: make (the holds start at once), `settle(db)` as the last thing inside the transaction, `publish`
+    after its commit. A claim is never taken back: what is not published lapses.
+    """
+
+    def __init__(self, backend: BackendFlag, database: Database, token_hashes: Iterable[str]) -> None:
+        self.backend = backend
+        self.database = database
+        self.fence: Fence = backend.flag.fence
+        self.fault = ""
+        self._epoch = backend.usable_epoch
+        self._holds: dict[str, Hold] = {}
+        self._taken_at = time.monotonic()
+        self._taking = asyncio.create_task(self._take(list(token_hashes)))
+
+    async def ready(self) -> None:
+        """Wait until the holds are taken, or known not to be."""
+        await asyncio.shield(self._taking)
+
+    async def add(self, token_hashes: Iterable[str]) -> None:
+        """Hold keys that were found only inside the transaction."""
+        await self.ready()
+        await self._take([key for key in token_hashes if key not in self._holds])
+
+    async def settle(self, db: AsyncSession) -> None:
+        """The commit waits here for the holds. Without them, while the flag says Redis, the flag goes down in this transaction.
+
+        Raises `Contended` when the holds are so old that they might lapse before the commit.
+        """
+        await self.ready()
+        if time.monotonic() - self._taken_at > STATEMENT_LIMIT_SECONDS:
+            raise Contended("The transaction took longer than its hold may be trusted.")
+        if self.fence.mode == "redis" and (self.fault or self._epoch is None):
+            await self.backend.flip_down(db, self.fence, self.fault or f"a process that is pinned to SQL wrote: {self.backend.redis_fault}")
+
+    async def publish(self, records: Mapping[str, Record | None]) -> None:
+        """After the commit: each hold becomes its record, or nothing. A failure flips the flag before anything is acknowledged."""
+        if self._epoch is None or self.fault or self.backend.redis is None:
+            return
+        sessions = self.backend.redis.within(self._epoch)
+        try:
+            for token_hash, hold in self._holds.items():
+                record = records.get(token_hash)
+                await (sessions.write(token_hash, record, hold) if record else sessions.delete(token_hash, hold))
+        except StoreUnavailable as fault:
+            METRICS.session_claims.labels("publish_failed").inc()
+            async with self.database.write() as db:
+                await self.backend.flip_down(db, self.fence, f"publish failed: {fault.detail}")
+
+    async def _take(self, token_hashes: list[str]) -> None:
+        if self._epoch is None or self.backend.redis is None or not token_hashes:
+            return
+        try:
+            self._holds |= await self.backend.redis.within(self._epoch).hold(token_hashes)
+        except StoreUnavailable as fault:
+            self.fault = f"hold failed: {fault.detail}"
+            METRICS.session_claims.labels("hold_failed").inc()

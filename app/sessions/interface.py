@@ -1,0 +1,179 @@
+"""Quart's seam: opens a session for each request and sets the version cookie. Neither method ever raises.
+
+An exception from `open_session` would bypass every error handler, one from `save_session` would turn a committed write into
+a 500. So an unknown outcome becomes a marked session, which `web.py` answers with 503 where a route needs to know.
+"""
+
+from typing import Any, cast
+
+import structlog
+from itsdangerous import BadSignature, URLSafeSerializer
+from quart import Quart, Request, Response, session
+from quart.sessions import SessionInterface, SessionMixin
+from quart.wrappers import BaseRequestWebsocket
+from quart_auth import QuartAuth
+
+from app.errors import Unavailable
+from app.metrics import METRICS
+from app.sessions.manager import Loaded, Outcome, SessionManager
+from app.sessions.record import Record, SessionData, check_storable
+from app.sessions.token import hash_token
+
+log = structlog.get_logger()
+
+_SALT = "holdfast session version"
+# Nothing under these is private; no session is read for them.
+SESSIONLESS = ("/static/", "/health/")
+
+
+class UserSession(dict[str, Any], SessionMixin):  # type: ignore[misc]
+    """The session of one request: a dict of plain JSON, and what is known of where it came from.
+
+    Keys set like `session["k"] = v` are merged into the stored session when the response is made, key by key, at best
+    effort. What must not be lost is written by `SessionManager.write`, and `adopt`ed.
+    """
+
+    permanent = True
+
+    def __init__(self, loaded: Loaded | None = None) -> None:
+        super().__init__(loaded.record.data if loaded and loaded.record else {})
+        self.loaded = loaded
+        self.committed_version: int | None = None
+        self.ended = False
+        self.changed: SessionData = {}
+        self.removed: set[str] = set()
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """None for an anonymous visitor."""
+        return self.loaded.outcome if self.loaded else None
+
+    @property
+    def signed_in(self) -> bool:
+        return self.outcome in (Outcome.FOUND, Outcome.ABSENT)
+
+    @property
+    def record(self) -> Record | None:
+        return self.loaded.record if self.loaded else None
+
+    @property
+    def login_id(self) -> int:
+        return self._identity().login_id
+
+    @property
+    def user_id(self) -> int:
+        return self._identity().user_id
+
+    def adopt(self, record: Record, *, token_hash: str | None = None) -> None:
+        """Go on with a record that was committed during this request; the response will tell the browser its version."""
+        self.loaded = Loaded(Outcome.FOUND, token_hash or self._loaded().token_hash, record)
+        self.show(record.data)
+        self.committed_version = record.version
+        self.ended = False
+
+    def show(self, data: SessionData) -> None:
+        """Serve this request by `data`, without saving it."""
+        self.clear()
+        self.update(data)
+        self.changed, self.removed = {}, set()
+
+    def end(self) -> None:
+        """The login is over: nothing of it is left in this request, and the cookie goes."""
+        self.show({})
+        self.loaded, self.committed_version, self.ended = None, None, True
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        check_storable({**self, key: value})
+        super().__setitem__(key, value)
+        self.changed[key] = value
+        self.removed.discard(key)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self.changed.pop(key, None)
+        self.removed.add(key)
+
+    def merge_into(self, data: SessionData) -> SessionData:
+        """This request's own changes of keys, applied to whatever the session is by now."""
+        return {key: value for key, value in {**data, **self.changed}.items() if key not in self.removed}
+
+    def _loaded(self) -> Loaded:
+        if self.loaded is None:
+            raise LookupError("nobody is signed in")
+        return self.loaded
+
+    def _identity(self) -> Record:
+        loaded = self._loaded()
+        identity = loaded.record or loaded.blank
+        if identity is None:
+            raise LookupError("nobody can say who is signed in")
+        return identity
+
+
+def current_session() -> UserSession:
+    """The session of this request."""
+    return cast(UserSession, session._get_current_object())  # type: ignore[attr-defined]
+
+
+class HoldfastSessions(SessionInterface):
+    """Sessions by login cookie (quart-auth's), with the newest version the browser was shown in a cookie beside it."""
+
+    def __init__(self, manager: SessionManager, auth: QuartAuth, *, cookie_name: str, keys: list[str], secure: bool) -> None:
+        self.manager = manager
+        self.auth = auth
+        self.cookie_name = cookie_name
+        self.secure = secure
+        self._serializer = URLSafeSerializer(keys, salt=_SALT)
+
+    async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> UserSession:
+        if request.path.startswith(SESSIONLESS):
+            return UserSession()
+        token = self.auth.load_user().auth_id
+        if token is None:
+            return UserSession()
+        token_hash = hash_token(token)
+        loaded = await self.manager.read(token_hash, cookie_version=self._cookie_version(request, token_hash))
+        opened = UserSession(loaded)
+        if loaded.outcome is Outcome.GONE:
+            self.auth.logout_user()
+            opened.end()
+        elif loaded.cookie_ahead and loaded.record:
+            opened.committed_version = loaded.record.version
+        return opened
+
+    async def save_session(self, app: Quart, session: SessionMixin, response: Response | None) -> None:  # type: ignore[override]
+        if not isinstance(session, UserSession) or response is None or response.status_code >= 500:
+            return
+        if session.loaded and (session.changed or session.removed):
+            await self._save_loose_keys(session)
+        if session.committed_version is not None and session.loaded:
+            self._set_cookie(response, session.loaded.token_hash, session.committed_version)
+        elif session.ended:
+            response.delete_cookie(self.cookie_name, path="/", secure=self.secure, httponly=True, samesite="Lax")
+
+    async def _save_loose_keys(self, session: UserSession) -> None:
+        loaded = session.loaded
+        if loaded is None or loaded.outcome is Outcome.UNKNOWN:
+            return
+        try:
+            record = await self.manager.write(loaded, session.merge_into)
+            if record:
+                session.adopt(record)
+        except Unavailable as fault:
+            METRICS.session_writes.labels("dropped").inc()
+            log.error("A change of session keys was dropped; the page was served.", keys=sorted({*session.changed, *session.removed}), fault=fault.detail)
+
+    def _cookie_version(self, request: BaseRequestWebsocket | Request, token_hash: str) -> int:
+        """The newest version this browser was shown, 0 for none. It is bound to the login and only ever an extra check."""
+        raw = request.cookies.get(self.cookie_name)
+        if raw is None:
+            return 0
+        try:
+            bound_to, version = self._serializer.loads(raw)
+        except (BadSignature, TypeError, ValueError):
+            return 0
+        return int(version) if bound_to == token_hash[:16] else 0
+
+    def _set_cookie(self, response: Response, token_hash: str, version: int) -> None:
+        value = self._serializer.dumps([token_hash[:16], version])
+        response.set_cookie(self.cookie_name, str(value), path="/", secure=self.secure, httponly=True, samesite="Lax")

@@ -1,0 +1,324 @@
+"""Reading and changing sessions so that nothing is lost and nothing comes back: the protocol of docs/sessions.md.
+
+Read:  Redis if it can be proven current, else a lease, SQL, refill.
+Write: hold beside the SQL statements, commit, publish. Only then is it acknowledged.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import ColumnElement, Row, bindparam, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clock import Clock, to_unix_ms
+from app.database import Contended, Database
+from app.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from app.metrics import METRICS
+from app.models import Login, Session
+from app.sessions.backend import BackendFlag
+from app.sessions.claim import Claim
+from app.sessions.record import Lease, Record, SessionData, next_version
+from app.sessions.sql_store import INDEXED_KEY, NO_VERSION, ColdRead, SqlSessions, insert_session
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# From a session's data to its new data, or None to leave it as it is. May run again, on newer data, after a conflict.
+Change = Callable[[SessionData], SessionData | None]
+# What belongs into the same transaction, before the session is written. May run again likewise.
+Also = Callable[[AsyncSession], Awaitable[Any]]
+
+ATTEMPTS = 5
+
+
+class Outcome(Enum):
+    """What a read found out. Only GONE, which SQL alone can say, may clear a cookie."""
+
+    FOUND = "found"
+    ABSENT = "absent"  # a live login without a session yet
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A session as a request found it. `context` is there after a cold read: the app's columns of that statement."""
+
+    outcome: Outcome
+    token_hash: str
+    record: Record | None = None
+    context: Row[Any] | None = None
+    # What to build on when there is no record: the login's identity and deadlines, and the version an expired row had.
+    blank: Record | None = None
+    stale_version: int = NO_VERSION
+    # SQL holds less than the cookie says (it was restored from a backup): SQL is right, the cookie is to be corrected.
+    cookie_ahead: bool = False
+
+
+class _Moved(Exception):
+    """The row, or the flag, is not what this attempt was made from."""
+
+
+class SessionManager:
+    def __init__(self, sql: SqlSessions, backend: BackendFlag, *, database: Database, clock: Clock) -> None:
+        self.sql = sql
+        self.backend = backend
+        self.database = database
+        self.clock = clock
+        self._unfinished: set[asyncio.Task[Any]] = set()
+
+    async def read(self, token_hash: str, *, cookie_version: int = 0) -> Loaded:
+        """The session of a login, never older than `cookie_version`, the newest this browser was shown. Never raises for an outage."""
+        lease: Lease | None = None
+        epoch = self.backend.usable_epoch
+        if epoch is not None and self.backend.redis:
+            sessions = self.backend.redis.within(epoch)
+            try:
+                seen = await sessions.look(token_hash)
+                if not seen.epoch_is_current:
+                    self.backend.look_again()
+                elif isinstance(seen.entry, Record):
+                    if seen.entry.version >= cookie_version and seen.entry.is_live(self.clock.unix_ms()):
+                        METRICS.session_reads.labels("redis").inc()
+                        return Loaded(Outcome.FOUND, token_hash, seen.entry)
+                elif seen.entry is None:
+                    lease = await sessions.lease(token_hash)
+            except StoreUnavailable as fault:
+                self._note_fault(fault)
+        try:
+            return await self._read_sql(token_hash, cookie_version, lease, epoch)
+        except DatabaseUnavailable as fault:
+            METRICS.session_reads.labels("unknown").inc()
+            log.error("Nobody can say what this session is: Redis has no proof and SQL is away. The cookie is kept.", fault=fault.detail)
+            return Loaded(Outcome.UNKNOWN, token_hash)
+
+    async def write(self, loaded: Loaded, change: Change, *, also: Also | None = None, claim: Claim | None = None) -> Record | None:
+        """Change one session. The record as committed, or as found when `change` left it; None when its login is over.
+
+        Keys are merged one by one: `change` runs again on what a concurrent writer left. `claim` may be made by the caller
+        beforehand, so that the hold is taken beside other work. Raises `Unavailable`; then nothing was acknowledged.
+        """
+        return await self.finish(self._write(loaded, change, also, claim))
+
+    def claim(self, *token_hashes: str) -> Claim:
+        return Claim(self.backend, self.database, token_hashes)
+
+    async def insert(self, db: AsyncSession, *, login: Login, data: SessionData, now: datetime) -> Record:
+        """The first session of a login that is being made in this transaction."""
+        record = Record(
+            version=next_version(NO_VERSION, to_unix_ms(now)),
+            login_id=login.id,
+            user_id=login.user_id,
+            login_idle_at=to_unix_ms(login.idle_expires_at),
+            login_ends_at=to_unix_ms(login.expires_at),
+            expires_at=to_unix_ms(now + self.sql.limits.session_lifetime),
+            data=data,
+        )
+        await insert_session(db, record, now=now)
+        return record
+
+    async def change_sessions(self, which: ColumnElement[bool], change: Change, *, also: Also | None = None) -> dict[str, Record]:
+        """Change every live session matched by `which` (a condition over `Session`), in one transaction with `also`.
+
+        Returns the new records by token hash. What Redis held of them is gone before this returns.
+        """
+        now = self.clock.now()
+        live = select(Login.token_hash, Session).join(Login, Login.id == Session.login_id).where(Session.expires_at > now, which)
+        statement = live.order_by(Session.id).with_for_update(of=Session)
+        keys = live.with_only_columns(Login.token_hash)
+
+        async def work(db: AsyncSession) -> dict[str, Record | None]:
+            changed: dict[str, Record | None] = {}
+            rows: list[dict[str, Any]] = []
+            for token_hash, row in (await db.execute(statement)).tuples():
+                data = change(dict(row.data))
+                if data is None:
+                    continue
+                version = next_version(row.version, self.clock.unix_ms())
+                rows.append({"row_id": row.id, "version": version, "data": data, "indexed": data.get(INDEXED_KEY)})
+                changed[token_hash] = Record(version, row.login_id, row.user_id, 0, 0, 0, data)
+            if rows:
+                table = Session.__table__
+                await db.execute(
+                    update(table)  # type: ignore[arg-type]
+                    .where(table.c.id == bindparam("row_id"))
+                    .values(version=bindparam("version"), data=bindparam("data"), current_deal_id=bindparam("indexed")),
+                    rows,
+                )
+            return changed
+
+        changed = await self.finish(self._write_many(keys, work, also))
+        return {key: record for key, record in changed.items() if record}
+
+    async def end_logins(self, which: ColumnElement[bool], *, also: Also | None = None) -> list[int]:
+        """End every live login matched by `which` (a condition over `Login`) and delete its session, in one transaction with `also`.
+
+        Returns the ids of the logins ended. No request that starts after this returns is served by one of them.
+        """
+        ended: list[int] = []
+
+        async def work(db: AsyncSession) -> dict[str, Record | None]:
+            ended.clear()
+            ended_now = update(Login).where(which, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
+            rows = (await db.execute(ended_now.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
+            ended.extend(row.id for row in rows)
+            if ended:
+                await db.execute(delete(Session).where(Session.login_id.in_(ended)).execution_options(synchronize_session=False))
+            return {row.token_hash: None for row in rows}
+
+        await self.finish(self._write_many(select(Login.token_hash).where(which, Login.ended_at.is_(None)), work, also))
+        return ended
+
+    async def rotate(
+        self, login_id: int, old_hash: str, new_hash: str, *, ending: ColumnElement[bool] | None = None, also: Also | None = None
+    ) -> bool:
+        """Give a live login another token; the old one is dead at once. Ends the logins matched by `ending` with it. False: it was over."""
+        rotated = False
+        mine = (Login.id == login_id) & (Login.token_hash == old_hash) & Login.ended_at.is_(None)
+
+        async def swap(db: AsyncSession) -> None:
+            nonlocal rotated
+            if also:
+                await also(db)
+            done = await db.execute(update(Login).where(mine).values(token_hash=new_hash).execution_options(synchronize_session=False))
+            rotated = bool(done.rowcount)  # type: ignore[attr-defined]
+
+        async def work(db: AsyncSession) -> dict[str, Record | None]:
+            await swap(db)
+            dropped: dict[str, Record | None] = {old_hash: None}
+            if ending is not None:
+                ended = update(Login).where(ending, Login.id != login_id, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
+                rows = (await db.execute(ended.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
+                await db.execute(delete(Session).where(Session.login_id.in_([row.id for row in rows])))
+                dropped |= {row.token_hash: None for row in rows}
+            return dropped
+
+        concerned = mine if ending is None else mine | (ending & Login.ended_at.is_(None))
+        await self.finish(self._write_many(select(Login.token_hash).where(concerned), work, None))
+        return rotated
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end even if the request that asked for it is cancelled: nothing stops between commit and publish."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """At shutdown: wait for writes whose requests have gone away."""
+        await asyncio.gather(*self._unfinished, return_exceptions=True)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._unfinished.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever still waits gets it, a request that was cancelled does not want it
+
+    async def _read_sql(self, token_hash: str, cookie_version: int, lease: Lease | None, epoch: int | None) -> Loaded:
+        cold = await self.sql.read(token_hash)
+        if cold is None:
+            METRICS.session_reads.labels("gone").inc()
+            return Loaded(Outcome.GONE, token_hash)
+        METRICS.session_reads.labels("sql").inc()
+        if cold.record is None:
+            return Loaded(Outcome.ABSENT, token_hash, None, cold.context, cold.blank, cold.stale_version)
+        record = await self._touch(cold, cold.record)
+        if lease and epoch is not None and self.backend.redis:
+            try:
+                await self.backend.redis.within(epoch).write(token_hash, record, lease)
+            except StoreUnavailable as fault:
+                self._note_fault(fault)
+        return Loaded(Outcome.FOUND, token_hash, record, cold.context, cookie_ahead=record.version < cookie_version)
+
+    async def _touch(self, cold: ColdRead, record: Record) -> Record:
+        """Note activity, throttled; a cold read is due at the latest when the record in Redis runs out."""
+        now = self.clock.now()
+        if cold.touched_at is None or now - cold.touched_at < self.sql.limits.touch_interval:
+            return record
+        try:
+            await self.sql.touch(cold.login_id)
+        except DatabaseUnavailable as fault:
+            log.warning("Activity could not be noted; the session lives on unchanged.", fault=fault.detail)
+            return record
+        idle_at = to_unix_ms(now + self.sql.limits.login_idle)
+        expires_at = to_unix_ms(now + self.sql.limits.session_lifetime)
+        return Record(record.version, record.login_id, record.user_id, idle_at, record.login_ends_at, expires_at, record.data)
+
+    async def _write(self, loaded: Loaded, change: Change, also: Also | None, claim: Claim | None) -> Record | None:
+        for _ in range(ATTEMPTS):
+            base = loaded.record or loaded.blank
+            if base is None:
+                return None
+            data = change(dict(base.data))
+            if data is None:
+                return loaded.record
+            record = self._next(base, data, loaded.stale_version)
+            claim = claim or self.claim(loaded.token_hash)
+            try:
+                await self._commit(claim, loaded.token_hash, record, base.version, also)
+            except (_Moved, Contended):
+                METRICS.session_writes.labels("conflict").inc()
+                await self.backend.refresh()
+                loaded, claim = await self._look_again(loaded.token_hash), None
+                continue
+            await claim.publish({loaded.token_hash: record})
+            METRICS.session_writes.labels("committed").inc()
+            return record
+        raise StoreUnavailable("This session is being changed by too many requests at once.")
+
+    async def _commit(self, claim: Claim, token_hash: str, record: Record, base: int, also: Also | None) -> None:
+        if self.database.dialect == "sqlite":
+            # One writer at a time: it must not make the others wait for Redis.
+            await claim.ready()
+        async with self.database.write() as db:
+            if also:
+                await also(db)
+            if not await self.sql.within(db, fence=claim.fence).write(token_hash, record, base):
+                raise _Moved
+            await claim.settle(db)
+
+    async def _write_many(
+        self, keys: Any, work: Callable[[AsyncSession], Awaitable[dict[str, Record | None]]], also: Also | None
+    ) -> dict[str, Record | None]:
+        """Holds for all keys, one transaction, then nothing is left of them in Redis: the next read refills."""
+        for _ in range(ATTEMPTS):
+            async with self.database.read() as db:
+                claim = self.claim(*(await db.scalars(keys)).all())
+            await claim.ready()
+            try:
+                async with self.database.write() as db:
+                    if also:
+                        await also(db)
+                    changed = await work(db)
+                    await claim.add(changed)
+                    if not await db.scalar(select(self.sql.within(db, fence=claim.fence).fence_holds())):
+                        raise _Moved
+                    await claim.settle(db)
+            except (_Moved, Contended):
+                await self.backend.refresh()
+                continue
+            await claim.publish({})
+            return changed
+        raise StoreUnavailable("These sessions are being changed by too many requests at once.")
+
+    async def _look_again(self, token_hash: str) -> Loaded:
+        cold = await self.sql.read(token_hash)
+        if cold is None:
+            return Loaded(Outcome.GONE, token_hash)
+        outcome = Outcome.FOUND if cold.record else Outcome.ABSENT
+        return Loaded(outcome, token_hash, cold.record, cold.context, cold.blank, cold.stale_version)
+
+    def _next(self, base: Record, data: SessionData, stale_version: int) -> Record:
+        now_ms = self.clock.unix_ms()
+        expires_at = now_ms + int(self.sql.limits.session_lifetime.total_seconds() * 1000)
+        version = next_version(max(base.version, stale_version), now_ms)
+        return Record(version, base.login_id, base.user_id, base.login_idle_at, base.login_ends_at, expires_at, data)
+
+    def _note_fault(self, fault: Unavailable) -> None:
+        METRICS.session_reads.labels("redis_failed").inc()
+        self.backend.redis_fault = fault.detail
+        log.warning("Redis did not answer; SQL did the work.", fault=fault.detail)

@@ -1,0 +1,172 @@
+"""Sessions in Redis: an accelerator in front of SQL that can be proven behind.
+
+Keys are `hf:s:{epoch}:{token hash}`; `hf:epoch` mirrors the epoch of the flag in SQL. An entry is a record, a hold or a lease.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from secrets import token_hex
+
+from app.clock import Clock
+from app.errors import StoreUnavailable
+from app.metrics import METRICS
+from app.redis import RedisClient
+from app.sessions import codec
+from app.sessions.record import Entry, Hold, Lease, Record, SessionLimits
+
+EPOCH_KEY = "hf:epoch"
+# A hold must outlive every transaction: those end after 5 s, and the manager looks at the hold's age before it commits.
+HOLD_LIFE = timedelta(seconds=10)
+LEASE_LIFE = timedelta(seconds=2)
+
+# My hold becomes the record (or nothing); another writer's hold is left to that writer; a lease or a record that somebody
+# put where my hold was is not to be trusted.
+_PUBLISH = """
+local now = redis.call('GET', KEYS[1])
+if now == ARGV[1] then
+  if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+  return 1
+end
+if now and string.sub(now, 1, 1) ~= 'H' then redis.call('DEL', KEYS[1]) end
+return 0
+"""
+_REFILL = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return 1
+"""
+_MIRROR = """
+local now = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+if now < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+return math.max(now, tonumber(ARGV[1]))
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look: the entry under the key, and whether Redis itself is at the epoch asked for."""
+
+    entry: Entry | None
+    epoch_is_current: bool
+
+
+class RedisSessions:
+    """Sessions in the Redis of one client. All methods raise `StoreUnavailable` when it does not serve."""
+
+    def __init__(self, client: RedisClient, *, clock: Clock, limits: SessionLimits) -> None:
+        self.client = client
+        self.clock = clock
+        self.limits = limits
+        self.publish_script = client.commands.register_script(_PUBLISH)
+        self.refill_script = client.commands.register_script(_REFILL)
+        self._mirror_script = client.commands.register_script(_MIRROR)
+        self._waiting: dict[str, list[asyncio.Future[list[bytes | None]]]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def within(self, epoch: int) -> "EpochSessions":
+        return EpochSessions(self, epoch)
+
+    async def mirror_epoch(self, epoch: int) -> int:
+        """Tell Redis the epoch of the flag; it never goes back. Returns the highest epoch this Redis has been told."""
+        async with self.client.deadline() as commands:
+            return int(await self._mirror_script(keys=[EPOCH_KEY], args=[epoch], client=commands))
+
+    async def told_epoch(self) -> int:
+        """The epoch this Redis was told last, 0 for none."""
+        async with self.client.deadline() as commands:
+            return int(await commands.get(EPOCH_KEY) or 0)
+
+    async def forget_epoch(self) -> None:
+        """After a flip to SQL: whoever still believes in the old epoch looks at the flag on its next read."""
+        async with self.client.deadline() as commands:
+            await commands.delete(EPOCH_KEY)
+
+    async def get_with_epoch(self, key: str) -> list[bytes | None]:
+        """The mirrored epoch and the value of `key`. What is asked for in the same tick goes out as one MGET."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[bytes | None]] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._send_waiting)
+        self._waiting.setdefault(key, []).append(answer)
+        return await answer
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        task = asyncio.get_running_loop().create_task(self._fetch(waiting))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _fetch(self, waiting: dict[str, list[asyncio.Future[list[bytes | None]]]]) -> None:
+        fault: StoreUnavailable | None = None
+        values: list[bytes | None] = []
+        try:
+            async with self.client.deadline() as commands:
+                values = await commands.mget(EPOCH_KEY, *waiting)
+        except StoreUnavailable as error:
+            fault = error
+        for position, answers in enumerate(waiting.values(), start=1):
+            for answer in answers:
+                if answer.done():  # its request was cancelled meanwhile
+                    continue
+                if fault:
+                    answer.set_exception(StoreUnavailable(fault.detail))
+                else:
+                    answer.set_result([values[0], values[position]])
+
+
+@dataclass(frozen=True)
+class EpochSessions:
+    """The `SessionStore` of one epoch. The proof of a write is one's own claim: a hold (publish) or a lease (refill)."""
+
+    redis: RedisSessions
+    epoch: int
+
+    async def look(self, token_hash: str) -> Seen:
+        held_epoch, raw = await self.redis.get_with_epoch(self._key(token_hash))
+        current = held_epoch == str(self.epoch).encode()
+        try:
+            return Seen(codec.decode(raw) if raw is not None else None, current)
+        except codec.Damaged:
+            METRICS.session_reads.labels("damaged").inc()
+            return Seen(None, current)
+
+    async def find(self, token_hash: str) -> Record | None:
+        entry = (await self.look(token_hash)).entry
+        return entry if isinstance(entry, Record) and entry.is_live(self.redis.clock.unix_ms()) else None
+
+    async def hold(self, token_hashes: list[str]) -> dict[str, Hold]:
+        """Claim keys for a write, whatever is there. A hold is never taken back: it becomes the record, or it lapses."""
+        holds = {token_hash: Hold(token_hex(16)) for token_hash in token_hashes}
+        async with self.redis.client.deadline() as commands:
+            pipeline = commands.pipeline(transaction=False)
+            for token_hash, hold in holds.items():
+                pipeline.set(self._key(token_hash), codec.encode(hold), px=HOLD_LIFE)
+            await pipeline.execute()
+        return holds
+
+    async def lease(self, token_hash: str) -> Lease | None:
+        """Claim a missing key before reading SQL; None where somebody else has something there."""
+        lease = Lease(token_hex(16))
+        async with self.redis.client.deadline() as commands:
+            taken = await commands.set(self._key(token_hash), codec.encode(lease), nx=True, px=LEASE_LIFE)
+        return lease if taken else None
+
+    async def write(self, token_hash: str, record: Record, proof: Hold | Lease) -> bool:
+        """`record` in the place of one's own claim. It is never extended: reading SQL again afterwards is the touch."""
+        life = self.redis.limits.record_life_ms(record, self.redis.clock.unix_ms())
+        if life <= 0:
+            return await self._replace(token_hash, b"", 0, proof)
+        return await self._replace(token_hash, codec.encode(record), life, proof)
+
+    async def delete(self, token_hash: str, proof: Hold | Lease) -> bool:
+        return await self._replace(token_hash, b"", 0, proof)
+
+    async def _replace(self, token_hash: str, payload: bytes, life_ms: int, proof: Hold | Lease) -> bool:
+        script = self.redis.publish_script if isinstance(proof, Hold) else self.redis.refill_script
+        async with self.redis.client.deadline() as commands:
+            args = [codec.encode(proof), payload, life_ms]
+            return bool(await script(keys=[self._key(token_hash)], args=args, client=commands))
+
+    def _key(self, token_hash: str) -> str:
+        return f"hf:s:{self.epoch}:{token_hash}"

@@ -1,0 +1,204 @@
+"""Sessions in SQL: the truth. Reads answer login, session and whatever the app wants to know beside them in one statement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clock import Clock, from_unix_ms, to_unix_ms
+from app.database import Database, insert_into
+from app.models import Login, Session, SessionBackend
+from app.models.base import Json, UtcDateTime
+from app.sessions.record import Record, SessionData, SessionLimits
+
+# The one key of the data that has a column of its own, so that all sessions with a value of it are found by an index.
+INDEXED_KEY = "current_deal_id"
+NO_VERSION = 0
+
+
+@dataclass(frozen=True)
+class Fence:
+    """The flag as a writer knew it; its write counts only while the flag still is this."""
+
+    mode: Literal["redis", "sql"]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class ColdContext:
+    """What the app wants answered by the same statement as a cold read: columns, and the outer joins (to `Login`) they need."""
+
+    columns: Sequence[ColumnElement[Any]] = ()
+    joins: Sequence[tuple[Any, ColumnElement[bool]]] = ()
+
+
+@dataclass(frozen=True)
+class ColdRead:
+    """A live login, and its session unless that is absent or expired. `stale_version` is then what an expired row had."""
+
+    login_id: int
+    user_id: int
+    record: Record | None
+    stale_version: int
+    touched_at: datetime | None
+    context: Row[Any]
+    blank: Record = field(repr=False)
+
+
+class SqlSessions:
+    """Sessions in one database."""
+
+    def __init__(self, database: Database, *, clock: Clock, limits: SessionLimits, context: ColdContext | None = None) -> None:
+        self.database = database
+        self.clock = clock
+        self.limits = limits
+        self.context = context or ColdContext()
+
+    def within(self, db: AsyncSession, *, fence: Fence | None = None) -> "TransactionSessions":
+        return TransactionSessions(self, db, fence)
+
+    async def read(self, token_hash: str) -> ColdRead | None:
+        """None: SQL says there is no such login, or it is over. Raises `DatabaseUnavailable`."""
+        async with self.database.read() as db:
+            return await self.within(db).read(token_hash)
+
+    async def touch(self, login_id: int) -> None:
+        """Note activity: the session and the idle clock of its login live on from now. Never revives what has ended."""
+        now = self.clock.now()
+        async with self.database.write() as db:
+            alive = Login.ended_at.is_(None) & (Login.idle_expires_at > now) & (Login.expires_at > now)
+            touched = await db.execute(
+                update(Login).where(Login.id == login_id, alive).values(seen_at=now, idle_expires_at=now + self.limits.login_idle)
+            )
+            if touched.rowcount:  # type: ignore[attr-defined]
+                await db.execute(
+                    update(Session)
+                    .where(Session.login_id == login_id, Session.expires_at > now)
+                    .values(touched_at=now, expires_at=now + self.limits.session_lifetime)
+                )
+
+
+@dataclass(frozen=True)
+class TransactionSessions:
+    """The `SessionStore` inside one transaction. The proof of a write is the version it was made from, `NO_VERSION` for none."""
+
+    sql: SqlSessions
+    db: AsyncSession
+    fence: Fence | None = None
+
+    async def read(self, token_hash: str) -> ColdRead | None:
+        now = self.sql.clock.now()
+        row = (await self.db.execute(self._cold_read(token_hash, now))).first()
+        if row is None:
+            return None
+        login = {
+            "login_id": row.login_id,
+            "user_id": row.user_id,
+            "login_idle_at": to_unix_ms(row.idle_expires_at),
+            "login_ends_at": to_unix_ms(row.login_expires_at),
+        }
+        blank = Record(version=NO_VERSION, expires_at=to_unix_ms(now + self.sql.limits.session_lifetime), data={}, **login)
+        record = None
+        if row.version is not None and row.session_expires_at > now:
+            record = Record(version=row.version, expires_at=to_unix_ms(row.session_expires_at), data=row.data, **login)
+        return ColdRead(
+            login_id=row.login_id,
+            user_id=row.user_id,
+            record=record,
+            stale_version=(row.version or NO_VERSION) if record is None else NO_VERSION,
+            touched_at=row.touched_at,
+            context=row,
+            blank=blank,
+        )
+
+    async def find(self, token_hash: str) -> Record | None:
+        found = await self.read(token_hash)
+        return found.record if found else None
+
+    async def write(self, token_hash: str, record: Record, proof: int) -> bool:
+        """False: the row moved, the login ended, or the flag did (fence); the caller looks again."""
+        return await (self._insert(record) if proof == NO_VERSION else self._compare_and_set(record, proof))
+
+    async def delete(self, token_hash: str, proof: int) -> bool:
+        login = select(Login.id).where(Login.token_hash == token_hash).scalar_subquery()
+        done = await self.db.execute(delete(Session).where(Session.login_id == login, Session.version == proof, self.fence_holds()))
+        return bool(done.rowcount)  # type: ignore[attr-defined]
+
+    def fence_holds(self) -> ColumnElement[bool]:
+        """Evaluated inside the transaction. On PostgreSQL the function first takes the lock that a rise of the flag takes alone."""
+        if self.fence is None:
+            return literal(True)
+        if self.sql.database.dialect == "postgresql":
+            return func.session_fence(self.fence.mode, self.fence.epoch)
+        return exists().where(SessionBackend.mode == self.fence.mode, SessionBackend.epoch == self.fence.epoch)
+
+    async def _compare_and_set(self, record: Record, base: int) -> bool:
+        now = self.sql.clock.now()
+        done = await self.db.execute(
+            update(Session)
+            .where(Session.login_id == record.login_id, Session.version == base, Session.expires_at > now, self.fence_holds())
+            .values(**_row_of(record, now))
+            .execution_options(synchronize_session=False)
+        )
+        return bool(done.rowcount)  # type: ignore[attr-defined]
+
+    async def _insert(self, record: Record) -> bool:
+        """A row for a login without one, or over an expired one, while the login is live and locked."""
+        now = self.sql.clock.now()
+        types = {"data": Json, "created_at": UtcDateTime(), "touched_at": UtcDateTime(), "expires_at": UtcDateTime()}
+        values = {"user_id": record.user_id, "created_at": now} | _row_of(record, now)
+        columns = [literal(value, types.get(name, Session.__table__.c[name].type)).label(name) for name, value in values.items()]
+        live_login = (
+            select(Login.id, *columns)
+            .where(Login.id == record.login_id, Login.ended_at.is_(None), Login.expires_at > now, self.fence_holds())
+            .with_for_update(read=True)
+        )
+        statement = insert_into(self.db, Session).from_select(["login_id", *values], live_login)
+        new = statement.excluded
+        done = await self.db.execute(
+            statement.on_conflict_do_update(
+                index_elements=["login_id"],
+                set_={name: new[name] for name in values if name != "user_id"},
+                where=(Session.expires_at <= now) & (Session.version < new.version),
+            )
+        )
+        return bool(done.rowcount)  # type: ignore[attr-defined]
+
+    def _cold_read(self, token_hash: str, now: datetime) -> Select[Any]:
+        statement = (
+            select(
+                Login.id.label("login_id"),
+                Login.user_id,
+                Login.idle_expires_at,
+                Login.expires_at.label("login_expires_at"),
+                Session.version,
+                Session.data,
+                Session.touched_at,
+                Session.expires_at.label("session_expires_at"),
+                *self.sql.context.columns,
+            )
+            .select_from(Login)
+            .outerjoin(Session, Session.login_id == Login.id)
+            .where(Login.token_hash == token_hash, Login.ended_at.is_(None), Login.expires_at > now, Login.idle_expires_at > now)
+        )
+        for table, condition in self.sql.context.joins:
+            statement = statement.outerjoin(table, condition)
+        return statement
+
+
+async def insert_session(db: AsyncSession, record: Record, *, now: datetime) -> None:
+    """The session of a login that is being made in this very transaction: nobody can know its token, so nothing guards it."""
+    await db.execute(insert(Session).values(login_id=record.login_id, user_id=record.user_id, created_at=now, **_row_of(record, now)))
+
+
+def _row_of(record: Record, now: datetime) -> SessionData:
+    return {
+        "version": record.version,
+        "data": record.data,
+        "current_deal_id": record.data.get(INDEXED_KEY),
+        "touched_at": now,
+        "expires_at": from_unix_ms(record.expires_at),
+    }
