@@ -1,0 +1,197 @@
+"""The commands `holdfast import` and `holdfast seed-demo`: files and terminals around the service."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import click
+
+from app.auth.passwords import hash_password
+from app.clock import Clock
+from app.config import ConfigError, Settings, load_settings
+from app.database import Database
+from app.errors import AppError, BadRequest, DatabaseUnavailable
+from app.imports import seed, service
+from app.imports.mapping import ColumnMap, map_columns, parse_override
+from app.imports.reader import Table, UnreadableFile
+from app.imports.report import ImportRefused, Report
+
+NOT_ALL_IN, USAGE = 1, 2
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--organisation", required=True, metavar="NAME", help="All deals go into this organisation; it is created if it does not exist."
+)
+@click.option("--dry-run", is_flag=True, help="Check the file and say what would happen; write nothing.")
+@click.option("--map", "overrides", multiple=True, metavar='"HEADING=FIELD"', help='Name the field of a column, or "ignore". Repeatable.')
+@click.option("--skip-bad", is_flag=True, help="Leave refused rows out and import the rest.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def import_deals(file: Path, organisation: str, *, dry_run: bool, overrides: tuple[str, ...], skip_bad: bool, as_json: bool) -> None:
+    """Import deals from a CSV FILE.
+
+    Columns are recognised by their headings; the acquirer is a field of the deal. A deal that is already there, by its
+    reference or else by acquirer, target and year, gets the facts that changed and nothing else. Either every row goes
+    in or none, unless --skip-bad.
+
+    Exit status: 0 done, 1 rows were refused and nothing was imported, 2 the file or an option is unusable.
+    """
+    settings = _settings()
+    try:
+        with _open_file(file) as stream, _progress_bar(file, hidden=as_json) as bar:
+            table = Table(stream)
+            columns = map_columns(table.headings, dict(map(parse_override, overrides)))
+            name = service.check_organisation(organisation)
+            report = asyncio.run(
+                _import(settings, table, columns, organisation=name, dry_run=dry_run, skip_bad=skip_bad, progress=_advance(bar))
+            )
+    except ImportRefused as refused:
+        report = refused.report
+    except UnreadableFile as error:
+        _fail(f"{file}: {error}", USAGE)
+    except BadRequest as error:
+        _fail(str(error), USAGE)
+    except AppError as error:
+        _fail_for(error)
+    if table.encoding == "cp1252":
+        click.echo("The file is not UTF-8; it was read as Windows-1252. Check the accents.", err=True)
+    click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if as_json else _describe(report, dry_run=dry_run))
+    if report.outcome == "refused":
+        sys.exit(NOT_ALL_IN)
+
+
+@click.command("seed-demo")
+@click.option("--json", "as_json", is_flag=True, help="Print what was added as JSON, with the warnings about the data.")
+def seed_demo(*, as_json: bool) -> None:
+    """Add the demo data: 65 acquirers as organisations, their 1,643 acquisitions as deals, and people to sign in as.
+
+    Can be repeated: an organisation that was laid out once is left as its people have it. Refused in production.
+    """
+    settings = _settings()
+    if settings.is_production:
+        _fail("seed-demo adds accounts whose password is public: it is refused while HOLDFAST_ENV=production.", NOT_ALL_IN)
+    try:
+        seeded = asyncio.run(run_seed(settings))
+    except AppError as error:
+        _fail_for(error)
+    if as_json:
+        click.echo(json.dumps(asdict(seeded), ensure_ascii=False, indent=2))
+    elif seeded.organisations:
+        malformed = sum(warning.code == "malformed_date" for warning in seeded.warnings)
+        click.echo(
+            f"Demo data: added {seeded.organisations} organisations, {seeded.deals:,} deals and {seeded.people} people "
+            f"({malformed} malformed date left empty, {len(seeded.warnings) - malformed} dates that disagree with their year)."
+        )
+    else:
+        click.echo("Demo data: already there.")
+
+
+async def run_seed(settings: Settings, clock: Clock | None = None) -> seed.Seeded:
+    """Lay out what is missing of the demo data, in one transaction."""
+    demo = seed.read_demo()
+    database = Database(settings.database_url, name="holdfast-seed")
+    try:
+        async with database.read() as db:
+            if not await seed.list_missing(db, sorted(demo.rows)):
+                return seed.Seeded()
+        addresses = [person.email for person in seed.PEOPLE]
+        # Before the transaction: hashing takes longer than everything that is done under the lock.
+        hashes = await asyncio.gather(*(hash_password(seed.DEMO_PASSWORD, settings) for _ in addresses))
+        async with database.write() as db:
+            return await seed.seed_demo(db, demo, dict(zip(addresses, hashes, strict=True)), at=(clock or Clock()).now())
+    finally:
+        await database.close()
+
+
+async def _import(
+    settings: Settings,
+    table: Table,
+    columns: ColumnMap,
+    *,
+    organisation: str,
+    dry_run: bool,
+    skip_bad: bool,
+    progress: service.Progress,
+) -> Report:
+    database = Database(settings.database_url, name="holdfast-import")
+    try:
+        # A dry run takes no lock, so that it can be tried beside a busy site.
+        async with database.read() if dry_run else database.write() as db:
+            return await service.import_deals(
+                db,
+                service.batches_of(table),
+                columns,
+                organisation=organisation,
+                at=Clock().now(),
+                dry_run=dry_run,
+                skip_bad=skip_bad,
+                progress=progress,
+            )
+    finally:
+        await database.close()
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except ConfigError as error:
+        _fail(str(error), USAGE)
+
+
+def _open_file(file: Path) -> BinaryIO:
+    try:
+        if file.is_dir():
+            raise UnreadableFile("This is a directory.")
+        if file.exists() and not file.is_file():
+            raise UnreadableFile("This is not a regular file.")
+        return file.open("rb")
+    except OSError as error:
+        raise UnreadableFile(f"{error.strerror}.") from error
+
+
+def _progress_bar(file: Path, *, hidden: bool) -> Any:
+    return click.progressbar(length=file.stat().st_size, label="Importing", file=sys.stderr, hidden=hidden or not sys.stderr.isatty())
+
+
+def _advance(bar: Any) -> Callable[[int], None]:
+    """The bar counts steps, the service tells positions."""
+    return lambda position: bar.update(position - bar.pos)
+
+
+def _describe(report: Report, *, dry_run: bool) -> str:
+    lines = [f"  line {refusal.line}: {refusal.reason}" for refusal in report.refused]
+    if lines:
+        lines.insert(0, f"{len(report.refused):,} of {report.rows:,} rows refused:")
+    total = report.warning_counts.total()
+    if total:
+        lines.append(f"{total:,} warnings:")
+        lines += [f"  line {warning.line}: {warning.message}" for warning in report.warnings]
+        if total > len(report.warnings):
+            lines.append(f"  … and {total - len(report.warnings):,} more")
+    if report.ignored_headings:
+        lines.append("Columns with an unknown heading, ignored: " + ", ".join(f'"{heading}"' for heading in report.ignored_headings))
+    if report.outcome == "refused":
+        lines.append("Nothing was imported: correct these rows, or leave them out with --skip-bad.")
+        return "\n".join(lines)
+    verb = "Would import" if dry_run else "Imported"
+    new = ", a new organisation" if report.organisation_created else ""
+    lines.append(
+        f"{verb} {report.imported:,} deals into {report.organisation}{new}; {report.updated:,} updated, "
+        f"{report.unchanged:,} unchanged, {report.skipped:,} skipped as duplicates, {len(report.refused):,} refused."
+    )
+    return "\n".join(lines)
+
+
+def _fail_for(error: AppError) -> NoReturn:
+    hint = " Has `holdfast migrate` been run?" if isinstance(error, DatabaseUnavailable) else ""
+    _fail(f"{error}{hint}", NOT_ALL_IN)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,106 @@
+"""Reads one record as the facts of one deal, or says why it cannot be one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import String
+
+from app.imports.mapping import ColumnMap
+from app.imports.parsing import Malformed, clean_text, is_blank, parse_addresses, parse_date, parse_price, parse_year
+from app.imports.reader import Record
+from app.imports.report import Refusal, RowWarning
+from app.models import Deal
+
+# `text` columns have no length of their own; a tagline beyond this is a broken quote, not a tagline.
+LONGEST_TEXT = 10_000
+LONGEST_REFERENCE = 200
+REQUIRED = {"name": "target", "acquirer": "acquirer"}
+
+PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "announced_on": ("malformed_date", parse_date),
+    "announced_year": ("malformed_year", parse_year),
+    "founded_year": ("malformed_year", parse_year),
+    "price_usd": ("malformed_price", parse_price),
+    "homepage": ("malformed_address", parse_addresses),
+    "profile_url": ("malformed_address", parse_addresses),
+    "news_url": ("malformed_address", parse_addresses),
+}
+
+
+@dataclass(slots=True)
+class Row:
+    """`facts` holds what the file states, by column of `deals`; what it leaves open or garbles is not in it."""
+
+    line: int
+    reference: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[RowWarning] = field(default_factory=list)
+
+
+def read_row(record: Record, columns: ColumnMap) -> Row | Refusal:
+    if record.problem:
+        return Refusal(record.line, record.problem)
+    row = Row(record.line)
+    for fact, index in columns.columns.items():
+        heading = columns.headings[index]
+        try:
+            text = clean_text(record.cells[index])
+            _read_fact(row, fact, heading, text)
+        except Malformed as error:
+            return Refusal(record.line, f'"{heading}" {error}')
+    row.reference = row.facts.pop("external_ref", "") or _derived_reference(row.facts)
+    _compare_years(row)
+    return row
+
+
+def shown(text: str) -> str:
+    """A value of the file, fit for one line of a report."""
+    return '"' + (text if len(text) <= 60 else text[:59] + "…") + '"'
+
+
+def _read_fact(row: Row, fact: str, heading: str, text: str) -> None:
+    """Raises `Malformed` where the row as a whole must be refused."""
+    if fact in REQUIRED:
+        if not text:
+            raise Malformed(f"is empty: the {REQUIRED[fact]} is missing")
+    elif is_blank(text):
+        return
+    limit = _LIMITS[fact]
+    if len(text) > limit:
+        raise Malformed(f"is longer than {limit:,} characters")
+    if fact not in PARSERS:
+        row.facts[fact] = text
+        return
+    code, parse = PARSERS[fact]
+    try:
+        row.facts[fact] = parse(text)
+    except Malformed as error:
+        row.warnings.append(RowWarning(row.line, code, f'"{heading}" {shown(text)} is {error}; left empty'))
+
+
+def _derived_reference(facts: dict[str, Any]) -> str:
+    """acquirer|target|year: what names a deal where the file has no reference of its own."""
+    announced = facts.get("announced_on")
+    year = facts.get("announced_year") or (announced.year if announced else "")
+    reference = f"{facts.get('acquirer', '')}|{facts['name']}|{year}"
+    if len(reference) <= LONGEST_REFERENCE:
+        return reference
+    return f"{reference[: LONGEST_REFERENCE - 33]}#{sha256(reference.encode()).hexdigest()[:32]}"
+
+
+def _compare_years(row: Row) -> None:
+    announced: date | None = row.facts.get("announced_on")
+    year = row.facts.get("announced_year")
+    if announced and year and announced.year != year:
+        row.warnings.append(RowWarning(row.line, "year_mismatch", f"the date {announced:%d/%m/%Y} is not in the year {year}; both kept"))
+
+
+def _limit_of(fact: str) -> int:
+    kind = Deal.__table__.c[fact].type
+    return (kind.length if isinstance(kind, String) else None) or LONGEST_TEXT
+
+
+_LIMITS = {fact: _limit_of(fact) for fact in (column.name for column in Deal.__table__.columns)}

@@ -1,0 +1,137 @@
+"""Imports deals into an organisation from a stream of records: checks every row, writes what is new, reports the rest.
+
+Knows nothing of files, terminals or requests, so that any of them can be the source.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import BadRequest
+from app.events.service import record_event
+from app.imports import store
+from app.imports.mapping import ColumnMap
+from app.imports.parsing import Malformed, clean_text
+from app.imports.reader import Batch, Record, Table, UnreadableFile
+from app.imports.report import ImportRefused, Refusal, Report, RowWarning
+from app.imports.rows import Row, read_row, shown
+
+LONGEST_ORGANISATION = 200
+
+Progress = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one batch would change: deals to insert, and facts to change of deals by id."""
+
+    new: list[dict[str, Any]]
+    changed: list[tuple[int, dict[str, Any]]]
+
+
+async def batches_of(table: Table) -> AsyncIterator[Batch]:
+    """The batches of a file, each read in a thread so that the loop stays free for everybody else."""
+    batches = table.batches()
+    while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+        yield batch
+
+
+def check_organisation(name: str) -> str:
+    """The name as it is stored. Raises `BadRequest`."""
+    try:
+        cleaned = clean_text(name)
+    except Malformed as error:
+        raise BadRequest(f"The organisation's name {error}.") from error
+    if not 0 < len(cleaned) <= LONGEST_ORGANISATION:
+        raise BadRequest(f"The organisation's name must have 1 to {LONGEST_ORGANISATION} characters.")
+    return cleaned
+
+
+async def import_deals(
+    db: AsyncSession,
+    source: AsyncIterable[Batch],
+    columns: ColumnMap,
+    *,
+    organisation: str,
+    at: datetime,
+    skip_bad: bool = False,
+    dry_run: bool = False,
+    progress: Progress = lambda position: None,
+) -> Report:
+    """Import every row of `source` in the caller's transaction. Raises `ImportRefused`, to roll it back, unless `skip_bad`.
+
+    With `dry_run` nothing is written, and the report says what would have been; `db` need not be a write then.
+    `progress` is told the position of each batch once it is done.
+    """
+    report = Report(organisation, outcome="dry_run" if dry_run else "imported", ignored_headings=columns.ignored)
+    organisation_id = await store.find_organisation(db, organisation)
+    report.organisation_created = organisation_id is None
+    if not dry_run:
+        organisation_id = (await store.lock_organisations(db, [organisation], at=at))[organisation]
+
+    seen: dict[int, int] = {}
+    async for batch in source:
+        rows = _readable(batch.records, columns, seen, report)
+        if skip_bad or not report.refused:
+            plan = await _plan(db, rows, columns, organisation_id, report)
+            if not dry_run:
+                await store.insert_deals(db, plan.new, at=at)
+                await store.update_deals(db, plan.changed, at=at)
+        progress(batch.position)
+
+    if not report.rows:
+        raise UnreadableFile("There are no rows below the heading line.")
+    if report.refused and not skip_bad:
+        report.nothing_done()
+        raise ImportRefused(report)
+    if not dry_run:
+        await record_event(db, "import.finished", at=at, organisation_id=organisation_id, rows=report.rows, **report.counts())
+    return report
+
+
+def _readable(records: Sequence[Record], columns: ColumnMap, seen: dict[int, int], report: Report) -> list[Row]:
+    """The rows that can become deals; the others, and second rows of one deal, go into the report."""
+    rows = []
+    for record in records:
+        report.rows += 1
+        row = read_row(record, columns)
+        if isinstance(row, Refusal):
+            report.refused.append(row)
+            continue
+        # The hash instead of the text keeps a file of any length small in memory: 64 bits do not collide by chance.
+        first = seen.setdefault(hash(row.reference), row.line)
+        if first != row.line:
+            report.skipped += 1
+            report.warn(RowWarning(row.line, "duplicate", f"{shown(row.reference)} is already on line {first}; this row is skipped"))
+            continue
+        for warning in row.warnings:
+            report.warn(warning)
+        rows.append(row)
+    return rows
+
+
+async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organisation_id: int | None, report: Report) -> Plan:
+    facts = [fact for fact in columns.columns if fact in store.EMPTY_FACTS]
+    references = [row.reference for row in rows]
+    existing = await store.find_deals(db, organisation_id, references, facts) if organisation_id and rows else {}
+    plan = Plan([], [])
+    for row in rows:
+        deal = existing.get(row.reference)
+        if deal is None:
+            report.imported += 1
+            plan.new.append({"organisation_id": organisation_id, "external_ref": row.reference, **row.facts})
+            continue
+        changed = {fact: value for fact, value in row.facts.items() if getattr(deal, fact) != value}
+        if changed and deal.deleted_at is not None:
+            report.warn(RowWarning(row.line, "in_bin", f"{shown(row.reference)} is in the bin and stays as it is"))
+            changed = {}
+        if changed:
+            report.updated += 1
+            plan.changed.append((deal.id, changed))
+        else:
+            report.unchanged += 1
+    return plan
