@@ -1,0 +1,45 @@
+// A deal page that a person really sees becomes their current deal. A prefetched, prerendered or background page does not.
+
+const banner = document.querySelector("[data-select]");
+
+function seen() {
+  return document.visibilityState === "visible" && !document.prerendering;
+}
+
+function say(text) {
+  banner.querySelector("[data-select-text]").textContent = text;
+  banner.hidden = false;
+}
+
+async function select() {
+  const answer = await fetch(banner.dataset.select, { method: "POST" }).catch(() => null);
+  if (answer?.ok) {
+    banner.hidden = true;
+    // A selection settles what the notice was about, on the server too.
+    document.querySelector("[data-notice]:has([data-dismiss])")?.remove();
+  } else if (answer?.status === 401 || answer?.status === 404) {
+    location.reload();
+  } else if (answer?.status === 429) {
+    say("You switched deals very often just now, so this one could not be remembered yet. Wait a little, then try again.");
+  } else {
+    say("This could not be remembered as your current deal. The page itself is fine; try again in a moment.");
+  }
+}
+
+function selectOnceSeen() {
+  if (!seen()) return;
+  document.removeEventListener("visibilitychange", selectOnceSeen);
+  document.removeEventListener("prerenderingchange", selectOnceSeen);
+  select();
+}
+
+if (banner) {
+  document.addEventListener("visibilitychange", selectOnceSeen);
+  document.addEventListener("prerenderingchange", selectOnceSeen);
+  selectOnceSeen();
+}
+
+// A page out of the back/forward cache may be another login's by now, or about a deal left since: ask the server.
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});

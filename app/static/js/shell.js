@@ -1,0 +1,29 @@
+// Menus close when the person turns elsewhere; notices go without a page load. Everything works without this file.
+
+const menus = () => document.querySelectorAll("details.menu[open]");
+
+document.addEventListener("click", (event) => {
+  for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+});
+
+document.addEventListener("focusin", (event) => {
+  for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of menus()) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+for (const form of document.querySelectorAll("[data-dismiss]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const answer = await fetch("/api/notices/dismiss", { method: "POST" }).catch(() => null);
+    if (!answer?.ok) return form.submit();
+    form.closest("[data-notice]").remove();
+    document.getElementById("main").focus();
+  });
+}
