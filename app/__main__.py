@@ -1,0 +1,5 @@
+"""`python -m app` is `holdfast`."""
+
+from app.cli import main
+
+main()

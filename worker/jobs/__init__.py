@@ -1,0 +1,1 @@
+"""The jobs, a few lines each: call one service, log what it did."""
