@@ -1,0 +1,111 @@
+"""Slows down guessing. Failures are counted in SQL, so that neither Redis nor a restart forgets them.
+
+An attempt is subject to two counters: that of its address, and that of the account. Where an address has signed in to an
+account before, the pair has one counter of its own instead of both, so that nobody can lock another out by failing on
+purpose. From the sixth failure on each one blocks its counter, longer every time; a quiet quarter of an hour, or a success
+on the account, forgets.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from sqlalchemy import ColumnElement, case, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import insert_into
+from app.errors import TooManyRequests
+from app.models import LoginAttempt
+
+QUIET = timedelta(minutes=15)
+LONGEST_BLOCK = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Under which keys one attempt is judged (`subject_to`), counted if it fails, and forgotten if it succeeds."""
+
+    subject_to: tuple[str, ...]
+    counts_for: tuple[str, ...]
+    forgotten_on_success: tuple[str, ...]
+
+
+def attempt(email: str, address: str, *, known_here: bool) -> Attempt:
+    """`known_here`: this address has signed in to this account before."""
+    account, here, pair = _key("account", email), _key("address", _network(address)), _key("pair", email, _network(address))
+    if known_here:
+        return Attempt(subject_to=(pair,), counts_for=(pair, here), forgotten_on_success=(account, pair))
+    return Attempt(subject_to=(account, here), counts_for=(account, here), forgotten_on_success=(account, pair))
+
+
+async def refuse_while_blocked(db: AsyncSession, keys: Sequence[str], *, now: datetime) -> None:
+    """Raise TooManyRequests while one of these counters is blocked."""
+    until = await db.scalar(select(func.max(LoginAttempt.blocked_until)).where(LoginAttempt.key.in_(keys)))
+    if until is not None and until > now:
+        raise TooManyRequests("Too many failed attempts. Please wait a moment.", retry_after=until - now)
+
+
+async def count_failure(db: AsyncSession, attempt: Attempt, *, allowed: int, now: datetime) -> timedelta | None:
+    """Count one failure; how long the counters this attempt was subject to are blocked from now, or None. 0 `allowed` = no limit."""
+    if not allowed:
+        return None
+    blocks = []
+    # One order for everybody, so that two failures never wait for each other.
+    for key in sorted(attempt.counts_for):
+        block = await _count(db, key, allowed=allowed, now=now)
+        if block and key in attempt.subject_to:
+            blocks.append(block)
+    return max(blocks, default=None)
+
+
+async def forget_failures(db: AsyncSession, attempt: Attempt) -> None:
+    await db.execute(delete(LoginAttempt).where(LoginAttempt.key.in_(attempt.forgotten_on_success)))
+
+
+async def delete_forgotten(db: AsyncSession, *, now: datetime) -> int:
+    """Housekeeping: counters that would start anew anyway."""
+    done = await db.execute(delete(LoginAttempt).where(_last_activity() < now - QUIET))
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+async def _count(db: AsyncSession, key: str, *, allowed: int, now: datetime) -> timedelta | None:
+    quiet = _last_activity() < now - QUIET
+    statement = insert_into(db, LoginAttempt).values(key=key, failures=1, first_failed_at=now)
+    failures = await db.scalar(
+        statement.on_conflict_do_update(
+            index_elements=["key"],
+            set_={
+                "failures": case((quiet, 1), else_=LoginAttempt.failures + 1),
+                "first_failed_at": case((quiet, now), else_=LoginAttempt.first_failed_at),
+                "blocked_until": case((quiet, None), else_=LoginAttempt.blocked_until),
+            },
+        ).returning(LoginAttempt.failures)
+    )
+    beyond = (failures or 0) - allowed
+    if beyond <= 0:
+        return None
+    block = min(LONGEST_BLOCK, timedelta(seconds=2 ** min(beyond - 1, 10)))
+    await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=now + block))
+    return block
+
+
+def _last_activity() -> ColumnElement[datetime]:
+    return func.coalesce(LoginAttempt.blocked_until, LoginAttempt.first_failed_at)
+
+
+def _key(kind: str, *values: str) -> str:
+    """No e-mail and no address is kept in clear."""
+    return hashlib.sha256("\0".join((kind, *values)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _network(address: str) -> str:
+    """The address, or for IPv6 its /64: one customer has all of that."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
+    return str(parsed)

@@ -1,0 +1,70 @@
+"""What signing in and out means for the browser that asks: its cookies and the session of this request. Pages and API share it."""
+
+from dataclasses import replace
+
+import quart_auth
+from quart import request
+
+from app.auth import service
+from app.auth.service import Browser
+from app.auth.user import LoginCookie
+from app.errors import NotAuthenticated, StoreUnavailable
+from app.models import Login
+from app.security import clear_site_data
+from app.sessions.interface import current_session
+from app.sessions.manager import Outcome
+from app.sessions.token import hash_token
+from app.web import resources
+
+LONGEST_USER_AGENT = 300
+LONGEST_ADDRESS = 64
+
+
+async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> None:
+    """Sign in with this browser. Raises NotAuthenticated, TooManyRequests."""
+    house = resources()
+    login = await service.sign_in(
+        house, email, password, keep_signed_in=keep_signed_in, browser=this_browser(), initial_data=house.initial_session_data
+    )
+    quart_auth.login_user(LoginCookie(login.token), remember=keep_signed_in)
+    current_session().adopt(login.record, token_hash=hash_token(login.token))
+
+
+async def sign_out_here() -> None:
+    """End this browser's login, if it has one, and leave nothing of it in the browser."""
+    session = current_session()
+    if session.outcome is Outcome.UNKNOWN:
+        raise StoreUnavailable("Signing out cannot be made sure of at the moment. Please try again.")
+    if session.signed_in:
+        await service.end_logins(resources(), Login.id == session.login_id, reason="signed_out", actor_id=session.user_id)
+    session.end()
+    quart_auth.logout_user()
+    clear_site_data()
+
+
+async def change_password_here(current: str, new: str) -> None:
+    """Change the password; this browser stays signed in, with another token, and no other one does."""
+    session = current_session()
+    loaded = session.loaded
+    identity = (loaded.record or loaded.blank) if loaded else None
+    if loaded is None or identity is None:
+        raise NotAuthenticated
+    token, keep_signed_in = await service.change_password(resources(), identity, current, new, browser=this_browser())
+    quart_auth.login_user(LoginCookie(token), remember=keep_signed_in)
+    if loaded.record:
+        session.adopt(loaded.record, token_hash=hash_token(token))
+    else:
+        session.loaded = replace(loaded, token_hash=hash_token(token))
+
+
+def this_browser() -> Browser:
+    session = current_session()
+    return Browser(
+        address=(request.remote_addr or "")[:LONGEST_ADDRESS],
+        user_agent=_printable(request.headers.get("User-Agent", ""))[:LONGEST_USER_AGENT],
+        token_hash=session.loaded.token_hash if session.signed_in and session.loaded else None,
+    )
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

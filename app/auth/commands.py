@@ -1,0 +1,84 @@
+"""`holdfast user …` and `holdfast sessions revoke`: what an operator does to accounts from the shell."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+
+from app.auth.people import add_user
+from app.auth.service import disable_user, reset_password, revoke_logins
+from app.config import load_settings
+from app.resources import Resources, open_resources
+
+T = TypeVar("T")
+
+# Never an argument: those can be read in the list of processes and in the shell's history.
+password_option = click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking for it.")
+
+
+@click.group()
+def user() -> None:
+    """Add, disable or give a new password to a person."""
+
+
+@user.command()
+@click.argument("email")
+@click.option("--name", required=True, help="The person's name, as others see it.")
+@click.option("--organisation", required=True, help="Made when there is none of that name.")
+@click.option("--admin", is_flag=True, help="Admin of the organisation: sees and manages all of its deals.")
+@click.option("--operator", is_flag=True, help="Operator of this installation: sees jobs and sessions, no deals.")
+@password_option
+def add(email: str, name: str, organisation: str, admin: bool, operator: bool, password_stdin: bool) -> None:
+    """Add a person who signs in with EMAIL."""
+    password = _read_password(password_stdin)
+    user_id = _run(
+        lambda house: add_user(house, email, password, name=name, organisation=organisation, is_admin=admin, is_operator=operator)
+    )
+    click.echo(f"Added {email} (user {user_id}).")
+
+
+@user.command()
+@click.argument("email")
+def disable(email: str) -> None:
+    """Let EMAIL sign in no more, and end every login of theirs."""
+    _run(lambda house: disable_user(house, email))
+    click.echo(f"Disabled {email}. Every login of theirs has ended.")
+
+
+@user.command("reset-password")
+@click.argument("email")
+@password_option
+def reset(email: str, password_stdin: bool) -> None:
+    """Give EMAIL a new password, and end every login of theirs."""
+    password = _read_password(password_stdin)
+    _run(lambda house: reset_password(house, email, password))
+    click.echo(f"Changed the password of {email}. Every login of theirs has ended.")
+
+
+@click.command()
+@click.argument("email")
+def revoke(email: str) -> None:
+    """Sign EMAIL out everywhere."""
+    ended = _run(lambda house: revoke_logins(house, email))
+    click.echo(f"Ended {len(ended)} login{'' if len(ended) == 1 else 's'} of {email}.")
+
+
+def _read_password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _run(work: Callable[[Resources], Awaitable[T]]) -> T:
+    """Do `work` with everything open. What it cannot find or use ends in one line."""
+
+    async def main() -> T:
+        async with open_resources(load_settings(), kind="cli") as house:
+            return await work(house)
+
+    try:
+        return asyncio.run(main())
+    except (LookupError, ValueError) as wrong:
+        raise click.ClickException(str(wrong)) from None

@@ -1,0 +1,56 @@
+"""Adds people and changes what they prefer."""
+
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.passwords import check_new_password, hash_password
+from app.auth.store import LONGEST_EMAIL, find_organisation, normalised_email
+from app.events.service import record_event
+from app.models import Organisation, Session, User
+from app.resources import Resources
+from app.sessions.record import Record, SessionData
+
+
+async def add_user(
+    house: Resources, email: str, password: str, *, name: str, organisation: str, is_admin: bool = False, is_operator: bool = False
+) -> int:
+    """The id of the new user. The organisation is made when there is none of that name. Raises ValueError."""
+    email = normalised_email(email)
+    local, at, domain = email.partition("@")
+    if not (local and at and domain) or "@" in domain or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
+        raise ValueError(f"{email!r} is not an e-mail address.")
+    check_new_password(password)
+    password_hash, now = await hash_password(password, house.settings), house.clock.now()
+    try:
+        async with house.database.write() as db:
+            home = await find_organisation(db, organisation) or Organisation(name=organisation, created_at=now)
+            db.add(home)
+            await db.flush()
+            role = "admin" if is_admin else "member"
+            user = User(organisation_id=home.id, email=email, name=name, password_hash=password_hash, role=role, created_at=now)
+            user.is_operator = is_operator
+            db.add(user)
+            await db.flush()
+            ids = {"user_id": user.id, "organisation_id": home.id}
+            await record_event(db, "user.added", at=now, role=role, is_operator=is_operator, **ids)
+            return user.id
+    except IntegrityError as error:
+        raise ValueError(f"There is a user {email} already.") from error
+
+
+async def change_preferences(house: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
+    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash."""
+
+    async def keep(db: AsyncSession) -> None:
+        await db.execute(update(User).where(User.id == user_id).values(**preferences).execution_options(synchronize_session=False))
+
+    def show(data: SessionData) -> SessionData | None:
+        card = data.get("user")
+        if card is None or card == card | preferences:
+            return None
+        return data | {"user": card | preferences}
+
+    return await house.sessions.change_sessions(Session.user_id == user_id, show, also=keep)

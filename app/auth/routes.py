@@ -1,0 +1,129 @@
+"""The API of signing in and out, of one's own account and of one's devices."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from quart import Blueprint
+from quart.typing import ResponseReturnValue
+
+from app.auth.browser import change_password_here, sign_in_here, sign_out_here
+from app.auth.devices import describe_device
+from app.auth.people import change_preferences
+from app.auth.service import end_logins
+from app.auth.store import list_live_logins
+from app.errors import NotFound
+from app.models import Login
+from app.sessions.interface import current_session
+from app.web import current_user, path_id, public, read_json, resources, signed_in
+
+blueprint = Blueprint("auth", __name__, url_prefix="/api")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Credentials(_Strict):
+    email: str
+    password: str
+    keep_signed_in: bool = False
+
+
+class Preferences(_Strict):
+    remember_last_deal: bool = True
+    start_at: Literal["last_deal", "list"] = "last_deal"
+    theme: Literal["system", "light", "dark"] = "system"
+
+
+class NewPassword(_Strict):
+    current_password: str
+    new_password: str
+
+
+@blueprint.post("/auth/login")
+@public
+async def login() -> ResponseReturnValue:
+    asked = await read_json(Credentials)
+    await sign_in_here(asked.email, asked.password, keep_signed_in=asked.keep_signed_in)
+    card = current_session().get("deal")
+    current_deal = {key: card[key] for key in ("id", "name", "role")} if card else None
+    return {**_me(), "current_deal": current_deal}
+
+
+@blueprint.post("/auth/logout")
+@public
+async def logout() -> ResponseReturnValue:
+    await sign_out_here()
+    return "", 204
+
+
+@blueprint.get("/me")
+@signed_in
+async def show_me() -> ResponseReturnValue:
+    return _me()
+
+
+@blueprint.patch("/me")
+@signed_in
+async def change_me() -> ResponseReturnValue:
+    asked = await read_json(Preferences)
+    session = current_session()
+    records = await change_preferences(resources(), session.user_id, asked.model_dump(exclude_unset=True))
+    if session.loaded and (record := records.get(session.loaded.token_hash)):
+        session.adopt(record)
+    return _me()
+
+
+@blueprint.post("/me/password")
+@signed_in
+async def change_password() -> ResponseReturnValue:
+    asked = await read_json(NewPassword)
+    await change_password_here(asked.current_password, asked.new_password)
+    return _me()
+
+
+@blueprint.get("/logins")
+@signed_in
+async def list_logins() -> ResponseReturnValue:
+    session, house = current_session(), resources()
+    async with house.database.read() as db:
+        logins = await list_live_logins(db, session.user_id, now=house.clock.now())
+    return {"logins": [_device(login, this_one=login.id == session.login_id) for login in logins]}
+
+
+@blueprint.delete("/logins/<login_id>")
+@signed_in
+async def end_login(login_id: str) -> ResponseReturnValue:
+    session, wanted = current_session(), path_id(login_id)
+    if wanted == session.login_id:
+        await sign_out_here()
+        return "", 204
+    mine = (Login.id == wanted) & (Login.user_id == session.user_id)
+    if not await end_logins(resources(), mine, reason="revoked", actor_id=session.user_id):
+        raise NotFound
+    return "", 204
+
+
+@blueprint.post("/logins/revoke-others")
+@signed_in
+async def end_other_logins() -> ResponseReturnValue:
+    session = current_session()
+    others = (Login.user_id == session.user_id) & (Login.id != session.login_id)
+    ended = await end_logins(resources(), others, reason="revoked", actor_id=session.user_id)
+    return {"ended": len(ended)}
+
+
+def _me() -> dict[str, Any]:
+    return {"user": current_user()._asdict()}
+
+
+def _device(login: Login, *, this_one: bool) -> dict[str, Any]:
+    return {
+        "id": login.id,
+        "created_at": login.created_at.isoformat(),
+        "seen_at": login.seen_at.isoformat(),
+        "device": describe_device(login.user_agent),
+        "address": login.address,
+        "keep_signed_in": login.keep_signed_in,
+        "is_current": this_one,
+    }

@@ -1,0 +1,242 @@
+"""Signing in and out, and everything else that ends logins. Takes what it needs as arguments; knows nothing of requests."""
+
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth import backoff
+from app.auth.passwords import check_new_password, hash_password, verify_password
+from app.auth.store import (
+    Account,
+    find_account,
+    find_account_by_email,
+    has_signed_in_from,
+    is_still_valid,
+    list_ids_beyond,
+    lock_live_login,
+    normalised_email,
+    update_account,
+)
+from app.errors import BadRequest, Conflict, NotAuthenticated, TooManyRequests
+from app.events.service import record_event
+from app.models import Login, User
+from app.resources import InitialData, Resources
+from app.sessions.manager import Also
+from app.sessions.record import Record
+from app.sessions.token import hash_token, new_token
+
+log = structlog.get_logger()
+
+MOST_LOGINS = 20
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Where a request comes from. `token_hash` is that of the live login the browser holds already, if any."""
+
+    address: str
+    user_agent: str
+    token_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class NewLogin:
+    """`token` goes to the browser and is nowhere else."""
+
+    token: str
+    record: Record
+
+
+async def sign_in(
+    house: Resources, email: str, password: str, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
+) -> NewLogin:
+    """Make a login with its session; the one this browser held before is ended.
+
+    Raises the same `NotAuthenticated` after the same work for an unknown, a wrong and a disabled account.
+    """
+    email = normalised_email(email)
+    async with house.database.read() as db:
+        account = await find_account_by_email(db, email)
+        known_here = account is not None and await has_signed_in_from(db, account.id, browser.address)
+        attempt = backoff.attempt(email, browser.address, known_here=known_here)
+        await _refuse_while_blocked(house, db, attempt)
+    matches = await verify_password(account.password_hash if account else None, password, house.settings)
+    if account is None or account.is_disabled or not matches:
+        await _count_failure(house, attempt, account)
+        raise _refused()
+    login = await _insert_login(house, account, attempt, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
+    await _end_replaced(house, account.id, replaced=browser.token_hash)
+    log.info("Signed in.", user_id=account.id, login_id=login.record.login_id)
+    return login
+
+
+async def end_logins(house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> list[int]:
+    """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids."""
+    ended = await house.sessions.end_logins(which, also=_tell_ended(house, which, reason=reason, actor_id=actor_id))
+    if ended:
+        log.info("Logins ended.", login_ids=ended, reason=reason)
+    return ended
+
+
+async def change_password(house: Resources, record: Record, current: str, new: str, *, browser: Browser) -> tuple[str, bool]:
+    """Change the password, end the person's other logins and give this one another token, all in one transaction.
+
+    Returns the token, and whether its cookie shall outlive the browser.
+    """
+    async with house.database.read() as db:
+        account = await find_account(db, User.id == record.user_id)
+        if account is None or browser.token_hash is None:
+            raise NotAuthenticated
+        # The guesser this stops holds a stolen session, so it counts as an address known to the account.
+        attempt = backoff.attempt(account.email, browser.address, known_here=True)
+        await _refuse_while_blocked(house, db, attempt)
+    if not await verify_password(account.password_hash, current, house.settings):
+        await _count_failure(house, attempt, account)
+        raise BadRequest("The current password is not right.", code="wrong_password")
+    check_new_password(new)
+    password_hash = await hash_password(new, house.settings)
+    others = and_(Login.user_id == account.id, Login.id != record.login_id)
+    tell_ended = _tell_ended(house, others, reason="password_changed", actor_id=account.id)
+    keep_signed_in = False
+
+    async def change(db: AsyncSession) -> None:
+        await _update_or_conflict(db, account, password_hash=password_hash)
+        login = await lock_live_login(db, record.login_id)
+        if login is None:
+            raise NotAuthenticated
+        nonlocal keep_signed_in
+        keep_signed_in = login.keep_signed_in
+        await backoff.forget_failures(db, attempt)
+        await _record(house, db, "password.changed", account, actor_id=account.id)
+        await tell_ended(db)
+
+    token = new_token()
+    if not await house.sessions.rotate(record.login_id, browser.token_hash, hash_token(token), ending=others, also=change):
+        raise NotAuthenticated
+    log.info("Password changed.", user_id=account.id)
+    return token, keep_signed_in
+
+
+async def reset_password(house: Resources, email: str, new: str) -> None:
+    """An operator's change of somebody's password. Every login of theirs ends. Raises LookupError."""
+    account = await _get_account(house, email)
+    check_new_password(new)
+    password_hash = await hash_password(new, house.settings)
+    await _change_and_end_all(house, account, event="password.changed", reason="password_changed", password_hash=password_hash)
+
+
+async def disable_user(house: Resources, email: str) -> None:
+    """Nobody signs in to this account any more, and every login of it ends. Raises LookupError."""
+    account = await _get_account(house, email)
+    if not account.is_disabled:
+        await _change_and_end_all(house, account, event="user.disabled", reason="disabled", disabled_at=house.clock.now())
+
+
+async def revoke_logins(house: Resources, email: str) -> list[int]:
+    """Sign somebody out everywhere. Moves `auth_version` as well, so that a sign-in under way does not slip through."""
+    account = await _get_account(house, email)
+    return await _change_and_end_all(house, account, event=None, reason="revoked")
+
+
+async def _insert_login(
+    house: Resources, account: Account, attempt: backoff.Attempt, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
+) -> NewLogin:
+    token, now, settings = new_token(), house.clock.now(), house.settings
+    async with house.database.write() as db:
+        # The order of locks: what gives access to the deal, then the user.
+        data = await initial_data(db, account.id, now)
+        if not await is_still_valid(db, account):
+            raise _refused()
+        # Again, for the many guesses that were all let in before the first of them had failed.
+        await _refuse_while_blocked(house, db, attempt)
+        login = Login(
+            user_id=account.id,
+            token_hash=hash_token(token),
+            created_at=now,
+            seen_at=now,
+            idle_expires_at=min(now + settings.login_idle, now + settings.login_lifetime),
+            expires_at=now + settings.login_lifetime,
+            keep_signed_in=keep_signed_in,
+            user_agent=browser.user_agent,
+            address=browser.address,
+        )
+        db.add(login)
+        await db.flush()
+        await backoff.forget_failures(db, attempt)
+        await _record(house, db, "login.succeeded", account, actor_id=account.id, login_id=login.id)
+        return NewLogin(token, await house.sessions.insert(db, login=login, data=data, now=now))
+
+
+async def _end_replaced(house: Resources, user_id: int, *, replaced: str | None) -> None:
+    """End what the new login replaces: the browser's previous one, and the oldest beyond the most a person may have."""
+    async with house.database.read() as db:
+        surplus = await list_ids_beyond(db, MOST_LOGINS, user_id, now=house.clock.now())
+    if surplus:
+        await end_logins(house, Login.id.in_(surplus), reason="too_many")
+    if replaced:
+        await end_logins(house, Login.token_hash == replaced, reason="replaced")
+
+
+async def _change_and_end_all(house: Resources, account: Account, *, event: str | None, reason: str, **values: object) -> list[int]:
+    everything = Login.user_id == account.id
+    tell_ended = _tell_ended(house, everything, reason=reason)
+
+    async def change(db: AsyncSession) -> None:
+        await _update_or_conflict(db, account, **values)
+        if event:
+            await _record(house, db, event, account)
+        await tell_ended(db)
+
+    return await house.sessions.end_logins(everything, also=change)
+
+
+def _tell_ended(house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> Also:
+    """What writes a `login.ended` for each login about to be ended, in the same transaction."""
+
+    async def tell(db: AsyncSession) -> None:
+        ending = select(Login.id, User.id, User.organisation_id).join(User, User.id == Login.user_id).where(which, Login.ended_at.is_(None))
+        for login_id, user_id, organisation_id in (await db.execute(ending)).tuples():
+            ids = {"user_id": user_id, "organisation_id": organisation_id, "actor_id": actor_id}
+            await record_event(db, "login.ended", at=house.clock.now(), login_id=login_id, reason=reason, **ids)
+
+    return tell
+
+
+async def _update_or_conflict(db: AsyncSession, account: Account, **values: object) -> None:
+    if not await update_account(db, account, **values):
+        raise Conflict("This account was changed at the same moment. Please try again.")
+
+
+async def _count_failure(house: Resources, attempt: backoff.Attempt, account: Account | None) -> None:
+    """Count it and tell of it. Raises TooManyRequests when that was one too many."""
+    now = house.clock.now()
+    async with house.database.write() as db:
+        block = await backoff.count_failure(db, attempt, allowed=house.settings.rate_limit_login, now=now)
+        ids = {"user_id": account.id, "organisation_id": account.organisation_id} if account else {}
+        await record_event(db, "login.failed", at=now, **ids)
+    log.info("Sign-in refused.", user_id=account.id if account else None)
+    if block:
+        raise TooManyRequests("Too many failed attempts. Please wait a moment.", retry_after=block)
+
+
+async def _refuse_while_blocked(house: Resources, db: AsyncSession, attempt: backoff.Attempt) -> None:
+    if house.settings.rate_limit_login:
+        await backoff.refuse_while_blocked(db, attempt.subject_to, now=house.clock.now())
+
+
+async def _get_account(house: Resources, email: str) -> Account:
+    async with house.database.read() as db:
+        account = await find_account_by_email(db, normalised_email(email))
+    if account is None:
+        raise LookupError(f"There is no user {email}.")
+    return account
+
+
+async def _record(house: Resources, db: AsyncSession, kind: str, account: Account, **values: object) -> None:
+    await record_event(db, kind, at=house.clock.now(), organisation_id=account.organisation_id, user_id=account.id, **values)
+
+
+def _refused() -> NotAuthenticated:
+    return NotAuthenticated("The e-mail address or the password is not right.", code="invalid_credentials")

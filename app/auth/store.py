@@ -1,0 +1,84 @@
+"""Queries on people and their logins."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Select, and_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Login, Organisation, User
+
+LONGEST_EMAIL = 320
+
+
+class Account(NamedTuple):
+    """What checking a password needs, read before the transaction that acts on it: hence `auth_version`."""
+
+    id: int
+    organisation_id: int
+    email: str
+    password_hash: str
+    auth_version: int
+    is_disabled: bool
+
+
+def normalised_email(text: str) -> str:
+    return text.strip().lower()
+
+
+async def find_account(db: AsyncSession, which: ColumnElement[bool]) -> Account | None:
+    """The account matched by a condition over `User`, disabled or not."""
+    columns = (User.id, User.organisation_id, User.email, User.password_hash, User.auth_version, User.disabled_at.is_not(None))
+    row = (await db.execute(select(*columns).where(which))).first()
+    return Account(*row) if row else None
+
+
+async def find_account_by_email(db: AsyncSession, email: str) -> Account | None:
+    """None, too, for what cannot be an address and what PostgreSQL cannot hold in a text."""
+    if not email or len(email) > LONGEST_EMAIL or not email.isprintable():
+        return None
+    return await find_account(db, User.email == email)
+
+
+async def is_still_valid(db: AsyncSession, account: Account) -> bool:
+    """Whether nothing has ended this account's logins since it was read. Locks the row, so that nothing will before we commit."""
+    unchanged = select(User.id).where(User.id == account.id, User.auth_version == account.auth_version, User.disabled_at.is_(None))
+    return await db.scalar(unchanged.with_for_update(read=True)) is not None
+
+
+async def update_account(db: AsyncSession, account: Account, **values: object) -> bool:
+    """Change what logins depend on. False when somebody else did meanwhile."""
+    done = await db.execute(
+        update(User)
+        .where(User.id == account.id, User.auth_version == account.auth_version)
+        .values(auth_version=account.auth_version + 1, **values)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+async def has_signed_in_from(db: AsyncSession, user_id: int, address: str) -> bool:
+    return await db.scalar(select(Login.id).where(Login.user_id == user_id, Login.address == address).limit(1)) is not None
+
+
+async def list_live_logins(db: AsyncSession, user_id: int, *, now: datetime) -> list[Login]:
+    return list(await db.scalars(_live_logins(user_id, now)))
+
+
+async def list_ids_beyond(db: AsyncSession, most: int, user_id: int, *, now: datetime) -> list[int]:
+    """The oldest live logins of a person who has more than `most`."""
+    return list(await db.scalars(_live_logins(user_id, now).with_only_columns(Login.id).offset(most)))
+
+
+async def lock_live_login(db: AsyncSession, login_id: int) -> Login | None:
+    return await db.scalar(select(Login).where(Login.id == login_id, Login.ended_at.is_(None)).with_for_update())
+
+
+async def find_organisation(db: AsyncSession, name: str) -> Organisation | None:
+    return await db.scalar(select(Organisation).where(Organisation.name == name))
+
+
+def _live_logins(user_id: int, now: datetime) -> Select[Login]:
+    """The newest first."""
+    live = and_(Login.ended_at.is_(None), Login.expires_at > now, Login.idle_expires_at > now)
+    return select(Login).where(Login.user_id == user_id, live).order_by(Login.created_at.desc(), Login.id.desc())
