@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 STATIC = Path(__file__).parent.parent / "static"
 
 _WORDS = re.compile(r"[^\W_]+")
-_UNITS = ((365 * 86400, "year"), (30 * 86400, "month"), (7 * 86400, "week"), (86400, "day"), (3600, "hour"), (60, "minute"))
+# (from how many seconds on, seconds of one, its name): weeks and months begin at two of them, "12 days" says more than "1 week".
+_UNITS = (
+    (365 * 86400, 365 * 86400, "year"),
+    (60 * 86400, 30 * 86400, "month"),
+    (14 * 86400, 7 * 86400, "week"),
+    (86400, 86400, "day"),
+    (3600, 3600, "hour"),
+    (60, 60, "minute"),
+)
 _MAGNITUDES = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K"))
 
 
@@ -37,11 +45,11 @@ def initials(name: str) -> str:
 
 
 def ago(moment: datetime, *, now: datetime) -> str:
-    """Relative time in its largest whole unit; below a minute it is "just now" or "in a moment"."""
+    """Relative time in whole units; below a minute it is "just now" or "in a moment"."""
     seconds = int((now - moment).total_seconds())
-    for size, unit in _UNITS:
-        count = abs(seconds) // size
-        if count:
+    for least, size, unit in _UNITS:
+        if abs(seconds) >= least:
+            count = abs(seconds) // size
             text = f"{count} {unit}{'' if count == 1 else 's'}"
             return f"{text} ago" if seconds > 0 else f"in {text}"
     return "just now" if seconds >= 0 else "in a moment"

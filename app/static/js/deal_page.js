@@ -15,6 +15,7 @@ async function select() {
   const answer = await fetch(banner.dataset.select, { method: "POST" }).catch(() => null);
   if (answer?.ok) {
     banner.hidden = true;
+    document.querySelector("[data-current-chip]")?.removeAttribute("hidden");
     // A selection settles what the notice was about, on the server too.
     document.querySelector("[data-notice]:has([data-dismiss])")?.remove();
   } else if (answer?.status === 401 || answer?.status === 404) {
