@@ -1,7 +1,7 @@
 """Takes expired sessions and dead logins out of SQL. Nothing depends on it for safety: every read checks the deadlines itself."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, CursorResult, Select, delete, select
 
@@ -11,6 +11,8 @@ from app.models import Login, Session
 
 # Small enough that nobody waits noticeably behind one transaction.
 BATCH = 1000
+# What a login leaves behind is that its address is known to the account, which no stranger's failures then lock out (auth/backoff.py).
+LOGINS_REMEMBERED = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,13 @@ async def expire_sessions(database: Database, clock: Clock, *, batch: int = BATC
     now = clock.now()
     over = Session.expires_at <= now
     sessions = await _delete_in_batches(database, Session, select(Session.id).where(over).order_by(Session.expires_at), over, batch)
-    dead = _dead_logins(now)
+    dead = _dead_logins(now - LOGINS_REMEMBERED)
     logins = await _delete_in_batches(database, Login, select(Login.id).where(dead).order_by(Login.id), dead, batch)
     return Expired(sessions, logins)
 
 
-def _dead_logins(now: datetime) -> ColumnElement[bool]:
-    return Login.ended_at.is_not(None) | (Login.idle_expires_at <= now) | (Login.expires_at <= now)
+def _dead_logins(since: datetime) -> ColumnElement[bool]:
+    return (Login.ended_at <= since) | (Login.idle_expires_at <= since) | (Login.expires_at <= since)
 
 
 async def _delete_in_batches(
