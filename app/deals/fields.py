@@ -1,0 +1,82 @@
+"""The kinds of fields a request may state about a deal; one rule for each kind, whatever the model."""
+
+import re
+import unicodedata
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from app.web import MAX_ID
+
+_BREAKS_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+
+
+def single_line(value: Any) -> Any:
+    """Text without control characters and line breaks, composed (NFC) so that a search for it finds it."""
+    if not isinstance(value, str):
+        return value
+    if any(unicodedata.category(character) in _BREAKS_A_LINE for character in value):
+        raise ValueError("control characters and line breaks are not allowed")
+    return unicodedata.normalize("NFC", value)
+
+
+def _visible(value: str) -> str:
+    if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
+        raise ValueError("there must be something to see in it")
+    return value
+
+
+def _web_address(value: str) -> str:
+    # Anything else could run as a script where it is shown as a link.
+    if value and not all(_ADDRESS.fullmatch(part.strip()) for part in value.split(", ")):
+        raise ValueError("must be an http:// or https:// address")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, date):
+        return value
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise ValueError("must be a day like 2026-11-30")
+    return date.fromisoformat(value)
+
+
+def _moment(value: Any) -> Any:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError("must be a time with its zone, like 2026-11-30T18:00:00Z") from None
+
+
+def _line(longest: int, shortest: int = 0) -> Any:
+    return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest)
+
+
+Name = Annotated[str, BeforeValidator(single_line), _line(200, 1), AfterValidator(_visible)]
+Line = Annotated[str, BeforeValidator(single_line), _line(120)]
+LongLine = Annotated[str, BeforeValidator(single_line), _line(2000)]
+Party = Annotated[str, BeforeValidator(single_line), _line(200)]
+Status = Annotated[str, BeforeValidator(single_line), _line(40)]
+Terms = Annotated[str, BeforeValidator(single_line), _line(80)]
+Reference = Annotated[str, BeforeValidator(single_line), _line(200, 1)]
+Address = Annotated[str, BeforeValidator(single_line), _line(2000), AfterValidator(_web_address)]
+Email = Annotated[str, BeforeValidator(single_line), _line(320, 3)]
+Dollars = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_ID)]
+Year = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=9999)]
+Identifier = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ID)]
+Day = Annotated[date, BeforeValidator(_day)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Stage = Literal["sourcing", "diligence", "negotiation", "signing", "closed"]
+GrantRole = Literal["editor", "viewer"]

@@ -1,0 +1,248 @@
+"""Bodies and answers of the deals API; the OpenAPI document is made from these."""
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from app.deals.fields import (
+    Address,
+    Day,
+    Dollars,
+    Email,
+    GrantRole,
+    Identifier,
+    Line,
+    LongLine,
+    Moment,
+    Name,
+    Party,
+    Reference,
+    Stage,
+    Status,
+    Terms,
+    Year,
+)
+
+Role = Literal["owner", "admin", "editor", "viewer"]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Nothing(Body):
+    """A body that says nothing: `{}`, or none at all."""
+
+
+class DealFacts(Body):
+    acquirer: Party = ""
+    stage: Stage = "diligence"
+    status: Status = ""
+    terms: Terms = ""
+    price_usd: Dollars | None = None
+    announced_on: Day | None = None
+    tagline: LongLine = ""
+    categories: LongLine = ""
+    founded_year: Year | None = None
+    city: Line = ""
+    region: Line = ""
+    country: Line = ""
+    homepage: Address = ""
+    profile_url: Address = ""
+    news_title: LongLine = ""
+    news_url: Address = ""
+    external_ref: Reference | None = None
+
+
+class NewDeal(DealFacts):
+    name: Name
+
+
+class DealChanges(DealFacts):
+    """What is left out stays as it is. With `version` (or If-Match) the change is refused when the deal has moved on."""
+
+    name: Name = ""
+    version: Identifier | None = None
+
+
+class Person(Body):
+    """A colleague, by id or by address; exactly one of the two."""
+
+    user_id: Identifier | None = None
+    email: Email | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Person":
+        if (self.user_id is None) == (self.email is None):
+            raise ValueError("give either user_id or email")
+        return self
+
+
+class NewMember(Person):
+    role: GrantRole
+    expires_at: Moment | None = None
+
+
+class MemberChanges(Body):
+    role: GrantRole = "viewer"
+    expires_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _some_change(self) -> "MemberChanges":
+        if not self.model_fields_set:
+            raise ValueError("give role, expires_at or both")
+        return self
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class DealSummary(Answer):
+    id: int
+    name: str
+    role: Role
+    access_until: datetime | None
+    is_current: bool
+    is_pinned: bool
+    is_archived: bool
+    acquirer: str
+    stage: str
+    status: str
+    price_usd: int | None
+    announced_on: date | None
+    announced_year: int | None
+    tagline: str
+    categories: str
+    country: str
+    version: int
+    updated_at: datetime
+    visited_at: datetime | None
+
+
+class PersonName(Answer):
+    id: int
+    name: str
+
+
+class DealDetail(DealSummary):
+    terms: str
+    founded_year: int | None
+    city: str
+    region: str
+    homepage: str
+    profile_url: str
+    news_title: str
+    news_url: str
+    external_ref: str | None
+    owner: PersonName | None
+    can_edit: bool
+    can_manage: bool
+    created_at: datetime
+
+
+class OneDeal(Answer):
+    deal: DealDetail
+
+
+class DealList(Answer):
+    """One page. `total` counts all matches; `next_cursor` is null on the last page."""
+
+    deals: list[DealSummary]
+    current_deal_id: int | None
+    next_cursor: str | None
+    total: int
+
+
+class Recents(Answer):
+    deals: list[DealSummary]
+
+
+class DeletedDeal(Answer):
+    id: int
+    name: str
+    acquirer: str
+    deleted_at: datetime
+    gone_at: datetime
+
+
+class Bin(Answer):
+    deals: list[DeletedDeal]
+
+
+class NewOwner(Answer):
+    owner: PersonName
+
+
+class MemberView(Answer):
+    """Somebody who sees the deal: as owner, as administrator of the organisation, or by a grant."""
+
+    user_id: int
+    name: str
+    email: str
+    role: Role
+    expires_at: datetime | None
+    granted_at: datetime | None
+
+
+class OneMember(Answer):
+    member: MemberView
+
+
+class Members(Answer):
+    members: list[MemberView]
+    can_manage: bool
+
+
+class ActivityEvent(Answer):
+    id: int
+    kind: str
+    at: datetime
+    actor: PersonName | None
+    user: PersonName | None
+    payload: dict[str, Any]
+
+
+class Activity(Answer):
+    events: list[ActivityEvent]
+    next_cursor: str | None
+
+
+class DealCard(Answer):
+    """The deal as a session remembers it. `access_until` is unix milliseconds, null for no end."""
+
+    id: int
+    name: str
+    role: Role
+    access_until: int | None
+
+
+class Selected(Answer):
+    deal: DealCard
+    selected_at: datetime
+
+
+class Notice(Answer):
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+
+
+class CurrentDeal(Answer):
+    deal: DealCard | None
+    source: Literal["selected", "restored", "only_deal", "none"]
+    notice: Notice | None
+
+
+class Problem(Answer):
+    """An error as RFC 9457 has it (application/problem+json)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
