@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import click
+from sqlalchemy.exc import ProgrammingError
 
 from app.auth.passwords import hash_password
 from app.clock import Clock
@@ -56,7 +57,7 @@ def import_deals(file: Path, organisation: str, *, dry_run: bool, overrides: tup
         _fail(f"{file}: {error}", USAGE)
     except BadRequest as error:
         _fail(str(error), USAGE)
-    except AppError as error:
+    except (AppError, ProgrammingError) as error:
         _fail_for(error)
     if table.encoding == "cp1252":
         click.echo("The file is not UTF-8; it was read as Windows-1252. Check the accents.", err=True)
@@ -77,7 +78,7 @@ def seed_demo(*, as_json: bool) -> None:
         _fail("seed-demo adds accounts whose password is public: it is refused while HOLDFAST_ENV=production.", NOT_ALL_IN)
     try:
         seeded = asyncio.run(run_seed(settings))
-    except AppError as error:
+    except (AppError, ProgrammingError) as error:
         _fail_for(error)
     if as_json:
         click.echo(json.dumps(asdict(seeded), ensure_ascii=False, indent=2))
@@ -187,9 +188,11 @@ def _describe(report: Report, *, dry_run: bool) -> str:
     return "\n".join(lines)
 
 
-def _fail_for(error: AppError) -> NoReturn:
-    hint = " Has `holdfast migrate` been run?" if isinstance(error, DatabaseUnavailable) else ""
-    _fail(f"{error}{hint}", NOT_ALL_IN)
+def _fail_for(error: AppError | ProgrammingError) -> NoReturn:
+    # Missing tables are a ProgrammingError on PostgreSQL, an OperationalError like any other outage on SQLite.
+    problem = error if isinstance(error, AppError) else "The database has other tables than this program."
+    hint = " Has `holdfast migrate` been run?" if isinstance(error, DatabaseUnavailable | ProgrammingError) else ""
+    _fail(f"{problem}{hint}", NOT_ALL_IN)
 
 
 def _fail(message: str, status: int) -> NoReturn:

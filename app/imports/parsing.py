@@ -23,7 +23,8 @@ _NAME_DAY_YEAR = re.compile(r"([a-z]{3,9})[ .]+([0-9]{1,2})(?:st|nd|rd|th)?,?[ ]
 _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
 
 _PRICE = re.compile(
-    r"(?:us\$|usd|\$)?\s*([0-9][0-9.,' ]*?)\s*(k|thousand|m|mm|mn|mln|million|b|bn|billion|t|tn|trillion)?\s*(?:us\$|usd|us dollars|dollars|\$)?"
+    r"(?:us\$|usd|\$)?\s*([0-9][0-9.,' ]*?)\s*(k|thousand|m|mm|mn|mln|million|b|bn|billion|t|tn|trillion)?"
+    r"\s*(?:us\$|usd|us dollars|dollars|\$)?"
 )
 _SCALES = {"k": 3, "th": 3, "m": 6, "b": 9, "t": 12}
 # 1,234,567.89 · 1.234.567,89 · 1 234 567 · 1'234'567: groups of three, then perhaps the other sign and decimals.
@@ -37,7 +38,7 @@ _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Malformed(ValueError):
-    """The text cannot be what its column holds; the message says why, after "is"."""
+    """The text cannot be what its column holds; the message is the rest of a sentence about it."""
 
 
 def is_blank(text: str) -> bool:
@@ -65,13 +66,13 @@ def parse_date(text: str) -> date:
         return _date(match[3], _month(match[2]), match[1])
     if match := _NAME_DAY_YEAR.fullmatch(lowered):
         return _date(match[3], _month(match[1]), match[2])
-    raise Malformed("not a date (day/month/year)")
+    raise Malformed("is not a date (day/month/year)")
 
 
 def parse_year(text: str) -> int:
     match = re.fullmatch(r"([0-9]{4})(?:\.0+)?", text)
     if match is None or not EARLIEST_YEAR <= int(match[1]) <= LATEST_YEAR:
-        raise Malformed("not a year")
+        raise Malformed("is not a year")
     return int(match[1])
 
 
@@ -81,15 +82,15 @@ def parse_price(text: str) -> int | None:
     if lowered in UNDISCLOSED:
         return None
     if len(text) > LONGEST_NUMBER:
-        raise Malformed("too long for a price")
+        raise Malformed("is too long for a price")
     if re.match(r"[\s$usd]*[-−(]", lowered):
-        raise Malformed("a negative price")
+        raise Malformed("is a negative price")
     match = _PRICE.fullmatch(lowered)
     if match is None:
-        raise Malformed("not a price in US dollars")
+        raise Malformed("is not a price in US dollars")
     price = round(_number(match[1], scaled=match[2] is not None).scaleb(_power(match[2])))
     if price > HIGHEST_PRICE:
-        raise Malformed("higher than any price can be")
+        raise Malformed("is higher than any price can be")
     return price
 
 
@@ -99,7 +100,7 @@ def parse_addresses(text: str) -> str:
     if _BARE_HOST.fullmatch(text):
         return f"http://{text}"
     if not all(_ADDRESS.fullmatch(part) for part in re.split(r"[,;]?\s+", text)):
-        raise Malformed("not a web address")
+        raise Malformed("is not a web address")
     return text
 
 
@@ -107,9 +108,9 @@ def _date(year: str, month: int, day: str) -> date:
     try:
         found = date(int(year), month, int(day))
     except ValueError as error:
-        raise Malformed("not a day of the calendar (day/month/year)") from error
+        raise Malformed("is not a day of the calendar (day/month/year)") from error
     if not EARLIEST_YEAR <= found.year <= LATEST_YEAR:
-        raise Malformed("not a date of our time")
+        raise Malformed("is not a date of our time")
     return found
 
 
@@ -117,7 +118,7 @@ def _month(name: str) -> int:
     for number, month in enumerate(_MONTHS, start=1):
         if month == name or month[:3] == name or (month[:4] == name and number == 9):
             return number
-    raise Malformed("not a date: no such month")
+    raise Malformed("is not a date: no such month")
 
 
 def _number(digits: str, *, scaled: bool) -> Decimal:
@@ -126,9 +127,9 @@ def _number(digits: str, *, scaled: bool) -> Decimal:
     if grouped and (grouped[1].count(".") != 1 or grouped[3]):
         return Decimal(re.sub(r"[^0-9]", "", grouped[1]) + "." + (grouped[3] or "0"))
     if not _PLAIN.fullmatch(digits):
-        raise Malformed("not a price in US dollars")
+        raise Malformed("is not a price in US dollars")
     if not scaled and re.search(r"[.,][0-9]{3}$", digits):
-        raise Malformed("an ambiguous number (write 1,234 or 1234)")
+        raise Malformed("is an ambiguous number (write 1,234 or 1234)")
     return Decimal(digits.replace(",", "."))
 
 

@@ -102,7 +102,8 @@ def _encoding_of(stream: BinaryIO) -> str:
     """The encoding of the whole file, tried from its first byte to its last so that no surprise comes half way."""
     head = stream.read(CHUNK)
     mark = next((name for bom, name in BYTE_ORDER_MARKS if head.startswith(bom)), None)
-    if mark != "utf-16" and _is_binary(head):
+    # UTF-32, which nobody writes, begins with the mark of UTF-16.
+    if head.startswith(codecs.BOM_UTF32_LE) or (mark != "utf-16" and _is_binary(head)):
         raise UnreadableFile("This is not a text file. Save a spreadsheet as CSV first.")
     if _decodes(stream, mark or "utf-8"):
         return mark or "utf-8"

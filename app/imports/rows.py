@@ -78,7 +78,7 @@ def _read_fact(row: Row, fact: str, heading: str, text: str) -> None:
     try:
         row.facts[fact] = parse(text)
     except Malformed as error:
-        row.warnings.append(RowWarning(row.line, code, f'"{heading}" {shown(text)} is {error}; left empty'))
+        row.warnings.append(RowWarning(row.line, code, f'"{heading}" {shown(text)} {error}; left empty'))
 
 
 def _derived_reference(facts: dict[str, Any]) -> str:

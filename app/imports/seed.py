@@ -24,7 +24,7 @@ from app.imports.store import DEALS, insert_deals, lock_organisations
 from app.models import Event, Member, Organisation, User
 
 DEMO_FILE = Path(__file__).with_name("demo") / "acquisitions.csv"
-DEMO_PASSWORD = "holdfast-demo-password"
+DEMO_PASSWORD = "holdfast-demo-password"  # noqa: S105 (public by design, which is why production refuses it)
 DEMO = "demo"
 EDITOR_OF_NEWEST, VIEWER_OF_NEXT = 10, 5
 
@@ -116,7 +116,9 @@ async def seed_demo(db: AsyncSession, demo: Demo, password_hashes: Mapping[str, 
         event_row("import.finished", at=at, organisation_id=ids[name], source=DEMO, rows=len(demo.rows[name]), imported=counts[name])
         for name in missing
     ]
-    events += [event_row("user.added", at=at, organisation_id=ids[person.organisation], user_id=id) for person, id in people.items()]
+    events += [
+        event_row("user.added", at=at, organisation_id=ids[person.organisation], user_id=user_id) for person, user_id in people.items()
+    ]
     await db.execute(insert(Event), events)
     return Seeded(len(missing), len(deals), len(people), demo.warnings)
 
@@ -159,8 +161,8 @@ async def _insert_deals(
     db: AsyncSession, demo: Demo, missing: Sequence[str], ids: Mapping[str, int], people: Mapping[Person, int], *, at: datetime
 ) -> dict[tuple[int, str], int]:
     """The deals of these organisations that are not there yet: their new ids by organisation and reference."""
-    known = {key: id for key, id in await _deal_ids(db, [ids[name] for name in missing])}
-    owners = {(person.organisation, person.part): id for person, id in people.items()}
+    known = await _deal_ids(db, [ids[name] for name in missing])
+    owners = {(person.organisation, person.part): user_id for person, user_id in people.items()}
     new: list[dict[str, Any]] = []
     for name in missing:
         for row in demo.rows[name]:
@@ -170,20 +172,20 @@ async def _insert_deals(
             owner = owners.get((name, part))
             new.append({"organisation_id": ids[name], "external_ref": row.reference, "owner_id": owner, **row.facts})
     await insert_deals(db, new, at=at)
-    return {key: id for key, id in await _deal_ids(db, [ids[name] for name in missing]) if key not in known}
+    present = await _deal_ids(db, [ids[name] for name in missing])
+    return {key: present[key] for key in present.keys() - known.keys()}
 
 
-async def _deal_ids(db: AsyncSession, organisation_ids: Sequence[int]) -> list[tuple[tuple[int, str], int]]:
-    found = await db.execute(
-        select(DEALS.c.organisation_id, DEALS.c.external_ref, DEALS.c.id).where(DEALS.c.organisation_id.in_(organisation_ids))
-    )
-    return [((row.organisation_id, row.external_ref), row.id) for row in found if row.external_ref is not None]
+async def _deal_ids(db: AsyncSession, organisation_ids: Sequence[int]) -> dict[tuple[int, str], int]:
+    columns = (DEALS.c.organisation_id, DEALS.c.external_ref, DEALS.c.id)
+    found = await db.execute(select(*columns).where(DEALS.c.organisation_id.in_(organisation_ids), DEALS.c.external_ref.is_not(None)))
+    return {(row.organisation_id, row.external_ref): row.id for row in found}
 
 
 async def _insert_grants(
     db: AsyncSession, demo: Demo, people: Mapping[Person, int], deals: Mapping[tuple[int, str], int], *, at: datetime
 ) -> None:
-    by_reference = {reference: id for (_, reference), id in deals.items()}
+    by_reference = {reference: deal_id for (_, reference), deal_id in deals.items()}
     grants: list[dict[str, Any]] = []
     for person, user_id in people.items():
         roles = dict.fromkeys(person.viewer_of, "viewer")
