@@ -22,6 +22,7 @@ class Metrics:
         self.restore_seconds = Histogram(
             "holdfast_restore_seconds", "Time an attempt to restore took", buckets=RESTORE_BUCKETS, registry=self.registry
         )
+        self.selections = self._counter("selections", "Selections of a deal: selected, refused", "outcome")
         self.session_reads = self._counter(
             "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
         )

@@ -11,6 +11,7 @@ Change = Callable[[SessionData], SessionData | None]
 
 _DEAL_KEYS = frozenset({"current_deal_id", "deal", "source", "selected_at"})
 _NOTHING_UNTIL = "nothing_until"
+_SAID_BEFORE = frozenset({"notice", "only_deal_off", "refused", _NOTHING_UNTIL})
 
 
 def deal_card(row: Sequence[Any]) -> dict[str, Any]:
@@ -21,6 +22,28 @@ def deal_card(row: Sequence[Any]) -> dict[str, Any]:
 
 def ends_at_ms(access_until: datetime | None) -> int | None:
     return None if access_until is None else to_unix_ms(access_until)
+
+
+def has_deal(data: SessionData, now_ms: int) -> bool:
+    """Whether the session has a deal that its card still allows; a grant may have run out."""
+    card = data.get("deal")
+    return card is not None and (card["access_until"] is None or now_ms < card["access_until"])
+
+
+def choose_deal(data: SessionData, card: dict[str, Any], *, source: str, at: datetime) -> SessionData:
+    """Work on this deal from now on. What was said about an earlier one no longer counts."""
+    kept = {key: value for key, value in data.items() if key not in _SAID_BEFORE}
+    return kept | {"current_deal_id": card["id"], "deal": card, "source": source, "selected_at": at.isoformat()}
+
+
+def forget_deal(data: SessionData) -> SessionData:
+    """The person cleared the selection: no deal, no notice."""
+    return {key: value for key, value in data.items() if key not in _DEAL_KEYS | {"notice"}}
+
+
+def dismiss(data: SessionData) -> SessionData | None:
+    """Without the notice, where there is one."""
+    return {key: value for key, value in data.items() if key != "notice"} if "notice" in data else None
 
 
 def strip_deal(data: SessionData) -> SessionData:

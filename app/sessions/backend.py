@@ -53,7 +53,15 @@ class BackendFlag:
     """This process's view of the flag, kept fresh by a poll, and its own sign of life."""
 
     def __init__(
-        self, database: Database, redis: RedisSessions | None, probe: RedisClient | None, *, clock: Clock, kind: str, pin: Pin, poll: timedelta
+        self,
+        database: Database,
+        redis: RedisSessions | None,
+        probe: RedisClient | None,
+        *,
+        clock: Clock,
+        kind: str,
+        pin: Pin,
+        poll: timedelta,
     ) -> None:
         self.database = database
         self.redis = redis if pin != "sql" else None
@@ -131,7 +139,9 @@ class BackendFlag:
         if flipped.rowcount:  # type: ignore[attr-defined]
             await record_event(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
             METRICS.backend_flips.labels("sql").inc()
-            log.warning("Session backend goes to SQL: Redis did not take a write. It comes back by a new epoch.", epoch=fence.epoch, reason=reason)
+            log.warning(
+                "Session backend goes to SQL: Redis did not take a write. It comes back by a new epoch.", epoch=fence.epoch, reason=reason
+            )
         self.look_again()
 
     async def begin_epoch(self, instance: Instance) -> bool:
@@ -252,7 +262,9 @@ class BackendFlag:
                 select(Process.id)
                 .where(Process.id != self.process_id, Process.kind == self.kind)
                 .where(Process.heartbeat_at > self._database_now() - self.live_window)
-                .where((Process.started_at < self._started_at) | ((Process.started_at == self._started_at) & (Process.id < self.process_id)))
+                .where(
+                    (Process.started_at < self._started_at) | ((Process.started_at == self._started_at) & (Process.id < self.process_id))
+                )
                 .limit(1)
             )
         return older is not None
@@ -266,7 +278,11 @@ class BackendFlag:
         if self.backend == "redis":
             line = "Session backend: Redis (healthy)"
         elif self.redis is None:
-            line = "Session backend: SQLAlchemy (no Redis configured)" if self.pin != "sql" else "Session backend: SQLAlchemy (pinned by SESSION_BACKEND)"
+            line = (
+                "Session backend: SQLAlchemy (no Redis configured)"
+                if self.pin != "sql"
+                else "Session backend: SQLAlchemy (pinned by SESSION_BACKEND)"
+            )
         else:
             line = "Session backend: SQLAlchemy (Redis unavailable)"
         if line != self._announced:

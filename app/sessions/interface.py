@@ -160,8 +160,12 @@ class HoldfastSessions(SessionInterface):
             if record:
                 session.adopt(record)
         except Unavailable as fault:
-            METRICS.session_writes.labels("dropped").inc()
-            log.error("A change of session keys was dropped; the page was served.", keys=sorted({*session.changed, *session.removed}), fault=fault.detail)
+            METRICS.session_saves_dropped.labels("unavailable").inc()
+            log.error(
+                "A change of session keys was dropped; the page was served.",
+                keys=sorted({*session.changed, *session.removed}),
+                fault=fault.detail,
+            )
 
     def _cookie_version(self, request: BaseRequestWebsocket | Request, token_hash: str) -> int:
         """The newest version this browser was shown, 0 for none. It is bound to the login and only ever an extra check."""

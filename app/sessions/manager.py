@@ -128,20 +128,25 @@ class SessionManager:
         Returns the new records by token hash. What Redis held of them is gone before this returns.
         """
         now = self.clock.now()
-        live = select(Login.token_hash, Session).join(Login, Login.id == Session.login_id).where(Session.expires_at > now, which)
+        live = (
+            select(Login.token_hash, Login.idle_expires_at, Login.expires_at, Session)
+            .join(Login, Login.id == Session.login_id)
+            .where(Session.expires_at > now, which)
+        )
         statement = live.order_by(Session.id).with_for_update(of=Session)
         keys = live.with_only_columns(Login.token_hash)
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             changed: dict[str, Record | None] = {}
             rows: list[dict[str, Any]] = []
-            for token_hash, row in (await db.execute(statement)).tuples():
+            for token_hash, idle_at, ends_at, row in (await db.execute(statement)).tuples():
                 data = change(dict(row.data))
                 if data is None:
                     continue
                 version = next_version(row.version, self.clock.unix_ms())
                 rows.append({"row_id": row.id, "version": version, "data": data, "indexed": data.get(INDEXED_KEY)})
-                changed[token_hash] = Record(version, row.login_id, row.user_id, 0, 0, 0, data)
+                deadlines = map(to_unix_ms, (idle_at, ends_at, row.expires_at))
+                changed[token_hash] = Record(version, row.login_id, row.user_id, *deadlines, data=data)
             if rows:
                 table = Session.__table__
                 await db.execute(

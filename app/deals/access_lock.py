@@ -1,0 +1,57 @@
+"""Access that stays as it is until the transaction ends: the event and the proof of access in one statement.
+
+Every change of access updates the row that gives it (grant, deal, or person for an administrator) before it strips
+sessions. Whoever opens a deal locks that row FOR SHARE first, so the two have one order. Locks are taken in the order
+access row, person, sessions.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, insert, literal, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.deals.permissions import access_rule, granted_now
+from app.events.service import event_row
+from app.models import Deal, Event, Member, User
+from app.models.base import Json, UtcDateTime
+
+
+async def record_access(
+    db: AsyncSession,
+    kind: str,
+    *,
+    user_id: int,
+    deal_id: int,
+    role: str,
+    now: datetime,
+    also: ColumnElement[bool] | None = None,
+    **payload: Any,
+) -> bool:
+    """Write the event `kind` if this person may see the deal in the way `role` says, and keep it so until the commit.
+
+    `role` is what the caller read before; False means it is no longer so, and nothing was written: look again.
+    `also` is one more condition over `User`, which is then locked too.
+    """
+    values = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=deal_id, **payload)
+    values.pop("organisation_id")
+    types = {"at": UtcDateTime(), "payload": Json}
+    columns = [literal(value, types.get(name, Event.__table__.c[name].type)).label(name) for name, value in values.items()]
+    still_so = _access_in_the_way_of(role, select(Deal.organisation_id, *columns), user_id, deal_id, now, also)
+    done = await db.execute(insert(Event).from_select(["organisation_id", *values], still_so, include_defaults=False))
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+def _access_in_the_way_of(
+    role: str, statement: Select[Any], user_id: int, deal_id: int, now: datetime, also: ColumnElement[bool] | None
+) -> Select[Any]:
+    granted = role in ("editor", "viewer")
+    statement = statement.select_from(Deal).join(User, User.id == user_id)
+    # An outer join cannot be locked, so the way of access has to be known.
+    statement = statement.join(Member, granted_now(now)) if granted else statement.outerjoin(Member, granted_now(now))
+    way = Member.role == role if granted else (Deal.owner_id == User.id) if role == "owner" else (User.role == "admin")
+    locked: list[Any] = [Deal, Member] if granted else [Deal]
+    statement = statement.where(Deal.id == deal_id, access_rule(), way)
+    if also is not None:
+        statement, locked = statement.where(also), [*locked, User]
+    return statement.with_for_update(read=True, of=locked)

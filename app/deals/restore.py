@@ -1,0 +1,229 @@
+"""Coming back: the deal of the last selection is reopened by the first request of a session that has none.
+
+    deal in the URL → current deal of this session → users.last_deal_id → the only deal → the deal list
+
+Nothing here overwrites a choice or a clear made meanwhile, and an outage never clears anything.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from quart import g, request
+from sqlalchemy import exists, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.deals.access_lock import record_access
+from app.deals.candidate import Candidate, find_candidate, find_only_deal
+from app.deals.permissions import visible_to
+from app.deals.session_data import choose_deal, has_deal, strip_deal
+from app.errors import StoreUnavailable, Unavailable
+from app.events.service import record_event
+from app.metrics import METRICS
+from app.models import Deal, User
+from app.resources import Resources
+from app.sessions.interface import UserSession, current_session
+from app.sessions.manager import Outcome
+from app.sessions.record import SessionData
+from app.web import Access, access_of_request, resources
+
+log = structlog.get_logger()
+
+# How long an undecided person is spared the look for a deal on every click; a grant makes it look at once.
+NOTHING_FOR = timedelta(minutes=1)
+ATTEMPTS = 3
+
+
+class AccessMoved(Exception):
+    """What was read about the access is no longer so; look again."""
+
+
+async def auto_restore_deal_context() -> None:
+    """Before every request: give a session without a deal the one its user worked on last. Never fails the request."""
+    session, house = current_session(), resources()
+    if session.signed_in and not has_deal(session, house.clock.unix_ms()) and access_of_request() is not Access.PUBLIC:
+        if request.method == "HEAD" or _is_prefetch():
+            _show_person(session, house.clock.now())
+        elif _is_due(session, house):
+            await _restore_or_serve_without(house, session)
+    g.deal_data = session.get("deal")
+
+
+async def initial_session_data(house: Resources, db: AsyncSession, user_id: int, now: datetime) -> SessionData:
+    """What the session of a new login begins with, decided in the login's own transaction."""
+    for _ in range(ATTEMPTS):
+        candidate = await find_candidate(db, user_id, now=now)
+        if candidate is None:
+            return {}
+        plan = decide(candidate, {}, enabled=restore_enabled(house))
+        if plan.may_be_only_deal:
+            plan = await plan.or_only_deal(db, now)
+        try:
+            await plan.confirm(db, now)
+        except AccessMoved:
+            continue
+        plan.tell()
+        return plan.apply({}, now) or {}
+    raise StoreUnavailable("Your access is being changed at this very moment.")
+
+
+def restore_enabled(house: Resources) -> bool:
+    """AUTO_RESTORE_DEAL from the environment; where that says nothing, the operator's switch; else on."""
+    configured = house.settings.auto_restore_deal
+    return house.backend.switches.get("auto_restore_deal", True) if configured is None else configured
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for one person: `outcome` restored, only_deal, refused_deleted, refused_revoked or none."""
+
+    outcome: str
+    candidate: Candidate
+    card: dict[str, Any] | None = None
+    may_be_only_deal: bool = False
+
+    async def or_only_deal(self, db: AsyncSession, now: datetime) -> "Plan":
+        only = await find_only_deal(db, self.candidate.user["id"], now=now)
+        return Plan("only_deal", self.candidate, only) if only else self
+
+    def apply(self, data: SessionData, now: datetime) -> SessionData | None:
+        """The session's new data; None where somebody chose a deal meanwhile."""
+        if has_deal(data, int(now.timestamp() * 1000)):
+            return None
+        if "deal" in data:
+            data = strip_deal(data)  # its grant has run out
+        data = data | {"user": self.candidate.user}
+        if self.card:
+            chosen = choose_deal(data, self.card, source=self.outcome, at=self.candidate.last_seen or now)
+            return chosen | self._restored_notice()
+        if self.outcome.startswith("refused"):
+            data = strip_deal(data) | {"refused": self.candidate.pointer_version}
+        return data | {"nothing_until": int((now + NOTHING_FOR).timestamp() * 1000)}
+
+    async def confirm(self, db: AsyncSession, now: datetime) -> None:
+        """In the transaction of the write: it is still so, and stays so until the commit; the audit says what happened. Raises `AccessMoved`."""
+        who = self.candidate
+        user_id, unmoved = who.user["id"], User.last_deal_version == who.pointer_version
+        if self.card:
+            if not await record_access(
+                db,
+                "deal.restored",
+                user_id=user_id,
+                deal_id=self.card["id"],
+                role=self.card["role"],
+                now=now,
+                also=unmoved,
+                source=self.outcome,
+            ):
+                raise AccessMoved
+        elif self.outcome.startswith("refused"):
+            if self.outcome == "refused_revoked":
+                still_refused = ~exists(visible_to(user_id, Deal.id, now=now).where(Deal.id == who.pointer))
+                cleared = (
+                    update(User).where(User.id == user_id, unmoved, still_refused).values(last_deal_id=None, last_deal_accessed_at=None)
+                )
+                done = await db.execute(cleared.execution_options(synchronize_session=False))
+                if not done.rowcount:  # type: ignore[attr-defined]
+                    raise AccessMoved
+            organisation_id = who.user["organisation_id"]
+            await record_event(
+                db,
+                "deal.restore_refused",
+                at=now,
+                organisation_id=organisation_id,
+                user_id=user_id,
+                deal_id=who.pointer,
+                reason=self.outcome,
+            )
+
+    def tell(self) -> None:
+        METRICS.restores.labels(self.outcome).inc()
+        if self.card:
+            log.info(f"Auto-restored deal {self.card['id']}", user_id=self.candidate.user["id"], source=self.outcome)
+        elif self.outcome.startswith("refused"):
+            log.info(f"Auto-restore refused deal {self.candidate.pointer}", user_id=self.candidate.user["id"], reason=self.outcome)
+
+    def _restored_notice(self) -> SessionData:
+        if self.outcome != "restored" or self.card is None:
+            return {}
+        seen = self.candidate.last_seen
+        return {
+            "notice": {"code": "restored", "deal_id": self.card["id"], "name": self.card["name"], "last_seen": seen and seen.isoformat()}
+        }
+
+
+def decide(candidate: Candidate, data: SessionData, *, enabled: bool) -> Plan:
+    """The precedence rule below "current deal of this session"."""
+    if not enabled:
+        return Plan("none", candidate)
+    if candidate.pointer is not None and candidate.user["remember_last_deal"]:
+        if candidate.permitted:
+            return Plan("restored", candidate, candidate.deal)
+        if data.get("refused") != candidate.pointer_version:
+            return Plan("refused_deleted" if candidate.deleted else "refused_revoked", candidate)
+        return Plan("none", candidate)
+    return Plan("none", candidate, may_be_only_deal=not candidate.cleared and not data.get("only_deal_off"))
+
+
+def _is_prefetch() -> bool:
+    return "prefetch" in request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
+
+
+def _is_due(session: UserSession, house: Resources) -> bool:
+    if session.outcome is Outcome.ABSENT or "deal" in session:
+        return True  # there is no session yet, or the grant of its deal has run out
+    return restore_enabled(house) and session.get("nothing_until", 0) <= house.clock.unix_ms()
+
+
+def _show_person(session: UserSession, now: datetime) -> None:
+    """A request that must not even create a session still knows who asks."""
+    if session.loaded and session.loaded.context is not None and "user" not in session:
+        session.show({"user": Candidate.from_row(session.loaded.context, session.user_id, now=now).user})
+
+
+async def _restore_or_serve_without(house: Resources, session: UserSession) -> None:
+    began = time.perf_counter()
+    try:
+        await _restore(house, session)
+    except Unavailable as fault:
+        METRICS.restores.labels("error").inc()
+        log.warning("Auto-restore failed; the request is served without it, nothing is forgotten.", fault=fault.detail)
+    finally:
+        METRICS.restore_seconds.observe(time.perf_counter() - began)
+
+
+async def _restore(house: Resources, session: UserSession) -> None:
+    loaded = session.loaded
+    if loaded is None:
+        return
+    context = loaded.context
+    for _ in range(ATTEMPTS):
+        now = house.clock.now()
+        candidate = Candidate.from_row(context, session.user_id, now=now) if context is not None else await _look(house, session, now)
+        context = None
+        if candidate is None:
+            return
+        plan = decide(candidate, session, enabled=restore_enabled(house))
+        if plan.may_be_only_deal:
+            async with house.database.read() as db:
+                plan = await plan.or_only_deal(db, now)
+        try:
+            record = await house.sessions.write(loaded, partial(plan.apply, now=now), also=partial(plan.confirm, now=now))
+        except AccessMoved:
+            continue
+        except Unavailable:
+            # It cannot be written: this request is served with the deal all the same, the next one tries again.
+            session.show(plan.apply(dict(session), now) or dict(session))
+            raise
+        if record is not None:
+            plan.tell()
+            session.adopt(record)
+        return
+
+
+async def _look(house: Resources, session: UserSession, now: datetime) -> Candidate | None:
+    async with house.database.read() as db:
+        return await find_candidate(db, session.user_id, now=now)

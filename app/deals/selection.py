@@ -1,0 +1,100 @@
+"""Choosing a deal, and no longer choosing one: session, person and audit in one transaction."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import upsert
+from app.deals.access_lock import record_access
+from app.deals.permissions import visible_to
+from app.deals.restore import ATTEMPTS, AccessMoved
+from app.deals.session_data import choose_deal, deal_card, dismiss, forget_deal
+from app.errors import NotAuthenticated, NotFound, StoreUnavailable
+from app.events.service import record_event
+from app.metrics import METRICS
+from app.models import Deal, Session, User, Visit
+from app.resources import Resources
+from app.sessions.interface import UserSession
+from app.sessions.manager import Change, Loaded
+
+
+async def select_deal(house: Resources, session: UserSession, deal_id: int) -> dict[str, Any]:
+    """Work on this deal from now on, in this session and in every later one. Returns its card.
+
+    Raises `NotFound` for what this person may not see, `Unavailable` when SQL could not say; nothing is half done then.
+    """
+    loaded, person = _loaded(session), session.get("user")
+    for _ in range(ATTEMPTS):
+        now = house.clock.now()
+        # The hold is taken beside the look at the deal.
+        claim = house.sessions.claim(loaded.token_hash)
+        async with house.database.read() as db:
+            row = (await db.execute(visible_to(session.user_id, now=now).where(Deal.id == deal_id))).first()
+        if row is None:
+            METRICS.selections.labels("refused").inc()
+            raise NotFound
+        card = deal_card(row)
+        change = partial(_choose, card=card, person=person, now=now)
+        try:
+            record = await house.sessions.write(loaded, change, also=partial(_remember, user_id=session.user_id, card=card, now=now), claim=claim)
+        except AccessMoved:
+            continue
+        if record is None:
+            raise NotAuthenticated("Your sign-in has ended.")
+        METRICS.selections.labels("selected").inc()
+        session.adopt(record)
+        return card
+    raise StoreUnavailable("The access to this deal is being changed at this very moment.")
+
+
+async def clear_selection(house: Resources, session: UserSession) -> None:
+    """Forget the deal in every session of this person; nothing is restored until the next selection."""
+    user_id, now = session.user_id, house.clock.now()
+
+    async def forget(db: AsyncSession) -> None:
+        user = await db.get_one(User, user_id, with_for_update=True)
+        deal_id = user.get_last_deal()
+        user.clear_last_deal(at=now)
+        await db.flush()
+        await record_event(db, "deal.cleared", at=now, organisation_id=user.organisation_id, actor_id=user_id, user_id=user_id, deal_id=deal_id)
+
+    changed = await house.sessions.change_sessions(Session.user_id == user_id, forget_deal, also=forget)
+    mine = changed.get(_loaded(session).token_hash)
+    if mine:
+        session.adopt(mine)
+
+
+async def dismiss_notice(house: Resources, session: UserSession) -> None:
+    """The notice has been read; it does not come back."""
+    await change_session(house, session, dismiss)
+
+
+async def change_session(house: Resources, session: UserSession, change: Change) -> None:
+    """Change this request's own session, durably."""
+    record = await house.sessions.write(_loaded(session), change)
+    if record:
+        session.adopt(record)
+
+
+def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
+    return choose_deal({"user": person} | data, card, source="selected", at=now)
+
+
+async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now: datetime) -> None:
+    """The durable half: audit with proof of access, the person's last deal, the visit."""
+    if not await record_access(db, "deal.selected", user_id=user_id, deal_id=card["id"], role=card["role"], now=now):
+        raise AccessMoved
+    user = await db.get_one(User, user_id, with_for_update=True)
+    if card["role"] == "admin" and user.role != "admin":
+        raise AccessMoved
+    user.update_last_deal(card["id"], at=now)
+    await db.flush()
+    await db.execute(upsert(db, Visit, {"user_id": user_id, "deal_id": card["id"], "visited_at": now}, key=["user_id", "deal_id"]))
+
+
+def _loaded(session: UserSession) -> Loaded:
+    if session.loaded is None:
+        raise NotAuthenticated("Sign in to go on.")
+    return session.loaded

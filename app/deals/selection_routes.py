@@ -1,0 +1,55 @@
+"""The current deal over HTTP: select, current, clear, and the notice about it."""
+
+from typing import Any
+
+from quart import Blueprint, session
+from quart_schema import document_response, tag
+
+from app.deals.schemas import CurrentDeal, Problem, Selected
+from app.deals.selection import clear_selection, dismiss_notice, select_deal
+from app.ratelimit import limit_rate
+from app.sessions.interface import current_session
+from app.web import current_user, path_id, resources, signed_in
+
+selection = Blueprint("selection", __name__, url_prefix="/api")
+
+
+@selection.post("/deals/<deal_id>/select")
+@tag(["selection"])
+@document_response(Selected)
+@document_response(Problem, 404)
+@document_response(Problem, 503)
+@signed_in
+async def select(deal_id: str) -> dict[str, Any]:
+    """Work on this deal. Idempotent; durable once it answers 200."""
+    wanted = path_id(deal_id)
+    house = resources()
+    await limit_rate(house, "select", current_user().id, house.settings.rate_limit_select)
+    card = await select_deal(house, current_session(), wanted)
+    return {"deal": card, "selected_at": session["selected_at"]}
+
+
+@selection.get("/deals/current")
+@tag(["selection"])
+@document_response(CurrentDeal)
+@signed_in
+async def current() -> dict[str, Any]:
+    """The deal this session is on, how it came by it, and a notice until it is dismissed. Served from the session alone."""
+    return {"deal": session.get("deal"), "source": session.get("source", "none"), "notice": session.get("notice")}
+
+
+@selection.delete("/deals/current")
+@tag(["selection"])
+@signed_in
+async def clear() -> tuple[str, int]:
+    """Forget the deal in every session of this person."""
+    await clear_selection(resources(), current_session())
+    return "", 204
+
+
+@selection.post("/notices/dismiss")
+@tag(["selection"])
+@signed_in
+async def dismiss() -> tuple[str, int]:
+    await dismiss_notice(resources(), current_session())
+    return "", 204

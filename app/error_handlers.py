@@ -1,0 +1,64 @@
+"""The one place that renders errors: problem+json (RFC 9457) under /api, a page elsewhere, the request's id on both."""
+
+import math
+from typing import Any
+from urllib.parse import urlencode
+
+import structlog
+from quart import Quart, Response, g, jsonify, redirect, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from app.errors import AppError, NotAuthenticated
+from app.web import wants_json
+
+log = structlog.get_logger()
+
+_TITLES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
+
+
+def init_errors(app: Quart) -> None:
+    app.register_error_handler(AppError, _app_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+async def _app_error(error: AppError) -> Response:
+    if isinstance(error, NotAuthenticated) and not wants_json() and request.method in ("GET", "HEAD"):
+        asked_for = request.full_path.rstrip("?")
+        return redirect("/login" if asked_for == "/" else f"/login?{urlencode({'next': asked_for})}")  # type: ignore[return-value]
+    if error.status >= 500:
+        log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300])
+    response = await _render(error.status, error.code, error.title, error.detail, error.extra)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after.total_seconds()))
+    return response
+
+
+async def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]
+    response = await _render(status, _TITLES.get(status, "http_error"), error.name, "" if status == 404 else error.description or "", {})
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+async def _unexpected(error: Exception) -> Response:
+    log.exception("A request failed in a way nobody foresaw.", path=request.path)
+    return await _render(500, AppError.code, AppError.title, "It has been written down. Trying again may help.", {})
+
+
+async def _render(status: int, code: str, title: str, detail: str, extra: dict[str, Any]) -> Response:
+    # A request refused before it was named, such as one for a foreign host, has no id yet.
+    request_id = g.get("request_id", "")
+    if wants_json():
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, "request_id": request_id}
+        response = jsonify(problem | extra)
+        response.content_type = "application/problem+json"
+    else:
+        page = await render_template("error.html", status=status, code=code, title=title, detail=detail, request_id=request_id)
+        response = Response(page, content_type="text/html; charset=utf-8")
+    response.status_code = status
+    return response

@@ -1,0 +1,84 @@
+"""The composition root: settings in, app out."""
+
+from datetime import timedelta
+from importlib.metadata import version
+
+from quart import Quart, Response, request
+from quart.typing import ResponseReturnValue
+from quart_schema import Info, QuartSchema
+
+from app.auth.pages import blueprint as login_pages
+from app.auth.routes import blueprint as auth
+from app.auth.user import has_plain_cookies, make_login_cookie
+from app.clock import Clock
+from app.config import Settings
+from app.deals.candidate import COLD_CONTEXT
+from app.deals.restore import auto_restore_deal_context, initial_session_data
+from app.deals.routes import blueprint as deals
+from app.deals.selection_routes import selection
+from app.error_handlers import init_errors
+from app.metrics import METRICS
+from app.ops.routes import health
+from app.resources import make_resources
+from app.security import init_security
+from app.sessions.interface import HoldfastSessions
+from app.web import MAX_BODY_BYTES, check_access, check_role, name_request, public
+from app.workspace.routes import blueprint as workspace
+
+A_YEAR = timedelta(days=365)
+_INFO = Info(title="Holdfast", version=version("holdfast"), description="A deal workspace in which you never lose your place.")
+
+
+def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
+    """The site. Its resources open and close with the server."""
+    app = Quart(__name__, static_folder="static", template_folder="templates")
+    app.secret_key = settings.secret_key
+    app.config["SECRET_KEY_FALLBACKS"] = list(settings.secret_key_fallbacks)
+    app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
+    app.url_map.strict_slashes = False
+
+    house = make_resources(settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data)
+    app.extensions["holdfast"] = house
+    auth_cookie = make_login_cookie(app, settings)
+    plain = has_plain_cookies(settings)
+    app.session_interface = HoldfastSessions(
+        house.sessions,
+        auth_cookie,
+        cookie_name="holdfast_session" if plain else "__Host-holdfast_session",
+        keys=[*settings.secret_key_fallbacks, settings.secret_key],
+        secure=not plain,
+    )
+
+    app.before_request(name_request)
+    init_security(app, settings)
+    app.before_request(check_access)
+    app.before_request(auto_restore_deal_context)
+    app.before_request(check_role)
+    app.after_request(_count)
+    init_errors(app)
+    for blueprint in (health, auth, deals, selection, login_pages, workspace):
+        app.register_blueprint(blueprint)
+    schema = QuartSchema(app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=_INFO)
+
+    @public
+    async def openapi() -> ResponseReturnValue:
+        return await schema.openapi()
+
+    app.add_url_rule("/api/openapi.json", "openapi", openapi)
+
+    @app.before_serving
+    async def open_resources() -> None:
+        await house.open()
+
+    @app.after_serving
+    async def close_resources() -> None:
+        await house.close()
+
+    return app
+
+
+async def _count(response: Response) -> Response:
+    METRICS.http_requests.labels(request.method, f"{response.status_code // 100}xx").inc()
+    return response
+

@@ -1,0 +1,90 @@
+"""What a process keeps open, opened and closed in one place."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clock import Clock
+from app.config import Settings
+from app.database import Database
+from app.errors import StoreUnavailable
+from app.redis import RedisClient
+from app.sessions.backend import BackendFlag
+from app.sessions.manager import SessionManager
+from app.sessions.record import SessionData, SessionLimits
+from app.sessions.redis_store import RedisSessions
+from app.sessions.sql_store import ColdContext, SqlSessions
+
+InitialData = Callable[[AsyncSession, int, datetime], Awaitable[SessionData]]
+FirstData = Callable[["Resources", AsyncSession, int, datetime], Awaitable[SessionData]]
+
+
+@dataclass(frozen=True)
+class Resources:
+    settings: Settings
+    clock: Clock
+    database: Database
+    redis: RedisClient | None
+    probe: RedisClient | None
+    backend: BackendFlag
+    sessions: SessionManager
+    first_data: "FirstData"
+
+    async def initial_session_data(self, db: AsyncSession, user_id: int, now: datetime) -> SessionData:
+        """What the session of a login made in this transaction begins with: its person, and the deal to come back to."""
+        return await self.first_data(self, db, user_id, now)
+
+    async def open(self) -> None:
+        """Connect and take part in the fleet. Raises `StoreUnavailable` where SESSION_BACKEND=redis cannot be kept."""
+        await self.backend.start()
+        if self.settings.session_backend == "redis" and self.backend.redis_fault:
+            await self.close()
+            raise StoreUnavailable(f"SESSION_BACKEND=redis, but {self.backend.redis_fault} Start Redis or set SESSION_BACKEND=auto.")
+
+    async def close(self) -> None:
+        await self.sessions.drain()
+        await self.backend.stop()
+        for client in (self.redis, self.probe):
+            if client:
+                await client.close()
+        await self.database.close()
+
+
+async def _nothing(house: Resources, db: AsyncSession, user_id: int, now: datetime) -> SessionData:
+    return {}
+
+
+def make_resources(
+    settings: Settings, *, kind: str, clock: Clock | None = None, context: ColdContext | None = None, first_data: FirstData = _nothing
+) -> Resources:
+    """Everything wired and nothing connected yet. `kind` (web, worker, cli) names the clients.
+
+    `context` and `first_data` are what the web app adds to a session: this module stands below the features.
+    """
+    clock = clock or Clock()
+    name = f"holdfast-{kind}"
+    limits = SessionLimits(settings.permanent_session_lifetime, settings.login_idle, settings.login_lifetime)
+    database = Database(settings.database_url, name=name)
+    redis = probe = store = None
+    if settings.redis_url and settings.session_backend != "sql":
+        redis = RedisClient(settings.redis_url, name=name, timeout=settings.redis_timeout)
+        probe = RedisClient(settings.redis_url, name=f"{name}-probe", timeout=settings.redis_timeout, max_connections=2)
+        store = RedisSessions(redis, clock=clock, limits=limits)
+    backend = BackendFlag(database, store, probe, clock=clock, kind=kind, pin=settings.session_backend, poll=settings.session_backend_poll)
+    sql = SqlSessions(database, clock=clock, limits=limits, context=context)
+    sessions = SessionManager(sql, backend, database=database, clock=clock)
+    return Resources(settings, clock, database, redis, probe, backend, sessions, first_data)
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, *, kind: str, clock: Clock | None = None) -> AsyncIterator[Resources]:
+    """For commands and the worker; the web app opens its own with its server."""
+    resources = make_resources(settings, kind=kind, clock=clock)
+    await resources.open()
+    try:
+        yield resources
+    finally:
+        await resources.close()

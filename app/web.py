@@ -1,0 +1,171 @@
+"""What every route shares: who may call it, strict JSON, ids in paths, and the resources of the app."""
+
+import json
+import secrets
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+from quart import Quart, current_app, g, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from app.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, PayloadTooLarge, StoreUnavailable, UnsupportedMediaType
+from app.resources import Resources
+from app.security import refuse_cross_site
+from app.sessions.interface import current_session
+from app.sessions.manager import Outcome
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_DEPTH = 20
+MAX_ID = 2**63 - 1
+
+Model = TypeVar("Model", bound=BaseModel)
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Access(Enum):
+    """Who may call a route. Every route declares one; a test walks the URL map for those that forgot."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed in"
+    OPERATORS = "operators"
+
+
+class UserCard(NamedTuple):
+    """Who is signed in, as the session remembers it; access to a deal is never decided from it."""
+
+    id: int
+    email: str
+    name: str
+    organisation_id: int
+    organisation: str
+    role: str
+    is_operator: bool
+    remember_last_deal: bool
+    start_at: str
+    theme: str
+
+
+def _declare(access: Access) -> Callable[[View], View]:
+    def mark(view: View) -> View:
+        view.access = access  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+public = _declare(Access.PUBLIC)
+signed_in = _declare(Access.SIGNED_IN)
+operators_only = _declare(Access.OPERATORS)
+
+
+def resources() -> Resources:
+    return cast(Resources, current_app.extensions["holdfast"])
+
+
+async def name_request() -> None:
+    """First of all: an id for the log, the error page and the audit."""
+    g.request_id = secrets.token_hex(8)
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id)
+
+
+async def check_access() -> None:
+    """401 for a route that needs somebody, then 403 for another site's request."""
+    if access_of_request() is not Access.PUBLIC:
+        require_signed_in()
+    refuse_cross_site()
+
+
+async def check_role() -> None:
+    if access_of_request() is Access.OPERATORS and not current_user().is_operator:
+        raise Forbidden("This page is for operators.")
+
+
+def access_of_request() -> Access:
+    """Of the route asked for; what is no route is nobody's."""
+    if request.endpoint is None or request.endpoint == "static":
+        return Access.PUBLIC
+    return access_of(current_app, request.endpoint)  # type: ignore[arg-type]
+
+
+def access_of(app: Quart, endpoint: str) -> Access:
+    view = app.view_functions[endpoint]
+    while isinstance(view, partial):
+        view = view.func
+    return cast(Access, view.access)  # type: ignore[attr-defined]
+
+
+def require_signed_in() -> None:
+    session = current_session()
+    if session.outcome is Outcome.UNKNOWN:
+        raise StoreUnavailable("Your session cannot be checked at the moment. Nothing is lost: you are still signed in.")
+    if not session.signed_in:
+        raise NotAuthenticated("Sign in to go on.")
+
+
+def current_user() -> UserCard:
+    """Who is signed in. Raises `NotAuthenticated`."""
+    card = current_session().get("user")
+    if card is None:
+        raise NotAuthenticated("Sign in to go on.")
+    return UserCard(**card)
+
+
+def wants_json() -> bool:
+    """Programs get problem+json, people get pages."""
+    return request.path.startswith("/api/")
+
+
+def path_id(text: str) -> int:
+    """An id from a path: ASCII digits, 1 to 2^63 - 1. Anything else is as absent as an id that does not exist."""
+    if not (text.isascii() and text.isdigit()) or text.startswith("0") or int(text[:20]) > MAX_ID or len(text) > 19:
+        raise NotFound
+    return int(text)
+
+
+async def read_json(model: type[Model], *, max_bytes: int = MAX_BODY_BYTES) -> Model:
+    """The body as `model`, strictly: 413 too large, 415 not JSON, 400 for anything the model does not say. An empty body is `{}`."""
+    if (request.content_length or 0) > max_bytes:
+        raise PayloadTooLarge(f"A request body may have {max_bytes} bytes.")
+    body = await request.get_data()
+    if len(body) > max_bytes:
+        raise PayloadTooLarge(f"A request body may have {max_bytes} bytes.")
+    if body and request.mimetype != "application/json":
+        raise UnsupportedMediaType("Send application/json.")
+    try:
+        return model.model_validate(parse_json(body) if body else {}, strict=False)
+    except ValidationError as error:
+        problems = [
+            {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}
+            for each in error.errors(include_input=False, include_url=False)
+        ]
+        raise BadRequest("; ".join(f"{each['field']}: {each['problem']}" for each in problems), code="invalid", errors=problems) from error
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON as the standard has it: no NaN, no duplicate keys, no lone surrogates, at most `MAX_DEPTH` levels. Raises `BadRequest`."""
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("The body is not valid JSON.", code="invalid_json") from error
+    if _depth(value) > MAX_DEPTH:
+        raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("duplicate key")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(value: Any) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, children), default=0)
