@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
-OLDEST_POSTGRESQL, OLDEST_SQLITE = (15,), (3, 40)
+OLDEST_POSTGRESQL, OLDEST_SQLITE = 15, (3, 40)
 # 7301 is the fence's (migration 0003).
 MIGRATION_LOCK = 7300
 CONNECT_LIMIT_SECONDS = 10
@@ -120,9 +120,9 @@ async def _check_references(connection: AsyncConnection) -> None:
 
 
 async def _take_turn(connection: AsyncConnection) -> None:
-    version = connection.dialect.server_version_info
-    if version is not None and version < OLDEST_POSTGRESQL:
-        raise MigrationError(f"PostgreSQL {version[0]} is too old, 15 or newer is needed")
+    version: int = (await connection.exec_driver_sql("SELECT current_setting('server_version_num')::int / 10000")).scalar_one()
+    if version < OLDEST_POSTGRESQL:
+        raise MigrationError(f"PostgreSQL {version} is too old, 15 or newer is needed")
     await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TURN_LIMIT_SECONDS}s'")
     await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TABLE_LIMIT_SECONDS}s'")

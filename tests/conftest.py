@@ -176,11 +176,12 @@ def settings(environ: dict[str, str]) -> Settings:
 
 
 @pytest.fixture
-async def app(settings: Settings) -> AsyncIterator[Quart]:
-    """The app in this process, its resources open; `app.test_client()` talks to it."""
+async def app(settings: Settings, clock: FakeClock) -> AsyncIterator[Quart]:
+    """The app in this process, its resources open, its time `clock`'s; `app.test_client()` talks to it."""
+    # Here until every part that the factory puts together can be imported.
     from app.factory import create_app
 
-    app = create_app(settings)
+    app = create_app(settings, clock=clock)
     async with app.test_app():
         yield app
 
