@@ -7,6 +7,7 @@ import click
 
 from app.config import ConfigError
 from app.errors import AppError
+from app.logging import configure_quiet_logging
 
 # Where a command lives, imported when it is called (so that --help is quick), and the line that tells what it does.
 COMMANDS = {
@@ -16,7 +17,7 @@ COMMANDS = {
     "migrate": ("app.ops.commands:migrate", "Bring the database to this version's tables."),
     "rollback": ("app.ops.commands:rollback", "Take back the last migration, with what only it holds."),
     "seed-demo": ("app.imports.commands:seed_demo", "Load the demo organisations, people and deals."),
-    "import": ("app.imports.commands:import_file", "Import deals from a CSV file."),
+    "import": ("app.imports.commands:import_deals", "Import deals from a CSV file."),
     "user": ("app.auth.commands:user", "Add, disable or give a new password to a person."),
     "sessions": ("app.ops.commands:sessions", "Count, purge or revoke sessions."),
     "health": ("app.ops.commands:health", "Check database, Redis and session backend."),
@@ -64,6 +65,7 @@ class Misconfigured(Failure):
 @click.version_option(package_name="holdfast", prog_name="holdfast")
 def cli() -> None:
     """Holdfast, a deal workspace in which you never lose your place."""
+    configure_quiet_logging()
 
 
 def main() -> None:

@@ -24,6 +24,15 @@ class _Handler(logging.StreamHandler[Any]):
 
 def configure_logging(settings: Settings) -> None:
     """Send our own events and the libraries' through one handler on standard error. May be called again."""
+    _configure(settings.log_level, settings.log_format)
+
+
+def configure_quiet_logging() -> None:
+    """For commands, whose output is their answer: warnings only."""
+    _configure("warning", "console")
+
+
+def _configure(threshold: str, log_format: str) -> None:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -32,7 +41,7 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.format_exc_info,
         redact,
     ]
-    render = _json if settings.log_format == "json" else _console
+    render = _json if log_format == "json" else _console
     handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -43,7 +52,7 @@ def configure_logging(settings: Settings) -> None:
     for old in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    level = logging.getLevelNamesMapping()[threshold.upper()]
     root.setLevel(max(level, logging.WARNING))
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(level)

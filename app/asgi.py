@@ -1,0 +1,16 @@
+"""The application as a server imports it."""
+
+import multiprocessing
+
+from app.config import load_settings
+from app.factory import create_app
+from app.logging import configure_logging
+from app.parent import end_with_parent
+
+if multiprocessing.parent_process() is not None:
+    # One of several web processes: its parent holds the port, so without it there is nothing to serve.
+    end_with_parent()
+
+settings = load_settings()
+configure_logging(settings)
+app = create_app(settings)

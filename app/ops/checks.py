@@ -1,0 +1,61 @@
+"""Whether database and Redis serve, asked from outside of the site: takes no part in the fleet and changes nothing."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import select
+
+from app.config import Settings
+from app.database import Database
+from app.errors import Unavailable
+from app.models import SessionBackend
+from app.redis import RedisClient, check_redis_health
+
+
+@dataclass
+class Checkup:
+    """`degraded`: everything works, on SQL alone although Redis is configured. `unhealthy`: sessions cannot be kept."""
+
+    status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
+    backend: Literal["redis", "sqlalchemy"] = "sqlalchemy"
+    epoch: int | None = None
+    since: str | None = None
+    checks: dict[str, str] = field(default_factory=dict)
+
+
+async def check_up(settings: Settings) -> Checkup:
+    found = Checkup()
+    wants_redis = settings.redis_url is not None and settings.session_backend != "sql"
+    found.checks["redis"] = await _check_redis(settings) if wants_redis else "not used"
+    found.checks["database"] = await _check_database(settings, found)
+    if found.checks["database"] != "ok":
+        found.status = "unhealthy"
+    elif wants_redis and (found.checks["redis"] != "ok" or found.backend != "redis"):
+        found.status = "degraded"
+    return found
+
+
+async def _check_database(settings: Settings, found: Checkup) -> str:
+    database = Database(settings.database_url, name="holdfast-health")
+    try:
+        async with database.read() as db:
+            flag = (await db.execute(select(SessionBackend))).scalar_one()
+    except Unavailable as outage:
+        return outage.detail
+    finally:
+        await database.close()
+    found.backend = "redis" if flag.mode == "redis" else "sqlalchemy"
+    found.epoch, found.since = flag.epoch, flag.changed_at.isoformat()
+    return "ok"
+
+
+async def _check_redis(settings: Settings) -> str:
+    assert settings.redis_url
+    client = RedisClient(settings.redis_url, name="holdfast-health", timeout=settings.redis_timeout, max_connections=2)
+    try:
+        await check_redis_health(client)
+    except Unavailable as outage:
+        return outage.detail
+    finally:
+        await client.close()
+    return "ok"

@@ -1,0 +1,142 @@
+"""The commands that run, migrate and look after an installation."""
+
+import asyncio
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from datetime import timedelta
+
+import click
+import uvicorn
+
+from app.auth.commands import revoke
+from app.clock import Clock
+from app.config import Settings, load_settings, mask_url, masked
+from app.database import Database
+from app.logging import configure_logging
+from app.metrics import SHARED_DIRECTORY
+from app.migrate import MigrationError, downgrade, upgrade
+from app.ops.checks import check_up
+from app.ops.figures import SessionFigures, count_sessions
+from app.ops.port import refuse_port_in_use
+from app.sessions.expiry import Expired, expire_sessions
+
+# A process manager kills after ten seconds.
+GRACE = timedelta(seconds=8)
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+def web() -> None:
+    """Serve the site at HOST and PORT until SIGTERM or Ctrl-C."""
+    settings = load_settings()
+    refuse_port_in_use(settings)
+    configure_logging(settings)
+    with tempfile.TemporaryDirectory(prefix="holdfast-metrics-") as shared:
+        if settings.web_concurrency > 1:
+            os.environ.setdefault(SHARED_DIRECTORY, shared)
+        uvicorn.run(
+            "app.asgi:app",
+            host=settings.host,
+            port=settings.port,
+            workers=settings.web_concurrency,
+            loop="uvloop",
+            http="httptools",
+            forwarded_allow_ips=settings.forwarded_allow_ips,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=int(GRACE.total_seconds()),
+        )
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database to this version's tables. Can be repeated; several at once wait for each other."""
+    settings = load_settings()
+    try:
+        applied = upgrade(settings.database_url)
+    except MigrationError as error:
+        raise refused(settings, error) from None
+    click.echo(f"Migrated: {', '.join(applied)}." if applied else "Migrated: nothing to do.")
+
+
+@click.command()
+@click.option("--to", "revision", default="-1", metavar="REVISION", help='Back to this revision, or "base". One step without it.')
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rollback(*, revision: str, yes: bool) -> None:
+    """Take back the last migration. What only its tables and columns hold is lost."""
+    settings = load_settings()
+    if not yes:
+        click.confirm(f"Take back migrations ({revision}) in {mask_url(settings.database_url)} with the data only they hold?", abort=True)
+    try:
+        undone = downgrade(settings.database_url, revision)
+    except MigrationError as error:
+        raise refused(settings, error) from None
+    click.echo(f"Rolled back: {', '.join(undone)}." if undone else "Rolled back: nothing to do.")
+
+
+@click.command()
+@as_json_option
+def config(*, as_json: bool) -> None:
+    """Show the effective settings, secrets masked."""
+    values = masked(load_settings())
+    click.echo(json.dumps(values, indent=2) if as_json else "\n".join(f"{name}={value}" for name, value in values.items()))
+
+
+@click.command()
+@as_json_option
+def health(*, as_json: bool) -> None:
+    """Check database, Redis and session backend. Exit status 1 when sessions cannot be kept."""
+    found = asyncio.run(check_up(load_settings()))
+    lines = [f"status: {found.status}", f"backend: {found.backend}", *(f"{name}: {result}" for name, result in found.checks.items())]
+    click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines))
+    if found.status == "unhealthy":
+        raise click.exceptions.Exit(1)
+
+
+@click.group()
+def sessions() -> None:
+    """Count, purge or revoke sessions."""
+
+
+sessions.add_command(revoke)
+
+
+@sessions.command()
+@as_json_option
+def stats(*, as_json: bool) -> None:
+    """Count sessions and logins."""
+    figures = asdict(asyncio.run(_figures(load_settings())))
+    lines = [f"{name.replace('_', ' ')}: {value}" for name, value in figures.items()]
+    click.echo(json.dumps(figures, indent=2) if as_json else "\n".join(lines))
+
+
+@sessions.command()
+def purge() -> None:
+    """Delete expired sessions and dead logins now, as the nightly job does."""
+    gone = asyncio.run(_purge(load_settings()))
+    click.echo(f"Deleted {gone.sessions} expired sessions and {gone.logins} dead logins.")
+
+
+def refused(settings: Settings, error: MigrationError) -> click.ClickException:
+    return click.ClickException(f"DATABASE_URL={mask_url(settings.database_url)!r}: {error}")
+
+
+async def _figures(settings: Settings) -> SessionFigures:
+    database = Database(settings.database_url, name="holdfast-cli")
+    try:
+        async with database.read() as db:
+            return await count_sessions(db, Clock().now())
+    finally:
+        await database.close()
+
+
+async def _purge(settings: Settings) -> Expired:
+    database = Database(settings.database_url, name="holdfast-cli")
+    try:
+        return await expire_sessions(database, Clock())
+    finally:
+        await database.close()
