@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import asyncpg
@@ -25,6 +26,9 @@ CONNECT_LIMIT_SECONDS = 10
 TURN_LIMIT_SECONDS = 60
 TABLE_LIMIT_SECONDS = 5
 
+# Alembic keeps what it is working on in module globals.
+_alembic = Lock()
+
 
 class MigrationError(Exception):
     """The schema stays as it was. The message is one line for the person at the terminal."""
@@ -36,7 +40,7 @@ def upgrade(url: str, revision: str = "head") -> list[str]:
 
 
 def downgrade(url: str, revision: str) -> list[str]:
-    """Migrate down to `revision`, "base" or a number of steps ("-1"); the revisions taken back. Their data is lost."""
+    """Migrate down to `revision`, "base" or a number of steps ("-1"); the revisions taken back. What they added is lost with its data."""
     return _migrate(url, lambda config: command.downgrade(config, revision))
 
 
@@ -76,8 +80,11 @@ def _migrate(url: str, step: Callable[[Config], None]) -> list[str]:
     config.attributes["url"] = url
     config.attributes["on_version_apply"] = lambda *, step, **_: steps.extend(step.up_revision_ids)
     try:
-        step(config)
-    except (CommandError, ArgumentError) as error:
+        with _alembic:
+            step(config)
+    except CommandError as error:
+        raise MigrationError(f"{_one_line(error)} (this code knows the versions 0001 to {head_revision()})") from error
+    except ArgumentError as error:
         raise MigrationError(_one_line(error)) from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MigrationError(f"the database cannot be reached: {_one_line(error)}") from error
@@ -114,9 +121,9 @@ def _begin_immediate(connection: Any) -> None:
 
 
 async def _check_references(connection: AsyncConnection) -> None:
-    broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first()
+    broken: Any = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).mappings().first()
     if broken is not None:
-        raise MigrationError(f"the migration would leave rows of {broken[0]} that refer to nothing in {broken[2]}")
+        raise MigrationError(f"the migration would leave rows of {broken['table']} that refer to nothing in {broken['parent']}")
 
 
 async def _take_turn(connection: AsyncConnection) -> None:

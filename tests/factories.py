@@ -1,15 +1,14 @@
 """Rows to begin a test with. Each is written in a transaction of its own; names and addresses are made up and never repeat."""
 
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from itertools import count
-from secrets import token_urlsafe
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 
 from app.database import Database
 from app.models import Base, Deal, Login, Member, Organisation, User
+from app.sessions.token import hash_token, new_token
 
 PASSWORD = "correct-horse-battery"
 # As cheap as argon2 goes: tests hash and verify thousands of times.
@@ -43,7 +42,7 @@ async def make_member(database: Database, deal: Deal, user: User, *, role: str =
 async def make_login(database: Database, user: User, *, token: str | None = None, **values: Any) -> Login:
     """A live login without its session. Give `token` where a test presents it."""
     now = values.pop("at", _now())
-    given = {"token_hash": sha256((token or token_urlsafe()).encode()).hexdigest(), "created_at": now, "seen_at": now}
+    given = {"token_hash": hash_token(token or new_token()), "created_at": now, "seen_at": now}
     deadlines = {"idle_expires_at": now + timedelta(days=1), "expires_at": now + timedelta(days=30)}
     return await _insert(database, Login(user_id=user.id, **(given | deadlines | values)))
 
