@@ -136,7 +136,7 @@ async def read_json(model: type[Model], *, max_bytes: int = MAX_BODY_BYTES) -> M
     if body and request.mimetype != "application/json":
         raise UnsupportedMediaType("Send application/json.")
     try:
-        return model.model_validate(parse_json(body) if body else {}, strict=False)
+        return model.model_validate(parse_json(body) if body else {})
     except ValidationError as error:
         problems = [
             {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}
