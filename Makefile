@@ -1,0 +1,63 @@
+# What Holdfast can do from a checkout. `make help` says it in short.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint check clean
+
+# Another interpreter: make run PYTHON=python3.12
+PYTHON ?= python3
+# BROWSER=0 leaves the browser tests out; WORKERS is how many tests run at once; ARGS goes to pytest.
+BROWSER ?= 1
+WORKERS ?= 2
+ARGS ?=
+PY := .venv/bin/python
+LOG := .venv/install.log
+
+help: ## Say what can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/installed ## Start everything and say where to log in (PORT=5002 moves it, Ctrl-C stops it)
+	@exec $(PY) -m app dev --with-parent
+
+test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests out)
+	@[ "$(BROWSER)" = 0 ] || $(PY) -c 'import sys; from tests.servers.chromium import MISSING, find_chromium; sys.exit(None if find_chromium() else MISSING)'
+	BROWSER=$(BROWSER) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+lint: .venv/installed-dev ## Check style, types, import contracts, and that migrations match the models
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) -m pytest -q tests/architecture/test_migrations_drift.py
+
+check: lint test ## What CI runs: lint, then test
+
+clean: ## Remove what was installed and cached; data/ stays
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+
+# The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp.
+.venv/made:
+	@command -v $(PYTHON) >/dev/null || { echo "Holdfast needs Python 3.11 or newer, and there is no $(PYTHON) here." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Holdfast needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another one: make run PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment: install its venv package (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed: .venv/made requirements.lock pyproject.toml
+	@echo "Installing the locked dependencies into .venv (only this first time; about a minute)"
+	@$(call pip_install,--require-hashes -r requirements.lock)
+	@$(call pip_install,--no-deps --no-build-isolation -e .)
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	@echo "Installing what the tests need into .venv (only this first time)"
+	@$(call pip_install,--require-hashes -r requirements-dev.lock)
+	@touch $@
+
+define pip_install
+$(PY) -m pip --disable-pip-version-check install --retries 2 $(1) >$(LOG) 2>&1 || { \
+  if grep -qE 'Retrying|Connection|resolution|timed out' $(LOG); \
+  then echo "The package registry cannot be reached, so the dependencies cannot be installed. Is there a network? (pip's words: $(LOG))"; \
+  else echo "The dependencies cannot be installed: $$(grep -m1 ERROR $(LOG)) (all of pip's words: $(LOG))"; fi >&2; exit 1; }
+endef
