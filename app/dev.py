@@ -95,8 +95,8 @@ async def _start_and_watch(settings: Settings, processes: Processes) -> None:
             if settings.redis_url is None and settings.session_backend != "sql":
                 environ |= await _start_valkey(settings, processes, stack)
             web = await processes.start("web", _holdfast("web"), environ=environ)
-            await processes.start("worker", _holdfast("worker"), environ=environ)
             await processes.ready(web, _serves(settings), seconds=READY_SECONDS)
+            await processes.start("worker", _holdfast("worker"), environ=environ)
             click.echo(_welcome(settings))
             raise Stopped(await processes.first_end())
         finally:
@@ -126,7 +126,7 @@ async def _start_valkey(settings: Settings, processes: Processes, stack: context
         "dir": str(folder),
         "appendonly": "yes",
         "save": "",
-        "loglevel": "warning",
+        "logfile": str(folder / "valkey.log"),
     }
     command = [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
     # Valkey holds the lock as well: it is free again only when nobody writes to that folder any more.
@@ -134,7 +134,7 @@ async def _start_valkey(settings: Settings, processes: Processes, stack: context
     await processes.ready(
         valkey, partial(_answers, b"PING\r\n", b"+PONG", lambda: asyncio.open_unix_connection(path)), seconds=READY_SECONDS
     )
-    say(f"Valkey: {path}")
+    say(f"Valkey: {path}, its log beside it")
     return {"REDIS_URL": f"unix://{path}"}
 
 
