@@ -197,7 +197,7 @@ def _tell_ended(house: Resources, which: ColumnElement[bool], *, reason: str, ac
 
     async def tell(db: AsyncSession) -> None:
         ending = select(Login.id, User.id, User.organisation_id).join(User, User.id == Login.user_id).where(which, Login.ended_at.is_(None))
-        for login_id, user_id, organisation_id in (await db.execute(ending)).tuples():
+        for login_id, user_id, organisation_id in await db.execute(ending):
             ids = {"user_id": user_id, "organisation_id": organisation_id, "actor_id": actor_id}
             await record_event(db, "login.ended", at=house.clock.now(), login_id=login_id, reason=reason, **ids)
 
