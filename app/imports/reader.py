@@ -52,9 +52,7 @@ class Table:
         stream.seek(0)
         self._stream = stream
         self._skipped = 0
-        # The text layer is kept: were it collected, it would close the stream under us.
-        self._text = io.TextIOWrapper(stream, encoding=self.encoding, newline="")
-        lines = _lines(self._text)
+        lines = _lines(stream, self.encoding)
         first = self._first_line(lines)
         self.delimiter = _delimiter_of(first)
         self._reader = csv.reader(chain([first], lines), delimiter=self.delimiter, strict=True)
@@ -139,11 +137,17 @@ def _fits_cp1252(stream: BinaryIO) -> bool:
     return True
 
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    while line := text.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE and not line.endswith(("\r", "\n")):
-            raise UnreadableFile(f"A line is longer than {LONGEST_LINE:,} characters: this is no table.")
-        yield line
+def _lines(stream: BinaryIO, encoding: str) -> Iterator[str]:
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+    try:
+        while line := text.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE and not line.endswith(("\r", "\n")):
+                raise UnreadableFile(f"A line is longer than {LONGEST_LINE:,} characters: this is no table.")
+            yield line
+    finally:
+        # Else the end of the text layer would close the stream, which is its opener's to close.
+        if not stream.closed:
+            text.detach()
 
 
 def _clean_heading(heading: str) -> str:
