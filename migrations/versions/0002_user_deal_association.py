@@ -14,6 +14,7 @@ moment = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     # The reference stands inline on its column: that is what SQLite can add, and later drop, without rebuilding the table.
+    # SQLAlchemy's reflection overlooks the ON DELETE of such a reference: a later batch that rebuilds users must say it again.
     column_type = "BIGINT" if op.get_context().dialect.name == "postgresql" else "INTEGER"
     op.execute(
         f"ALTER TABLE users ADD COLUMN last_deal_id {column_type} CONSTRAINT fk_users_last_deal_id REFERENCES deals (id) ON DELETE SET NULL"

@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
+from tests.waiting import until
+
 FENCE = "SELECT session_fence('sql', 0)"
 ALONE = "SELECT pg_advisory_xact_lock(7301)"
 RISE = "UPDATE session_backend SET mode = 'redis', epoch = epoch + 1"
@@ -66,8 +68,6 @@ async def test_writer_that_waited_for_a_rise_sees_it(database_url: str) -> None:
         await riser.execute(ALONE)
         await riser.execute(RISE)
         fence = asyncio.create_task(writer.fetchval(FENCE))
-        async with asyncio.timeout(5):
-            while not await watcher.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
-                await asyncio.sleep(0.01)
+        await until(lambda: watcher.fetchval("SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
         await rising.commit()
         assert await fence is False
