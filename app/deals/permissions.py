@@ -4,7 +4,8 @@ Access = same organisation AND (organisation admin OR owner OR unexpired grant) 
 not disabled. An archived deal can be read, not edited.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +14,10 @@ from app.models import Deal, Member, User
 
 EDITING_ROLES = frozenset({"owner", "admin", "editor"})
 MANAGING_ROLES = frozenset({"owner", "admin"})
+ANY_ROLE = EDITING_ROLES | {"viewer"}
+
+# How long a deleted deal can be brought back.
+BIN_LIFE = timedelta(days=30)
 
 # How `user` stands to a deal: owner, admin of the organisation, or what a grant says.
 ROLE = case((Deal.owner_id == User.id, "owner"), (User.role == "admin", "admin"), else_=Member.role).label("role")
@@ -36,7 +41,7 @@ def access_rule() -> ColumnElement[bool]:
     )
 
 
-def visible_to(user_id: int, *columns: ColumnElement[object] | type, now: datetime) -> Select[tuple[object, ...]]:
+def visible_to(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
     """A SELECT of `columns` (default: `Deal`, `ROLE`, `ACCESS_UNTIL`) over the deals this person may see."""
     return (
         select(*(columns or (Deal, ROLE, ACCESS_UNTIL)))
@@ -44,6 +49,32 @@ def visible_to(user_id: int, *columns: ColumnElement[object] | type, now: dateti
         .join(User, User.id == user_id)
         .outerjoin(Member, granted_now(now))
         .where(access_rule())
+    )
+
+
+def people_who_see(deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
+    """The same rule from the other end: a SELECT of `columns` over the people who may see this deal."""
+    return (
+        select(*columns)
+        .select_from(Deal)
+        .join(User, User.organisation_id == Deal.organisation_id)
+        .outerjoin(Member, granted_now(now))
+        .where(Deal.id == deal_id, access_rule())
+    )
+
+
+def in_bin_of(user_id: int, *, now: datetime) -> Select[Deal]:
+    """The deleted deals this person may bring back. Nobody sees a deleted deal, so it has a rule of its own: its owner and
+    the administrators of its organisation, for `BIN_LIFE`."""
+    return (
+        select(Deal)
+        .join(User, User.id == user_id)
+        .where(
+            Deal.organisation_id == User.organisation_id,
+            Deal.deleted_at > now - BIN_LIFE,
+            User.disabled_at.is_(None),
+            or_(User.role == "admin", Deal.owner_id == User.id),
+        )
     )
 
 

@@ -1,0 +1,120 @@
+"""The list of deals: search, filter, sort and keyset pages, always in two statements."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.config import Settings
+from app.deals.cursors import Column, Cursors, beyond, in_order
+from app.deals.fields import Stage, Status, single_line
+from app.deals.schemas import DealList, DealSummary
+from app.deals.search import matches
+from app.deals.store import as_summary, count_deals, summaries
+from app.errors import BadRequest
+from app.models import Deal, Visit
+
+MOST_ON_A_PAGE = 100
+RECENTS = 10
+
+Query = TypeVar("Query", bound=BaseModel)
+
+
+def _digits(value: Any) -> Any:
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit()) or len(value) > 4:
+            raise ValueError("must be a whole number")
+        return int(value)
+    return value
+
+
+Limit = Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_ON_A_PAGE)]
+Cursor = Annotated[str, StringConstraints(max_length=4000)]
+Sort = Literal["announced", "-announced", "name", "-name", "price", "-price", "recent", "-recent", "updated", "-updated"]
+
+
+class ListQuery(BaseModel):
+    """`sort` goes newest, dearest, latest first and A to Z; a minus turns it round. What has no date or price comes last."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    q: Annotated[str, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    status: Status | None = None
+    stage: Stage | None = None
+    archived: Literal["false", "true", "all"] = "false"
+    sort: Sort = "announced"
+    limit: Limit = 50
+    cursor: Cursor | None = None
+
+
+class _Sort(NamedTuple):
+    key: Column
+    descending: bool
+    parse: Callable[[Any], Any] = lambda key: key
+
+
+_SORTS: Mapping[str, _Sort] = {
+    "announced": _Sort(Deal.announced_on, True, date.fromisoformat),
+    "name": _Sort(func.lower(Deal.name), False),
+    "price": _Sort(Deal.price_usd, True),
+    "recent": _Sort(Visit.visited_at, True, datetime.fromisoformat),
+    "updated": _Sort(Deal.updated_at, True, datetime.fromisoformat),
+}
+
+
+def parse_query(model: type[Query], args: Mapping[str, str]) -> Query:
+    """The query string as `model`; an empty parameter counts as absent, as a form sends it. Raises `BadRequest`."""
+    try:
+        return model.model_validate({name: value for name, value in args.items() if value != ""})
+    except ValidationError as error:
+        problems = [{"field": ".".join(map(str, each["loc"])), "problem": each["msg"]} for each in error.errors(include_url=False)]
+        raise BadRequest("; ".join(f"{each['field']}: {each['problem']}" for each in problems), code="invalid", errors=problems) from error
+
+
+async def list_deals(
+    db: AsyncSession, user_id: int, query: ListQuery, *, settings: Settings, current_deal_id: int | None, now: datetime
+) -> DealList:
+    """One page of the deals this person may see. Raises `BadRequest` for a cursor of another list."""
+    cursors = Cursors(settings, "deals", user_id, query.q, query.status, query.stage, query.archived, query.sort)
+    name = query.sort.removeprefix("-")
+    key, descending, parse = _SORTS[name]
+    descending ^= name != query.sort
+    wanted = list(_conditions(query))
+    page = summaries(user_id, key.label("sort_key"), now=now).where(*wanted)
+    if query.cursor:
+        last_key, last_id = cursors.open(query.cursor)
+        page = page.where(beyond(key, Deal.id, (None if last_key is None else parse(last_key), last_id), descending=descending))
+    rows = (await db.execute(page.order_by(*in_order(key, Deal.id, descending=descending)).limit(query.limit + 1))).all()
+    total = await count_deals(db, user_id, *wanted, now=now)
+    shown = rows[: query.limit]
+    return DealList(
+        deals=[as_summary(row, current_deal_id=current_deal_id) for row in shown],
+        current_deal_id=current_deal_id,
+        next_cursor=cursors.seal(_plain(shown[-1].sort_key), shown[-1].id) if len(rows) > query.limit else None,
+        total=total,
+    )
+
+
+async def list_recents(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
+    """The deals this person chose last, the latest first."""
+    visited = summaries(user_id, now=now).where(Visit.visited_at.is_not(None))
+    rows = await db.execute(visited.order_by(Visit.visited_at.desc(), Deal.id.desc()).limit(RECENTS))
+    return [as_summary(row, current_deal_id=current_deal_id) for row in rows]
+
+
+def _conditions(query: ListQuery) -> Iterable[ColumnElement[bool]]:
+    if query.q:
+        yield matches(query.q)
+    if query.status is not None:
+        yield func.lower(Deal.status) == query.status.lower()
+    if query.stage is not None:
+        yield Deal.stage == query.stage
+    if query.archived != "all":
+        yield and_(Deal.archived_at.is_not(None) if query.archived == "true" else Deal.archived_at.is_(None))
+
+
+def _plain(key: Any) -> Any:
+    return key.isoformat() if isinstance(key, date) else key

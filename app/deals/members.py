@@ -1,0 +1,125 @@
+"""Who else sees a deal: granting, changing and withdrawing access.
+
+The access row changes first, then the sessions it concerns: see "Rows that give access are locked" in docs/sessions.md.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.deals.permissions import ACCESS_UNTIL, ANY_ROLE, MANAGING_ROLES, ROLE, people_who_see
+from app.deals.realign import Realignment
+from app.deals.schemas import MemberView, NewMember
+from app.deals.service import record
+from app.deals.store import colleague, find_grant, get_colleague, get_grant, lock_deal
+from app.errors import BadRequest, Conflict
+from app.models import Deal, Member, Session, User
+from app.resources import Resources
+
+_RANK = ("owner", "admin", "editor", "viewer")
+
+
+async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list[MemberView]:
+    """Everybody who sees the deal now, those who may do most first. The caller has made sure that the asker does."""
+    columns = (
+        User.id.label("user_id"),
+        User.name,
+        User.email,
+        ROLE,
+        ACCESS_UNTIL.label("expires_at"),
+        Member.created_at.label("granted_at"),
+    )
+    rows = await db.execute(people_who_see(deal_id, *columns, now=now))
+    people = [MemberView.model_validate(row) for row in rows]
+    return sorted(people, key=lambda each: (_RANK.index(each.role), each.name.casefold(), each.user_id))
+
+
+async def grant_access(house: Resources, user_id: int, deal_id: int, grant: NewMember) -> tuple[MemberView, bool]:
+    """Give a colleague access, or state anew what they have. Returns the grant and whether there was none before."""
+    now, realignment = house.clock.now(), Realignment(deal_id)
+    which = colleague(user_id, user_id=grant.user_id, email=grant.email)
+    _refuse_past_end(grant.expires_at, now)
+    view: MemberView
+    is_new = True
+
+    async def give(db: AsyncSession) -> None:
+        nonlocal view, is_new
+        deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
+        person = await get_colleague(db, which)
+        if person.id == deal.owner_id:
+            raise Conflict("This person owns the deal; there is nothing more to give.", code="already_owner")
+        member = await find_grant(db, deal_id, person.id)
+        is_new = member is None
+        if member is None:
+            member = Member(deal_id=deal_id, user_id=person.id, granted_by_id=user_id, created_at=now)
+            db.add(member)
+        member.role, member.expires_at = grant.role, grant.expires_at
+        await realignment.look(db, {person.id}, now=now)
+        await _record(db, "member.granted" if is_new else "member.changed", deal, user_id, member, now)
+        view = _view(person, member)
+
+    await house.sessions.change_sessions(_sessions_of(which), realignment.change, also=give)
+    return view, is_new
+
+
+async def change_grant(house: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any]) -> MemberView:
+    """Another role or end of a grant there is. Raises `NotFound` where there is none."""
+    now, realignment = house.clock.now(), Realignment(deal_id)
+    which = colleague(user_id, user_id=member_id)
+    _refuse_past_end(changes.get("expires_at"), now)
+    view: MemberView
+
+    async def change(db: AsyncSession) -> None:
+        nonlocal view
+        deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
+        member = await get_grant(db, deal_id, member_id)
+        for name, value in changes.items():
+            setattr(member, name, value)
+        await realignment.look(db, {member_id}, now=now)
+        await _record(db, "member.changed", deal, user_id, member, now)
+        view = _view(await db.get_one(User, member_id), member)
+
+    await house.sessions.change_sessions(_sessions_of(which), realignment.change, also=change)
+    return view
+
+
+async def withdraw_access(house: Resources, user_id: int, deal_id: int, member_id: int) -> None:
+    """Take a grant back, or leave a deal oneself. It is out of the person's sessions before this returns."""
+    now, realignment = house.clock.now(), Realignment(deal_id)
+
+    async def withdraw(db: AsyncSession) -> None:
+        roles = ANY_ROLE if user_id == member_id else MANAGING_ROLES
+        deal = await lock_deal(db, user_id, deal_id, roles=roles, now=now)
+        member = await get_grant(db, deal_id, member_id)
+        await db.delete(member)
+        await realignment.look(db, {member_id}, now=now)
+        await _record(db, "member.revoked", deal, user_id, member, now)
+
+    await house.sessions.change_sessions(_sessions_of(colleague(user_id, user_id=member_id)), realignment.change, also=withdraw)
+
+
+def _sessions_of(which: Any) -> Any:
+    return Session.user_id.in_(select(User.id).where(which))
+
+
+def _refuse_past_end(expires_at: datetime | None, now: datetime) -> None:
+    if expires_at is not None and expires_at <= now:
+        raise BadRequest("expires_at: must lie in the future", code="invalid")
+
+
+async def _record(db: AsyncSession, kind: str, deal: Deal, actor_id: int, member: Member, now: datetime) -> None:
+    until = member.expires_at.isoformat() if member.expires_at else None
+    await record(db, kind, deal, actor_id, now, concerns=member.user_id, role=member.role, expires_at=until)
+
+
+def _view(person: User, member: Member) -> MemberView:
+    return MemberView(
+        user_id=person.id,
+        name=person.name,
+        email=person.email,
+        role=member.role,
+        expires_at=member.expires_at,
+        granted_at=member.created_at,
+    )

@@ -1,0 +1,43 @@
+"""What a change of access does to live sessions, decided inside the transaction that makes it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.deals.session_data import forget_nothing, refresh_card, strip_deal
+from app.deals.store import forget_last_deal, list_cards
+from app.sessions.record import SessionData
+
+
+@dataclass
+class Realignment:
+    """Brings the sessions of some people in line with who sees `deal_id` once the access rows have changed.
+
+    Who still sees it in another way keeps their place, with a card that says how. Who does not loses the deal, and is
+    not brought back to it. `look` runs after the rows changed and before the sessions do, in the same transaction.
+    """
+
+    deal_id: int
+    people: frozenset[int] = frozenset()
+    cards: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    async def look(self, db: AsyncSession, user_ids: Collection[int], *, now: datetime) -> None:
+        await db.flush()
+        self.people = frozenset(user_ids)
+        self.cards = await list_cards(db, self.deal_id, user_ids, now=now)
+        if lost := self.people - self.cards.keys():
+            await forget_last_deal(db, self.deal_id, lost)
+
+    def change(self, data: SessionData) -> SessionData | None:
+        user_id = data.get("user", {}).get("id")
+        if user_id not in self.people:
+            return None
+        card, changed = self.cards.get(user_id), data
+        if data.get("current_deal_id") == self.deal_id:
+            changed = (refresh_card(data, **card) or data) if card else strip_deal(data)
+        if card:
+            changed = forget_nothing(changed) or changed
+        return changed if changed != data else None

@@ -1,0 +1,236 @@
+"""Deals over HTTP: the list, one deal and what is done to it, pins and recents. Each route checks in the contract's order:
+who sees it (404), who may (403), what is said (400), whether it still fits (409)."""
+
+import re
+from collections.abc import Collection
+
+from pydantic import BaseModel
+from quart import Blueprint, Response, jsonify, request
+
+from app.deals.activity import ActivityQuery, list_activity
+from app.deals.documented import documented
+from app.deals.listing import ListQuery, list_deals, list_recents, parse_query
+from app.deals.member_routes import members
+from app.deals.permissions import ANY_ROLE, BIN_LIFE, EDITING_ROLES, MANAGING_ROLES
+from app.deals.schemas import (
+    Activity,
+    Bin,
+    DealChanges,
+    DealList,
+    DeletedDeal,
+    NewDeal,
+    NewOwner,
+    Nothing,
+    OneDeal,
+    Person,
+    PersonName,
+    Recents,
+)
+from app.deals.service import archive_deal, bring_back_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal
+from app.deals.store import get_detail, list_bin, require_role, require_role_or_bin
+from app.errors import BadRequest
+from app.ratelimit import limit_rate
+from app.sessions.interface import current_session
+from app.web import current_user, path_id, read_json, resources, signed_in
+
+blueprint = Blueprint("deals", __name__, url_prefix="/api/deals")
+blueprint.register_blueprint(members)
+
+MOST_IN_BIN = 100
+
+
+@blueprint.get("")
+@blueprint.get("/list")
+@documented("deals", DealList, query=ListQuery, problems=(400, 429))
+@signed_in
+async def list_() -> Response:
+    """The deals you may see, page by page."""
+    house, user = resources(), current_user()
+    await limit_rate(house, "list", user.id, house.settings.rate_limit_list)
+    query = parse_query(ListQuery, request.args)
+    async with house.database.read() as db:
+        page = await list_deals(db, user.id, query, settings=house.settings, current_deal_id=_current_deal_id(), now=house.clock.now())
+    return _answer(page)
+
+
+@blueprint.post("")
+@documented("deals", OneDeal, 201, body=NewDeal, problems=(400, 403, 409, 413, 415))
+@signed_in
+async def create() -> Response:
+    """Begin a deal; you are its owner."""
+    facts = await read_json(NewDeal)
+    deal_id = await create_deal(resources(), current_user().id, facts.model_dump())
+    response = await _answer_deal(deal_id)
+    response.status_code = 201
+    response.headers["Location"] = f"/api/deals/{deal_id}"
+    return response
+
+
+@blueprint.get("/recent")
+@documented("deals", Recents)
+@signed_in
+async def recent() -> Response:
+    """The deals you worked on last."""
+    house = resources()
+    async with house.database.read() as db:
+        deals = await list_recents(db, current_user().id, current_deal_id=_current_deal_id(), now=house.clock.now())
+    return _answer(Recents(deals=deals))
+
+
+@blueprint.get("/bin")
+@documented("deals", Bin)
+@signed_in
+async def bin_() -> Response:
+    """The deleted deals that you may bring back, for thirty days."""
+    house = resources()
+    async with house.database.read() as db:
+        found = await list_bin(db, current_user().id, now=house.clock.now(), limit=MOST_IN_BIN)
+    deals = [
+        DeletedDeal(id=deal.id, name=deal.name, acquirer=deal.acquirer, deleted_at=deal.deleted_at, gone_at=deal.deleted_at + BIN_LIFE)
+        for deal in found
+        if deal.deleted_at
+    ]
+    return _answer(Bin(deals=deals))
+
+
+@blueprint.get("/<deal_id>")
+@documented("deals", OneDeal, problems=(404,))
+@signed_in
+async def show(deal_id: str) -> Response:
+    """Everything known of one deal. Its ETag is the version to change it from."""
+    return await _answer_deal(path_id(deal_id))
+
+
+@blueprint.patch("/<deal_id>")
+@documented("deals", OneDeal, body=DealChanges, problems=(400, 403, 404, 409, 413, 415))
+@signed_in
+async def change(deal_id: str) -> Response:
+    """State other facts. With a version, in the body or as If-Match, only if the deal is still at it."""
+    wanted = await _require(deal_id, EDITING_ROLES)
+    body = await read_json(DealChanges)
+    facts = body.model_dump(exclude_unset=True, exclude={"version"})
+    await change_deal(resources(), current_user().id, wanted, facts, expected=_expected_versions(body.version))
+    return await _answer_deal(wanted)
+
+
+@blueprint.delete("/<deal_id>")
+@documented("deals", status=204, problems=(403, 404))
+@signed_in
+async def remove(deal_id: str) -> tuple[str, int]:
+    """Into the bin, from which it can be brought back for thirty days."""
+    wanted = await _require(deal_id, MANAGING_ROLES)
+    await delete_deal(resources(), current_user().id, wanted)
+    return "", 204
+
+
+@blueprint.post("/<deal_id>/archive")
+@documented("deals", OneDeal, body=Nothing, problems=(400, 403, 404, 413, 415))
+@signed_in
+async def archive(deal_id: str) -> Response:
+    """Make it read-only. Nobody loses their place."""
+    return await _set_archived(deal_id, archived=True)
+
+
+@blueprint.post("/<deal_id>/unarchive")
+@documented("deals", OneDeal, body=Nothing, problems=(400, 403, 404, 413, 415))
+@signed_in
+async def unarchive(deal_id: str) -> Response:
+    """Make it editable again."""
+    return await _set_archived(deal_id, archived=False)
+
+
+@blueprint.post("/<deal_id>/restore")
+@documented("deals", OneDeal, body=Nothing, problems=(400, 403, 404, 413, 415))
+@signed_in
+async def bring_back(deal_id: str) -> Response:
+    """Out of the bin. The people who worked on it come back to it."""
+    house, user, wanted = resources(), current_user(), path_id(deal_id)
+    async with house.database.read() as db:
+        await require_role_or_bin(db, user.id, wanted, MANAGING_ROLES, now=house.clock.now())
+    await read_json(Nothing)
+    await bring_back_deal(house, user.id, wanted)
+    return await _answer_deal(wanted)
+
+
+@blueprint.post("/<deal_id>/transfer")
+@documented("deals", NewOwner, body=Person, problems=(400, 403, 404, 413, 415))
+@signed_in
+async def transfer(deal_id: str) -> Response:
+    """Make a colleague the owner."""
+    wanted = await _require(deal_id, MANAGING_ROLES)
+    owner = await transfer_deal(resources(), current_user().id, wanted, to=await read_json(Person))
+    return _answer(NewOwner(owner=PersonName(id=owner.id, name=owner.name)))
+
+
+@blueprint.put("/<deal_id>/pin")
+@documented("deals", status=204, problems=(404,))
+@signed_in
+async def pin(deal_id: str) -> tuple[str, int]:
+    """Keep it at hand."""
+    await pin_deal(resources(), current_user().id, path_id(deal_id), pinned=True)
+    return "", 204
+
+
+@blueprint.delete("/<deal_id>/pin")
+@documented("deals", status=204, problems=(404,))
+@signed_in
+async def unpin(deal_id: str) -> tuple[str, int]:
+    """No longer keep it at hand."""
+    await pin_deal(resources(), current_user().id, path_id(deal_id), pinned=False)
+    return "", 204
+
+
+@blueprint.get("/<deal_id>/activity")
+@documented("deals", Activity, query=ActivityQuery, problems=(400, 404))
+@signed_in
+async def activity(deal_id: str) -> Response:
+    """What happened to it, the latest first."""
+    house, user = resources(), current_user()
+    wanted = await _require(deal_id, ANY_ROLE)
+    query = parse_query(ActivityQuery, request.args)
+    async with house.database.read() as db:
+        return _answer(await list_activity(db, user.id, wanted, query, settings=house.settings))
+
+
+async def _set_archived(deal_id: str, *, archived: bool) -> Response:
+    wanted = await _require(deal_id, MANAGING_ROLES)
+    await read_json(Nothing)
+    await archive_deal(resources(), current_user().id, wanted, archived=archived)
+    return await _answer_deal(wanted)
+
+
+async def _require(deal_id: str, roles: Collection[str]) -> int:
+    """The id, once it is sure that this person sees the deal in one of `roles`: before the body is looked at."""
+    house, wanted = resources(), path_id(deal_id)
+    async with house.database.read() as db:
+        await require_role(db, current_user().id, wanted, roles, now=house.clock.now())
+    return wanted
+
+
+async def _answer_deal(deal_id: int) -> Response:
+    house = resources()
+    async with house.database.read() as db:
+        deal = await get_detail(db, current_user().id, deal_id, current_deal_id=_current_deal_id(), now=house.clock.now())
+    response = _answer(OneDeal(deal=deal))
+    response.headers["ETag"] = f'"{deal.version}"'
+    return response
+
+
+def _answer(model: BaseModel) -> Response:
+    return jsonify(model.model_dump(mode="json"))
+
+
+def _current_deal_id() -> int | None:
+    return current_session().get("current_deal_id")
+
+
+def _expected_versions(stated: int | None) -> set[int] | None:
+    """The versions a change may be made from, by body and If-Match; None where neither says. Raises `BadRequest`."""
+    expected = None if stated is None else {stated}
+    header = request.headers.get("If-Match", "*").strip()
+    if header != "*":
+        if not re.fullmatch(r'"\d{1,18}"(\s*,\s*"\d{1,18}")*', header, re.ASCII):
+            raise BadRequest('If-Match takes the ETag of this deal, like "7".', code="invalid")
+        matched = {int(version) for version in re.findall(r"\d+", header)}
+        expected = matched if expected is None else expected & matched
+    return expected

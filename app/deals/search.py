@@ -1,0 +1,53 @@
+"""Search in the words of a deal, whatever the case of their letters, on every database alike."""
+
+import unicodedata
+from functools import cache
+from itertools import islice
+
+from sqlalchemy import ColumnElement, and_, func
+
+from app.models import Deal
+
+# More words only narrow what is hardly anything by then.
+MOST_WORDS = 8
+# SQLite's parser gives up at some 33 calls within one another. A query has rarely a dozen different letters beyond ASCII.
+MOST_FOLDED = 30
+
+_SEARCHED: ColumnElement[str] = Deal.name + "\n" + Deal.acquirer + "\n" + Deal.tagline + "\n" + Deal.categories
+
+
+def matches(q: str) -> ColumnElement[bool]:
+    """Every word of `q` stands in the deal's name, acquirer, tagline or categories. `%` and `_` mean themselves."""
+    folded = "".join(map(_fold, unicodedata.normalize("NFC", q)))
+    searched = _in_case_of(folded)
+    return and_(True, *(searched.contains(word, autoescape=True) for word in folded.split()[:MOST_WORDS]))
+
+
+def _in_case_of(folded: str) -> ColumnElement[str]:
+    """What is searched, in lower case as far as `folded` needs it.
+
+    SQLite's lower() knows ASCII only and PostgreSQL's depends on the locale of the database, so the other letters that
+    are looked for are folded here, one by one.
+    """
+    letters = sorted({letter for letter in folded if not letter.isascii()})
+    pairs = [(variant, letter, rank) for letter in letters for rank, variant in enumerate(_variants().get(letter, ""))]
+    text: ColumnElement[str] = func.lower(_SEARCHED)
+    for variant, letter, _ in islice(sorted(pairs, key=lambda pair: pair[2]), MOST_FOLDED):
+        text = func.replace(text, variant, letter)
+    return text
+
+
+def _fold(letter: str) -> str:
+    folded = letter.casefold()
+    return folded if len(folded) == 1 else letter
+
+
+@cache
+def _variants() -> dict[str, str]:
+    """By folded letter outside ASCII: the other letters that fold to it, the capital first."""
+    variants: dict[str, str] = {}
+    for letter in map(chr, range(128, 0x1E944)):
+        folded = _fold(letter)
+        if folded != letter:
+            variants[folded] = variants.get(folded, "") + letter
+    return variants

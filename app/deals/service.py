@@ -1,0 +1,184 @@
+"""What can be done to a deal. Each change is one transaction: the row, the live sessions it concerns, the event."""
+
+from collections.abc import Collection
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import insert_into
+from app.deals.permissions import EDITING_ROLES, MANAGING_ROLES, visible_to
+from app.deals.realign import Realignment
+from app.deals.schemas import Person
+from app.deals.session_data import forget_nothing, refresh_card, strip_deal, where_on
+from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, get_detail, lock_deal
+from app.errors import Conflict, NotFound
+from app.events.service import record_event
+from app.models import Deal, Pin, Session, User
+from app.resources import Resources
+
+
+async def create_deal(house: Resources, creator_id: int, facts: dict[str, Any]) -> int:
+    """A deal of the creator's organisation, owned by them. Returns its id. Raises `Conflict` for a reference in use."""
+    now, created = house.clock.now(), 0
+
+    async def insert(db: AsyncSession) -> None:
+        nonlocal created
+        # Locked, so that what the person may do is decided before and not beside what takes it away.
+        creator = await db.get_one(User, creator_id, with_for_update={"read": True})
+        deal = Deal(organisation_id=creator.organisation_id, owner_id=creator_id, version=1, created_at=now, updated_at=now)
+        _state(deal, facts)
+        db.add(deal)
+        await _flush(db)
+        created = deal.id
+        await record(db, "deal.created", deal, creator_id, now)
+
+    # Somebody who saw no deal may have one now: their sessions look again.
+    await house.sessions.change_sessions(Session.user_id == creator_id, forget_nothing, also=insert)
+    return created
+
+
+async def change_deal(
+    house: Resources, user_id: int, deal_id: int, facts: dict[str, Any], *, expected: Collection[int] | None = None
+) -> None:
+    """State other facts. Raises `Conflict`, with the deal as it is, when it is at none of the `expected` versions."""
+    now = house.clock.now()
+
+    async def change(db: AsyncSession) -> None:
+        deal = await lock_deal(db, user_id, deal_id, roles=EDITING_ROLES, now=now)
+        if deal.archived_at is not None:
+            raise Conflict("An archived deal cannot be edited; bring it back first.", code="deal_archived")
+        if expected is not None and deal.version not in expected:
+            current = await get_detail(db, user_id, deal_id, current_deal_id=None, now=now)
+            raise Conflict("Somebody changed this deal meanwhile.", current=current.model_dump(mode="json", exclude={"is_current"}))
+        changed = _state(deal, facts)
+        if changed:
+            mark_changed(deal, now)
+            await _flush(db)
+            await record(db, "deal.updated", deal, user_id, now, fields=changed)
+
+    if "name" in facts:
+        rename = where_on(deal_id, partial(refresh_card, name=facts["name"]))
+        await house.sessions.change_sessions(Session.current_deal_id == deal_id, rename, also=change)
+    else:
+        async with house.database.write() as db:
+            await change(db)
+
+
+async def archive_deal(house: Resources, user_id: int, deal_id: int, *, archived: bool) -> None:
+    """Make it read-only, or editable again. Takes no one's place away."""
+    now = house.clock.now()
+    async with house.database.write() as db:
+        deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
+        if (deal.archived_at is not None) != archived:
+            deal.archived_at = now if archived else None
+            mark_changed(deal, now)
+            await record(db, "deal.archived" if archived else "deal.unarchived", deal, user_id, now)
+
+
+async def delete_deal(house: Resources, user_id: int, deal_id: int) -> None:
+    """Into the bin, and out of every live session. The people who worked on it come back to it when it comes back."""
+    now = house.clock.now()
+
+    async def bin_it(db: AsyncSession) -> None:
+        deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
+        deal.deleted_at = now
+        mark_changed(deal, now)
+        await db.flush()
+        await record(db, "deal.deleted", deal, user_id, now)
+
+    await house.sessions.change_sessions(Session.current_deal_id == deal_id, where_on(deal_id, strip_deal), also=bin_it)
+
+
+async def bring_back_deal(house: Resources, user_id: int, deal_id: int) -> None:
+    """Out of the bin. Raises `NotFound` where it is neither in this person's bin nor visible to them."""
+    now = house.clock.now()
+
+    async def bring_back(db: AsyncSession) -> None:
+        deal = await find_in_bin(db, user_id, deal_id, now=now)
+        if deal is None:
+            await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
+            return
+        deal.deleted_at = None
+        mark_changed(deal, now)
+        await db.flush()
+        await record(db, "deal.undeleted", deal, user_id, now)
+
+    left_here = Session.user_id.in_(select(User.id).where(User.last_deal_id == deal_id))
+    await house.sessions.change_sessions(left_here, forget_nothing, also=bring_back)
+
+
+async def transfer_deal(house: Resources, user_id: int, deal_id: int, *, to: Person) -> User:
+    """Make a colleague the owner. The old one keeps what a grant or their role in the organisation gives them."""
+    now, realignment = house.clock.now(), Realignment(deal_id)
+    which = colleague(user_id, user_id=to.user_id, email=to.email)
+    owner: User
+
+    async def transfer(db: AsyncSession) -> None:
+        nonlocal owner
+        deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
+        owner, old_owner_id = await get_colleague(db, which), deal.owner_id
+        if old_owner_id == owner.id:
+            return
+        grant = await find_grant(db, deal_id, owner.id)
+        if grant is not None:
+            await db.delete(grant)  # ownership says more
+        deal.owner_id = owner.id
+        mark_changed(deal, now)
+        await realignment.look(db, {owner.id} | ({old_owner_id} if old_owner_id else set()), now=now)
+        await record(db, "deal.transferred", deal, user_id, now, concerns=owner.id, from_user_id=old_owner_id)
+
+    # The old owner's place is lost only in sessions on this deal; the new owner's sessions may have a first deal now.
+    concerned = or_(Session.current_deal_id == deal_id, Session.user_id.in_(select(User.id).where(which)))
+    await house.sessions.change_sessions(concerned, realignment.change, also=transfer)
+    return owner
+
+
+async def pin_deal(house: Resources, user_id: int, deal_id: int, *, pinned: bool) -> None:
+    """Keep a deal at hand, or no longer. A person's own; nobody else's list changes. Raises `NotFound`."""
+    now = house.clock.now()
+    async with house.database.write() as db:
+        deal = await db.scalar(visible_to(user_id, Deal, now=now).where(Deal.id == deal_id))
+        if deal is None:
+            raise NotFound
+        if pinned:
+            pin = insert_into(db, Pin).values(user_id=user_id, deal_id=deal_id, pinned_at=now).on_conflict_do_nothing()
+            done = await db.execute(pin)
+        else:
+            done = await db.execute(delete(Pin).where(Pin.user_id == user_id, Pin.deal_id == deal_id))
+        if done.rowcount:  # type: ignore[attr-defined]
+            await record(db, "deal.pinned" if pinned else "deal.unpinned", deal, user_id, now)
+
+
+async def record(
+    db: AsyncSession, kind: str, deal: Deal, actor_id: int, at: datetime, *, concerns: int | None = None, **payload: Any
+) -> None:
+    """An event about `deal`; `concerns` is the other person it is about."""
+    organisation_id = deal.organisation_id
+    await record_event(db, kind, at=at, organisation_id=organisation_id, actor_id=actor_id, user_id=concerns, deal_id=deal.id, **payload)
+
+
+def mark_changed(deal: Deal, now: datetime) -> None:
+    deal.version += 1
+    deal.updated_at = now
+
+
+def _state(deal: Deal, facts: dict[str, Any]) -> list[str]:
+    """Set facts; returns the names of those that changed."""
+    if facts.get("announced_on"):
+        facts = facts | {"announced_year": facts["announced_on"].year}
+    changed = [name for name, value in facts.items() if getattr(deal, name) != value]
+    for name in changed:
+        setattr(deal, name, facts[name])
+    return sorted(changed)
+
+
+async def _flush(db: AsyncSession) -> None:
+    try:
+        await db.flush()
+    except IntegrityError as error:
+        # The one rule of the table that a valid body can break.
+        raise Conflict("Another deal of your organisation has this external reference.", code="external_ref_taken") from error

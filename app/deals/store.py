@@ -1,0 +1,166 @@
+"""Queries on deals. Each one carries the access rule of `permissions`; none finds a deal by its id alone."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.deals.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, in_bin_of, people_who_see, visible_to
+from app.deals.schemas import DealDetail, DealSummary, PersonName
+from app.deals.session_data import ends_at_ms
+from app.errors import BadRequest, Forbidden, NotFound
+from app.models import Deal, Member, Pin, User, Visit
+
+_SHOWN_IN_LISTS = (
+    Deal.id,
+    Deal.name,
+    Deal.acquirer,
+    Deal.stage,
+    Deal.status,
+    Deal.price_usd,
+    Deal.announced_on,
+    Deal.announced_year,
+    Deal.tagline,
+    Deal.categories,
+    Deal.country,
+    Deal.version,
+    Deal.updated_at,
+    ROLE,
+    ACCESS_UNTIL,
+    Deal.archived_at.is_not(None).label("is_archived"),
+    Pin.pinned_at.is_not(None).label("is_pinned"),
+    Visit.visited_at,
+)
+_SHOWN_ALONE = (
+    Deal.terms,
+    Deal.founded_year,
+    Deal.city,
+    Deal.region,
+    Deal.homepage,
+    Deal.profile_url,
+    Deal.news_title,
+    Deal.news_url,
+    Deal.external_ref,
+    Deal.created_at,
+)
+
+
+def summaries(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
+    """The deals this person may see with what a list shows of them, and `columns`. `Visit` and `Pin` are that person's."""
+    return (
+        visible_to(user_id, *_SHOWN_IN_LISTS, *columns, now=now)
+        .outerjoin(Visit, and_(Visit.deal_id == Deal.id, Visit.user_id == user_id))
+        .outerjoin(Pin, and_(Pin.deal_id == Deal.id, Pin.user_id == user_id))
+    )
+
+
+def as_summary(row: Row[Any], *, current_deal_id: int | None) -> DealSummary:
+    return DealSummary(**row._mapping, is_current=row.id == current_deal_id)
+
+
+async def count_deals(db: AsyncSession, user_id: int, *conditions: ColumnElement[bool], now: datetime) -> int:
+    return await db.scalar(visible_to(user_id, func.count(), now=now).where(*conditions)) or 0
+
+
+async def get_detail(db: AsyncSession, user_id: int, deal_id: int, *, current_deal_id: int | None, now: datetime) -> DealDetail:
+    """Raises `NotFound` where this person sees no such deal."""
+    owner = aliased(User)
+    statement = summaries(user_id, *_SHOWN_ALONE, owner.id.label("owner_id"), owner.name.label("owner_name"), now=now)
+    row = (await db.execute(statement.outerjoin(owner, owner.id == Deal.owner_id).where(Deal.id == deal_id))).first()
+    if row is None:
+        raise NotFound
+    return DealDetail(
+        **row._mapping,
+        is_current=row.id == current_deal_id,
+        owner=PersonName(id=row.owner_id, name=row.owner_name) if row.owner_id else None,
+        can_edit=row.role in EDITING_ROLES and not row.is_archived,
+        can_manage=row.role in MANAGING_ROLES,
+    )
+
+
+async def require_role(db: AsyncSession, user_id: int, deal_id: int, roles: Collection[str], *, now: datetime) -> str:
+    """How this person stands to the deal. Raises `NotFound` where they do not see it, `Forbidden` for a role not among `roles`."""
+    role: str | None = await db.scalar(visible_to(user_id, ROLE, now=now).where(Deal.id == deal_id))
+    return _checked(role, roles)
+
+
+async def require_role_or_bin(db: AsyncSession, user_id: int, deal_id: int, roles: Collection[str], *, now: datetime) -> None:
+    """Like `require_role`, but a deal in this person's bin will do too."""
+    if await db.scalar(in_bin_of(user_id, now=now).where(Deal.id == deal_id)) is None:
+        await require_role(db, user_id, deal_id, roles, now=now)
+
+
+async def lock_deal(db: AsyncSession, user_id: int, deal_id: int, *, roles: Collection[str], now: datetime) -> Deal:
+    """The deal, kept as it is until the transaction ends: what changes it or the access to it goes one after the other.
+
+    Raises `NotFound` where this person does not see it, `Forbidden` where they see it in a role not among `roles`.
+    """
+    statement = visible_to(user_id, Deal, ROLE, now=now).where(Deal.id == deal_id).with_for_update(of=Deal)
+    row = (await db.execute(statement)).first()
+    _checked(row and row.role, roles)
+    deal: Deal = row.Deal
+    return deal
+
+
+async def find_in_bin(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> Deal | None:
+    found: Deal | None = await db.scalar(in_bin_of(user_id, now=now).where(Deal.id == deal_id).with_for_update(of=Deal))
+    return found
+
+
+async def list_bin(db: AsyncSession, user_id: int, *, now: datetime, limit: int) -> list[Deal]:
+    return list(await db.scalars(in_bin_of(user_id, now=now).order_by(Deal.deleted_at.desc(), Deal.id.desc()).limit(limit)))
+
+
+def colleague(of_user_id: int, *, user_id: int | None = None, email: str | None = None) -> ColumnElement[bool]:
+    """Over `User`: the person meant, if they are of the same organisation. Somebody of another one is as unknown as nobody."""
+    me = aliased(User)
+    organisation = select(me.organisation_id).where(me.id == of_user_id).scalar_subquery()
+    return and_(User.organisation_id == organisation, User.id == user_id if user_id is not None else User.email == (email or "").lower())
+
+
+async def get_colleague(db: AsyncSession, which: ColumnElement[bool]) -> User:
+    """The person matched by `colleague`, who can sign in. Raises `BadRequest`."""
+    person = await db.scalar(select(User).where(which, User.disabled_at.is_(None)))
+    if person is None:
+        raise BadRequest("There is no such person in your organisation.", code="unknown_person")
+    return person
+
+
+async def find_grant(db: AsyncSession, deal_id: int, user_id: int) -> Member | None:
+    found: Member | None = await db.scalar(select(Member).where(Member.deal_id == deal_id, Member.user_id == user_id))
+    return found
+
+
+async def get_grant(db: AsyncSession, deal_id: int, user_id: int) -> Member:
+    """Raises `NotFound`."""
+    grant = await find_grant(db, deal_id, user_id)
+    if grant is None:
+        raise NotFound
+    return grant
+
+
+async def list_cards(db: AsyncSession, deal_id: int, user_ids: Collection[int], *, now: datetime) -> dict[int, dict[str, Any]]:
+    """By person, of those among `user_ids` who see the deal: what a session's card says of their access."""
+    rows = await db.execute(people_who_see(deal_id, User.id, ROLE, ACCESS_UNTIL, now=now).where(User.id.in_(user_ids)))
+    return {row.id: {"role": row.role, "access_until": ends_at_ms(row.access_until)} for row in rows}
+
+
+async def forget_last_deal(db: AsyncSession, deal_id: int, user_ids: Collection[int]) -> None:
+    """These people do not come back to this deal: a later grant is not a reason to reopen it unasked."""
+    await db.execute(
+        update(User)
+        .where(User.id.in_(user_ids), User.last_deal_id == deal_id)
+        .values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _checked(role: str | None, roles: Collection[str]) -> str:
+    if role is None:
+        raise NotFound
+    if role not in roles:
+        raise Forbidden(f"You see this deal as {role}, which does not allow this.")
+    return role
