@@ -1,10 +1,12 @@
 """Signing in and out by form, without a script."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from werkzeug.datastructures import MultiDict
+from quart_schema import hide
 
 from app.auth.browser import sign_in_here, sign_out_here
 from app.errors import AppError, BadRequest, NotAuthenticated, TooManyRequests, Unavailable
@@ -15,9 +17,11 @@ from app.web import public
 blueprint = Blueprint("login_pages", __name__)
 
 SEE_OTHER = 303
+NOTHING_TYPED: Mapping[str, str] = {}
 
 
 @blueprint.get("/login")
+@hide
 @public
 async def login_form() -> ResponseReturnValue:
     wanted = return_to(request.args.get("next"))
@@ -29,24 +33,20 @@ async def login_form() -> ResponseReturnValue:
 
 
 @blueprint.post("/login")
+@hide
 @public
 async def login() -> ResponseReturnValue:
     form = await request.form
     wanted = return_to(form.get("next"))
     try:
         await sign_in_here(form.get("email", ""), form.get("password", ""), keep_signed_in="keep_signed_in" in form)
-    except (NotAuthenticated, BadRequest):
-        return await _show_form(wanted, form, 401, title="That did not work", detail="The e-mail or the password is not right.")
-    except TooManyRequests as refused:
-        detail = f"Try again in {_seconds(refused)}. Until then no password is looked at, not even the right one."
-        return await _show_form(wanted, form, 429, refused, title="Too many attempts", detail=detail)
-    except Unavailable as outage:
-        detail = f"Your password was not at fault. Try again in {_seconds(outage)}."
-        return await _show_form(wanted, form, 503, outage, title="Signing in is not possible for a moment", detail=detail)
+    except (NotAuthenticated, BadRequest, TooManyRequests, Unavailable) as refusal:
+        return await _show_form(wanted, form, refusal=refusal)
     return redirect(wanted, SEE_OTHER)
 
 
 @blueprint.post("/logout")
+@hide
 @public
 async def logout() -> ResponseReturnValue:
     await sign_out_here()
@@ -54,28 +54,33 @@ async def logout() -> ResponseReturnValue:
 
 
 async def _show_form(
-    wanted: str, form: MultiDict[str, str] | None = None, status: int = 200, fault: AppError | None = None, *, message: str = "", **error: str
+    wanted: str, typed: Mapping[str, str] = NOTHING_TYPED, *, message: str = "", refusal: AppError | None = None
 ) -> ResponseReturnValue:
     """The form with what was typed, but for the password."""
-    typed = form or MultiDict()
-    page = await render_template(
-        "auth/login.html",
-        next=wanted,
-        email=typed.get("email", ""),
-        keep_signed_in="keep_signed_in" in typed,
-        message=message,
-        error={**error, "outage": status != 401} if error else None,
-    )
-    headers = {"Retry-After": str(_whole_seconds(fault))} if fault and fault.retry_after else {}
-    return page, status, headers
+    email, keep_signed_in = typed.get("email", ""), "keep_signed_in" in typed
+    error = _explain(refusal) if refusal else None
+    page = await render_template("auth/login.html", next=wanted, email=email, keep_signed_in=keep_signed_in, message=message, error=error)
+    headers = {"Retry-After": str(_seconds(refusal))} if refusal and refusal.retry_after else {}
+    return page, 401 if isinstance(refusal, BadRequest) else refusal.status if refusal else 200, headers
 
 
-def _whole_seconds(fault: AppError) -> int:
-    return math.ceil(fault.retry_after.total_seconds()) if fault.retry_after else 1
+def _explain(refusal: AppError) -> dict[str, Any]:
+    """What happened, and what to do. It says no more of an account than the API does."""
+    wait = _in_words(_seconds(refusal))
+    if isinstance(refusal, TooManyRequests):
+        title, detail = "Too many attempts", f"Try again in {wait}. Until then no password is looked at, not even the right one."
+    elif isinstance(refusal, Unavailable):
+        title, detail = "Signing in is not possible for a moment", f"Your password was not at fault. Try again in {wait}."
+    else:
+        return {"title": "That did not work", "detail": "The e-mail or the password is not right.", "is_typing": True}
+    return {"title": title, "detail": detail, "is_typing": False}
 
 
-def _seconds(fault: AppError) -> str:
-    seconds = _whole_seconds(fault)
+def _seconds(refusal: AppError) -> int:
+    return math.ceil(refusal.retry_after.total_seconds()) if refusal.retry_after else 1
+
+
+def _in_words(seconds: int) -> str:
     if seconds >= 120:
         return f"{math.ceil(seconds / 60)} minutes"
     return "a second" if seconds == 1 else f"{seconds} seconds"

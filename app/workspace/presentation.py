@@ -38,7 +38,7 @@ class Assets:
 
 
 def initials(name: str) -> str:
-    words = _WORDS.findall(name)
+    words: list[str] = _WORDS.findall(name)
     if len(words) > 1:
         return (words[0][0] + words[1][0]).upper()
     return (words[0][:2] if words else "?").upper()
