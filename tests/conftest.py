@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from app.config import Settings, load_settings
 from app.database import Database
+from app.factory import create_app
 from app.migrate import upgrade
 from tests.fakes import FakeClock
 from tests.servers import leash, redis
@@ -34,7 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if browser_tests and os.environ.get("BROWSER") == "0":
         config.hook.pytest_deselected(items=browser_tests)
         items[:] = [item for item in items if item not in browser_tests]
-    elif browser_tests and not find_chromium():
+    elif browser_tests and not find_chromium() and not hasattr(config, "workerinput"):
+        # Not in a worker of pytest-xdist, which would break down over it: there each browser test fails with these words.
         raise pytest.UsageError(MISSING)
 
 
@@ -178,9 +180,6 @@ def settings(environ: dict[str, str]) -> Settings:
 @pytest.fixture
 async def app(settings: Settings, clock: FakeClock) -> AsyncIterator[Quart]:
     """The app in this process, its resources open, its time `clock`'s; `app.test_client()` talks to it."""
-    # Here until every part that the factory puts together can be imported.
-    from app.factory import create_app
-
     app = create_app(settings, clock=clock)
     async with app.test_app():
         yield app

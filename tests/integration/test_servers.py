@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from app.database import Database
-from tests.conftest import StartRedis
-from tests.servers.process import wait_until
+from tests.conftest import StartRedis, StartWeb
+from tests.servers.process import ServerDied, wait_until
 from tests.servers.redis import PRIVATE_KINDS
 from tests.servers.web import ROOT
 
@@ -49,6 +49,22 @@ async def test_private_redis_keeps_its_data_when_asked_to(start_redis: StartRedi
     server.restart()
     server.wait_until_ready()
     assert "value" in server.say("GET key")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_web_process_serves_and_ends_when_asked(start_web: StartWeb) -> None:
+    server = await start_web({"LOG_LEVEL": "info"})
+    assert "Application startup complete" in server.output()
+    server.terminate()
+    assert "Finished server process" in server.output()
+    with pytest.raises(ServerDied):
+        server.accepts()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_web_process_that_cannot_start_says_why_at_once(start_web: StartWeb) -> None:
+    with pytest.raises(ServerDied, match="REDIS_TIMEOUT_SECONDS"):
+        await start_web({"REDIS_TIMEOUT_SECONDS": "soon"})
 
 
 @pytest.mark.browser

@@ -112,6 +112,8 @@ def _command(binaries: Path, data: Path, port: int) -> list[str | Path]:
         "synchronous_commit": "off",
         "full_page_writes": "off",
         "dynamic_shared_memory_type": "mmap",
+        "wal_level": "minimal",
+        "max_wal_senders": 0,
         "max_wal_size": "1GB",
         "autovacuum": "off",
         "log_min_messages": "warning",
