@@ -13,15 +13,17 @@ from sqlalchemy.exc import ProgrammingError
 
 from app.auth.passwords import hash_password
 from app.clock import Clock
-from app.config import ConfigError, Settings, load_settings
+from app.config import Settings, load_settings
 from app.database import Database
-from app.errors import AppError, BadRequest, DatabaseUnavailable
+from app.errors import BadRequest, DatabaseUnavailable
 from app.imports import seed, service
 from app.imports.mapping import ColumnMap, map_columns, parse_override
 from app.imports.reader import Table, UnreadableFile
 from app.imports.report import ImportRefused, Report
+from app.resources import open_resources
 
 NOT_ALL_IN, USAGE = 1, 2
+NO_TABLES = "The database has not the tables of this version: run `holdfast migrate`."
 
 
 @click.command("import")
@@ -42,7 +44,7 @@ def import_deals(file: Path, organisation: str, *, dry_run: bool, overrides: tup
 
     Exit status: 0 done, 1 rows were refused and nothing was imported, 2 the file or an option is unusable.
     """
-    settings = _settings()
+    settings = load_settings()
     try:
         with _open_file(file) as stream, _progress_bar(file, hidden=as_json) as bar:
             table = Table(stream)
@@ -57,8 +59,8 @@ def import_deals(file: Path, organisation: str, *, dry_run: bool, overrides: tup
         _fail(f"{file}: {error}", USAGE)
     except BadRequest as error:
         _fail(str(error), USAGE)
-    except (AppError, ProgrammingError) as error:
-        _fail_for(error)
+    except ProgrammingError as error:
+        raise DatabaseUnavailable(NO_TABLES) from error
     if table.encoding == "cp1252":
         click.echo("The file is not UTF-8; it was read as Windows-1252. Check the accents.", err=True)
     click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if as_json else _describe(report, dry_run=dry_run))
@@ -73,13 +75,13 @@ def seed_demo(*, as_json: bool) -> None:
 
     Can be repeated: an organisation that was laid out once is left as its people have it. Refused in production.
     """
-    settings = _settings()
+    settings = load_settings()
     if settings.is_production:
         _fail("seed-demo adds accounts whose password is public: it is refused while HOLDFAST_ENV=production.", NOT_ALL_IN)
     try:
         seeded = asyncio.run(run_seed(settings))
-    except (AppError, ProgrammingError) as error:
-        _fail_for(error)
+    except ProgrammingError as error:
+        raise DatabaseUnavailable(NO_TABLES) from error
     if as_json:
         click.echo(json.dumps(asdict(seeded), ensure_ascii=False, indent=2))
     elif seeded.organisations:
@@ -123,7 +125,7 @@ async def _import(
     try:
         # A dry run takes no lock, so that it can be tried beside a busy site.
         async with database.read() if dry_run else database.write() as db:
-            return await service.import_deals(
+            report = await service.import_deals(
                 db,
                 service.batches_of(table),
                 columns,
@@ -135,13 +137,10 @@ async def _import(
             )
     finally:
         await database.close()
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except ConfigError as error:
-        _fail(str(error), USAGE)
+    if report.new_names and not dry_run:
+        async with open_resources(settings, kind="cli") as house:
+            await service.show_new_names(house, report.new_names)
+    return report
 
 
 def _open_file(file: Path) -> BinaryIO:
@@ -186,13 +185,6 @@ def _describe(report: Report, *, dry_run: bool) -> str:
         f"{report.unchanged:,} unchanged, {report.skipped:,} skipped as duplicates, {len(report.refused):,} refused."
     )
     return "\n".join(lines)
-
-
-def _fail_for(error: AppError | ProgrammingError) -> NoReturn:
-    # Missing tables are a ProgrammingError on PostgreSQL, an OperationalError like any other outage on SQLite.
-    problem = error if isinstance(error, AppError) else "The database has other tables than this program."
-    hint = " Has `holdfast migrate` been run?" if isinstance(error, DatabaseUnavailable | ProgrammingError) else ""
-    _fail(f"{problem}{hint}", NOT_ALL_IN)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -43,6 +43,8 @@ class Report:
     refused: list[Refusal] = field(default_factory=list)
     warnings: list[RowWarning] = field(default_factory=list)
     warning_counts: Counter[str] = field(default_factory=Counter)
+    # Of the updated deals, for `service.show_new_names`; no part of what is told.
+    new_names: dict[int, str] = field(default_factory=dict)
 
     def warn(self, warning: RowWarning) -> None:
         self.warning_counts[warning.code] += 1

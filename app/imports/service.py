@@ -4,21 +4,25 @@ Knows nothing of files, terminals or requests, so that any of them can be the so
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.deals.session_data import refresh_card
 from app.errors import BadRequest
 from app.events.service import record_event
 from app.imports import store
 from app.imports.mapping import ColumnMap
 from app.imports.parsing import Malformed, clean_text
-from app.imports.reader import Batch, Record, Table, UnreadableFile
+from app.imports.reader import BATCH, Batch, Record, Table, UnreadableFile
 from app.imports.report import ImportRefused, Refusal, Report, RowWarning
 from app.imports.rows import Row, read_row, shown
+from app.models import Session
+from app.resources import Resources
+from app.sessions.record import SessionData
 
 LONGEST_ORGANISATION = 200
 
@@ -93,6 +97,18 @@ async def import_deals(
     return report
 
 
+async def show_new_names(house: Resources, names: Mapping[int, str]) -> None:
+    """Once the import is committed: the header of everybody who is on a renamed deal shows its new name."""
+
+    def rename(data: SessionData) -> SessionData | None:
+        name = names.get(data.get("current_deal_id", 0))
+        return None if name is None else refresh_card(data, name=name)
+
+    ids = list(names)
+    for start in range(0, len(ids), BATCH):
+        await house.sessions.change_sessions(Session.current_deal_id.in_(ids[start : start + BATCH]), rename)
+
+
 def _readable(records: Sequence[Record], columns: ColumnMap, seen: dict[int, int], report: Report) -> list[Row]:
     """The rows that can become deals; the others, and second rows of one deal, go into the report."""
     rows = []
@@ -132,6 +148,8 @@ async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organ
         if changed:
             report.updated += 1
             plan.changed.append((deal.id, changed))
+            if "name" in changed:
+                report.new_names[deal.id] = changed["name"]
         else:
             report.unchanged += 1
     return plan

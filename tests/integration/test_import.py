@@ -21,7 +21,9 @@ from app.imports.mapping import map_columns
 from app.imports.reader import Batch, Record
 from app.imports.report import ImportRefused, Report
 from app.imports.seed import DEMO_FILE
-from app.models import Deal, Event, Organisation, User
+from app.logging import configure_quiet_logging
+from app.models import Deal, Event, Organisation, Session, User
+from tests.factories import make_login, make_user
 from tests.servers.blocking import blocking
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -33,6 +35,7 @@ Query = Callable[[str], Sequence[Any]]
 @pytest.fixture
 def run(database_url: str, tmp_path: Path) -> Run:
     """`run(content, *options)`: import a file of that content (or at that path) into Acme."""
+    configure_quiet_logging()
 
     def run(content: str | bytes | Path, *options: str) -> Result:
         path = content if isinstance(content, Path) else tmp_path / "deals.csv"
@@ -168,6 +171,38 @@ def test_existing_deal_gets_the_facts_that_changed_and_nothing_else(run: Run, ro
     assert rows("SELECT price_usd, version FROM deals WHERE deleted_at IS NOT NULL") == [(5, 1)]
 
 
+def test_renamed_deal_has_its_new_name_in_the_header_of_who_is_on_it(run: Run, rows: Query, database_url: str) -> None:
+    run("Ref,Target\nR1,Old\nR2,Other\n")
+
+    async def somebody_is_on_each() -> None:
+        database = Database(database_url, name="holdfast-test")
+        async with database.read() as db:
+            [organisation] = await db.scalars(select(Organisation))
+            deals = (await db.scalars(select(Deal).order_by(Deal.external_ref))).all()
+        for deal in deals:
+            user = await make_user(database, organisation)
+            login = await make_login(database, user)
+            data = {"current_deal_id": deal.id, "deal": {"id": deal.id, "name": deal.name, "role": "viewer", "access_until": None}}
+            async with database.write() as db:
+                session = Session(login_id=login.id, user_id=user.id, version=1, data=data, current_deal_id=deal.id)
+                session.created_at = session.touched_at = login.created_at
+                session.expires_at = login.expires_at
+                db.add(session)
+        await database.close()
+
+    blocking(somebody_is_on_each)
+    assert run("Ref,Target\nR1,New\nR2,Other\n", "--dry-run").exit_code == 0
+    data = "SELECT data FROM sessions ORDER BY id"
+    assert _names(rows(data)) == ["Old", "Other"]
+    assert run("Ref,Target\nR1,New\nR2,Other\n").exit_code == 0
+    assert _names(rows(data)) == ["New", "Other"]
+    assert rows("SELECT version > 1 FROM sessions ORDER BY id") == [(True,), (False,)]
+
+
+def _names(found: Sequence[Any]) -> list[str]:
+    return [(json.loads(data) if isinstance(data, str) else data)["deal"]["name"] for (data,) in found]
+
+
 def test_price_that_became_undisclosed_is_taken_back(run: Run, rows: Query) -> None:
     run("Target,Acquirer,Price\nA,B,$5\n")
     assert report_of(run("Target,Acquirer,Price\nA,B,Undisclosed Amount\n", "--json"))["updated"] == 1
@@ -222,11 +257,12 @@ def test_unusable_option_is_one_clear_line(run: Run, options: tuple[str, ...]) -
 
 def test_database_without_tables_is_one_clear_line(empty_database_url: str, tmp_path: Path) -> None:
     (tmp_path / "deals.csv").write_text("Target\nA\n")
-    arguments = [str(tmp_path / "deals.csv"), "--organisation", "Acme"]
-    result = CliRunner(env={"DATABASE_URL": empty_database_url}).invoke(import_deals, arguments)
-    assert result.exit_code == 1
-    assert "holdfast migrate" in result.stderr
-    assert result.stderr.count("\n") == 1
+    command = [sys.executable, "-m", "app", "import", str(tmp_path / "deals.csv"), "--organisation", "Acme"]
+    done = subprocess.run(command, env=os.environ | {"DATABASE_URL": empty_database_url}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The database")
+    assert "organisations" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_one_event_tells_of_the_import(run: Run, rows: Query) -> None:
