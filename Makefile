@@ -26,7 +26,7 @@ lint: .venv/installed-dev ## Check style, types, import contracts, and that migr
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
-	$(PY) -m pytest -q tests/architecture/test_migrations_drift.py
+	$(PY) -m pytest -q tests/architecture/test_models.py
 
 check: lint test ## What CI runs: lint, then test
 

@@ -35,10 +35,10 @@ class ConfigError(Exception):
 
 def _seconds(low: float, high: float) -> BeforeValidator:
     def parse(value: object) -> timedelta:
-        span = value if isinstance(value, timedelta) else timedelta(seconds=float(str(value)))
-        if not low <= span.total_seconds() <= high:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(str(value))
+        if not low <= seconds <= high:
             raise ValueError
-        return span
+        return timedelta(seconds=seconds)
 
     return BeforeValidator(parse)
 

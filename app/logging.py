@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import sys
-from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -18,8 +17,14 @@ _SECRET_KEY = re.compile(r"(?i)passw|secret|cookie|authori[sz]ation|(^|_)(token|
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-class _Handler(logging.StreamHandler[Any]):
-    """Ours, so that configuring twice replaces it and leaves a test runner's handlers alone."""
+class _Handler(logging.Handler):
+    """Ours, so that configuring twice replaces it and leaves a test runner's handlers alone. Standard error is what it is now, not then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:  # as every handler: a log line that cannot be written fails nothing else
+            self.handleError(record)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -42,7 +47,7 @@ def _configure(threshold: str, log_format: str) -> None:
         redact,
     ]
     render = _json if log_format == "json" else _console
-    handler = _Handler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
