@@ -16,7 +16,6 @@ def run(connection: Connection) -> None:
         connection=connection,
         target_metadata=Base.metadata,
         render_as_batch=True,
-        compare_server_default=True,
         on_version_apply=context.config.attributes.get("on_version_apply"),
     )
     context.run_migrations()

@@ -20,7 +20,7 @@ class WebServer(ServerProcess):
         self.directory = held_directory("web")
         port = free_port()
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ}
-        inherited = kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        inherited = kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.directory)}
         super().__init__(
             [sys.executable, "-m", "app", "web"],
             port=port,
