@@ -38,7 +38,7 @@ async def list_activity(db: AsyncSession, user_id: int, deal_id: int, query: Act
     if query.cursor:
         (last_id,) = cursors.open(query.cursor)
         statement = statement.where(Event.id < last_id)
-    rows = (await db.execute(statement)).tuples().all()
+    rows = (await db.execute(statement)).all()
     events = [_event(*row) for row in rows[: query.limit]]
     return Activity(events=events, next_cursor=cursors.seal(events[-1].id) if len(rows) > query.limit else None)
 
