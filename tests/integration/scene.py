@@ -89,7 +89,5 @@ class Scene:
 
     async def grant_of(self, who: str) -> Member | None:
         async with self.house.database.read() as db:
-            found: Member | None = await db.scalar(
-                select(Member).where(Member.deal_id == self.deal.id, Member.user_id == self.id_of(who))
-            )
+            found: Member | None = await db.scalar(select(Member).where(Member.deal_id == self.deal.id, Member.user_id == self.id_of(who)))
             return found
