@@ -32,7 +32,7 @@ class Assets:
 
     def __call__(self, path: str) -> str:
         if self._reload or path not in self._known:
-            digest = sha256((self._root / path).read_bytes()).hexdigest()[:12]
+            digest = sha256((self._root / path).read_bytes()).hexdigest()[:8]
             self._known[path] = f"/static/{path}?v={digest}"
         return self._known[path]
 

@@ -13,6 +13,7 @@ function say(text) {
 
 async function select() {
   const answer = await fetch(banner.dataset.select, { method: "POST" }).catch(() => null);
+  await answer?.text(); // an unread answer keeps its connection
   if (answer?.ok) {
     banner.hidden = true;
     document.querySelector("[data-current-chip]")?.removeAttribute("hidden");

@@ -1,4 +1,4 @@
-// The header's switcher as a combobox: type-ahead over the deals one may see, arrows, Enter, Esc.
+// The header's switcher as a combobox: type-ahead over the deals one may see, arrows, Enter, Esc. Loaded when first needed.
 
 const LIMIT = 8;
 const PAUSE = 120; // ms of quiet before a search: a fast typist asks once
@@ -32,6 +32,7 @@ function combobox(menu) {
   const current = Number(list.dataset.current);
   let active = -1;
   let asked = 0;
+  let shown = null; // the text the list answers
   let timer;
 
   list.id = "switcher-list";
@@ -80,7 +81,8 @@ function combobox(menu) {
     return made;
   }
 
-  function show(deals, heading, nothing) {
+  function show(text, deals, heading, nothing) {
+    shown = text;
     label.textContent = heading;
     list.replaceChildren(...deals.map(option));
     if (!deals.length) {
@@ -91,28 +93,40 @@ function combobox(menu) {
     status.textContent = deals.length ? `${deals.length} ${deals.length === 1 ? "deal" : "deals"}` : nothing;
     active = -1;
     // With nothing typed, Enter goes to the deal before this one.
-    point(input.value.trim() ? 0 : Math.max(0, deals.findIndex((deal) => deal.id !== current)));
+    point(text ? 0 : Math.max(0, deals.findIndex((deal) => deal.id !== current)));
   }
 
   async function search() {
     const text = input.value.trim();
     const turn = ++asked;
-    if (!text && recent.length) return show(recent, "Recent", "");
+    if (!text && recent.length) return show(text, recent, "Recent", "");
     const answer = await fetch(`/api/deals/list?limit=${LIMIT}&q=${encodeURIComponent(text)}`).catch(() => null);
     if (turn !== asked) return;
     if (answer?.status === 401) return location.reload();
-    if (!answer?.ok) return show([], "Deals", "The list cannot be read for a moment. Try again, or open all deals.");
+    if (!answer?.ok) return show(text, [], "Deals", "The list cannot be read for a moment. Try again, or open all deals.");
     const { deals } = await answer.json();
     if (turn !== asked) return;
-    show(deals, text ? "Matches" : "Deals", text ? `No deal of yours matches “${text}”.` : "No deals are shared with you yet.");
+    show(text, deals, text ? "Matches" : "Deals", text ? `No deal of yours matches “${text}”.` : "No deals are shared with you yet.");
+  }
+
+  // Who types fast and presses Enter means what they typed, not what the list still shows.
+  async function enter() {
+    clearTimeout(timer);
+    if (shown !== input.value.trim()) await search();
+    const option = options()[active];
+    if (option && shown === input.value.trim()) choose(option);
+  }
+
+  function open() {
+    input.setAttribute("aria-expanded", String(menu.open));
+    if (!menu.open) return;
+    input.focus();
+    search();
   }
 
   menu.addEventListener("toggle", () => {
-    input.setAttribute("aria-expanded", String(menu.open));
-    if (!menu.open) return;
     input.value = "";
-    input.focus();
-    search();
+    open();
   });
 
   input.addEventListener("input", () => {
@@ -125,8 +139,7 @@ function combobox(menu) {
     else if (event.key === "ArrowUp") point(active < 0 ? -1 : active - 1);
     else if (event.key === "Home" && !input.value) point(0);
     else if (event.key === "End" && !input.value) point(-1);
-    else if (event.key === "Enter" && options()[active]) choose(options()[active]);
-    else if (event.key === "Enter") search();
+    else if (event.key === "Enter") enter();
     else if (event.key === "Escape") {
       menu.open = false;
       summary.focus();
@@ -134,6 +147,9 @@ function combobox(menu) {
     event.preventDefault();
     event.stopPropagation();
   });
+
+  // It may have been opened, and typed into, while this file was on its way.
+  open();
 }
 
-if (menu) combobox(menu);
+combobox(menu);

@@ -18,6 +18,12 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Half of the weight of the scripts, so it comes with the first sign of interest.
+const switcher = document.querySelector("[data-switcher]");
+for (const sign of ["pointerenter", "focusin", "toggle"]) {
+  switcher?.addEventListener(sign, () => import(switcher.dataset.switcher), { once: true });
+}
+
 for (const form of document.querySelectorAll("[data-dismiss]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
