@@ -10,16 +10,14 @@ import structlog
 
 from app.config import load_settings
 from app.logging import configure_logging
+from tests.logs import logging_restored
 
 
 @pytest.fixture(params=["json", "console"])
 def lines(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    configure_logging(load_settings({"LOG_FORMAT": request.param, "SECRET_KEY": "k" * 32}))
-    yield capsys
-    root.handlers[:], root.level = before
-    structlog.reset_defaults()
+    with logging_restored():
+        configure_logging(load_settings({"LOG_FORMAT": request.param, "SECRET_KEY": "k" * 32}))
+        yield capsys
 
 
 def test_event_is_one_line_whatever_is_in_it(lines: pytest.CaptureFixture[str]) -> None:
