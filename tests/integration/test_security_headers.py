@@ -52,7 +52,7 @@ ANSWERS = [
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
 async def test_headers_are_on_every_kind_of_answer(app: Quart, method: str, path: str, status: int) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = False
-    answer = await app.test_client().open(path, method=method)
+    answer = await app.test_client().open(path, method=method, json=None)
     assert answer.status_code == status
     check_headers(answer)
     assert (answer.headers.get("Cache-Control") == "no-store") == (not path.startswith("/static/") or status >= 400)
@@ -151,7 +151,7 @@ async def test_other_sites_may_not(app: Quart, headers: dict[str, str]) -> None:
         ("DELETE", "/api/logins/1"),
         ("POST", "/api/auth/logout"),
     ):
-        assert (await client.open(path, method=method, headers=headers)).status_code == 403
+        assert (await client.open(path, method=method, headers=headers, json=None)).status_code == 403
     assert (await client.get("/api/me", headers=headers)).status_code == 200
 
 
@@ -185,7 +185,7 @@ async def test_development_server_answers_to_loopback_names(app: Quart, host: st
 )
 async def test_foreign_host_is_refused(app: Quart, host: str) -> None:
     for path in ("/login", "/api/me", "/nowhere", "/static/css/base.css"):
-        answer = await app.test_client().get(path, headers={"Host": host})
+        answer = await app.test_client(use_cookies=False).get(path, headers={"Host": host})
         assert answer.status_code == 400
         check_headers(answer)
 
@@ -199,7 +199,13 @@ async def test_load_balancer_may_ask_for_the_health_by_address(app: Quart) -> No
 
 @pytest.fixture
 async def production(environ: dict[str, str]) -> AsyncIterator[Quart]:
-    strong = {"HOLDFAST_ENV": "production", "ALLOWED_HOSTS": "deals.example", "PASSWORD_TIME_COST": "2", "PASSWORD_MEMORY_KIB": "19456"}
+    strong = {
+        "HOLDFAST_ENV": "production",
+        "RATE_LIMIT_LOGIN": "5",
+        "ALLOWED_HOSTS": "deals.example",
+        "PASSWORD_TIME_COST": "2",
+        "PASSWORD_MEMORY_KIB": "19456",
+    }
     app = create_app(load_settings(environ | strong))
     async with app.test_app():
         await add_user(app.extensions["holdfast"], LOGIN["email"], PASSWORD, name="Ann", organisation="Acme")
