@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from sqlalchemy import URL, Insert, event, make_url
+from sqlalchemy import URL, ColumnElement, Insert, event, literal, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
 
 from app.errors import DatabaseUnavailable
 
@@ -74,6 +75,12 @@ def upsert(db: AsyncSession, table: type, values: Mapping[str, Any], *, key: lis
     """INSERT, or where `key` exists UPDATE everything else."""
     changed = {name: value for name, value in values.items() if name not in key}
     return insert_into(db, table).values(**values).on_conflict_do_update(index_elements=key, set_=changed)
+
+
+def as_columns(table: type[DeclarativeBase], values: Mapping[str, Any]) -> list[ColumnElement[Any]]:
+    """Plain values as the columns of an INSERT … SELECT, each with the type its column has."""
+    types: dict[str, Any] = {column.name: column.type for column in table.__table__.columns}
+    return [literal(value, types[name]).label(name) for name, value in values.items()]
 
 
 @contextmanager

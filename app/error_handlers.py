@@ -28,9 +28,10 @@ async def _app_error(error: AppError) -> Response:
         return redirect("/login" if asked_for == "/" else f"/login?{urlencode({'next': asked_for})}")  # type: ignore[return-value]
     if error.status >= 500:
         log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300])
-    response = await _render(error.status, error.code, error.title, error.detail, error.extra)
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(math.ceil(error.retry_after.total_seconds()))
+    wait = None if error.retry_after is None else math.ceil(error.retry_after.total_seconds())
+    response = await _render(error.status, error.code, error.title, error.detail, error.extra, wait=wait)
+    if wait is not None:
+        response.headers["Retry-After"] = str(wait)
     return response
 
 
@@ -50,7 +51,7 @@ async def _unexpected(error: Exception) -> Response:
     return await _render(500, AppError.code, AppError.title, "It has been written down. Trying again may help.", {})
 
 
-async def _render(status: int, code: str, title: str, detail: str, extra: dict[str, Any]) -> Response:
+async def _render(status: int, code: str, title: str, detail: str, extra: dict[str, Any], *, wait: int | None = None) -> Response:
     # A request refused before it was named, such as one for a foreign host, has no id yet.
     request_id = g.get("request_id", "")
     if wants_json():
@@ -58,7 +59,7 @@ async def _render(status: int, code: str, title: str, detail: str, extra: dict[s
         response = jsonify(problem | extra)
         response.content_type = "application/problem+json"
     else:
-        page = await render_template("error.html", status=status, code=code, title=title, detail=detail, request_id=request_id)
+        page = await render_template("error.html", status=status, title=title, detail=detail, request_id=request_id, retry_after=wait)
         response = Response(page, content_type="text/html; charset=utf-8")
     response.status_code = status
     return response

@@ -42,7 +42,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.extensions["holdfast"] = house
     auth_cookie = make_login_cookie(app, settings)
     plain = has_plain_cookies(settings)
-    app.session_interface = HoldfastSessions(
+    app.session_interface = HoldfastSessions(  # type: ignore[assignment]
         house.sessions,
         auth_cookie,
         cookie_name="holdfast_session" if plain else "__Host-holdfast_session",
@@ -81,4 +81,3 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
 async def _count(response: Response) -> Response:
     METRICS.http_requests.labels(request.method, f"{response.status_code // 100}xx").inc()
     return response
-

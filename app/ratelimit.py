@@ -39,7 +39,7 @@ async def _count(house: Resources, key: str, window: int) -> int:
         return 0
     try:
         async with house.redis.deadline() as commands:
-            return int(await commands.eval(_COUNT, 1, key, WINDOW_MS))  # type: ignore[misc]
+            return int(await commands.eval(_COUNT, 1, key, str(WINDOW_MS)))  # type: ignore[misc]
     except StoreUnavailable:
         return 0
 

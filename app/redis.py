@@ -71,11 +71,14 @@ class RedisClient:
         await self.pool.disconnect()
 
     async def _check_instance(self, connection: Connection) -> None:
-        await connection.on_connect()
-        if self.expected is not None:
-            found = await ask_instance(connection)
-            if found != self.expected:
-                raise AnotherInstance(f"expected run {self.expected.run_id[:8]}, found {found.role} {found.run_id[:8]}")
+        try:
+            await connection.on_connect()
+            found = await ask_instance(connection) if self.expected else None
+        except BaseException:  # also when the deadline cancels it: the library itself cleans up after Redis' errors only
+            await connection.disconnect(nowait=True)
+            raise
+        if self.expected and found and found != self.expected:
+            raise AnotherInstance(f"expected run {self.expected.run_id[:8]}, found {found.role} {found.run_id[:8]}")
 
 
 async def ask_instance(connection: Connection) -> Instance:
@@ -114,4 +117,8 @@ def describe_fault(error: BaseException) -> str:
     """The kind of fault in words fit for a log or a health page: no address, no password."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    return type(error).__name__ if not str(error) or isinstance(error, OSError) else f"{type(error).__name__} ({str(error).split(chr(10))[0][:80]})"
+    return (
+        type(error).__name__
+        if not str(error) or isinstance(error, OSError)
+        else f"{type(error).__name__} ({str(error).split(chr(10))[0][:80]})"
+    )

@@ -88,14 +88,14 @@ def access_of_request() -> Access:
     """Of the route asked for; what is no route is nobody's."""
     if request.endpoint is None or request.endpoint == "static":
         return Access.PUBLIC
-    return access_of(current_app, request.endpoint)  # type: ignore[arg-type]
+    return access_of(current_app, request.endpoint)
 
 
 def access_of(app: Quart, endpoint: str) -> Access:
-    view = app.view_functions[endpoint]
+    view: Any = app.view_functions[endpoint]
     while isinstance(view, partial):
         view = view.func
-    return cast(Access, view.access)  # type: ignore[attr-defined]
+    return cast(Access, view.access)
 
 
 def require_signed_in() -> None:
@@ -130,7 +130,7 @@ async def read_json(model: type[Model], *, max_bytes: int = MAX_BODY_BYTES) -> M
     """The body as `model`, strictly: 413 too large, 415 not JSON, 400 for anything the model does not say. An empty body is `{}`."""
     if (request.content_length or 0) > max_bytes:
         raise PayloadTooLarge(f"A request body may have {max_bytes} bytes.")
-    body = await request.get_data()
+    body = cast(bytes, await request.get_data(as_text=False))
     if len(body) > max_bytes:
         raise PayloadTooLarge(f"A request body may have {max_bytes} bytes.")
     if body and request.mimetype != "application/json":

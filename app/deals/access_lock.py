@@ -8,13 +8,13 @@ access row, person, sessions.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, insert, literal, select
+from sqlalchemy import ColumnElement, Select, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.database import as_columns
 from app.deals.permissions import access_rule, granted_now
 from app.events.service import event_row
 from app.models import Deal, Event, Member, User
-from app.models.base import Json, UtcDateTime
 
 
 async def record_access(
@@ -35,9 +35,7 @@ async def record_access(
     """
     values = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=deal_id, **payload)
     values.pop("organisation_id")
-    types = {"at": UtcDateTime(), "payload": Json}
-    columns = [literal(value, types.get(name, Event.__table__.c[name].type)).label(name) for name, value in values.items()]
-    still_so = _access_in_the_way_of(role, select(Deal.organisation_id, *columns), user_id, deal_id, now, also)
+    still_so = _access_in_the_way_of(role, select(Deal.organisation_id, *as_columns(Event, values)), user_id, deal_id, now, also)
     done = await db.execute(insert(Event).from_select(["organisation_id", *values], still_so, include_defaults=False))
     return bool(done.rowcount)  # type: ignore[attr-defined]
 

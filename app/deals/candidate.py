@@ -12,7 +12,7 @@ from app.deals.session_data import deal_card, ends_at_ms
 from app.models import Deal, Login, Member, Organisation, User
 from app.sessions.sql_store import ColdContext
 
-_columns: list[ColumnElement[Any]] = [
+_columns: list[Any] = [
     User.email,
     User.name.label("user_name"),
     User.organisation_id.label("user_organisation_id"),

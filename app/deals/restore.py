@@ -104,7 +104,7 @@ class Plan:
         return data | {"nothing_until": int((now + NOTHING_FOR).timestamp() * 1000)}
 
     async def confirm(self, db: AsyncSession, now: datetime) -> None:
-        """In the transaction of the write: it is still so, and stays so until the commit; the audit says what happened. Raises `AccessMoved`."""
+        """In the transaction of the write: it is still so, stays so until the commit, and is audited. Raises `AccessMoved`."""
         who = self.candidate
         user_id, unmoved = who.user["id"], User.last_deal_version == who.pointer_version
         if self.card:

@@ -37,8 +37,9 @@ async def select_deal(house: Resources, session: UserSession, deal_id: int) -> d
             raise NotFound
         card = deal_card(row)
         change = partial(_choose, card=card, person=person, now=now)
+        remember = partial(_remember, user_id=session.user_id, card=card, now=now)
         try:
-            record = await house.sessions.write(loaded, change, also=partial(_remember, user_id=session.user_id, card=card, now=now), claim=claim)
+            record = await house.sessions.write(loaded, change, also=remember, claim=claim)
         except AccessMoved:
             continue
         if record is None:
@@ -58,7 +59,8 @@ async def clear_selection(house: Resources, session: UserSession) -> None:
         deal_id = user.get_last_deal()
         user.clear_last_deal(at=now)
         await db.flush()
-        await record_event(db, "deal.cleared", at=now, organisation_id=user.organisation_id, actor_id=user_id, user_id=user_id, deal_id=deal_id)
+        whom: dict[str, int] = {"organisation_id": user.organisation_id, "actor_id": user_id, "user_id": user_id}
+        await record_event(db, "deal.cleared", at=now, deal_id=deal_id, **whom)
 
     changed = await house.sessions.change_sessions(Session.user_id == user_id, forget_deal, also=forget)
     mine = changed.get(_loaded(session).token_hash)

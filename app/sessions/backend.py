@@ -24,7 +24,7 @@ from app.events.service import record_event
 from app.metrics import METRICS
 from app.models import Process, SessionBackend, Switch
 from app.redis import Instance, RedisClient, check_redis_health
-from app.sessions.redis_store import RedisSessions
+from app.sessions.redis_store import EPOCH_KEY, RedisSessions
 from app.sessions.sql_store import Fence
 
 log = structlog.get_logger()
@@ -82,6 +82,7 @@ class BackendFlag:
         self._announced = ""
         self._look_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
+        self._stopping = False
 
     @property
     def usable_epoch(self) -> int | None:
@@ -106,6 +107,9 @@ class BackendFlag:
 
     async def stop(self) -> None:
         if self._poller:
+            # A driver in the middle of something may swallow the cancellation, so the loop is told as well.
+            self._stopping = True
+            self.look_again()
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
         try:
@@ -122,7 +126,7 @@ class BackendFlag:
         """Read the flag. Raises `DatabaseUnavailable`; the view then stays what it was."""
         async with self.database.read() as db:
             row = (await db.execute(select(SessionBackend))).scalar_one()
-            self.switches = {name: enabled for name, enabled in await db.execute(select(Switch.name, Switch.enabled))}
+            self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
         await self._adopt(row)
         return self.flag
 
@@ -146,10 +150,12 @@ class BackendFlag:
 
     async def begin_epoch(self, instance: Instance) -> bool:
         """Flip up, with a new epoch bound to `instance`, unless the flag moved since this process read it."""
-        if self.redis is None:
+        if self.probe is None:
             return False
-        # Redis may have been told of a higher epoch by a database that is no more.
-        told = await self.redis.told_epoch()
+        # Redis may have been told of a higher epoch by a database that is no more. Asked through the probe: the client
+        # for sessions stays bound to the old instance until the new epoch is there.
+        async with self.probe.deadline() as commands:
+            told = int(await commands.get(EPOCH_KEY) or 0)
         now, epoch = self.clock.now(), max(self.flag.epoch, told) + 1
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":
@@ -174,7 +180,7 @@ class BackendFlag:
         return bool(risen.rowcount)  # type: ignore[attr-defined]
 
     async def _poll_forever(self) -> None:
-        while True:
+        while not self._stopping:
             try:
                 async with asyncio.timeout(self.poll_interval.total_seconds()):
                     await self._look_now.wait()
@@ -209,7 +215,6 @@ class BackendFlag:
             # Redis was away at the start. Coming back to it later is for the probe, which asks the whole fleet.
             self._settled = self.clock.now() - self._started_at > 3 * self.live_window
             return
-        self.redis_fault = ""
         if self.flag.mode == "redis" and self.flag.instance == instance:
             self._settled = True
         elif self.kind == "web" and not await self._older_process_lives():

@@ -26,7 +26,7 @@ _SALT = "holdfast session version"
 SESSIONLESS = ("/static/", "/health/")
 
 
-class UserSession(dict[str, Any], SessionMixin):  # type: ignore[misc]
+class UserSession(dict[str, Any], SessionMixin):
     """The session of one request: a dict of plain JSON, and what is known of where it came from.
 
     Keys set like `session["k"] = v` are merged into the stored session when the response is made, key by key, at best

@@ -139,14 +139,14 @@ class SessionManager:
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             changed: dict[str, Record | None] = {}
             rows: list[dict[str, Any]] = []
-            for token_hash, idle_at, ends_at, row in (await db.execute(statement)).tuples():
+            for token_hash, idle_at, ends_at, row in await db.execute(statement):
                 data = change(dict(row.data))
                 if data is None:
                     continue
                 version = next_version(row.version, self.clock.unix_ms())
                 rows.append({"row_id": row.id, "version": version, "data": data, "indexed": data.get(INDEXED_KEY)})
-                deadlines = map(to_unix_ms, (idle_at, ends_at, row.expires_at))
-                changed[token_hash] = Record(version, row.login_id, row.user_id, *deadlines, data=data)
+                idle_ms, ends_ms, expires_ms = map(to_unix_ms, (idle_at, ends_at, row.expires_at))
+                changed[token_hash] = Record(version, row.login_id, row.user_id, idle_ms, ends_ms, expires_ms, data)
             if rows:
                 table = Session.__table__
                 await db.execute(

@@ -72,11 +72,6 @@ class RedisSessions:
         async with self.client.deadline() as commands:
             return int(await self._mirror_script(keys=[EPOCH_KEY], args=[epoch], client=commands))
 
-    async def told_epoch(self) -> int:
-        """The epoch this Redis was told last, 0 for none."""
-        async with self.client.deadline() as commands:
-            return int(await commands.get(EPOCH_KEY) or 0)
-
     async def forget_epoch(self) -> None:
         """After a flip to SQL: whoever still believes in the old epoch looks at the flag on its next read."""
         async with self.client.deadline() as commands:
@@ -165,7 +160,7 @@ class EpochSessions:
     async def _replace(self, token_hash: str, payload: bytes, life_ms: int, proof: Hold | Lease) -> bool:
         script = self.redis.publish_script if isinstance(proof, Hold) else self.redis.refill_script
         async with self.redis.client.deadline() as commands:
-            args = [codec.encode(proof), payload, life_ms]
+            args: list[bytes | int] = [codec.encode(proof), payload, life_ms]
             return bool(await script(keys=[self._key(token_hash)], args=args, client=commands))
 
     def _key(self, token_hash: str) -> str:

@@ -9,9 +9,8 @@ from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert,
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock, from_unix_ms, to_unix_ms
-from app.database import Database, insert_into
+from app.database import Database, as_columns, insert_into
 from app.models import Login, Session, SessionBackend
-from app.models.base import Json, UtcDateTime
 from app.sessions.record import Record, SessionData, SessionLimits
 
 # The one key of the data that has a column of its own, so that all sessions with a value of it are found by an index.
@@ -148,11 +147,9 @@ class TransactionSessions:
     async def _insert(self, record: Record) -> bool:
         """A row for a login without one, or over an expired one, while the login is live and locked."""
         now = self.sql.clock.now()
-        types = {"data": Json, "created_at": UtcDateTime(), "touched_at": UtcDateTime(), "expires_at": UtcDateTime()}
         values = {"user_id": record.user_id, "created_at": now} | _row_of(record, now)
-        columns = [literal(value, types.get(name, Session.__table__.c[name].type)).label(name) for name, value in values.items()]
         live_login = (
-            select(Login.id, *columns)
+            select(Login.id, *as_columns(Session, values))
             .where(Login.id == record.login_id, Login.ended_at.is_(None), Login.expires_at > now, self.fence_holds())
             .with_for_update(read=True)
         )

@@ -4,7 +4,6 @@ from typing import Protocol, TypeVar
 
 from app.sessions.record import Record
 
-
 Proof = TypeVar("Proof", contravariant=True)
 
 

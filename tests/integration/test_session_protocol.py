@@ -1,0 +1,321 @@
+"""The session protocol step by step: hold, lease, publish, refill, cookie, fence, flag, epoch. Each mechanism has the test that misses it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.config import load_settings
+from app.errors import DatabaseUnavailable, StoreUnavailable
+from app.models import Login, Session, SessionBackend
+from app.resources import Resources, make_resources
+from app.sessions.claim import Claim
+from app.sessions.manager import Loaded, Outcome
+from app.sessions.record import Record
+from app.sessions.redis_store import EpochSessions
+from app.sessions.token import hash_token
+from tests.conftest import StartRedis
+from tests.factories import make_login, make_user
+from tests.fakes import FakeClock
+
+TOKEN = "a token"
+KEY = hash_token(TOKEN)
+
+StartServer = Callable[..., Awaitable[Resources]]
+
+
+@pytest.fixture
+async def servers(environ: dict[str, str], clock: FakeClock) -> AsyncIterator[StartServer]:
+    """`await servers()`: what one more web process holds, on the same database and Redis unless `redis_url` says otherwise."""
+    async with AsyncExitStack() as stack:
+
+        async def start(redis_url: str | None = None) -> Resources:
+            changed = environ if redis_url is None else environ | {"REDIS_URL": redis_url}
+            house = make_resources(load_settings(changed), kind="web", clock=clock)
+            await house.open()
+            stack.push_async_callback(house.close)
+            return house
+
+        yield start
+
+
+@pytest.fixture
+async def house(servers: StartServer, clock: FakeClock) -> Resources:
+    house = await servers()
+    await sign_in(house)
+    return house
+
+
+async def sign_in(house: Resources) -> None:
+    now = house.clock.now()
+    login = await make_login(house.database, await make_user(house.database), token=TOKEN, at=now)
+    async with house.database.write() as db:
+        await house.sessions.insert(db, login=login, data={"n": 0}, now=now)
+
+
+def epoch_of(house: Resources) -> EpochSessions:
+    assert house.backend.redis is not None
+    assert house.backend.usable_epoch is not None
+    return house.backend.redis.within(house.backend.usable_epoch)
+
+
+async def set_key(house: Resources, key: str, value: object, loaded: Loaded | None = None) -> Record:
+    record = await house.sessions.write(loaded or await house.sessions.read(KEY), lambda data: data | {key: value})
+    assert record is not None
+    return record
+
+
+async def test_the_first_read_asks_sql_and_the_second_redis(house: Resources) -> None:
+    first, second = await house.sessions.read(KEY), await house.sessions.read(KEY)
+    assert (first.outcome, second.outcome) == (Outcome.FOUND, Outcome.FOUND)
+    assert first.context is not None
+    assert second.context is None
+
+
+async def test_a_slow_reader_does_not_revive_what_was_written_meanwhile(house: Resources) -> None:
+    sessions = epoch_of(house)
+    lease = await sessions.lease(KEY)
+    assert lease is not None
+    old = (await house.sessions.sql.read(KEY)).record  # type: ignore[union-attr]
+    assert old is not None
+    await set_key(house, "n", 1)
+    assert not await sessions.write(KEY, old, lease)
+    assert (await house.sessions.read(KEY)).record.data["n"] == 1  # type: ignore[union-attr]
+
+
+async def test_one_reader_refills_a_cold_key_and_the_others_do_not(house: Resources) -> None:
+    leases = await asyncio.gather(*(epoch_of(house).lease(KEY) for _ in range(20)))
+    assert len([lease for lease in leases if lease]) == 1
+
+
+async def test_readers_ask_sql_while_a_writer_holds(house: Resources) -> None:
+    await house.sessions.read(KEY)
+    await house.sessions.claim(KEY).ready()
+    assert (await house.sessions.read(KEY)).context is not None
+    assert (await house.sessions.read(KEY)).context is not None
+
+
+async def test_the_commit_waits_for_the_hold(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the hold is under way nobody else sees the new version."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    settle = Claim.settle
+
+    async def slow_settle(self: Claim, db: AsyncSession) -> None:
+        arrived.set()
+        await go_on.wait()
+        await settle(self, db)
+
+    monkeypatch.setattr(Claim, "settle", slow_settle)
+    writing = asyncio.create_task(set_key(house, "n", 1))
+    await arrived.wait()
+    assert (await house.sessions.read(KEY)).record.data["n"] == 0  # type: ignore[union-attr]
+    go_on.set()
+    await writing
+    assert (await house.sessions.read(KEY)).record.data["n"] == 1  # type: ignore[union-attr]
+
+
+async def test_another_writers_hold_is_left_to_that_writer(house: Resources) -> None:
+    sessions = epoch_of(house)
+    mine = (await sessions.hold([KEY]))[KEY]
+    theirs = (await sessions.hold([KEY]))[KEY]
+    record = (await house.sessions.read(KEY)).record
+    assert record is not None
+    assert not await sessions.write(KEY, record, mine)
+    assert (await sessions.look(KEY)).entry == theirs
+
+
+async def test_a_writer_whose_hold_is_gone_clears_what_it_finds(house: Resources) -> None:
+    sessions = epoch_of(house)
+    mine = (await sessions.hold([KEY]))[KEY]
+    assert house.redis is not None
+    await house.redis.commands.flushdb()
+    await sessions.lease(KEY)
+    record = (await house.sessions.read(KEY)).record
+    assert record is not None
+    await sessions.write(KEY, record, mine)
+    assert (await sessions.look(KEY)).entry is None
+
+
+async def test_a_browser_never_sees_less_than_its_cookie_says(house: Resources) -> None:
+    stale = (await house.sessions.read(KEY)).record
+    assert stale is not None
+    newest = await set_key(house, "n", 1)
+    sessions = epoch_of(house)
+    await sessions.write(KEY, stale, (await sessions.hold([KEY]))[KEY])
+    assert (await house.sessions.read(KEY)).record == stale
+    assert (await house.sessions.read(KEY, cookie_version=newest.version)).record.data["n"] == 1  # type: ignore[union-attr]
+
+
+async def test_a_cookie_ahead_of_a_restored_database_is_corrected(house: Resources) -> None:
+    loaded = await house.sessions.read(KEY, cookie_version=2**60)
+    assert loaded.outcome is Outcome.FOUND
+    assert loaded.cookie_ahead
+
+
+async def test_writers_of_different_keys_both_win(house: Resources) -> None:
+    loaded = await house.sessions.read(KEY)
+    await asyncio.gather(*(set_key(house, f"k{i}", i, loaded) for i in range(4)))
+    data = (await house.sessions.read(KEY)).record.data  # type: ignore[union-attr]
+    assert [data[f"k{i}"] for i in range(4)] == [0, 1, 2, 3]
+
+
+async def test_a_write_of_a_cancelled_request_goes_on_to_its_end(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    publish = Claim.publish
+
+    async def slow_publish(self: Claim, records: dict[str, Record | None]) -> None:
+        arrived.set()
+        await go_on.wait()
+        await publish(self, records)
+
+    monkeypatch.setattr(Claim, "publish", slow_publish)
+    request = asyncio.create_task(set_key(house, "n", 1))
+    await arrived.wait()
+    request.cancel()
+    go_on.set()
+    await house.sessions.drain()
+    found = await house.sessions.read(KEY)
+    assert found.context is None, "published"
+    assert found.record.data["n"] == 1  # type: ignore[union-attr]
+
+
+async def test_after_logout_nobody_is_served(house: Resources, servers: StartServer) -> None:
+    other = await servers()
+    assert (await other.sessions.read(KEY)).outcome is Outcome.FOUND
+    assert len(await house.sessions.end_logins(Login.token_hash == KEY)) == 1
+    for server in (house, other):
+        assert (await server.sessions.read(KEY)).outcome is Outcome.GONE
+
+
+async def test_a_late_save_does_not_revive_a_session_that_was_logged_out(house: Resources) -> None:
+    loaded = await house.sessions.read(KEY)
+    await house.sessions.end_logins(Login.token_hash == KEY)
+    assert await house.sessions.write(loaded, lambda data: data | {"n": 9}) is None
+    assert (await house.sessions.read(KEY)).outcome is Outcome.GONE
+
+
+async def test_a_rotated_token_is_dead_and_the_new_one_has_the_session(house: Resources) -> None:
+    record = (await house.sessions.read(KEY)).record
+    assert record is not None
+    assert await house.sessions.rotate(record.login_id, KEY, "e" * 64)
+    assert (await house.sessions.read(KEY)).outcome is Outcome.GONE
+    assert (await house.sessions.read("e" * 64)).record == record
+
+
+async def test_an_expired_session_is_absent_while_its_login_lives(house: Resources, clock: FakeClock) -> None:
+    old = (await house.sessions.read(KEY)).record
+    async with house.database.write() as db:
+        await db.execute(update(Session).values(expires_at=clock.now() + timedelta(seconds=1)))
+    assert house.redis is not None
+    await house.redis.commands.flushdb()
+    clock.advance(timedelta(seconds=2))
+    loaded = await house.sessions.read(KEY)
+    assert loaded.outcome is Outcome.ABSENT
+    made = await house.sessions.write(loaded, lambda data: data | {"new": True})
+    assert made is not None
+    assert old is not None
+    assert made.version > old.version
+    assert made.data == {"new": True}
+
+
+async def test_parallel_first_requests_meet_in_one_row(house: Resources) -> None:
+    async with house.database.write() as db:
+        await db.execute(Session.__table__.delete())
+    assert house.redis is not None
+    await house.redis.commands.flushdb()
+    first = await asyncio.gather(*(house.sessions.read(KEY) for _ in range(3)))
+    assert {each.outcome for each in first} == {Outcome.ABSENT}
+    await asyncio.gather(*(set_key(house, f"k{i}", i, loaded) for i, loaded in enumerate(first)))
+    async with house.database.read() as db:
+        rows = (await db.scalars(select(Session))).all()
+    assert len(rows) == 1
+    assert {"k0", "k1", "k2"} <= set(rows[0].data)
+
+
+async def test_idle_and_absolute_limits_are_the_servers(house: Resources, clock: FakeClock) -> None:
+    assert (await house.sessions.read(KEY)).outcome is Outcome.FOUND
+    clock.advance(timedelta(hours=25))
+    assert (await house.sessions.read(KEY)).outcome is Outcome.GONE
+
+
+async def test_activity_keeps_a_login_alive_to_its_absolute_limit(house: Resources, clock: FakeClock) -> None:
+    assert house.redis is not None
+    for _ in range(40):
+        clock.advance(timedelta(hours=17.5))
+        await house.redis.commands.flushdb()  # Redis has no part in the clock of this test
+        assert (await house.sessions.read(KEY)).outcome is Outcome.FOUND
+    clock.advance(timedelta(hours=21))
+    assert (await house.sessions.read(KEY)).outcome is Outcome.GONE
+
+
+async def test_a_writer_redis_refuses_flips_the_flag_in_its_own_transaction(
+    servers: StartServer, start_redis: StartRedis
+) -> None:
+    server = start_redis()
+    house = await servers(server.url)
+    await sign_in(house)
+    await house.sessions.read(KEY)
+    server.kill()
+    await set_key(house, "n", 1)
+    assert (await house.sessions.read(KEY)).record.data["n"] == 1  # type: ignore[union-attr]
+    async with house.database.read() as db:
+        flag = (await db.execute(select(SessionBackend))).scalar_one()
+    assert (flag.mode, flag.epoch) == ("sql", 1)
+
+
+async def test_a_process_without_redis_flips_the_flag_when_it_writes(house: Resources, servers: StartServer) -> None:
+    assert house.backend.flag.mode == "redis"
+    alone = await servers("")
+    await set_key(alone, "n", 1)
+    assert (await house.backend.refresh()).mode == "sql"
+    assert (await house.sessions.read(KEY)).record.data["n"] == 1  # type: ignore[union-attr]
+
+
+async def test_a_write_that_began_before_the_flag_moved_decides_again(house: Resources) -> None:
+    """The fence: without it this write would stay unknown to the Redis that the others read."""
+    loaded = await house.sessions.read(KEY)
+    async with house.database.write() as db:
+        await db.execute(update(SessionBackend).values(epoch=SessionBackend.epoch + 1))
+    record = await set_key(house, "n", 1, loaded)
+    assert house.backend.flag.epoch == 2
+    assert await epoch_of(house).find(KEY) == record
+
+
+async def test_a_restarted_redis_is_not_believed_before_a_new_epoch(servers: StartServer, start_redis: StartRedis) -> None:
+    server = start_redis()
+    house = await servers(server.url)
+    await sign_in(house)
+    await house.sessions.read(KEY)
+    server.restart()
+    with pytest.raises(StoreUnavailable):
+        await epoch_of(house).find(KEY)
+    assert (await house.sessions.read(KEY)).context is not None, "SQL answered"
+    await house.backend.stop()
+    again = await servers(server.url)
+    assert (again.backend.backend, again.backend.flag.epoch) == ("redis", 2)
+
+
+async def test_a_second_process_joins_the_epoch_of_the_first(house: Resources, servers: StartServer) -> None:
+    other = await servers()
+    assert (other.backend.backend, other.backend.flag.epoch) == ("redis", house.backend.flag.epoch)
+
+
+async def test_when_nobody_can_say_the_outcome_is_unknown(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(_: str) -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(house.sessions.sql, "read", away)
+    assert (await house.sessions.read("0" * 64)).outcome is Outcome.UNKNOWN
+
+
+async def test_looks_of_the_same_tick_share_a_round_trip(house: Resources) -> None:
+    assert house.redis is not None
+    await asyncio.gather(*(house.sessions.read(KEY) for _ in range(2)))
+    before = int((await house.redis.commands.info("commandstats"))["cmdstat_mget"]["calls"])
+    await asyncio.gather(*(house.sessions.read(KEY) for _ in range(50)))
+    after = int((await house.redis.commands.info("commandstats"))["cmdstat_mget"]["calls"])
+    assert after - before == 1
