@@ -80,7 +80,7 @@ async def test_queued_job_runs_and_is_no_pickle(start_worker: StartWorker, setti
     payload = await pool.get("arq:job:now")
     assert payload
     assert msgspec.msgpack.decode(payload)["f"] == "cron:expire_sessions"
-    await pool.aclose()
+    await pool.aclose(close_connection_pool=True)
     await asyncio.to_thread(wait_until, lambda: says(worker, "Expired sessions deleted"), within=15, what="the job")
 
 
