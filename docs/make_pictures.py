@@ -30,12 +30,13 @@ async def main(address: str) -> None:
 
 
 async def take_work(browser: Browser, address: str) -> None:
-    """The list, then a deal is chosen in the switcher."""
+    """From the list, a deal is chosen in the switcher."""
     page = await sign_in(browser, address, "light")
+    await page.goto(f"{address}/settings")
+    await page.get_by_role("button", name="Clear my current deal everywhere").click()
     await page.goto(f"{address}/deals")
-    await take(page, "list")
     await page.click("[data-switcher] summary")
-    await page.keyboard.type(DEAL)
+    await page.get_by_role("combobox").press_sequentially(DEAL)
     await page.get_by_role("option", name=DEAL).first.wait_for()
     await take(page, "switcher")
     await page.keyboard.press("Enter")

@@ -7,6 +7,7 @@ from quart import Blueprint, g, request
 
 from app.deals.session_data import has_deal
 from app.models import STAGES
+from app.security import return_to
 from app.sessions.interface import current_session
 from app.web import UserCard, resources
 from app.workspace import presentation
@@ -35,7 +36,7 @@ def template_context() -> dict[str, Any]:
     return {
         "asset": asset,
         "current_deal": current_deal(),
-        "here": request.full_path.rstrip("?"),
+        "here": return_to(request.full_path.rstrip("?")),
         "me": UserCard(**card) if card else None,
         "notice": session.get("notice"),
         "request_id": g.get("request_id", ""),

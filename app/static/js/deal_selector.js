@@ -119,15 +119,11 @@ function combobox(menu) {
 
   function open() {
     input.setAttribute("aria-expanded", String(menu.open));
-    if (!menu.open) return;
-    input.focus();
-    search();
+    if (menu.open) search();
+    else input.value = "";
   }
 
-  menu.addEventListener("toggle", () => {
-    input.value = "";
-    open();
-  });
+  menu.addEventListener("toggle", open);
 
   input.addEventListener("input", () => {
     clearTimeout(timer);

@@ -18,8 +18,9 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Half of the weight of the scripts, so it comes with the first sign of interest.
+// The field takes what is typed at once; the rest is half of the weight of the scripts and comes with the first sign of interest.
 const switcher = document.querySelector("[data-switcher]");
+switcher?.addEventListener("toggle", () => switcher.open && switcher.querySelector("input").focus());
 for (const sign of ["pointerenter", "focusin", "toggle"]) {
   switcher?.addEventListener(sign, () => import(switcher.dataset.switcher), { once: true });
 }
