@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -83,14 +83,14 @@ async def _run(settings: Settings) -> int:
     except asyncio.CancelledError:
         return 0
     except Stopped as stopped:
-        say(f"{stopped}: everything was stopped")
+        say(f"{stopped}. Everything was stopped")
     return 1
 
 
 async def _start_and_watch(settings: Settings, processes: Processes) -> None:
     """Until something stops. Whatever ends this, nothing it started is left running."""
     environ = dict(os.environ)
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         try:
             if settings.redis_url is None and settings.session_backend != "sql":
                 environ |= await _start_valkey(settings, processes, stack)
@@ -105,7 +105,7 @@ async def _start_and_watch(settings: Settings, processes: Processes) -> None:
             await processes.stop()
 
 
-async def _start_valkey(settings: Settings, processes: Processes, stack: contextlib.ExitStack) -> dict[str, str]:
+async def _start_valkey(settings: Settings, processes: Processes, stack: contextlib.AsyncExitStack) -> dict[str, str]:
     """Its REDIS_URL; nothing where there is no Valkey for this kind of machine."""
     try:
         binary = get_binary_path()
@@ -114,7 +114,7 @@ async def _start_valkey(settings: Settings, processes: Processes, stack: context
         return {}
     folder = (settings.data_dir / "valkey").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = stack.enter_context(_claimed(folder / "lock"))
+    lock = await stack.enter_async_context(_claimed(folder / "lock"))
     place = folder
     if len(str(folder / "valkey.sock")) > LONGEST_SOCKET_PATH:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-")))
@@ -138,8 +138,8 @@ async def _start_valkey(settings: Settings, processes: Processes, stack: context
     return {"REDIS_URL": f"unix://{path}"}
 
 
-@contextlib.contextmanager
-def _claimed(path: Path) -> Iterator[int]:
+@contextlib.asynccontextmanager
+async def _claimed(path: Path) -> AsyncIterator[int]:
     """A file locked for this run. A run before it may still be on its way out; any other is in the way."""
     with path.open("a") as file:
         deadline = time.monotonic() + STOP_SECONDS
@@ -152,7 +152,7 @@ def _claimed(path: Path) -> Iterator[int]:
                     raise Stopped(
                         f"The Valkey of {path.parent} is in use by another run from this folder; stop that, or set REDIS_URL"
                     ) from None
-                time.sleep(0.1)
+                await asyncio.sleep(0.1)
         yield file.fileno()
 
 
