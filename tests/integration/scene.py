@@ -50,7 +50,9 @@ class Scene:
         return self.users[who].id
 
     async def client(self, who: str, *, again: bool = False) -> Client:
-        """The browser of this person; `again`: another one."""
+        """The browser of this person; `again`: another one. That of "nobody" is not signed in."""
+        if who == "nobody":
+            return self.app.test_client()
         if again or who not in self.clients:
             client = self.app.test_client()
             response = await client.post("/api/auth/login", json={"email": self.users[who].email, "password": PASSWORD})

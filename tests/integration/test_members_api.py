@@ -1,5 +1,6 @@
 """Grants, and what a change of access does to live sessions, in SQL and in Redis, in the same step."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -123,6 +124,34 @@ async def test_a_revoke_takes_the_deal_out_of_every_live_session_of_that_person(
     assert (await scene.current("viewer"))["deal"]["id"] == scene.deal.id
     [event] = await scene.events("member.revoked")
     assert (event.actor_id, event.user_id, event.deal_id) == (scene.id_of("owner"), scene.id_of("editor"), scene.deal.id)
+
+
+async def test_a_select_beside_a_revoke_never_survives_it(scene: Scene) -> None:
+    path = f"~/members/{scene.id_of('viewer')}"
+    second = await scene.client("viewer", again=True)
+    await scene.client("viewer")
+    await scene.client("owner")
+    outcomes = set()
+    for _ in range(15):
+        selected, also_selected, (revoked, _body) = await asyncio.gather(
+            scene.call("viewer", "POST", "~/select"), second.post(f"{scene.path}/select"), scene.call("owner", "DELETE", path)
+        )
+        assert revoked == 204
+        outcomes |= {selected[0], also_selected.status_code}
+        for client in (await scene.client("viewer"), second):
+            assert (await (await client.get("/api/deals/current")).get_json())["deal"] is None
+        assert [row.current_deal_id for row in await scene.sessions("viewer")] == [None, None]
+        assert (await scene.user("viewer")).last_deal_id is None
+        await scene.call("owner", "POST", "~/members", json={"user_id": scene.id_of("viewer"), "role": "viewer"})
+    assert outcomes <= {200, 404}
+
+
+async def test_grants_of_one_person_made_at_the_same_time_are_one(scene: Scene) -> None:
+    grant = {"user_id": scene.id_of("stranger"), "role": "viewer"}
+    for who in ("owner", "admin"):
+        await scene.client(who)
+    answers = await asyncio.gather(*(scene.call(who, "POST", "~/members", json=grant) for who in ("owner", "admin") * 3))
+    assert sorted(status for status, _ in answers) == [200] * 5 + [201]
 
 
 async def test_a_revoke_leaves_a_session_on_another_deal_and_a_pointer_to_another_deal_alone(scene: Scene) -> None:
