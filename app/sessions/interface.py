@@ -135,9 +135,9 @@ class HoldfastSessions(SessionInterface):
         loaded = await self.manager.read(token_hash, cookie_version=self._cookie_version(request, token_hash))
         opened = UserSession(loaded)
         if loaded.outcome is Outcome.GONE:
-            self.auth.logout_user()
-            opened.end()
-        elif loaded.cookie_ahead and loaded.record:
+            # The cookie stays: this answer may reach the browser after the one that gave it another token.
+            return UserSession()
+        if loaded.cookie_ahead and loaded.record:
             opened.committed_version = loaded.record.version
         return opened
 

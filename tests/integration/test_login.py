@@ -199,6 +199,15 @@ async def test_signing_in_again_ends_the_login_before(client: Client, app: Quart
     assert (await app.test_client().get("/api/me", headers=before)).status_code == 401
 
 
+async def test_late_answer_to_the_old_cookie_does_not_sign_the_browser_out(client: Client, app: Quart) -> None:
+    await sign_in(client)
+    before = with_cookies_of(client)
+    await sign_in(client)
+    late = await app.test_client().get("/api/me", headers=before)
+    assert late.status_code == 401
+    assert not late.headers.getlist("Set-Cookie")
+
+
 async def test_next_person_at_the_browser_sees_nothing_of_the_one_before(client: Client, app: Quart) -> None:
     await sign_in(client, ANN)
     await client.patch("/api/me", json={"theme": "dark"})
