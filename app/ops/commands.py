@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-import tempfile
+import shutil
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ import uvicorn
 
 from app.auth.commands import revoke
 from app.clock import Clock
-from app.config import Settings, load_settings, mask_url, masked
+from app.config import ConfigError, Settings, load_settings, mask_url, masked
 from app.database import Database
 from app.logging import configure_logging
 from app.metrics import SHARED_DIRECTORY
@@ -34,22 +34,21 @@ def web() -> None:
     settings = load_settings()
     refuse_port_in_use(settings)
     configure_logging(settings)
-    with tempfile.TemporaryDirectory(prefix="holdfast-metrics-") as shared:
-        if settings.web_concurrency > 1:
-            os.environ.setdefault(SHARED_DIRECTORY, shared)
-        uvicorn.run(
-            "app.asgi:app",
-            host=settings.host,
-            port=settings.port,
-            workers=settings.web_concurrency,
-            loop="uvloop",
-            http="httptools",
-            forwarded_allow_ips=settings.forwarded_allow_ips,
-            server_header=False,
-            access_log=False,
-            log_config=None,
-            timeout_graceful_shutdown=int(GRACE.total_seconds()),
-        )
+    if settings.web_concurrency > 1:
+        _share_figures(settings)
+    uvicorn.run(
+        "app.asgi:app",
+        host=settings.host,
+        port=settings.port,
+        workers=settings.web_concurrency,
+        loop="uvloop",
+        http="httptools",
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=int(GRACE.total_seconds()),
+    )
 
 
 @click.command()
@@ -119,6 +118,20 @@ def purge() -> None:
     """Delete expired sessions and dead logins now, as the nightly job does."""
     gone = asyncio.run(_purge(load_settings()))
     click.echo(f"Deleted {gone.sessions} expired sessions and {gone.logins} dead logins.")
+
+
+def _share_figures(settings: Settings) -> None:
+    """Where the web processes count together, begun anew with each start."""
+    if os.environ.get(SHARED_DIRECTORY):
+        return
+    folder = settings.data_dir / "metrics" / str(settings.port)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        hint = f"{folder}, where web processes count together, cannot be made ({error.strerror}); {SHARED_DIRECTORY} may name another"
+        raise ConfigError([f"WEB_CONCURRENCY={settings.web_concurrency}: {hint}"]) from None
+    os.environ[SHARED_DIRECTORY] = str(folder)
 
 
 def refused(settings: Settings, error: MigrationError) -> click.ClickException:
