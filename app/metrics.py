@@ -23,6 +23,7 @@ class Metrics:
             "holdfast_restore_seconds", "Time an attempt to restore took", buckets=RESTORE_BUCKETS, registry=self.registry
         )
         self.selections = self._counter("selections", "Selections of a deal: selected, refused", "outcome")
+        self.breaker_opened = Counter("holdfast_breaker_opened", "Times this process left Redis alone", registry=self.registry)
         self.session_reads = self._counter(
             "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
         )

@@ -2,21 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from secrets import token_hex
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from app.breaker import Breaker
 from app.errors import StoreUnavailable
 
 HEALTH_LIMIT = timedelta(seconds=2)
+SENTINEL_SCHEME = "redis+sentinel://"
 
 
 class AnotherInstance(RedisConnectionError):
@@ -35,30 +47,30 @@ class Instance:
 class RedisClient:
     """`redis.asyncio.Redis` under a name and a deadline. `expected` is the instance every new connection must reach."""
 
-    def __init__(self, url: str, *, name: str, timeout: timedelta, max_connections: int = 32) -> None:
+    def __init__(self, url: str, *, name: str, timeout: timedelta, max_connections: int = 32, breaker: Breaker | None = None) -> None:
         self.timeout = timeout
+        self.breaker = breaker
         self.expected: Instance | None = None
-        seconds = timeout.total_seconds()
-        self.pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=seconds,
-            socket_timeout=seconds,
-            socket_connect_timeout=seconds,
-            retry=Retry(NoBackoff(), 0),
-            client_name=name,
-            redis_connect_func=self._check_instance,
+        self.pool = make_pool(
+            url, timeout=timeout, max_connections=max_connections, client_name=name, redis_connect_func=self._check_instance
         )
         self.commands: Redis = Redis(connection_pool=self.pool)
 
     @asynccontextmanager
-    async def deadline(self, limit: timedelta | None = None) -> AsyncIterator[Redis]:
-        """Commands that together may take `timeout`: wait for the pool, connect, check and command. Raises `StoreUnavailable`."""
-        try:
-            async with asyncio.timeout((limit or self.timeout).total_seconds()):
-                yield self.commands
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"Redis does not serve: {describe_fault(error)}.") from error
+    async def deadline(self, limit: timedelta | None = None, *, patient: bool = False) -> AsyncIterator[Redis]:
+        """Commands that together may take `timeout`: wait for the pool, connect, check and command. Raises `StoreUnavailable`.
+
+        `patient`: worth waiting for although an earlier call hangs, as a write is, whose failure costs the whole fleet.
+        """
+        with self.breaker.call(patient=patient) if self.breaker else nullcontext():
+            try:
+                async with asyncio.timeout((limit or self.timeout).total_seconds()):
+                    yield self.commands
+            except (RedisError, OSError, TimeoutError) as error:
+                fault = describe_fault(error)
+                if self.breaker and is_outage(error):
+                    self.breaker.failed(fault)
+                raise StoreUnavailable(f"Redis does not serve: {fault}.") from error
 
     async def bind(self, expected: Instance | None) -> None:
         """From now on talk to `expected` only. Connections made before are closed; the next ones are checked."""
@@ -79,6 +91,31 @@ class RedisClient:
             raise
         if self.expected and found and found != self.expected:
             raise AnotherInstance(f"expected run {self.expected.run_id[:8]}, found {found.role} {found.run_id[:8]}")
+
+
+def make_pool(url: str, *, timeout: timedelta, max_connections: int, **options: Any) -> ConnectionPool:
+    """A bounded pool in which every step has a limit and nothing is retried, for one server or, by
+    `redis+sentinel://h1:p1,h2:p2/MASTER/DB`, for whichever server the sentinels call the master."""
+    seconds = timeout.total_seconds()
+    limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+    if not url.startswith(SENTINEL_SCHEME):
+        return BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=seconds, **limits, **options)
+    parts = urlsplit(url)
+    master, _, number = parts.path.strip("/").partition("/")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    addresses = [(host.rpartition(":")[0] or host, int(host.rpartition(":")[2] or 26379)) for host in hosts.split(",")]
+    sentinel = Sentinel(addresses, sentinel_kwargs=limits)  # type: ignore[no-untyped-call]
+    login = {"username": unquote(user) or None, "password": unquote(password) or None}
+    options |= {"max_connections": max_connections, "db": int(number or 0)} | login | limits
+    return SentinelConnectionPool(master, sentinel, **options)  # type: ignore[no-untyped-call]
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error says that this Redis cannot be used, rather than that one command was wrong."""
+    if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError | OutOfMemoryError):
+        return str(error).startswith(("MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM"))
+    return True
 
 
 async def ask_instance(connection: Connection) -> Instance:
@@ -114,11 +151,9 @@ async def check_redis_health(client: RedisClient, *, limit: timedelta = HEALTH_L
 
 
 def describe_fault(error: BaseException) -> str:
-    """The kind of fault in words fit for a log or a health page: no address, no password."""
-    if isinstance(error, TimeoutError):
+    """The kind of fault in words fit for a log or a health page: what the server said, but no address and no password."""
+    if isinstance(error, TimeoutError | RedisTimeoutError):
         return "no answer in time"
-    return (
-        type(error).__name__
-        if not str(error) or isinstance(error, OSError)
-        else f"{type(error).__name__} ({str(error).split(chr(10))[0][:80]})"
-    )
+    if isinstance(error, ResponseError | AuthenticationError | BusyLoadingError | AnotherInstance):
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+    return "no connection" if isinstance(error, OSError | RedisConnectionError) else type(error).__name__

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.breaker import Breaker
 from app.clock import Clock
 from app.config import Settings
 from app.database import Database
@@ -70,7 +71,7 @@ def make_resources(
     database = Database(settings.database_url, name=name)
     redis = probe = store = None
     if settings.redis_url and settings.session_backend != "sql":
-        redis = RedisClient(settings.redis_url, name=name, timeout=settings.redis_timeout)
+        redis = RedisClient(settings.redis_url, name=name, timeout=settings.redis_timeout, breaker=Breaker())
         probe = RedisClient(settings.redis_url, name=f"{name}-probe", timeout=settings.redis_timeout, max_connections=2)
         store = RedisSessions(redis, clock=clock, limits=limits)
     backend = BackendFlag(database, store, probe, clock=clock, kind=kind, pin=settings.session_backend, poll=settings.session_backend_poll)

@@ -1,21 +1,21 @@
 """arq as we use it: jobs as msgpack, a pool with time-outs, everything made anew for each life of the worker."""
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 from arq.connections import ArqRedis
 from arq.cron import cron
 from arq.worker import Worker
-from redis.asyncio import BlockingConnectionPool
 
+from app import redis
 from app.config import Settings
 from app.resources import Resources
 from worker.jobs.expire_sessions import expire_sessions
 
 QUEUE = "hf:jobs"
 # Longer than any answer Redis owes us. Without it a Redis that hangs would hang arq for ever, SIGTERM included.
-SOCKET_TIMEOUT_SECONDS = 5
-CONNECT_TIMEOUT_SECONDS = 2
+SOCKET_TIMEOUT = timedelta(seconds=5)
 # Short, because after a kill a job comes back only once this and ten seconds more have passed.
 JOB_TIMEOUT_SECONDS = 60
 MAX_CONNECTIONS = 12
@@ -26,14 +26,7 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=repr)
 
 def make_pool(settings: Settings) -> ArqRedis:
     assert settings.redis_url
-    pool = BlockingConnectionPool.from_url(
-        settings.redis_url,
-        client_name="holdfast-worker-jobs",
-        max_connections=MAX_CONNECTIONS,
-        timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-    )
+    pool = redis.make_pool(settings.redis_url, timeout=SOCKET_TIMEOUT, max_connections=MAX_CONNECTIONS, client_name="holdfast-worker-jobs")
     return ArqRedis(pool, job_serializer=_encoder.encode, job_deserializer=_decode, default_queue_name=QUEUE)
 
 

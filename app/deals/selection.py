@@ -29,7 +29,7 @@ async def select_deal(house: Resources, session: UserSession, deal_id: int) -> d
     for _ in range(ATTEMPTS):
         now = house.clock.now()
         # The hold is taken beside the look at the deal.
-        claim = house.sessions.claim(loaded.token_hash)
+        claim = house.sessions.claim(loaded)
         async with house.database.read() as db:
             row = (await db.execute(visible_to(session.user_id, now=now).where(Deal.id == deal_id))).first()
         if row is None:

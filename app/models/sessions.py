@@ -71,7 +71,11 @@ class Process(Base):
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime] = mapped_column(index=True)
     pinned: Mapped[str] = mapped_column(String(10), server_default="auto")
-    redis_view: Mapped[str] = mapped_column(String(200), server_default="")
+    # What this process last saw of Redis: the instance that served it and since when without a break, else the fault.
+    redis_run_id: Mapped[str | None] = mapped_column(String(64))
+    redis_ok_since: Mapped[datetime | None]
+    redis_fault: Mapped[str] = mapped_column(String(200), server_default="")
+    breaker: Mapped[str] = mapped_column(String(10), server_default="closed")
 
 
 class LoginAttempt(Base):

@@ -5,25 +5,25 @@ was left in Redis can never be read again, and only under the lock that every wr
 """
 
 import asyncio
-import os
-import socket
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.metadata import version
-from secrets import token_hex
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
-from sqlalchemy import ColumnElement, delete, func, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.breaker import Breaker
 from app.clock import Clock
-from app.database import Database, upsert
+from app.database import Database
 from app.errors import StoreUnavailable, Unavailable
 from app.events.service import record_event
 from app.metrics import METRICS
-from app.models import Process, SessionBackend, Switch
-from app.redis import Instance, RedisClient, check_redis_health
+from app.models import SessionBackend, Switch
+from app.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
+from app.sessions.fleet import Fleet, Pin, RedisView
 from app.sessions.redis_store import EPOCH_KEY, RedisSessions
 from app.sessions.sql_store import Fence
 
@@ -31,7 +31,8 @@ log = structlog.get_logger()
 
 # The advisory lock of `session_fence()` in the migrations: writers share it, a rise takes it alone.
 RISE_LOCK = 7301
-Pin = Literal["auto", "redis", "sql"]
+# Round trips of one look at Redis: SET, GET, DEL and two of INFO.
+TRIP_COUNT = 5
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Flag:
 
 
 class BackendFlag:
-    """This process's view of the flag, kept fresh by a poll, and its own sign of life."""
+    """This process's view of the flag and of Redis, kept fresh by a poll."""
 
     def __init__(
         self,
@@ -67,17 +68,12 @@ class BackendFlag:
         self.redis = redis if pin != "sql" else None
         self.probe = probe
         self.clock = clock
-        self.kind = kind
         self.pin: Pin = pin
+        self.fleet = Fleet(database, clock=clock, kind=kind, pin=pin, poll=poll)
         self.poll_interval = poll
-        # Live means: a heartbeat within this window.
-        self.live_window = max(timedelta(seconds=5), 5 * poll)
-        self.process_id = f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
         self.flag = Flag("sql", 0, None, "not read yet", clock.now())
+        self.view = RedisView() if self.redis else RedisView(fault="no Redis is used")
         self.switches: dict[str, bool] = {}
-        self.redis_fault = "" if redis else "no Redis is configured"
-        self._started_at = clock.now()
-        self._beat_at: datetime | None = None
         self._settled = False
         self._announced = ""
         self._look_now = asyncio.Event()
@@ -85,9 +81,28 @@ class BackendFlag:
         self._stopping = False
 
     @property
+    def breaker(self) -> Breaker | None:
+        return self.redis.client.breaker if self.redis else None
+
+    @property
+    def redis_fault(self) -> str:
+        """Why this process would not use Redis even where the flag allows it; empty when nothing stands against it."""
+        if self.breaker and self.breaker.is_open:
+            return self.breaker.open_reason
+        if self.view.fault:
+            return self.view.fault
+        return "this Redis is not the one the epoch is bound to" if self._is_foreign else ""
+
+    @property
+    def _is_foreign(self) -> bool:
+        return self.flag.mode == "redis" and self.view.instance is not None and self.view.instance != self.flag.instance
+
+    @property
     def usable_epoch(self) -> int | None:
         """The epoch under which this process may use Redis now, or None."""
-        return self.flag.epoch if self.redis and self.flag.mode == "redis" else None
+        if self.redis is None or self.flag.mode != "redis" or self._is_foreign or (self.breaker and self.breaker.is_open):
+            return None
+        return self.flag.epoch
 
     @property
     def backend(self) -> Literal["redis", "sqlalchemy"]:
@@ -99,9 +114,8 @@ class BackendFlag:
         return "healthy" if self.backend == "redis" or not self.redis else "degraded"
 
     async def start(self) -> None:
-        """Check Redis before serving, take part in the fleet, and keep the view of the flag fresh. Survives SQL being away."""
-        self._started_at = self.clock.now()
-        await self._poll_once()
+        """Check Redis before serving, take part in the fleet, and keep both views fresh. Survives Redis or SQL being away."""
+        await self._poll_once(HEALTH_LIMIT)
         self._announce()
         self._poller = asyncio.create_task(self._poll_forever(), name="session-backend-poll")
 
@@ -113,14 +127,26 @@ class BackendFlag:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
         try:
-            async with self.database.write() as db:
-                await db.execute(delete(Process).where(Process.id == self.process_id))
+            await self.fleet.leave()
         except Unavailable:
             log.warning("The sign of life stays behind: the database is away. It counts for nothing in a few seconds.")
 
     def look_again(self) -> None:
         """Something disagreed with this view of the flag: read it now rather than at the next poll."""
         self._look_now.set()
+
+    async def look_at_redis(self, limit: timedelta) -> RedisView:
+        """One trial in the background: it feeds the view and the breaker, so that no request has to."""
+        if self.redis is None or self.probe is None:
+            return self.view
+        began = time.monotonic()
+        try:
+            self.view = RedisView(await check_redis_health(self.probe, limit=limit), "")
+        except StoreUnavailable as fault:
+            self.view = RedisView(None, fault.detail)
+        if self.breaker:
+            self.breaker.tried(self.view.fault, timedelta(seconds=time.monotonic() - began) / TRIP_COUNT)
+        return self.view
 
     async def refresh(self) -> Flag:
         """Read the flag. Raises `DatabaseUnavailable`; the view then stays what it was."""
@@ -138,7 +164,7 @@ class BackendFlag:
         flipped = await db.execute(
             update(SessionBackend)
             .where(SessionBackend.mode == "redis", SessionBackend.epoch == fence.epoch)
-            .values(mode="sql", reason=reason, changed_at=now, changed_by=self.process_id)
+            .values(mode="sql", reason=reason, changed_at=now, changed_by=self.fleet.process_id)
         )
         if flipped.rowcount:  # type: ignore[attr-defined]
             await record_event(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
@@ -148,7 +174,7 @@ class BackendFlag:
             )
         self.look_again()
 
-    async def begin_epoch(self, instance: Instance) -> bool:
+    async def begin_epoch(self, instance: Instance, reason: str) -> bool:
         """Flip up, with a new epoch bound to `instance`, unless the flag moved since this process read it."""
         if self.probe is None:
             return False
@@ -168,13 +194,13 @@ class BackendFlag:
                     epoch=epoch,
                     redis_run_id=instance.run_id,
                     redis_replid=instance.replid,
-                    reason="Redis is healthy",
+                    reason=reason,
                     changed_at=now,
-                    changed_by=self.process_id,
+                    changed_by=self.fleet.process_id,
                 )
             )
             if risen.rowcount:  # type: ignore[attr-defined]
-                await record_event(db, "backend.flipped", at=now, mode="redis", epoch=epoch, reason="Redis is healthy")
+                await record_event(db, "backend.flipped", at=now, mode="redis", epoch=epoch, reason=reason)
                 METRICS.backend_flips.labels("redis").inc()
         await self.refresh()
         return bool(risen.rowcount)  # type: ignore[attr-defined]
@@ -188,37 +214,35 @@ class BackendFlag:
                 pass
             self._look_now.clear()
             try:
-                await self._poll_once()
+                await self._poll_once(self.probe.timeout if self.probe else HEALTH_LIMIT)
                 self._announce()
             except Exception:  # whatever it was: without its poll a process would believe an old flag for ever
                 log.exception("The session backend could not be looked at; trying again at the next poll.")
 
-    async def _poll_once(self) -> None:
+    async def _poll_once(self, limit: timedelta) -> None:
+        await self.look_at_redis(limit)
         try:
-            await self._beat()
             await self.refresh()
+            await self.fleet.beat(self.view, self.breaker.state if self.breaker else "closed")
             if not self._settled:
                 await self._settle()
-            await self._keep_mirrored()
+            if self.redis and self.usable_epoch is not None:
+                # Once a poll, so that Redis knows the epoch also after it lost all its keys.
+                await self.redis.mirror_epoch(self.usable_epoch)
         except Unavailable as fault:
             log.warning("The session backend could not be looked at; the last view of it stays.", fault=fault.detail)
 
     async def _settle(self) -> None:
-        """Until this process has been on a backend it may keep: check Redis, and begin an epoch where no older process lives."""
-        if self.redis is None or self.probe is None:
+        """While this process is young: begin an epoch where Redis serves and no older process of its kind lives.
+
+        Later, and in a living fleet, coming back to Redis is for the worker's probe, which asks every process.
+        """
+        if self.redis is None or (self.flag.mode == "redis" and self.flag.instance == self.view.instance):
             self._settled = True
-            return
-        try:
-            instance = await check_redis_health(self.probe)
-        except StoreUnavailable as fault:
-            self.redis_fault = fault.detail
-            # Redis was away at the start. Coming back to it later is for the probe, which asks the whole fleet.
-            self._settled = self.clock.now() - self._started_at > 3 * self.live_window
-            return
-        if self.flag.mode == "redis" and self.flag.instance == instance:
-            self._settled = True
-        elif self.kind == "web" and not await self._older_process_lives():
-            self._settled = await self.begin_epoch(instance)
+        elif self.view.instance is None:
+            self._settled = self.clock.now() - self.fleet.started_at > 3 * self.fleet.live_window
+        elif self.fleet.kind == "web" and not await self.fleet.an_older_one_lives():
+            self._settled = await self.begin_epoch(self.view.instance, "start: Redis is healthy")
 
     async def _adopt(self, row: SessionBackend) -> None:
         instance = Instance(row.redis_run_id, row.redis_replid or "") if row.redis_run_id else None
@@ -228,55 +252,8 @@ class BackendFlag:
         if row.mode == "redis":
             await self.redis.client.bind(instance)
         elif before.mode == "redis":
-            try:
+            with suppress(StoreUnavailable):  # it only saves others the time until their own next look
                 await self.redis.forget_epoch()
-            except StoreUnavailable as fault:
-                self.redis_fault = fault.detail
-
-    async def _keep_mirrored(self) -> None:
-        """Once a poll: Redis knows the epoch also after it lost all keys, and this process knows whether Redis serves."""
-        if self.redis is None or self.flag.mode != "redis":
-            return
-        try:
-            await self.redis.mirror_epoch(self.flag.epoch)
-            self.redis_fault = ""
-        except StoreUnavailable as fault:
-            self.redis_fault = fault.detail
-
-    async def _beat(self) -> None:
-        """The sign of life. Three in a live window, not one each poll: on SQLite each is a turn of the only writer."""
-        now = self.clock.now()
-        if self._beat_at and now - self._beat_at < self.live_window / 3:
-            return
-        values: dict[str, Any] = {
-            "id": self.process_id,
-            "kind": self.kind,
-            "version": version("holdfast"),
-            "started_at": self._started_at,
-            "heartbeat_at": self._database_now(),
-            "pinned": self.pin,
-            "redis_view": self.redis_fault[:200] or "serves",
-        }
-        async with self.database.write() as db:
-            await db.execute(upsert(db, Process, values, key=["id"]))
-        self._beat_at = now
-
-    async def _older_process_lives(self) -> bool:
-        async with self.database.read() as db:
-            older = await db.scalar(
-                select(Process.id)
-                .where(Process.id != self.process_id, Process.kind == self.kind)
-                .where(Process.heartbeat_at > self._database_now() - self.live_window)
-                .where(
-                    (Process.started_at < self._started_at) | ((Process.started_at == self._started_at) & (Process.id < self.process_id))
-                )
-                .limit(1)
-            )
-        return older is not None
-
-    def _database_now(self) -> ColumnElement[datetime] | datetime:
-        # The fleet's clocks differ, the database's does not; SQLite has no clock of its own, and all its processes share a machine.
-        return func.now() if self.database.dialect == "postgresql" else self.clock.now()
 
     def _announce(self) -> None:
         """The log line operators grep for, at the start and at each flip."""

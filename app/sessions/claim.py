@@ -24,12 +24,12 @@ class Claim:
     after its commit. A claim is never taken back: what is not published lapses.
     """
 
-    def __init__(self, backend: BackendFlag, database: Database, token_hashes: Iterable[str]) -> None:
+    def __init__(self, backend: BackendFlag, database: Database, token_hashes: Iterable[str], *, redis_failed: bool = False) -> None:
         self.backend = backend
         self.database = database
         self.fence: Fence = backend.flag.fence
-        self.fault = ""
         self._epoch = backend.usable_epoch
+        self.fault = "it failed this request already" if redis_failed else ""
         self._holds: dict[str, Hold] = {}
         self._taken_at = time.monotonic()
         self._taking = asyncio.create_task(self._take(list(token_hashes)))
@@ -52,7 +52,7 @@ class Claim:
         if time.monotonic() - self._taken_at > STATEMENT_LIMIT_SECONDS:
             raise Contended("The transaction took longer than its hold may be trusted.")
         if self.fence.mode == "redis" and (self.fault or self._epoch is None):
-            await self.backend.flip_down(db, self.fence, self.fault or f"a process that is pinned to SQL wrote: {self.backend.redis_fault}")
+            await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)
 
     async def publish(self, records: Mapping[str, Record | None]) -> None:
         """After the commit: each hold becomes its record, or nothing. A failure flips the flag before anything is acknowledged."""
@@ -69,7 +69,7 @@ class Claim:
                 await self.backend.flip_down(db, self.fence, f"publish failed: {fault.detail}")
 
     async def _take(self, token_hashes: list[str]) -> None:
-        if self._epoch is None or self.backend.redis is None or not token_hashes:
+        if self._epoch is None or self.backend.redis is None or self.fault or not token_hashes:
             return
         try:
             self._holds |= await self.backend.redis.within(self._epoch).hold(token_hashes)

@@ -6,7 +6,8 @@ Write: hold beside the SQL statements, commit, publish. Only then is it acknowle
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock, to_unix_ms
 from app.database import Contended, Database
-from app.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from app.errors import DatabaseUnavailable, StoreUnavailable
 from app.metrics import METRICS
 from app.models import Login, Session
 from app.sessions.backend import BackendFlag
@@ -56,6 +57,8 @@ class Loaded:
     # What to build on when there is no record: the login's identity and deadlines, and the version an expired row had.
     blank: Record | None = None
     stale_version: int = NO_VERSION
+    # Redis failed this request once already; it is not asked again on its behalf.
+    redis_failed: bool = False
     # SQL holds less than the cookie says (it was restored from a backup): SQL is right, the cookie is to be corrected.
     cookie_ahead: bool = False
 
@@ -75,6 +78,7 @@ class SessionManager:
     async def read(self, token_hash: str, *, cookie_version: int = 0) -> Loaded:
         """The session of a login, never older than `cookie_version`, the newest this browser was shown. Never raises for an outage."""
         lease: Lease | None = None
+        redis_failed = False
         epoch = self.backend.usable_epoch
         if epoch is not None and self.backend.redis:
             sessions = self.backend.redis.within(epoch)
@@ -88,10 +92,12 @@ class SessionManager:
                         return Loaded(Outcome.FOUND, token_hash, seen.entry)
                 elif seen.entry is None:
                     lease = await sessions.lease(token_hash)
-            except StoreUnavailable as fault:
-                self._note_fault(fault)
+            except StoreUnavailable:
+                redis_failed = True
+                METRICS.session_reads.labels("redis_failed").inc()
         try:
-            return await self._read_sql(token_hash, cookie_version, lease, epoch)
+            loaded = await self._read_sql(token_hash, cookie_version, lease, epoch)
+            return replace(loaded, redis_failed=redis_failed)
         except DatabaseUnavailable as fault:
             METRICS.session_reads.labels("unknown").inc()
             log.error("Nobody can say what this session is: Redis has no proof and SQL is away. The cookie is kept.", fault=fault.detail)
@@ -105,8 +111,9 @@ class SessionManager:
         """
         return await self.finish(self._write(loaded, change, also, claim))
 
-    def claim(self, *token_hashes: str) -> Claim:
-        return Claim(self.backend, self.database, token_hashes)
+    def claim(self, loaded: Loaded) -> Claim:
+        """Begin the holds of a write to this session, to be handed to `write`."""
+        return Claim(self.backend, self.database, [loaded.token_hash], redis_failed=loaded.redis_failed)
 
     async def insert(self, db: AsyncSession, *, login: Login, data: SessionData, now: datetime) -> Record:
         """The first session of a login that is being made in this transaction."""
@@ -233,10 +240,8 @@ class SessionManager:
             return Loaded(Outcome.ABSENT, token_hash, None, cold.context, cold.blank, cold.stale_version)
         record = await self._touch(cold, cold.record)
         if lease and epoch is not None and self.backend.redis:
-            try:
+            with suppress(StoreUnavailable):  # then the next read refills
                 await self.backend.redis.within(epoch).write(token_hash, record, lease)
-            except StoreUnavailable as fault:
-                self._note_fault(fault)
         return Loaded(Outcome.FOUND, token_hash, record, cold.context, cookie_ahead=record.version < cookie_version)
 
     async def _touch(self, cold: ColdRead, record: Record) -> Record:
@@ -262,7 +267,7 @@ class SessionManager:
             if data is None:
                 return loaded.record
             record = self._next(base, data, loaded.stale_version)
-            claim = claim or self.claim(loaded.token_hash)
+            claim = claim or self.claim(loaded)
             try:
                 await self._commit(claim, loaded.token_hash, record, base.version, also)
             except (_Moved, Contended):
@@ -292,7 +297,7 @@ class SessionManager:
         """Holds for all keys, one transaction, then nothing is left of them in Redis: the next read refills."""
         for _ in range(ATTEMPTS):
             async with self.database.read() as db:
-                claim = self.claim(*(await db.scalars(keys)).all())
+                claim = Claim(self.backend, self.database, (await db.scalars(keys)).all())
             await claim.ready()
             try:
                 async with self.database.write() as db:
@@ -322,8 +327,3 @@ class SessionManager:
         expires_at = now_ms + int(self.sql.limits.session_lifetime.total_seconds() * 1000)
         version = next_version(max(base.version, stale_version), now_ms)
         return Record(version, base.login_id, base.user_id, base.login_idle_at, base.login_ends_at, expires_at, data)
-
-    def _note_fault(self, fault: Unavailable) -> None:
-        METRICS.session_reads.labels("redis_failed").inc()
-        self.backend.redis_fault = fault.detail
-        log.warning("Redis did not answer; SQL did the work.", fault=fault.detail)

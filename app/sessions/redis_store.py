@@ -133,7 +133,7 @@ class EpochSessions:
     async def hold(self, token_hashes: list[str]) -> dict[str, Hold]:
         """Claim keys for a write, whatever is there. A hold is never taken back: it becomes the record, or it lapses."""
         holds = {token_hash: Hold(token_hex(16)) for token_hash in token_hashes}
-        async with self.redis.client.deadline() as commands:
+        async with self.redis.client.deadline(patient=True) as commands:
             pipeline = commands.pipeline(transaction=False)
             for token_hash, hold in holds.items():
                 pipeline.set(self._key(token_hash), codec.encode(hold), px=HOLD_LIFE)
@@ -158,8 +158,9 @@ class EpochSessions:
         return await self._replace(token_hash, b"", 0, proof)
 
     async def _replace(self, token_hash: str, payload: bytes, life_ms: int, proof: Hold | Lease) -> bool:
-        script = self.redis.publish_script if isinstance(proof, Hold) else self.redis.refill_script
-        async with self.redis.client.deadline() as commands:
+        is_hold = isinstance(proof, Hold)
+        script = self.redis.publish_script if is_hold else self.redis.refill_script
+        async with self.redis.client.deadline(patient=is_hold) as commands:
             args: list[bytes | int] = [codec.encode(proof), payload, life_ms]
             return bool(await script(keys=[self._key(token_hash)], args=args, client=commands))
 

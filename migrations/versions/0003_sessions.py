@@ -75,7 +75,10 @@ def upgrade() -> None:
         sa.Column("started_at", moment, nullable=False),
         sa.Column("heartbeat_at", moment, nullable=False, index=True),
         sa.Column("pinned", sa.String(10), nullable=False, server_default="auto"),
-        sa.Column("redis_view", sa.String(200), nullable=False, server_default=""),
+        sa.Column("redis_run_id", sa.String(64), nullable=True),
+        sa.Column("redis_ok_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("redis_fault", sa.String(200), nullable=False, server_default=""),
+        sa.Column("breaker", sa.String(10), nullable=False, server_default="closed"),
     )
     op.create_table(
         "login_attempts",

@@ -94,7 +94,7 @@ async def test_one_reader_refills_a_cold_key_and_the_others_do_not(house: Resour
 
 async def test_readers_ask_sql_while_a_writer_holds(house: Resources) -> None:
     await house.sessions.read(KEY)
-    await house.sessions.claim(KEY).ready()
+    await house.sessions.claim(await house.sessions.read(KEY)).ready()
     assert (await house.sessions.read(KEY)).context is not None
     assert (await house.sessions.read(KEY)).context is not None
 
@@ -252,9 +252,7 @@ async def test_activity_keeps_a_login_alive_to_its_absolute_limit(house: Resourc
     assert (await house.sessions.read(KEY)).outcome is Outcome.GONE
 
 
-async def test_a_writer_redis_refuses_flips_the_flag_in_its_own_transaction(
-    servers: StartServer, start_redis: StartRedis
-) -> None:
+async def test_a_writer_redis_refuses_flips_the_flag_in_its_own_transaction(servers: StartServer, start_redis: StartRedis) -> None:
     server = start_redis()
     house = await servers(server.url)
     await sign_in(house)

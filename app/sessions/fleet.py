@@ -1,0 +1,98 @@
+"""The living processes: each tells the others, in SQL, that it lives and what it sees of Redis."""
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from secrets import token_hex
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, case, delete, func, select
+
+from app.clock import Clock
+from app.database import Database, insert_into
+from app.models import Process
+from app.redis import Instance
+
+Pin = Literal["auto", "redis", "sql"]
+
+
+@dataclass(frozen=True)
+class RedisView:
+    """What one look at Redis found: the instance that served, or the fault."""
+
+    instance: Instance | None = None
+    fault: str = "not looked at yet"
+
+
+class Fleet:
+    """This process among the others. Live means: a heartbeat within `live_window`, by the database's clock."""
+
+    def __init__(self, database: Database, *, clock: Clock, kind: str, pin: Pin, poll: timedelta) -> None:
+        self.database = database
+        self.clock = clock
+        self.kind = kind
+        self.pin: Pin = pin
+        self.live_window = max(timedelta(seconds=5), 5 * poll)
+        self.process_id = f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
+        self.started_at = clock.now()
+        self._told: tuple[RedisView, str] | None = None
+        self._told_at = self.started_at
+
+    async def beat(self, view: RedisView, breaker: str) -> None:
+        """The sign of life: at once when something changed, else three in a live window. Raises `DatabaseUnavailable`."""
+        now = self.clock.now()
+        if self._told == (view, breaker) and now - self._told_at < self.live_window / 3:
+            return
+        serves_since = self.database_now() if view.instance else None
+        values: dict[str, Any] = {
+            "id": self.process_id,
+            "kind": self.kind,
+            "version": version("holdfast"),
+            "started_at": self.started_at,
+            "heartbeat_at": self.database_now(),
+            "pinned": self.pin,
+            "redis_run_id": view.instance.run_id if view.instance else None,
+            "redis_ok_since": serves_since,
+            "redis_fault": view.fault[:200],
+            "breaker": breaker,
+        }
+        async with self.database.write() as db:
+            insert = insert_into(db, Process).values(**values)
+            unbroken = (Process.redis_run_id == insert.excluded.redis_run_id) & Process.redis_ok_since.is_not(None)
+            changed: dict[str, Any] = {name: insert.excluded[name] for name in values if name not in ("id", "started_at")}
+            changed["redis_ok_since"] = case((unbroken, Process.redis_ok_since), else_=insert.excluded.redis_ok_since)
+            await db.execute(insert.on_conflict_do_update(index_elements=["id"], set_=changed))
+        self._told, self._told_at = (view, breaker), now
+
+    async def leave(self) -> None:
+        async with self.database.write() as db:
+            await db.execute(delete(Process).where(Process.id == self.process_id))
+
+    async def an_older_one_lives(self) -> bool:
+        """Of this kind, other than this process."""
+        older = (Process.started_at < self.started_at) | ((Process.started_at == self.started_at) & (Process.id < self.process_id))
+        async with self.database.read() as db:
+            found = await db.scalar(select(Process.id).where(self._is_live(), Process.kind == self.kind, older).limit(1))
+        return found is not None
+
+    async def find_objection(self, instance: Instance, *, steady_for: timedelta) -> str | None:
+        """A live process that has not been served by `instance` for so long, or wants no Redis, and why; None when all consent."""
+        agrees = (
+            (Process.redis_run_id == instance.run_id)
+            & (Process.redis_ok_since <= self.database_now() - steady_for)
+            & (Process.pinned != "sql")
+        )
+        async with self.database.read() as db:
+            objecting = select(Process.id, Process.redis_fault).where(self._is_live(), Process.kind != "cli", func.coalesce(~agrees, True))
+            row = (await db.execute(objecting.limit(1))).first()
+        return None if row is None else f"{row.id}: {row.redis_fault or 'not steady yet'}"
+
+    def database_now(self) -> Any:
+        # The fleet's clocks differ, the database's does not; SQLite has no clock of its own, and all its processes share a machine.
+        return func.now() if self.database.dialect == "postgresql" else self.clock.now()
+
+    def _is_live(self) -> ColumnElement[bool]:
+        recent: datetime = self.database_now() - self.live_window
+        return Process.heartbeat_at > recent

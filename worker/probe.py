@@ -1,0 +1,85 @@
+"""The probe: watches Redis beside arq, flips the backend flag down when Redis stops serving, and up when the whole fleet agrees.
+
+It lives through any state of Redis and of SQL, and decides from SQL and its own look alone, so that a restart forgets nothing.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import select
+
+from app.errors import Unavailable
+from app.models import Event
+from app.resources import Resources
+from app.sessions.backend import Flag
+from app.sessions.fleet import RedisView
+
+log = structlog.get_logger()
+
+# One bad look may be a hiccup of this process; a Redis that is another one is none.
+BAD_LOOKS_TO_FLIP = 3
+GOOD_LOOKS_TO_RISE = 5
+# Each return within the last minutes makes the next one wait longer: 10, 30, 60 s with PROBE_RISE_SECONDS at 10.
+PAUSES = (1, 3, 6)
+REMEMBERED = timedelta(minutes=5)
+ME = "probe"
+
+
+async def watch(house: Resources) -> None:
+    """Until cancelled. Nothing that Redis or SQL does ends it."""
+    if house.redis is None:
+        return
+    probe = Probe(house)
+    while True:
+        try:
+            await probe.look()
+        except Unavailable as outage:
+            log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
+        except Exception:  # the last thing in the house that may stop
+            log.exception("The probe stumbled; it goes on looking.")
+        await asyncio.sleep(house.settings.probe_interval.total_seconds())
+
+
+class Probe:
+    def __init__(self, house: Resources) -> None:
+        self.house = house
+        self._bad = 0
+        self._good = 0
+        self._objection = ""
+
+    async def look(self) -> None:
+        """One look at Redis and at the flag, and the flip that follows from them, if any."""
+        backend = self.house.backend
+        view = await backend.look_at_redis(self.house.settings.redis_timeout)
+        self._good, self._bad = (self._good + 1, 0) if view.instance else (0, self._bad + 1)
+        flag = await backend.refresh()
+        if flag.mode == "redis":
+            if reason := self._reason_to_flip(view, flag):
+                async with self.house.database.write() as db:
+                    await backend.flip_down(db, flag.fence, f"{ME}: {reason}")
+        elif view.instance and self._good >= GOOD_LOOKS_TO_RISE:
+            steady_for = await self._steady_for(self.house.clock.now())
+            objection = await backend.fleet.find_objection(view.instance, steady_for=steady_for)
+            if objection is None and self.house.clock.now() - flag.changed_at >= steady_for:
+                await backend.begin_epoch(view.instance, f"{ME}: Redis is healthy again")
+            self._tell(objection or "")
+
+    def _reason_to_flip(self, view: RedisView, flag: Flag) -> str:
+        if view.instance and view.instance != flag.instance:
+            return "Redis restarted, failed over or came back with another history"
+        return view.fault if self._bad >= BAD_LOOKS_TO_FLIP else ""
+
+    async def _steady_for(self, now: datetime) -> timedelta:
+        """How long everything must have been well: longer after each return that did not last."""
+        recent = select(Event.payload).where(Event.kind == "backend.flipped", Event.organisation_id.is_(None), Event.at > now - REMEMBERED)
+        async with self.house.database.read() as db:
+            flips = (await db.scalars(recent.order_by(Event.id.desc()).limit(20))).all()
+        returns = sum(flip["mode"] == "redis" and flip["reason"].startswith(ME) for flip in flips)
+        return self.house.settings.probe_rise * PAUSES[min(returns, len(PAUSES) - 1)]
+
+    def _tell(self, objection: str) -> None:
+        if objection != self._objection:
+            self._objection = objection
+            if objection:
+                log.info("Redis serves, but not every process agrees yet; sessions stay on SQL.", objection=objection)
