@@ -12,6 +12,7 @@ from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import func, select, text
 
+from app.auth.backoff import delete_forgotten
 from app.auth.people import add_user
 from app.auth.service import disable_user, reset_password, revoke_logins
 from app.auth.store import find_account_by_email, is_still_valid
@@ -495,6 +496,16 @@ async def test_quiet_quarter_of_an_hour_forgets(guarded: Quart, clock: FakeClock
     await fail(guarded, 6)
     clock.advance(timedelta(minutes=15, seconds=2))
     assert await fail(guarded, 5) == [401] * 5
+
+
+async def test_housekeeping_deletes_only_what_is_forgotten_anyway(guarded: Quart, clock: FakeClock, house: Resources) -> None:
+    await fail(guarded, 6, "eve@example.com", "10.7.7.7")
+    clock.advance(timedelta(minutes=14))
+    await fail(guarded, 1)
+    clock.advance(timedelta(minutes=2))
+    async with house.database.write() as db:
+        assert await delete_forgotten(db, now=clock.now()) == 2
+        assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 2
 
 
 async def test_success_forgets_the_failures_on_that_account(guarded: Quart) -> None:

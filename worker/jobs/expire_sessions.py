@@ -1,9 +1,10 @@
-"""Daily: takes expired sessions and dead logins out of SQL."""
+"""Daily: takes expired sessions, dead logins and forgotten failures to sign in out of SQL."""
 
 from typing import Any
 
 import structlog
 
+from app.auth.backoff import delete_forgotten
 from app.resources import Resources
 from app.sessions import expiry
 
@@ -13,4 +14,6 @@ log = structlog.get_logger()
 async def expire_sessions(ctx: dict[str, Any]) -> None:
     resources: Resources = ctx["resources"]
     gone = await expiry.expire_sessions(resources.database, resources.clock)
-    log.info("Expired sessions deleted", sessions=gone.sessions, logins=gone.logins)
+    async with resources.database.write() as db:
+        attempts = await delete_forgotten(db, now=resources.clock.now())
+    log.info("Expired sessions deleted", sessions=gone.sessions, logins=gone.logins, attempts=attempts)
