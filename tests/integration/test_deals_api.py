@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -106,7 +107,7 @@ async def test_every_sort_shows_every_deal_once_in_order_whatever_the_page(scene
             assert keys == sorted(keys, reverse=descending != bool(sign)), (sort, sign)
             assert all(deal[key] is None for deal in deals[len(keys) :])
     by_name = await pages(scene, "owner", "sort=name&limit=100")
-    assert [deal["id"] for deal in by_name] == [deal["id"] for deal in await pages(scene, "owner", "sort=name&limit=1")]
+    assert [deal["id"] for deal in by_name] == [deal["id"] for deal in await pages(scene, "owner", "sort=name&limit=7")]
     ascii_names = [deal["name"].lower() for deal in by_name if deal["name"].isascii() and deal["name"][0] != "["]
     assert ascii_names == sorted(ascii_names)
     assert [deal["id"] for deal in await pages(scene, "owner", "sort=-name&limit=50")] == [deal["id"] for deal in by_name][::-1]
@@ -138,33 +139,33 @@ async def test_two_thousand_deals_are_listed_quickly(scene: Scene) -> None:
         assert time.perf_counter() - began < 3
 
 
-@pytest.mark.parametrize(
-    ("q", "found"),
-    [
-        ("mojang", True),
-        ("MOJ", True),
-        ("oja", True),
-        ("100%", False),
-        ("_ojang", False),
-        ("%", False),
-        ("\\", False),
-        ("' OR 1=1 --", False),
-        ("émile", True),
-        ("ÉMILE ΣΊΣΥΦΟΣ", True),
-        ("сбер", True),
-        ("СБЕР mojang", True),
-        ("mojang nothing", False),
-        ("games", True),
-        ("x" * 200, False),
-        ("абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґўαβγδεζηθικλμνξοπρστυφχψω", False),
-    ],
-)
-async def test_search_looks_in_all_words_of_a_deal_in_any_case_of_any_alphabet(scene: Scene, q: str, found: bool) -> None:
+SEARCHES = [
+    ("mojang", True),
+    ("MOJ", True),
+    ("oja", True),
+    ("100%", False),
+    ("_ojang", False),
+    ("%", False),
+    ("\\", False),
+    ("' OR 1=1 --", False),
+    ("émile", True),
+    ("ÉMILE ΣΊΣΥΦΟΣ", True),
+    ("сбер", True),
+    ("СБЕР mojang", True),
+    ("mojang nothing", False),
+    ("games", True),
+    ("x" * 200, False),
+    ("абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґўαβγδεζηθικλμνξοπρστυφχψω", False),
+]
+
+
+async def test_search_looks_in_all_words_of_a_deal_in_any_case_of_any_alphabet(scene: Scene) -> None:
     async with scene.house.database.write() as db:
         deal = await db.merge(scene.deal)
         deal.acquirer, deal.tagline, deal.categories = "ÉMILE & Σίσυφος", "СберБанк", "Games"
-    status, page = await scene.call("viewer", "GET", "/api/deals", query_string={"q": q})
-    assert (status, page["total"]) == (200, int(found))
+    for q, found in SEARCHES:
+        status, page = await scene.call("viewer", "GET", "/api/deals", query_string={"q": q})
+        assert (status, page["total"]) == (200, int(found)), q
 
 
 async def test_wildcards_are_letters_in_a_search(scene: Scene) -> None:
@@ -193,33 +194,33 @@ async def test_filters_narrow_the_list(scene: Scene, clock: FakeClock) -> None:
         assert page["total"] == len(names)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "limit=0",
-        "limit=101",
-        "limit=-1",
-        "limit=1e1",
-        "limit=1_0",
-        "limit=%D9%A3",
-        "limit=' OR 1=1",
-        "sort=price;drop",
-        "sort=id",
-        "archived=maybe",
-        "stage=nowhere",
-        "q=" + "x" * 201,
-        "q=" + "x" * 10_000,
-        "q=a%00b",
-        "status=" + "x" * 41,
-        "cursor=abc",
-        "cursor=" + "x" * 5000,
-        "cursor=%00",
-        "cursor=W10.abc",
-    ],
-)
-async def test_a_question_that_is_not_well_formed_is_refused(scene: Scene, query: str) -> None:
-    status, problem = await scene.call("owner", "GET", f"/api/deals?{query}")
-    assert (status, problem["status"]) == (400, 400)
+BAD_QUERIES = [
+    "limit=0",
+    "limit=101",
+    "limit=-1",
+    "limit=1e1",
+    "limit=1_0",
+    "limit=%D9%A3",
+    "limit=' OR 1=1",
+    "sort=price;drop",
+    "sort=id",
+    "archived=maybe",
+    "stage=nowhere",
+    "q=" + "x" * 201,
+    "q=" + "x" * 10_000,
+    "q=a%00b",
+    "status=" + "x" * 41,
+    "cursor=abc",
+    "cursor=" + "x" * 5000,
+    "cursor=%00",
+    "cursor=W10.abc",
+]
+
+
+async def test_a_question_that_is_not_well_formed_is_refused(scene: Scene) -> None:
+    for query in BAD_QUERIES:
+        status, problem = await scene.call("owner", "GET", f"/api/deals?{query}")
+        assert (status, problem["status"]) == (400, 400), query
 
 
 async def test_a_cursor_is_good_for_its_own_list_only(scene: Scene) -> None:
@@ -280,60 +281,60 @@ async def test_an_external_reference_is_used_once_in_an_organisation(scene: Scen
     assert (await scene.call("owner", "GET", "~"))[1]["deal"]["version"] == 1
 
 
-@pytest.mark.parametrize(
-    "facts",
-    [
-        {},
-        {"name": ""},
-        {"name": " \u2003 "},
-        {"name": "\u200b\u2060"},
-        {"name": "a\nb"},
-        {"name": "a\r"},
-        {"name": "a\x00b"},
-        {"name": "a\u2028b"},
-        {"name": "\ud800"},
-        {"name": "x" * 201},
-        {"name": None},
-        {"name": ["x"]},
-        {"name": 5},
-        {"name": "x", "owner_id": 1},
-        {"name": "x", "role": "owner"},
-        {"name": "x", "version": 3},
-        {"name": "x", "stage": "done"},
-        {"name": "x", "price_usd": True},
-        {"name": "x", "price_usd": 1.0},
-        {"name": "x", "price_usd": "1"},
-        {"name": "x", "price_usd": -1},
-        {"name": "x", "price_usd": 2**63},
-        {"name": "x", "announced_on": "2023-02-29"},
-        {"name": "x", "announced_on": "2023-2-9"},
-        {"name": "x", "announced_on": "20230209"},
-        {"name": "x", "announced_on": "٢٠٢٣-٠٢-٠٩"},
-        {"name": "x", "announced_on": 20230209},
-        {"name": "x", "announced_on": "2023-02-09T00:00:00Z"},
-        {"name": "x", "tagline": "a\x00b"},
-        {"name": "x", "homepage": "javascript:alert(1)"},
-        {"name": "x", "news_url": 'https://a.example/" onclick="x'},
-        {"name": "x", "founded_year": 10_000},
-        {"name": "x", "external_ref": ""},
-    ],
-)
-async def test_facts_that_are_not_well_formed_are_refused(scene: Scene, facts: dict[str, Any]) -> None:
-    assert (await scene.call("owner", "POST", "/api/deals", json=facts))[0] == 400
-    if set(facts) > {"name"} and "version" not in facts:
-        del facts["name"]
-    if facts and "version" not in facts:
-        assert (await scene.call("owner", "PATCH", "~", json=facts))[0] == 400
+BAD_FACTS: list[dict[str, Any]] = [
+    {},
+    {"name": ""},
+    {"name": " \u2003 "},
+    {"name": "\u200b\u2060"},
+    {"name": "a\nb"},
+    {"name": "a\r"},
+    {"name": "a\x00b"},
+    {"name": "a\u2028b"},
+    {"name": "\ud800"},
+    {"name": "x" * 201},
+    {"name": None},
+    {"name": ["x"]},
+    {"name": 5},
+    {"name": "x", "owner_id": 1},
+    {"name": "x", "role": "owner"},
+    {"name": "x", "version": 3},
+    {"name": "x", "stage": "done"},
+    {"name": "x", "price_usd": True},
+    {"name": "x", "price_usd": 1.0},
+    {"name": "x", "price_usd": "1"},
+    {"name": "x", "price_usd": -1},
+    {"name": "x", "price_usd": 2**63},
+    {"name": "x", "announced_on": "2023-02-29"},
+    {"name": "x", "announced_on": "2023-2-9"},
+    {"name": "x", "announced_on": "20230209"},
+    {"name": "x", "announced_on": "٢٠٢٣-٠٢-٠٩"},
+    {"name": "x", "announced_on": 20230209},
+    {"name": "x", "announced_on": "2023-02-09T00:00:00Z"},
+    {"name": "x", "tagline": "a\x00b"},
+    {"name": "x", "homepage": "javascript:alert(1)"},
+    {"name": "x", "news_url": 'https://a.example/" onclick="x'},
+    {"name": "x", "founded_year": 10_000},
+    {"name": "x", "external_ref": ""},
+]
+
+
+async def test_facts_that_are_not_well_formed_are_refused(scene: Scene) -> None:
+    for facts in BAD_FACTS:
+        assert (await scene.call("owner", "POST", "/api/deals", json=facts))[0] == 400, facts
+        changes = {key: value for key, value in facts.items() if key != "name" or len(facts) == 1}
+        if changes and "version" not in changes:
+            assert (await scene.call("owner", "PATCH", "~", json=changes))[0] == 400, changes
     assert not await scene.events("deal.created", "deal.updated")
 
 
-@pytest.mark.parametrize(
-    "body", [b'{"name": NaN}', b'{"name": "a", "name": "b"}', b'{"name": "a", "price_usd": Infinity}', b"[" * 50, b"null", b'"a"']
-)
-async def test_what_is_no_plain_json_object_is_refused(scene: Scene, body: bytes) -> None:
-    for method, path in (("POST", "/api/deals"), ("PATCH", "~"), ("POST", "~/members"), ("POST", "~/archive")):
+BAD_BODIES = [b'{"name": NaN}', b'{"name": "a", "name": "b"}', b'{"name": "a", "price_usd": Infinity}', b"[" * 50, b"null", b'"a"']
+
+
+async def test_what_is_no_plain_json_object_is_refused(scene: Scene) -> None:
+    routes = (("POST", "/api/deals"), ("PATCH", "~"), ("POST", "~/members"), ("POST", "~/archive"))
+    for (method, path), body in product(routes, BAD_BODIES):
         status, _ = await scene.call("owner", method, path, data=body, headers={"Content-Type": "application/json"})
-        assert status == 400, (method, path)
+        assert status == 400, (method, path, body)
 
 
 async def test_a_change_states_some_facts_and_leaves_the_rest(scene: Scene) -> None:

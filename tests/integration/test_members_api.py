@@ -60,27 +60,27 @@ async def test_somebody_of_another_organisation_is_as_unknown_as_nobody(scene: S
         assert [status for status, _ in answers] == [404, 404]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"role": "viewer"},
-        {"user_id": 1},
-        {"user_id": 1, "email": "a@b.example", "role": "viewer"},
-        {"user_id": True, "role": "viewer"},
-        {"user_id": "1", "role": "viewer"},
-        {"user_id": 1.0, "role": "viewer"},
-        {"user_id": 2**63, "role": "viewer"},
-        {"user_id": 1, "role": "owner"},
-        {"user_id": 1, "role": "viewer", "is_operator": True},
-        {"user_id": 1, "role": "viewer", "expires_at": "2020-01-01T00:00:00Z"},
-        {"user_id": 1, "role": "viewer", "expires_at": "2100-01-01T00:00:00"},
-        {"user_id": 1, "role": "viewer", "expires_at": 4102444800},
-        {"user_id": 1, "role": "viewer", "expires_at": "0001-01-01T00:00:00+14:00"},
-    ],
-)
-async def test_a_grant_that_is_not_well_formed_is_refused(scene: Scene, body: dict[str, Any]) -> None:
-    assert (await scene.call("owner", "POST", "~/members", json=body))[0] == 400
+BAD_GRANTS: list[dict[str, Any]] = [
+    {},
+    {"role": "viewer"},
+    {"user_id": 1},
+    {"user_id": 1, "email": "a@b.example", "role": "viewer"},
+    {"user_id": True, "role": "viewer"},
+    {"user_id": "1", "role": "viewer"},
+    {"user_id": 1.0, "role": "viewer"},
+    {"user_id": 2**63, "role": "viewer"},
+    {"user_id": 1, "role": "owner"},
+    {"user_id": 1, "role": "viewer", "is_operator": True},
+    {"user_id": 1, "role": "viewer", "expires_at": "2020-01-01T00:00:00Z"},
+    {"user_id": 1, "role": "viewer", "expires_at": "2100-01-01T00:00:00"},
+    {"user_id": 1, "role": "viewer", "expires_at": 4102444800},
+    {"user_id": 1, "role": "viewer", "expires_at": "0001-01-01T00:00:00+14:00"},
+]
+
+
+async def test_a_grant_that_is_not_well_formed_is_refused(scene: Scene) -> None:
+    for body in BAD_GRANTS:
+        assert (await scene.call("owner", "POST", "~/members", json=body))[0] == 400, body
 
 
 async def test_the_owner_needs_no_grant(scene: Scene) -> None:
@@ -132,7 +132,7 @@ async def test_a_select_beside_a_revoke_never_survives_it(scene: Scene) -> None:
     await scene.client("viewer")
     await scene.client("owner")
     outcomes = set()
-    for _ in range(15):
+    for _ in range(8):
         selected, also_selected, (revoked, _body) = await asyncio.gather(
             scene.call("viewer", "POST", "~/select"), second.post(f"{scene.path}/select"), scene.call("owner", "DELETE", path)
         )
