@@ -21,6 +21,7 @@ COMMANDS = {
     "user": ("app.auth.commands:user", "Add, disable or give a new password to a person."),
     "sessions": ("app.ops.commands:sessions", "Count, purge or revoke sessions."),
     "health": ("app.ops.commands:health", "Check database, Redis and session backend."),
+    "doctor": ("app.ops.commands:doctor", "Make the emergency checks, each with its fix."),
     "config": ("app.ops.commands:config", "Show the effective settings, secrets masked."),
 }
 

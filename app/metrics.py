@@ -2,7 +2,7 @@
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # Restore targets are 10 ms at p99 with an alert at 50 ms, so those are edges; the rest shows how far off it is.
@@ -23,6 +23,8 @@ class Metrics:
             "holdfast_restore_seconds", "Time an attempt to restore took", buckets=RESTORE_BUCKETS, registry=self.registry
         )
         self.selections = self._counter("selections", "Selections of a deal: selected, refused", "outcome")
+        self.uses_redis = self._gauge("session_backend_redis", "1 while this process reads sessions from Redis")
+        self.breaker_open = self._gauge("breaker_open", "1 while this process leaves Redis alone")
         self.breaker_opened = Counter("holdfast_breaker_opened", "Times this process left Redis alone", registry=self.registry)
         self.session_reads = self._counter(
             "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
@@ -37,6 +39,10 @@ class Metrics:
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"holdfast_{name}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        """Over several processes, one of which may see what the others do not: the highest."""
+        return Gauge(f"holdfast_{name}", documentation, registry=self.registry, multiprocess_mode="livemax")
 
     def render(self) -> bytes:
         """Everything counted so far in Prometheus' text format; over all web processes where there are several."""

@@ -149,6 +149,7 @@ def parse_json(body: bytes) -> Any:
     """JSON as the standard has it: no NaN, no duplicate keys, no lone surrogates, at most `MAX_DEPTH` levels. Raises `BadRequest`."""
     try:
         value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair, by an escape, cannot be
     except (ValueError, RecursionError) as error:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from error
     if _depth(value) > MAX_DEPTH:

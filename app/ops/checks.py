@@ -26,7 +26,7 @@ class Checkup:
 async def check_up(settings: Settings) -> Checkup:
     found = Checkup()
     wants_redis = settings.redis_url is not None and settings.session_backend != "sql"
-    found.checks["redis"] = await _check_redis(settings) if wants_redis else "not used"
+    found.checks["redis"] = await check_redis(settings) if wants_redis else "not used"
     found.checks["database"] = await _check_database(settings, found)
     if found.checks["database"] != "ok":
         found.status = "unhealthy"
@@ -49,7 +49,8 @@ async def _check_database(settings: Settings, found: Checkup) -> str:
     return "ok"
 
 
-async def _check_redis(settings: Settings) -> str:
+async def check_redis(settings: Settings) -> str:
+    """ "ok", or what is wrong."""
     assert settings.redis_url
     client = RedisClient(settings.redis_url, name="holdfast-health", timeout=settings.redis_timeout, max_connections=2)
     try:

@@ -18,6 +18,7 @@ from app.logging import configure_logging
 from app.metrics import SHARED_DIRECTORY
 from app.migrate import MigrationError, downgrade, upgrade
 from app.ops.checks import check_up
+from app.ops.doctor import examine
 from app.ops.figures import SessionFigures, count_sessions
 from app.ops.port import refuse_port_in_use
 from app.sessions.expiry import Expired, expire_sessions
@@ -93,6 +94,22 @@ def health(*, as_json: bool) -> None:
     lines = [f"status: {found.status}", f"backend: {found.backend}", *(f"{name}: {result}" for name, result in found.checks.items())]
     click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines))
     if found.status == "unhealthy":
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@as_json_option
+def doctor(*, as_json: bool) -> None:
+    """Make the emergency checks and name the fix of each that fails. Exit status 1 when one failed."""
+    findings = asyncio.run(examine(load_settings(), Clock()))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.state:8} {finding.check}: {finding.found}")
+            if finding.fix:
+                click.echo(f"{'':8} → {finding.fix}")
+    if any(finding.state == "failed" for finding in findings):
         raise click.exceptions.Exit(1)
 
 

@@ -1,13 +1,17 @@
 """Health, for load balancers and operators. Liveness touches nothing; readiness needs SQL only, so Redis never drains the fleet."""
 
+from hmac import compare_digest
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 from quart_schema import tag
 from sqlalchemy import text
 
-from app.errors import DatabaseUnavailable
+from app.config import LOOPBACK_HOSTS
+from app.errors import DatabaseUnavailable, Forbidden
+from app.metrics import METRICS
 from app.sessions.interface import current_session
 from app.web import public, resources
 
@@ -49,15 +53,25 @@ async def session_health() -> ResponseReturnValue:
     status = backend.status if sql == "ok" else "degraded" if works else "unhealthy"
     answer: dict[str, Any] = {"status": status, "backend": backend.backend}
     if (current_session().get("user") or {}).get("is_operator"):
-        flag = backend.flag
-        redis = backend.redis_fault or "ok"
-        answer |= {
-            "epoch": flag.epoch,
-            "since": flag.changed_at.isoformat(),
-            "checks": {"sql": sql, "redis": redis, "flag": flag.mode, "reason": flag.reason},
-        }
+        flag, breaker = backend.flag, backend.breaker
+        checks = {"sql": sql, "redis": backend.redis_fault or "ok", "flag": flag.mode, "reason": flag.reason}
+        checks["breaker"] = f"{breaker.state} {breaker.open_reason}".strip() if breaker else "not used"
+        answer |= {"epoch": flag.epoch, "since": flag.changed_at.isoformat(), "checks": checks}
     refused = not works or (request.args.get("strict") == "1" and status != "healthy")
     return answer, 503 if refused else 200
+
+
+@health.get("/metrics")
+@public
+async def metrics() -> ResponseReturnValue:
+    """For Prometheus: with METRICS_TOKEN as a bearer, or, where none is set, from this machine only."""
+    token = resources().settings.metrics_token
+    if token is None:
+        if request.remote_addr not in LOOPBACK_HOSTS:
+            raise Forbidden("Figures are given to this machine only, unless METRICS_TOKEN is set.")
+    elif not compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()):
+        raise Forbidden("Figures are given for the bearer token of METRICS_TOKEN.")
+    return METRICS.render(), 200, {"Content-Type": CONTENT_TYPE_LATEST}
 
 
 async def _ask_sql() -> None:

@@ -231,6 +231,8 @@ class BackendFlag:
                 await self.redis.mirror_epoch(self.usable_epoch)
         except Unavailable as fault:
             log.warning("The session backend could not be looked at; the last view of it stays.", fault=fault.detail)
+        METRICS.uses_redis.set(self.backend == "redis")
+        METRICS.breaker_open.set(bool(self.breaker and self.breaker.is_open))
 
     async def _settle(self) -> None:
         """While this process is young: begin an epoch where Redis serves and no older process of its kind lives.

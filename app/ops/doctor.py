@@ -1,0 +1,127 @@
+"""The emergency checks, each with its fix. Works with Redis down, and says so with the database down."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clock import Clock
+from app.config import Settings
+from app.database import Database
+from app.errors import Unavailable
+from app.migrate import head_revision
+from app.models import Deal, Process, Session, SessionBackend, User
+from app.ops.checks import check_redis
+
+# Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
+SILENCE = timedelta(seconds=10)
+MOST_SESSIONS_A_USER = 10
+
+State = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found, and what to do about it unless all is well."""
+
+    check: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+async def examine(settings: Settings, clock: Clock) -> list[Finding]:
+    """Everything at once. A check that cannot be made because the database is away is not made."""
+    database = Database(settings.database_url, name="holdfast-doctor")
+    wants_redis = settings.redis_url is not None and settings.session_backend != "sql"
+    redis = await check_redis(settings) if wants_redis else "not used"
+    findings = [_of_redis(redis)]
+    try:
+        async with database.read() as db:
+            await db.execute(text("SELECT 1"))
+            findings.insert(0, Finding("database", "ok", "answers"))
+            findings += [await check(db, clock.now(), wants_redis) for check in _CHECKS]
+    except Unavailable as outage:
+        findings.insert(
+            0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")
+        )
+    finally:
+        await database.close()
+    return findings
+
+
+def _of_redis(redis: str) -> Finding:
+    if redis in ("ok", "not used"):
+        return Finding("redis", "ok", redis)
+    return Finding("redis", "warning", redis, "Start Redis, or mend REDIS_URL. The site goes on with SQL; nothing is lost.")
+
+
+async def _schema(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    at, head = await db.scalar(text("SELECT version_num FROM alembic_version")), head_revision()
+    if at == head:
+        return Finding("schema", "ok", head)
+    return Finding("schema", "failed", f"at {at}, this version needs {head}", "holdfast migrate")
+
+
+async def _backend(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    flag = (await db.execute(select(SessionBackend))).scalar_one()
+    found = f"{flag.mode}, epoch {flag.epoch}, since {flag.changed_at:%Y-%m-%d %H:%M:%S} UTC: {flag.reason or 'as installed'}"
+    if flag.mode == "redis" or not wants_redis:
+        return Finding("session backend", "ok", found)
+    return Finding(
+        "session backend", "warning", found, "A worker brings Redis back by itself once every process is served by it: see the next lines."
+    )
+
+
+async def _processes(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    live = (await db.execute(select(Process).where(Process.heartbeat_at > now - SILENCE))).scalars().all()
+    kinds = {kind: sum(process.kind == kind for process in live) for kind in ("web", "worker")}
+    found = f"{kinds['web']} web, {kinds['worker']} worker"
+    if blind := [process for process in live if wants_redis and not process.redis_run_id and process.kind != "cli"]:
+        objections = "; ".join(f"{process.id}: {process.redis_fault or 'uses no Redis'}" for process in blind)
+        return Finding(
+            "processes", "warning", f"{found}; not served by Redis: {objections}", "Let these processes reach Redis, or stop them."
+        )
+    if not kinds["worker"]:
+        return Finding(
+            "processes", "warning", found, "holdfast worker: without one, jobs do not run and Redis does not come back after an outage."
+        )
+    return Finding("processes", "ok", found)
+
+
+async def _sessions(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    sessions, expired, users = (
+        await db.execute(
+            select(
+                select(func.count()).select_from(Session).scalar_subquery(),
+                select(func.count()).select_from(Session).where(Session.expires_at < now - timedelta(days=2)).scalar_subquery(),
+                select(func.count()).select_from(User).scalar_subquery(),
+            )
+        )
+    ).one()
+    found = f"{sessions} sessions for {users} people"
+    if expired:
+        return Finding(
+            "sessions", "warning", f"{found}, {expired} expired over two days ago", "holdfast sessions purge; and is the worker running?"
+        )
+    if sessions > MOST_SESSIONS_A_USER * max(users, 1):
+        return Finding(
+            "sessions",
+            "warning",
+            f"{found}, above {MOST_SESSIONS_A_USER} each",
+            "holdfast sessions purge; look for a client that signs in again and again.",
+        )
+    return Finding("sessions", "ok", found)
+
+
+async def _pointers(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    deleted: ColumnElement[bool] = User.last_deal_id.in_(select(Deal.id).where(Deal.deleted_at.is_not(None)))
+    stale = await db.scalar(select(func.count()).select_from(User).where(deleted)) or 0
+    return Finding("last deals", "ok", f"{stale} point to a deal in the bin (they come back with it)" if stale else "none is stale")
+
+
+_Check = Callable[[AsyncSession, datetime, bool], Awaitable[Finding]]
+_CHECKS: tuple[_Check, ...] = (_schema, _backend, _processes, _sessions, _pointers)
