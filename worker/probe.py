@@ -61,7 +61,7 @@ class Probe:
         elif view.instance and self._good >= GOOD_LOOKS_TO_RISE:
             steady_for = await self._steady_for(self.house.clock.now())
             objection = await backend.fleet.find_objection(view.instance, steady_for=steady_for)
-            if objection is None and self.house.clock.now() - flag.changed_at >= steady_for:
+            if objection is None and await backend.fleet.has_rested(steady_for):
                 await backend.begin_epoch(view.instance, f"{ME}: Redis is healthy again")
             self._tell(objection or "")
 

@@ -164,7 +164,7 @@ class BackendFlag:
         flipped = await db.execute(
             update(SessionBackend)
             .where(SessionBackend.mode == "redis", SessionBackend.epoch == fence.epoch)
-            .values(mode="sql", reason=reason, changed_at=now, changed_by=self.fleet.process_id)
+            .values(mode="sql", reason=reason, changed_at=self.fleet.database_now(), changed_by=self.fleet.process_id)
         )
         if flipped.rowcount:  # type: ignore[attr-defined]
             await record_event(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
@@ -195,7 +195,7 @@ class BackendFlag:
                     redis_run_id=instance.run_id,
                     redis_replid=instance.replid,
                     reason=reason,
-                    changed_at=now,
+                    changed_at=self.fleet.database_now(),
                     changed_by=self.fleet.process_id,
                 )
             )

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, case, delete, func, select
 
 from app.clock import Clock
 from app.database import Database, insert_into
-from app.models import Process
+from app.models import Process, SessionBackend
 from app.redis import Instance
 
 Pin = Literal["auto", "redis", "sql"]
@@ -88,6 +88,11 @@ class Fleet:
             objecting = select(Process.id, Process.redis_fault).where(self._is_live(), Process.kind != "cli", func.coalesce(~agrees, True))
             row = (await db.execute(objecting.limit(1))).first()
         return None if row is None else f"{row.id}: {row.redis_fault or 'not steady yet'}"
+
+    async def has_rested(self, pause: timedelta) -> bool:
+        """Whether the flag has not moved for so long."""
+        async with self.database.read() as db:
+            return bool(await db.scalar(select(SessionBackend.changed_at <= self.database_now() - pause)))
 
     def database_now(self) -> Any:
         # The fleet's clocks differ, the database's does not; SQLite has no clock of its own, and all its processes share a machine.
