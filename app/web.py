@@ -107,9 +107,12 @@ def require_signed_in() -> None:
 
 
 def current_user() -> UserCard:
-    """Who is signed in. Raises `NotAuthenticated`."""
-    card = current_session().get("user")
+    """Who is signed in. Raises `NotAuthenticated`, or `StoreUnavailable` while nobody can say."""
+    session = current_session()
+    card = session.get("user")
     if card is None:
+        if session.signed_in:
+            raise StoreUnavailable("Who you are cannot be looked up at the moment. Nothing is lost: you are still signed in.")
         raise NotAuthenticated("Sign in to go on.")
     return UserCard(**card)
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from quart import g, request
@@ -20,7 +20,7 @@ from app.deals.access_lock import record_access
 from app.deals.candidate import Candidate, find_candidate, find_only_deal
 from app.deals.permissions import visible_to
 from app.deals.session_data import choose_deal, has_deal, strip_deal
-from app.errors import StoreUnavailable, Unavailable
+from app.errors import NotAuthenticated, StoreUnavailable, Unavailable
 from app.events.service import record_event
 from app.metrics import METRICS
 from app.models import Deal, User
@@ -42,13 +42,15 @@ class AccessMoved(Exception):
 
 
 async def auto_restore_deal_context() -> None:
-    """Before every request: give a session without a deal the one its user worked on last. Never fails the request."""
+    """Before every request: give a session without a deal the one its user worked on last. No outage fails the request."""
     session, house = current_session(), resources()
     if session.signed_in and not has_deal(session, house.clock.unix_ms()) and access_of_request() is not Access.PUBLIC:
         if request.method == "HEAD" or _is_prefetch():
             _show_person(session, house.clock.now())
         elif _is_due(session, house):
             await _restore_or_serve_without(house, session)
+        if "deal" in session and not has_deal(session, house.clock.unix_ms()):
+            session.show(strip_deal(dict(session)))  # nobody could write that its grant has run out; it is not served all the same
     g.deal_data = session.get("deal")
 
 
@@ -93,6 +95,8 @@ class Plan:
         """The session's new data; None where somebody chose a deal meanwhile."""
         if has_deal(data, int(now.timestamp() * 1000)):
             return None
+        if self.outcome.startswith("refused") and data.get("refused") == self.candidate.pointer_version:
+            return None  # another request of this session has said so already
         if "deal" in data:
             data = strip_deal(data)  # its grant has run out
         data = data | {"user": self.candidate.user}
@@ -175,6 +179,8 @@ def _is_prefetch() -> bool:
 def _is_due(session: UserSession, house: Resources) -> bool:
     if session.outcome is Outcome.ABSENT or "deal" in session:
         return True  # there is no session yet, or the grant of its deal has run out
+    if "user" not in session:
+        return True  # a session that could not be begun in full
     return restore_enabled(house) and session.get("nothing_until", 0) <= house.clock.unix_ms()
 
 
@@ -191,6 +197,7 @@ async def _restore_or_serve_without(house: Resources, session: UserSession) -> N
     except Unavailable as fault:
         METRICS.restores.labels("error").inc()
         log.warning("Auto-restore failed; the request is served without it, nothing is forgotten.", fault=fault.detail)
+        _show_person(session, house.clock.now())
     finally:
         METRICS.restore_seconds.observe(time.perf_counter() - began)
 
@@ -205,23 +212,46 @@ async def _restore(house: Resources, session: UserSession) -> None:
         candidate = Candidate.from_row(context, session.user_id, now=now) if context is not None else await _look(house, session, now)
         context = None
         if candidate is None:
-            return
+            _refuse_ended(session)
         plan = decide(candidate, session, enabled=restore_enabled(house))
         if plan.may_be_only_deal:
             async with house.database.read() as db:
                 plan = await plan.or_only_deal(db, now)
+        change = _Application(plan, now)
         try:
-            record = await house.sessions.write(loaded, partial(plan.apply, now=now), also=partial(plan.confirm, now=now))
+            record = await house.sessions.write(loaded, change, also=partial(plan.confirm, now=now))
         except AccessMoved:
             continue
         except Unavailable:
             # It cannot be written: this request is served with the deal all the same, the next one tries again.
             session.show(plan.apply(dict(session), now) or dict(session))
             raise
-        if record is not None:
+        if record is None:
+            _refuse_ended(session)
+        if change.was_needed:
             plan.tell()
-            session.adopt(record)
+        session.adopt(record)
         return
+    raise StoreUnavailable("The access to the deal, or the choice of it, keeps changing.")
+
+
+def _refuse_ended(session: UserSession) -> NoReturn:
+    session.end()
+    raise NotAuthenticated("Your sign-in has ended.")
+
+
+@dataclass
+class _Application:
+    """A plan as a change of the session, which remembers whether there was anything to change."""
+
+    plan: Plan
+    now: datetime
+    was_needed: bool = False
+
+    def __call__(self, data: SessionData) -> SessionData | None:
+        changed = self.plan.apply(data, self.now)
+        self.was_needed = changed is not None
+        return changed
 
 
 async def _look(house: Resources, session: UserSession, now: datetime) -> Candidate | None:

@@ -55,7 +55,7 @@ async def clear_selection(house: Resources, session: UserSession) -> None:
     user_id, now = session.user_id, house.clock.now()
 
     async def forget(db: AsyncSession) -> None:
-        user = await db.get_one(User, user_id, with_for_update=True)
+        user = await db.get_one(User, user_id, with_for_update={"key_share": True})
         deal_id = user.get_last_deal()
         user.clear_last_deal(at=now)
         await db.flush()
@@ -88,7 +88,8 @@ async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now
     """The durable half: audit with proof of access, the person's last deal, the visit."""
     if not await record_access(db, "deal.selected", user_id=user_id, deal_id=card["id"], role=card["role"], now=now):
         raise AccessMoved
-    user = await db.get_one(User, user_id, with_for_update=True)
+    # Without key_share, whoever inserts a session of this person would wait for this lock, and we for that session.
+    user = await db.get_one(User, user_id, with_for_update={"key_share": True})
     if card["role"] == "admin" and user.role != "admin":
         raise AccessMoved
     user.update_last_deal(card["id"], at=now)

@@ -259,17 +259,13 @@ class SessionManager:
         return Record(record.version, record.login_id, record.user_id, idle_at, record.login_ends_at, expires_at, record.data)
 
     async def _write(self, loaded: Loaded, change: Change, also: Also | None, claim: Claim | None) -> Record | None:
-        for _ in range(ATTEMPTS):
-            base = loaded.record or loaded.blank
-            if base is None:
-                return None
-            data = change(dict(base.data))
-            if data is None:
+        for attempt in range(ATTEMPTS):
+            plan = self._plan(loaded, change)
+            if plan is None:
                 return loaded.record
-            record = self._next(base, data, loaded.stale_version)
             claim = claim or self.claim(loaded)
             try:
-                await self._commit(claim, loaded.token_hash, record, base.version, also)
+                record = await self._commit(claim, loaded.token_hash, None if attempt else plan, change, also)
             except (_Moved, Contended):
                 METRICS.session_writes.labels("conflict").inc()
                 await self.backend.refresh()
@@ -280,16 +276,29 @@ class SessionManager:
             return record
         raise StoreUnavailable("This session is being changed by too many requests at once.")
 
-    async def _commit(self, claim: Claim, token_hash: str, record: Record, base: int, also: Also | None) -> None:
+    def _plan(self, loaded: Loaded, change: Change) -> tuple[Record, int] | None:
+        """The next record and the version it is made from; None where there is nothing to write."""
+        base = loaded.record or loaded.blank
+        data = change(dict(base.data)) if base else None
+        if base is None or data is None:
+            return None
+        return self._next(base, data, loaded.stale_version), base.version
+
+    async def _commit(self, claim: Claim, token_hash: str, plan: tuple[Record, int] | None, change: Change, also: Also | None) -> Record:
+        """After a conflict there is no `plan`: it is made from the locked row, so that each of many writers loses no more than once."""
         if self.database.dialect == "sqlite":
             # One writer at a time: it must not make the others wait for Redis.
             await claim.ready()
         async with self.database.write() as db:
             if also:
                 await also(db)
-            if not await self.sql.within(db, fence=claim.fence).write(token_hash, record, base):
+            sessions = self.sql.within(db, fence=claim.fence)
+            if plan is None:
+                plan = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
+            if plan is None or not await sessions.write(token_hash, *plan):
                 raise _Moved
             await claim.settle(db)
+        return plan[0]
 
     async def _write_many(
         self, keys: Any, work: Callable[[AsyncSession], Awaitable[dict[str, Record | None]]], also: Also | None
@@ -316,14 +325,17 @@ class SessionManager:
         raise StoreUnavailable("These sessions are being changed by too many requests at once.")
 
     async def _look_again(self, token_hash: str) -> Loaded:
-        cold = await self.sql.read(token_hash)
-        if cold is None:
-            return Loaded(Outcome.GONE, token_hash)
-        outcome = Outcome.FOUND if cold.record else Outcome.ABSENT
-        return Loaded(outcome, token_hash, cold.record, cold.context, cold.blank, cold.stale_version)
+        return _as_loaded(token_hash, await self.sql.read(token_hash))
 
     def _next(self, base: Record, data: SessionData, stale_version: int) -> Record:
         now_ms = self.clock.unix_ms()
         expires_at = now_ms + int(self.sql.limits.session_lifetime.total_seconds() * 1000)
         version = next_version(max(base.version, stale_version), now_ms)
         return Record(version, base.login_id, base.user_id, base.login_idle_at, base.login_ends_at, expires_at, data)
+
+
+def _as_loaded(token_hash: str, cold: ColdRead | None) -> Loaded:
+    if cold is None:
+        return Loaded(Outcome.GONE, token_hash)
+    outcome = Outcome.FOUND if cold.record else Outcome.ABSENT
+    return Loaded(outcome, token_hash, cold.record, cold.context, cold.blank, cold.stale_version)

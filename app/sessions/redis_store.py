@@ -11,7 +11,7 @@ from secrets import token_hex
 from app.clock import Clock
 from app.errors import StoreUnavailable
 from app.metrics import METRICS
-from app.redis import RedisClient
+from app.redis import RedisClient, describe_fault
 from app.sessions import codec
 from app.sessions.record import Entry, Hold, Lease, Record, SessionLimits
 
@@ -100,6 +100,8 @@ class RedisSessions:
                 values = await commands.mget(EPOCH_KEY, *waiting)
         except StoreUnavailable as error:
             fault = error
+        except Exception as error:  # whatever it was: those who wait here would wait for ever
+            fault = StoreUnavailable(f"Redis does not serve: {describe_fault(error)}.")
         for position, answers in enumerate(waiting.values(), start=1):
             for answer in answers:
                 if answer.done():  # its request was cancelled meanwhile

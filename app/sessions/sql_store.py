@@ -88,8 +88,12 @@ class TransactionSessions:
     db: AsyncSession
     fence: Fence | None = None
 
-    async def read(self, token_hash: str) -> ColdRead | None:
+    async def read(self, token_hash: str, *, lock: bool = False) -> ColdRead | None:
+        """`lock`: the session row stays as it is until the transaction ends."""
         now = self.sql.clock.now()
+        if lock:
+            mine = select(Login.id).where(Login.token_hash == token_hash).scalar_subquery()
+            await self.db.execute(select(Session.id).where(Session.login_id == mine).with_for_update(key_share=True))
         row = (await self.db.execute(self._cold_read(token_hash, now))).first()
         if row is None:
             return None
