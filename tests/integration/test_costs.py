@@ -1,0 +1,149 @@
+"""What a request costs, counted at the drivers: SQL statements, transactions that write, commands Redis was sent."""
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, event
+
+from app.config import Settings, load_settings
+from app.database import Database
+from app.factory import create_app
+from app.models import Session
+from tests.factories import PASSWORD, make_deal, make_member
+from tests.fakes import FakeClock
+from tests.integration.scene import Scene
+from tests.servers.redis import KINDS
+
+on_every_redis = pytest.mark.parametrize("redis_url", KINDS, indirect=True)
+without_redis = pytest.mark.parametrize("redis_url", ["none"], indirect=True)
+
+WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+# What counting itself sends, and what a new connection says once.
+NOT_COUNTED = {"info", "hello", "client|setname", "client|setinfo", "select"}
+
+
+@dataclass
+class Cost:
+    """What happened while it was counted. `commits` are transactions that came to their end; a read is rolled back."""
+
+    statements: list[str] = field(default_factory=list)
+    commits: int = 0
+    redis: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def writing(self) -> list[str]:
+        return [each for each in self.statements if WRITES.match(each)]
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    # The look at the flag goes on in the background, at a pace that no test waits for.
+    return load_settings(environ | {"SESSION_BACKEND_POLL_SECONDS": "3600", "PROBE_INTERVAL_SECONDS": "3600"})
+
+
+@pytest.fixture
+async def scene(settings: Settings, clock: FakeClock) -> AsyncIterator[Scene]:
+    app = create_app(settings, clock=clock)
+    async with app.test_app():
+        scene = await Scene.set(app)
+        # More than one deal, so that the current one is there because it was chosen.
+        await make_member(scene.house.database, await make_deal(scene.house.database, scene.organisation), scene.users["viewer"])
+        await scene.select("viewer")
+        yield scene
+
+
+@on_every_redis
+@pytest.mark.parametrize("path", ["/api/deals/current", "/api/me"])
+async def test_warm_request_is_one_command_and_no_sql(scene: Scene, path: str) -> None:
+    await scene.call("viewer", "GET", path)
+    async with counted(scene) as cost:
+        assert (await scene.call("viewer", "GET", path))[0] == 200
+    assert (cost.statements, cost.commits, dict(cost.redis)) == ([], 0, {"mget": 1})
+
+
+@without_redis
+@pytest.mark.parametrize("path", ["/api/deals/current", "/api/me"])
+async def test_warm_request_without_redis_is_one_statement(scene: Scene, path: str) -> None:
+    await scene.call("viewer", "GET", path)
+    async with counted(scene) as cost:
+        assert (await scene.call("viewer", "GET", path))[0] == 200
+    assert (len(cost.statements), cost.commits) == (1, 0), cost.statements
+
+
+@pytest.mark.parametrize("redis_url", ["none", *KINDS], indirect=True)
+async def test_restore_is_three_statements_in_one_transaction(scene: Scene) -> None:
+    await lose_session(scene)
+    async with counted(scene) as cost:
+        assert (await scene.current("viewer"))["source"] == "restored"
+    assert len(cost.statements) <= 3, cost.statements
+    assert (len(cost.writing), cost.commits) == (2, 1), cost.statements
+
+
+@pytest.mark.parametrize("redis_url", ["none", *KINDS], indirect=True)
+async def test_selection_is_one_transaction(scene: Scene) -> None:
+    async with counted(scene) as cost:
+        await scene.select("viewer")
+    assert cost.commits == 1
+    # The event with the proof of access, the person, the visit, the session.
+    assert len(cost.writing) == 4, cost.writing
+
+
+@pytest.mark.parametrize("redis_url", ["none", *KINDS], indirect=True)
+async def test_sign_in_is_one_transaction_with_the_deal_already_restored(scene: Scene) -> None:
+    client, person = scene.app.test_client(), scene.users["viewer"]
+    async with counted(scene) as cost:
+        response = await client.post("/api/auth/login", json={"email": person.email, "password": PASSWORD})
+    assert (await response.get_json())["current_deal"]["id"] == scene.deal.id
+    assert cost.commits == 1
+    assert len(cost.statements) == 10, cost.statements
+
+
+@asynccontextmanager
+async def counted(scene: Scene) -> AsyncIterator[Cost]:
+    """Count what happens meanwhile, on every engine and in Redis."""
+    cost = Cost()
+    before = await redis_calls(scene)
+    with listening(scene.house.database, cost):
+        yield cost
+    cost.redis = await redis_calls(scene) - before
+
+
+@contextmanager
+def listening(database: Database, cost: Cost) -> Iterator[None]:
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            cost.statements.append(statement)
+
+    def note_commit(_connection: Any) -> None:
+        cost.commits += 1
+
+    listeners: list[tuple[str, Callable[..., None]]] = [("before_cursor_execute", note), ("commit", note_commit)]
+    for engine in database.engines:
+        for name, listener in listeners:
+            event.listen(engine.sync_engine, name, listener)
+    yield
+    for engine in database.engines:
+        for name, listener in listeners:
+            event.remove(engine.sync_engine, name, listener)
+
+
+async def redis_calls(scene: Scene) -> Counter[str]:
+    """How often each command was called so far."""
+    if scene.house.redis is None:
+        return Counter()
+    stats = await scene.house.redis.commands.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in stats.items()}
+    return Counter({name: count for name, count in calls.items() if name not in NOT_COUNTED})
+
+
+async def lose_session(scene: Scene) -> None:
+    """The rows and the records of all sessions; what Redis knows of the epoch stays, or the flag would be looked at beside the request."""
+    async with scene.house.database.write() as db:
+        await db.execute(delete(Session))
+    if scene.house.redis:
+        await scene.house.redis.commands.delete(*await scene.house.redis.commands.keys("hf:s:*"))
