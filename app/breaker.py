@@ -23,6 +23,10 @@ SLOW_SHARE = 0.5
 SUSPICIOUS = timedelta(milliseconds=50)
 
 
+class Busy(StoreUnavailable):
+    """Not asked, because it may be in trouble. That is not known: a loop that was held up looks the same."""
+
+
 class Breaker:
     """Closed: calls go through. Open: they are refused at once, and only `tried` closes it, from the background."""
 
@@ -45,7 +49,7 @@ class Breaker:
 
     @contextmanager
     def call(self, *, patient: bool) -> Iterator[None]:
-        """Round one call. Raises `StoreUnavailable` instead of it while open, or, unless `patient`, while an earlier one hangs.
+        """Round one call. Raises `StoreUnavailable` instead of it while open, or, unless `patient`, `Busy` while an earlier one hangs.
 
         A call that ends without an exception was answered; what an exception means the caller says by `failed`.
         """
@@ -53,7 +57,7 @@ class Breaker:
             raise StoreUnavailable(f"Redis is left alone: {self.open_reason}.")
         began = self._monotonic()
         if not patient and self._under_way and began - next(iter(self._under_way.values())) > SUSPICIOUS.total_seconds():
-            raise StoreUnavailable("Redis takes its time with an earlier call.")
+            raise Busy("Redis takes its time with an earlier call.")
         self._number += 1
         number = self._number
         self._under_way[number] = began

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import ColumnElement, Row, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.breaker import Busy
 from app.clock import Clock, to_unix_ms
 from app.database import Contended, Database
 from app.errors import DatabaseUnavailable, StoreUnavailable
@@ -92,8 +93,8 @@ class SessionManager:
                         return Loaded(Outcome.FOUND, token_hash, seen.entry)
                 elif seen.entry is None:
                     lease = await sessions.lease(token_hash)
-            except StoreUnavailable:
-                redis_failed = True
+            except StoreUnavailable as fault:
+                redis_failed = not isinstance(fault, Busy)  # the write of this request may still wait for Redis: without it the flag falls
                 METRICS.session_reads.labels("redis_failed").inc()
         try:
             loaded = await self._read_sql(token_hash, cookie_version, lease, epoch)

@@ -107,7 +107,7 @@ class RedisSessions:
                 if answer.done():  # its request was cancelled meanwhile
                     continue
                 if fault:
-                    answer.set_exception(StoreUnavailable(fault.detail))
+                    answer.set_exception(type(fault)(fault.detail))
                 else:
                     answer.set_result([values[0], values[position]])
 

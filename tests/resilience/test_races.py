@@ -1,0 +1,416 @@
+"""Races on two real web processes without sticky routing: whichever order they take, nobody sees what neither order allows.
+
+RACE_TRIALS (50) is how often each race is run.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import func, select, text, true, update
+
+from app.clock import Clock
+from app.config import Settings
+from app.database import Database
+from app.models import Deal, Event, Login, Organisation, Session, User
+from app.resources import make_resources
+from app.sessions.token import hash_token
+from tests.factories import PASSWORD, make_deal, make_login, make_member, make_organisation, make_user
+from tests.servers import redis
+from tests.servers.blocking import blocking
+from tests.servers.postgresql import PostgresServer
+from tests.servers.web import WebServer
+
+TRIALS = int(os.environ.get("RACE_TRIALS", "50"))
+OTHER_PASSWORD = "staple-battery-horse"
+
+
+@dataclass
+class Site:
+    """Two web processes on one database and one Redis."""
+
+    database_url: str
+    redis: redis.RedisServer
+    servers: list[WebServer]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    postgres: PostgresServer | None = None
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        url = f"sqlite+aiosqlite:///{shutil.copy(template, tmp_path_factory.mktemp('races') / 'races.db')}"
+    else:
+        postgres = request.getfixturevalue("postgres")
+        assert postgres is not None
+        url = postgres.create_database()
+    store = redis.start("valkey")
+    servers = [WebServer(_environ(url, store.url)) for _ in range(2)]
+    try:
+        for server in servers:
+            server.start()
+            blocking(server.wait_until_ready)
+        yield Site(url, store, servers)
+        if postgres is not None:
+            assert blocking(_count_deadlocks, url) == 0
+    finally:
+        for server in servers:
+            server.remove()
+        store.remove()
+        if postgres is not None:
+            postgres.drop_database(url)
+
+
+def _environ(database_url: str, redis_url: str) -> dict[str, str]:
+    return {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "SECRET_KEY": "only-for-tests-" * 3,
+        "PASSWORD_TIME_COST": "1",
+        "PASSWORD_MEMORY_KIB": "8",
+        "RATE_LIMIT_SELECT": "0",
+        "RATE_LIMIT_LIST": "0",
+        "RATE_LIMIT_LOGIN": "0",
+        "SESSION_BACKEND_POLL_SECONDS": "0.5",
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "warning",
+    }
+
+
+async def _count_deadlocks(database_url: str) -> int:
+    database = Database(database_url, name="holdfast-test")
+    try:
+        async with database.read() as db:
+            return int(await db.scalar(text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")) or 0)
+    finally:
+        await database.close()
+
+
+@dataclass
+class Browser:
+    """One cookie jar; each request goes to any of the servers."""
+
+    site: Site
+    http: httpx.AsyncClient
+    email: str
+
+    async def call(self, method: str, path: str, *, server: int | None = None, **options: Any) -> httpx.Response:
+        url = (random.choice(self.site.servers) if server is None else self.site.servers[server]).url
+        response = await self.http.request(method, url + path, **options)
+        assert response.status_code < 500, (method, path, response.text)
+        return response
+
+    async def sign_in(self, password: str = PASSWORD) -> int:
+        return (await self.call("POST", "/api/auth/login", json={"email": self.email, "password": password})).status_code
+
+    async def select(self, deal: Deal) -> int:
+        return (await self.call("POST", f"/api/deals/{deal.id}/select")).status_code
+
+    async def current(self, server: int | None = None) -> int | None:
+        response = await self.call("GET", "/api/deals/current", server=server)
+        assert response.status_code == 200, response.text
+        deal = response.json()["deal"]
+        return deal and int(deal["id"])
+
+    async def current_everywhere(self) -> set[int | None]:
+        return {await self.current(server) for server in range(len(self.site.servers))}
+
+    def same(self, http: httpx.AsyncClient) -> "Browser":
+        """The same cookies as they are now, in a jar of its own."""
+        http.cookies = httpx.Cookies(self.http.cookies)
+        return Browser(self.site, http, self.email)
+
+
+class House:
+    """An organisation of this test's own with an owner, a viewer and two deals."""
+
+    site: Site
+    database: Database
+    organisation: Organisation
+    owner: User
+    viewer: User
+    deal: Deal
+    other: Deal
+    stack: AsyncExitStack
+
+    async def browser(self, user: User, *, signed_in: bool = True) -> Browser:
+        browser = Browser(self.site, await self._http(), user.email)
+        if signed_in:
+            assert await browser.sign_in() == 200
+        return browser
+
+    async def copy_of(self, browser: Browser) -> Browser:
+        return browser.same(await self._http())
+
+    async def _http(self) -> httpx.AsyncClient:
+        return await self.stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=10))
+
+    async def pointer(self, user: User) -> int | None:
+        async with self.database.read() as db:
+            return await db.scalar(select(User.last_deal_id).where(User.id == user.id))
+
+    async def sessions(self, user: User) -> list[Session]:
+        async with self.database.read() as db:
+            return list(await db.scalars(select(Session).where(Session.user_id == user.id)))
+
+    async def count(self, kind: str, user: User) -> int:
+        async with self.database.read() as db:
+            return await db.scalar(select(func.count()).select_from(Event).where(Event.kind == kind, Event.user_id == user.id)) or 0
+
+    async def expire_sessions(self, user: User, *, login_id: int | None = None) -> None:
+        """As after PERMANENT_SESSION_LIFETIME: the logins live on."""
+        mine = (Login.user_id == user.id) & (Login.id == login_id if login_id else true())
+        async with self.database.write() as db:
+            concerned = Session.login_id.in_(select(Login.id).where(mine))
+            await db.execute(update(Session).where(concerned).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+            hashes = (await db.scalars(select(Login.token_hash).where(mine))).all()
+        async with Redis.from_url(self.site.redis.url) as client:
+            for token_hash in hashes:
+                async for key in client.scan_iter(f"hf:s:*:{token_hash}"):
+                    await client.delete(key)
+
+
+@pytest.fixture
+async def house(site: Site) -> AsyncIterator[House]:
+    house = House()
+    async with AsyncExitStack() as house.stack:
+        house.site, house.database = site, Database(site.database_url, name="holdfast-test")
+        house.stack.push_async_callback(house.database.close)
+        house.organisation = await make_organisation(house.database)
+        house.owner = await make_user(house.database, house.organisation)
+        house.viewer = await make_user(house.database, house.organisation)
+        house.deal = await make_deal(house.database, house.organisation, owner=house.owner)
+        house.other = await make_deal(house.database, house.organisation, owner=house.owner)
+        for deal in (house.deal, house.other):
+            await make_member(house.database, deal, house.viewer)
+        yield house
+
+
+async def jitter() -> None:
+    await asyncio.sleep(random.random() * 0.01)
+
+
+async def late(work: Any) -> Any:
+    await jitter()
+    return await work
+
+
+async def test_select_against_revoke(house: House) -> None:
+    owner, viewer = await house.browser(house.owner), await house.browser(house.viewer)
+    for _ in range(TRIALS):
+        await viewer.select(house.other)
+        selected, revoked = await asyncio.gather(
+            late(viewer.select(house.deal)), late(owner.call("DELETE", f"/api/deals/{house.deal.id}/members/{house.viewer.id}"))
+        )
+        assert selected in (200, 404)
+        assert revoked.status_code == 204
+        assert house.deal.id not in await viewer.current_everywhere()
+        assert await house.pointer(house.viewer) != house.deal.id
+        again = {"user_id": house.viewer.id, "role": "viewer"}
+        assert (await owner.call("POST", f"/api/deals/{house.deal.id}/members", json=again)).status_code == 201
+
+
+async def test_select_against_delete(house: House) -> None:
+    owner, viewer = await house.browser(house.owner), await house.browser(house.viewer)
+    for _ in range(TRIALS):
+        await viewer.select(house.other)
+        selected, deleted = await asyncio.gather(late(viewer.select(house.deal)), late(owner.call("DELETE", f"/api/deals/{house.deal.id}")))
+        assert (selected in (200, 404), deleted.status_code) == (True, 204)
+        assert house.deal.id not in await viewer.current_everywhere()
+        async with house.database.write() as db:
+            await db.execute(update(Deal).where(Deal.id == house.deal.id).values(deleted_at=None))
+
+
+async def test_select_against_clear(house: House) -> None:
+    here, there = await house.browser(house.viewer), await house.browser(house.viewer)
+    for _ in range(TRIALS):
+        await there.select(house.other)
+        selected, cleared = await asyncio.gather(late(here.select(house.deal)), late(there.call("DELETE", "/api/deals/current")))
+        assert (selected, cleared.status_code) == (200, 204)
+        pointer = await house.pointer(house.viewer)
+        assert pointer in (None, house.deal.id)
+        assert await here.current_everywhere() == {pointer}
+
+
+async def test_restore_against_select_and_clear(house: House) -> None:
+    here, there = await house.browser(house.viewer), await house.browser(house.viewer)
+    for trial in range(TRIALS):
+        await there.select(house.deal)
+        await house.expire_sessions(house.viewer)
+        change = there.call("DELETE", "/api/deals/current") if trial % 2 else there.call("POST", f"/api/deals/{house.other.id}/select")
+        shown, changed = await asyncio.gather(late(here.current()), late(change))
+        assert changed.status_code in (200, 204)
+        pointer = await house.pointer(house.viewer)
+        assert pointer == (None if trial % 2 else house.other.id)
+        # A session keeps its own deal when another one selects, but a clear reaches all of them.
+        assert await here.current_everywhere() <= ({None} if trial % 2 else {shown})
+        assert await there.current_everywhere() == {pointer}
+
+
+async def test_restore_against_revoke(house: House) -> None:
+    owner, viewer = await house.browser(house.owner), await house.browser(house.viewer)
+    for trial in range(TRIALS):
+        await viewer.select(house.deal)
+        await house.expire_sessions(house.viewer)
+        back = viewer.sign_in() if trial % 2 else viewer.current()
+        _, revoked = await asyncio.gather(late(back), late(owner.call("DELETE", f"/api/deals/{house.deal.id}/members/{house.viewer.id}")))
+        assert revoked.status_code == 204
+        assert house.deal.id not in await viewer.current_everywhere()
+        await make_member(house.database, house.deal, house.viewer)
+
+
+async def test_parallel_first_requests_of_an_expired_session(house: House) -> None:
+    viewer = await house.browser(house.viewer)
+    await viewer.select(house.deal)
+    for _ in range(max(1, TRIALS // 10)):
+        await house.expire_sessions(house.viewer)
+        before = await house.count("deal.restored", house.viewer)
+        assert set(await asyncio.gather(*(viewer.current() for _ in range(20)))) == {house.deal.id}
+        assert await house.count("deal.restored", house.viewer) == before + 1
+        assert len(await house.sessions(house.viewer)) == 1
+
+
+async def test_parallel_first_requests_without_a_deal_to_come_back_to(house: House) -> None:
+    """Nobody is taken for signed out because many others wrote the same session."""
+    viewer = await house.browser(house.viewer)
+    for _ in range(max(1, TRIALS // 10)):
+        await house.expire_sessions(house.viewer)
+        answers = await asyncio.gather(*(viewer.call("GET", "/api/me") for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_first_requests_while_the_last_deal_keeps_changing(house: House) -> None:
+    """A restore that finds the person's choice moved again and again is no reason to send them to the login page."""
+    here, there = await house.browser(house.viewer), await house.browser(house.viewer)
+    await there.select(house.deal)
+    async with house.database.read() as db:
+        first = await db.scalar(select(func.min(Login.id)).where(Login.user_id == house.viewer.id))
+    done = False
+
+    async def keep_switching() -> None:
+        while not done:
+            await there.select(random.choice((house.deal, house.other)))
+
+    switching = [asyncio.create_task(keep_switching()) for _ in range(3)]
+    try:
+        for _ in range(TRIALS):
+            await house.expire_sessions(house.viewer, login_id=first)
+            assert (await here.call("GET", "/api/me")).status_code == 200
+    finally:
+        done = True
+        await asyncio.gather(*switching)
+
+
+async def test_two_tabs_two_keys(house: House) -> None:
+    """A setting is stated in one tab while another one selects: both stand."""
+    viewer = await house.browser(house.viewer)
+    for trial in range(TRIALS):
+        theme, deal = ("light", "dark")[trial % 2], (house.deal, house.other)[trial % 2]
+        await asyncio.gather(late(viewer.call("PATCH", "/api/me", json={"theme": theme})), late(viewer.select(deal)))
+        assert await viewer.current_everywhere() == {deal.id}
+        assert (await viewer.call("GET", "/api/me")).json()["user"]["theme"] == theme
+
+
+async def test_late_writes_against_logout(house: House) -> None:
+    """What a request under way at a logout still writes revives nothing, on any server."""
+    for _ in range(max(1, TRIALS // 5)):
+        tab = await house.browser(house.viewer)
+        other_tab, thief = await house.copy_of(tab), await house.copy_of(tab)
+        selected, shown, gone = await asyncio.gather(
+            late(other_tab.select(house.deal)), late(other_tab.call("GET", "/api/me")), late(tab.call("POST", "/api/auth/logout"))
+        )
+        assert selected in (200, 401)
+        assert shown.status_code in (200, 401)
+        assert gone.status_code == 204
+        for server in range(2):
+            assert (await thief.call("GET", "/api/deals/current", server=server)).status_code == 401
+    assert await house.sessions(house.viewer) == []
+
+
+async def test_signing_in_against_a_change_of_password(house: House) -> None:
+    """No login made with the old password outlives the change."""
+    passwords = [PASSWORD, OTHER_PASSWORD]
+    mine = await house.browser(house.viewer)
+    for _ in range(max(1, TRIALS // 5)):
+        old, new = passwords
+        others = [await house.browser(house.viewer, signed_in=False) for _ in range(3)]
+        change = mine.call("POST", "/api/me/password", json={"current_password": old, "new_password": new})
+        changed, *signed_in = await asyncio.gather(late(change), *(late(other.sign_in(old)) for other in others))
+        if changed.status_code == 409:
+            continue
+        assert changed.status_code == 200, changed.text
+        assert set(signed_in) <= {200, 401}
+        for other in others:
+            assert (await other.call("GET", "/api/me")).status_code == 401
+        assert (await mine.call("GET", "/api/me")).status_code == 200
+        passwords.reverse()
+
+
+async def test_two_browsers_revoke_each_other(house: House) -> None:
+    for _ in range(max(1, TRIALS // 5)):
+        browsers = [await house.browser(house.viewer) for _ in range(3)]
+        answers = await asyncio.gather(*(late(each.call("POST", "/api/logins/revoke-others")) for each in browsers))
+        assert {answer.status_code for answer in answers} <= {200, 401}
+        alive = [each for each in browsers if (await each.call("GET", "/api/me")).status_code == 200]
+        assert len(alive) <= 1
+
+
+async def test_clients_that_hang_up_during_a_select(house: House) -> None:
+    """Exactly the old or the new deal, no connection lost, and the next ones are served."""
+    viewer = await house.browser(house.viewer)
+    await viewer.select(house.deal)
+    cookies = "; ".join(f"{name}={value}" for name, value in viewer.http.cookies.items())
+
+    async def hang_up() -> None:
+        server = random.choice(house.site.servers)
+        deal = random.choice((house.deal, house.other))
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"POST /api/deals/{deal.id}/select HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookies}\r\nContent-Length: 0\r\n\r\n"
+        writer.write(head.encode())
+        await writer.drain()
+        await asyncio.sleep(random.random() * 0.03)
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+    for _ in range(max(1, TRIALS // 5)):
+        await asyncio.gather(*(hang_up() for _ in range(10)))
+    assert len(await viewer.current_everywhere()) == 1
+    answers = await asyncio.gather(*(viewer.select(house.other) for _ in range(16)))
+    assert set(answers) == {200}
+    assert await viewer.current_everywhere() == {house.other.id}
+
+
+async def test_parallel_selects_of_one_session_are_all_served(house: House) -> None:
+    viewer = await house.browser(house.viewer)
+    answers = await asyncio.gather(*(viewer.select(random.choice((house.deal, house.other))) for _ in range(16)))
+    assert set(answers) == {200}
+    assert await viewer.current_everywhere() == {await house.pointer(house.viewer)}
+
+
+async def test_a_loop_that_was_held_up_does_not_cost_the_fleet_its_redis(settings: Settings) -> None:
+    """A read that does not queue up behind an earlier call says nothing of Redis; the write of its request asks it all the same."""
+    now, resources = Clock().now(), make_resources(settings, kind="web")
+    await resources.open()
+    try:
+        breaker = resources.backend.breaker
+        assert breaker is not None
+        login = await make_login(resources.database, await make_user(resources.database), token="a token", at=now)
+        async with resources.database.write() as db:
+            await resources.sessions.insert(db, login=login, data={}, now=now)
+        with breaker.call(patient=True):
+            await asyncio.sleep(0.06)
+            loaded = await resources.sessions.read(hash_token("a token"))
+            await resources.sessions.write(loaded, lambda data: data | {"key": 1})
+        assert (await resources.backend.refresh()).mode == "redis"
+    finally:
+        await resources.close()
