@@ -131,18 +131,15 @@ class SessionManager:
         return record
 
     async def change_sessions(self, which: ColumnElement[bool], change: Change, *, also: Also | None = None) -> dict[str, Record]:
-        """Change every live session matched by `which` (a condition over `Session`), in one transaction with `also`.
+        """Change every session matched by `which` (a condition over `Session`), in one transaction with `also`.
 
-        Returns the new records by token hash. What Redis held of them is gone before this returns.
+        Expired ones too: by the clock of another server they may be alive. Returns the new records by token hash.
+        What Redis held of them is gone before this returns.
         """
-        now = self.clock.now()
-        live = (
-            select(Login.token_hash, Login.idle_expires_at, Login.expires_at, Session)
-            .join(Login, Login.id == Session.login_id)
-            .where(Session.expires_at > now, which)
-        )
-        statement = live.order_by(Session.id).with_for_update(of=Session)
-        keys = live.with_only_columns(Login.token_hash)
+        columns = (Login.token_hash, Login.idle_expires_at, Login.expires_at, Session)
+        concerned = select(*columns).join(Login, Login.id == Session.login_id).where(which)
+        statement = concerned.order_by(Session.id).with_for_update(of=Session)
+        keys = concerned.with_only_columns(Login.token_hash)
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             changed: dict[str, Record | None] = {}

@@ -16,16 +16,19 @@ from typing import Any
 
 import httpx
 import pytest
+from quart import Quart
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text, true, update
 
 from app.clock import Clock
-from app.config import Settings
+from app.config import Settings, load_settings
 from app.database import Database
 from app.models import Deal, Event, Login, Organisation, Session, User
 from app.resources import make_resources
 from app.sessions.token import hash_token
 from tests.factories import PASSWORD, make_deal, make_login, make_member, make_organisation, make_user
+from tests.fakes import FakeClock
+from tests.integration.scene import Scene
 from tests.servers import redis
 from tests.servers.blocking import blocking
 from tests.servers.postgresql import PostgresServer
@@ -414,3 +417,35 @@ async def test_a_loop_that_was_held_up_does_not_cost_the_fleet_its_redis(setting
         assert (await resources.backend.refresh()).mode == "redis"
     finally:
         await resources.close()
+
+
+async def test_a_server_whose_clock_is_ahead_takes_a_deal_away_from_all_sessions(environ: dict[str, str], clock: FakeClock) -> None:
+    settings = load_settings(environ | {"PERMANENT_SESSION_LIFETIME": "60"})
+    ahead = FakeClock(clock.now() + timedelta(minutes=10))
+    one, other = make_resources(settings, kind="web", clock=clock), make_resources(settings, kind="web", clock=ahead)
+    await one.open()
+    await other.open()
+    try:
+        login = await make_login(one.database, await make_user(one.database), token="a token", at=clock.now())
+        async with one.database.write() as db:
+            await one.sessions.insert(db, login=login, data={"key": "old"}, now=clock.now())
+        await one.sessions.read(hash_token("a token"))
+        await other.sessions.change_sessions(Session.login_id == login.id, lambda data: data | {"key": "new"})
+        record = (await one.sessions.read(hash_token("a token"))).record
+        assert record is not None
+        assert record.data["key"] == "new"
+    finally:
+        await other.close()
+        await one.close()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Purpose": "prefetch"}])
+async def test_a_grant_that_runs_out_in_a_live_session(app: Quart, clock: FakeClock, headers: dict[str, str]) -> None:
+    scene = await Scene.set(app)
+    until = (clock.now() + timedelta(minutes=1)).isoformat()
+    assert (await scene.call("owner", "PATCH", f"~/members/{scene.id_of('viewer')}", json={"expires_at": until}))[0] == 200
+    await scene.select("viewer")
+    clock.advance(timedelta(minutes=1))
+    status, body = await scene.call("viewer", "GET", "/api/deals/current", headers=headers)
+    assert status == 200
+    assert body["deal"] is None
