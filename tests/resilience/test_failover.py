@@ -1,0 +1,340 @@
+"""Redis comes back as another one, older or empty, and what changed while it was away: nobody is shown what is over."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.config import load_settings
+from app.factory import create_app
+from app.resources import Resources
+from tests.conftest import StartRedis, StartWeb
+from tests.factories import PASSWORD, make_deal, make_organisation, make_user
+from tests.fakes import FakeClock
+from tests.resilience.conftest import PAIRS, StartWorker, Tell
+from tests.resilience.site import LENIENCE, Load, People, Site
+from tests.resilience.test_faults_redis import Fault, hung, refused
+from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
+from tests.servers.redis import RedisServer, binary, say
+from tests.waiting import until
+
+READS = 1000
+OTHER_PASSWORD = "staple-battery-horse"
+
+
+class Past:
+    """What was true once: a deal selected, a grant, a login, an old password. And what became of it."""
+
+    def __init__(self, people: People) -> None:
+        self.people = people
+
+    async def begin(self) -> "Past":
+        people = self.people
+        self.old, self.new, self.revoked = people.deals
+        self.owner = await people.browser(people.owner)
+        self.chooser = await people.browser(on=self.old)
+        self.stripped = await people.browser(on=self.revoked)
+        self.leaver = await people.browser(on=self.old)
+        self.thief = await people.bystander(self.leaver)
+        self.witness = await people.bystander(self.chooser)
+        self.witness_of_strip = await people.bystander(self.stripped)
+        for browser in (self.thief, self.witness, self.witness_of_strip):
+            assert await browser.status_everywhere() == {200}
+        return self
+
+    async def change(self) -> None:
+        """A selection, a revoke, a logout, each answered with success."""
+        assert await self.chooser.select(self.new) == 200
+        members = f"/api/deals/{self.revoked.id}/members/{self.people.viewer.id}"
+        assert (await self.owner.call("DELETE", members)).status_code == 204
+        assert (await self.leaver.call("POST", "/api/auth/logout")).status_code == 204
+
+    async def check(self, *, reads: int = 40) -> int:
+        """Nothing of the past is served to anybody, on any server; the number of reads that were made."""
+        for _ in range(reads // 4):
+            chosen, seen, stripped, stolen = await asyncio.gather(
+                self.chooser.current(), self.witness.current(), self.witness_of_strip.current(), self.thief.call("GET", "/api/me")
+            )
+            assert (chosen, seen, stolen.status_code) == (self.new.id, self.new.id, 401)
+            assert stripped != self.revoked.id
+        return reads
+
+
+def restart_empty(site: Site) -> None:
+    site.redis.kill()
+    site.redis.restart()
+
+
+@contextmanager
+def snapshot(site: Site) -> Iterator[None]:
+    """Redis goes back to what it holds at the beginning."""
+    assert site.redis.say("SAVE").startswith("+OK")
+    dump = site.redis.directory / "dump.rdb"
+    old = shutil.copy(dump, site.redis.directory / "old.rdb")
+    yield
+    site.redis.kill()
+    shutil.copy(old, dump)
+    site.redis.restart()
+    dump.unlink()
+
+
+@contextmanager
+def lost_writes(site: Site, other: RedisServer) -> Iterator[None]:
+    """The master dies, and a replica that had stopped following it takes its address."""
+    follow(other, site.redis)
+    assert other.say("REPLICAOF NO ONE").startswith("+OK")
+    yield
+    for proxy in site.proxies:
+        proxy.target = other.port
+        proxy.cut()
+
+
+@contextmanager
+def there_and_back(site: Site, other: RedisServer) -> Iterator[None]:
+    """Demoted, resynced from one that holds old data, and promoted back: the same process with the same run id."""
+    follow(other, site.redis)
+    assert other.say("REPLICAOF NO ONE").startswith("+OK")
+    yield
+    run_id = info(site.redis, "run_id")
+    follow(site.redis, other)
+    assert site.redis.say("REPLICAOF NO ONE").startswith("+OK")
+    assert info(site.redis, "run_id") == run_id
+
+
+def follow(replica: RedisServer, master: RedisServer) -> None:
+    assert replica.say(f"REPLICAOF 127.0.0.1 {master.port}").startswith("+OK")
+    wait_until(lambda: info(replica, "master_link_status") == "up", within=20, what="replica in step")
+
+
+def info(server: RedisServer, field: str) -> str:
+    lines = server.say("INFO").splitlines()
+    return next((line.partition(":")[2] for line in lines if line.startswith(f"{field}:")), "")
+
+
+async def test_restarted_empty(site: Site, people: People) -> None:
+    past = await Past(people).begin()
+    await past.change()
+    restart_empty(site)
+    await past.check()
+    await site.wait_for_redis()
+    await past.check()
+    assert await people.flips() == [*(await people.flips())[:-2], "sql", "redis"]
+
+
+async def test_restarted_from_an_old_snapshot(site: Site, people: People, tell: Tell) -> None:
+    past = await Past(people).begin()
+    with snapshot(site):
+        await past.change()
+    # At once: nobody has told these servers yet that it is another Redis.
+    reads = await past.check(reads=200)
+    await site.wait_for_redis()
+    tell("stale reads", f"0 of {reads + await past.check(reads=200)}")
+
+
+async def test_replica_promoted_with_lost_writes(site: Site, people: People, start_redis: StartRedis) -> None:
+    past = await Past(people).begin()
+    original = site.redis.port
+    try:
+        with lost_writes(site, start_redis(site.redis.kind)):
+            await past.change()
+        await past.check(reads=200)
+        await site.wait_for_redis()
+        await past.check()
+    finally:
+        for proxy in site.proxies:
+            proxy.target = original
+            proxy.cut()
+        await until(lambda: site.all_on("sqlalchemy"), within=20)
+
+
+async def test_demoted_resynced_and_promoted_back(site: Site, people: People, start_redis: StartRedis) -> None:
+    """Connections live through it, so the second until each server looks is the window; its own browser is never in it."""
+    past = await Past(people).begin()
+    epoch = (await people.flag()).epoch
+    with there_and_back(site, start_redis(site.redis.kind)):
+        await past.change()
+    for _ in range(20):
+        assert await past.chooser.current() == past.new.id
+    await until(lambda: risen(people, epoch), within=20)
+    await site.wait_for_redis()
+    await past.check(reads=200)
+
+
+async def risen(people: People, epoch: int) -> bool:
+    return (await people.flag()).epoch > epoch
+
+
+async def test_flushed(site: Site, people: People) -> None:
+    """Nobody is signed out, and the second read has filled Redis again."""
+    browsers = [await people.browser(on=people.deals[0]) for _ in range(10)]
+    assert site.redis.say("FLUSHALL").startswith("+OK")
+    await until(lambda: "$-1" not in site.redis.say("GET hf:epoch"))
+    for _ in range(2):
+        shown = await asyncio.gather(*(browser.current() for browser in browsers for _ in range(5)))
+        assert set(shown) == {people.deals[0].id}
+    assert int(site.redis.say("DBSIZE").strip(":\r\n")) >= len(browsers)
+    assert await site.all_on("redis")
+
+
+async def test_evicting(site: Site, people: People) -> None:
+    """A cache that forgets all the time costs SQL reads, no session."""
+    used = int(info(site.redis, "used_memory"))
+    try:
+        site.redis.say("CONFIG SET maxmemory-policy allkeys-lru")
+        site.redis.say(f"CONFIG SET maxmemory {used - 10_000}")
+        async with Load(people) as load:
+            await load.for_a_while(150)
+    finally:
+        site.redis.say("CONFIG SET maxmemory 0")
+        site.redis.say("CONFIG SET maxmemory-policy noeviction")
+    assert int(info(site.redis, "evicted_keys")) > 0
+    assert (load.errors, load.wrong) == ([], [])
+
+
+@pytest.mark.parametrize("fault", [refused, hung], ids=lambda fault: fault.__name__)
+async def test_changed_during_the_outage(site: Site, people: People, fault: Fault, tell: Tell) -> None:
+    """Redis comes back with all it held, where the fault leaves it that: the new state stands everywhere."""
+    past = await Past(people).begin()
+    outsider = await people.browser(people.owner)
+    victims = [await people.browser(people.owner) for _ in range(2)]
+    with fault(site):
+        await past.change()
+        await past.check(reads=8)
+        assert await outsider.sign_in() == 200
+        new = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+        assert (await past.owner.call("POST", "/api/me/password", json=new)).status_code == 200
+        await site.wait_for_sql()
+    reads = await past.check(reads=40)
+    await site.wait_for_redis()
+    tell("stale reads, resurrections", f"0 of {reads + await past.check(reads=READS - reads)}")
+    for browser in (outsider, *victims):
+        assert await browser.status_everywhere() == {401}
+    assert await past.owner.status_everywhere() == {200}
+
+
+async def test_flapping(site: Site, people: People, tell: Tell) -> None:
+    """A minute of it at a fiftieth: at most two flips, and everybody sees their own deal throughout."""
+    before = len(await people.flips())
+    async with Load(people) as load:
+        end = time.perf_counter() + 6
+        while time.perf_counter() < end:
+            with refused(site):
+                await load.for_a_while(4)
+            await load.for_a_while(4)
+        await site.wait_for_redis()
+    flips = (await people.flips())[before:]
+    tell("flips", flips)
+    assert (load.errors, load.wrong) == ([], [])
+
+
+async def test_one_of_three_servers_is_cut_off(database_url: str, start_redis: StartRedis) -> None:
+    site = Site(database_url, start_redis(), webs=3)
+    try:
+        await asyncio.to_thread(site.start)
+        async with People.of(site) as people:
+            browser, epoch = await people.browser(on=people.deals[0]), (await people.flag()).epoch
+            witness = await people.bystander(browser)
+            site.proxies[2].refuse()
+            assert await browser.select(people.deals[1], server=2) == 200
+            assert await browser.current_everywhere() == {people.deals[1].id}
+            await site.wait_for_sql()
+            assert await witness.current_everywhere() == {people.deals[1].id}
+            async with Load(people) as load:
+                await load.for_a_while(100)
+            assert (load.errors, load.wrong) == ([], [])
+            flag = await people.flag()
+            assert (flag.mode, flag.epoch) == ("sql", epoch), "no return without the one that is cut off"
+            site.proxies[2].accept()
+            await site.wait_for_redis()
+            assert await witness.current_everywhere() == {people.deals[1].id}
+    finally:
+        site.remove()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_down_at_the_start(start_web: StartWeb, start_worker: StartWorker, start_redis: StartRedis, tell: Tell) -> None:
+    """The site serves on SQL, the worker waits, and both take Redis when it comes."""
+    redis = start_redis()
+    redis.kill()
+    url = {"REDIS_URL": redis.url}
+    worker = start_worker(url)
+    began = time.perf_counter()
+    web = await start_web(url)
+    tell("up after", f"{time.perf_counter() - began:.1f} s")
+    assert "Session backend: SQLAlchemy (Redis unavailable)" in web.output()
+    await until(lambda: worker.says("Jobs stopped, starting again"), within=20)
+    redis.restart()
+    await until(lambda: "Session backend: Redis (healthy)" in web.output(), within=20 * LENIENCE)
+    worker.check_alive()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("kind", sorted(set(PAIRS.values())))
+async def test_sentinel_fails_over(database_url: str, start_redis: StartRedis, kind: str, tell: Tell) -> None:
+    """Web, probe and arq find the new master by themselves; what it did not get of the old one is not believed."""
+    master, replica = start_redis(kind), start_redis(kind)
+    follow(replica, master)
+    with sentinel_of(master) as sentinel:
+        site = Site(database_url, master, webs=1, REDIS_URL=f"redis+sentinel://127.0.0.1:{sentinel}/holdfast/0")
+        try:
+            await asyncio.to_thread(site.start)
+            async with People.of(site) as people:
+                past = await Past(people).begin()
+                await past.change()
+                async with Load(people) as load:
+                    began = time.perf_counter()
+                    master.kill()
+                    await site.wait_for_sql()
+                    await past.check()
+                    await until(lambda: info(replica, "role") == "master", within=30)
+                    await site.wait_for_redis()
+                    tell("back on the new master after", f"{time.perf_counter() - began:.1f} s")
+                    await past.check()
+                assert (load.errors, load.wrong) == ([], [])
+        finally:
+            site.remove()
+
+
+@contextmanager
+def sentinel_of(master: RedisServer) -> Iterator[int]:
+    directory, port = held_directory("sentinel"), free_port()
+    configuration = directory / "sentinel.conf"
+    configuration.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {directory}\n"
+        f"sentinel monitor holdfast 127.0.0.1 {master.port} 1\n"
+        "sentinel down-after-milliseconds holdfast 500\nsentinel failover-timeout holdfast 5000\n"
+    )
+    process = ServerProcess([binary(master.kind), configuration, "--sentinel"], port=port, log=directory / "log", cwd=directory)
+    process.start()
+    try:
+        process.wait_for_port()
+        wait_until(
+            lambda: "num-slaves\r\n$1\r\n1" in say(port, "SENTINEL MASTER holdfast"), within=20, what="a sentinel that knows the replica"
+        )
+        yield port
+    finally:
+        process.kill()
+        remove_directory(directory)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+async def test_clocks_ten_minutes_apart(environ: dict[str, str]) -> None:
+    """Nobody is signed out, and the newest is what was committed last, whatever its server's clock said."""
+    apps = [create_app(load_settings(environ), clock=FakeClock(datetime.now(UTC) + timedelta(minutes=minutes))) for minutes in (-10, 10)]
+    async with apps[0].test_app(), apps[1].test_app():
+        house: Resources = apps[0].extensions["holdfast"]
+        organisation = await make_organisation(house.database)
+        user = await make_user(house.database, organisation)
+        deals = [await make_deal(house.database, organisation, owner=user) for _ in range(2)]
+        clients = [app.test_client() for app in apps]
+        assert (await clients[0].post("/api/auth/login", json={"email": user.email, "password": PASSWORD})).status_code == 200
+        clients[1].cookie_jar = clients[0].cookie_jar
+        for turn in range(12):
+            writer, deal = clients[turn % 2], deals[turn // 2 % 2]
+            assert (await writer.post(f"/api/deals/{deal.id}/select")).status_code == 200
+            for reader in clients:
+                assert (await (await reader.get("/api/deals/current")).get_json())["deal"]["id"] == deal.id
