@@ -28,14 +28,14 @@ async def select_deal(house: Resources, session: UserSession, deal_id: int) -> d
     loaded, person = _loaded(session), session.get("user")
     for _ in range(ATTEMPTS):
         now = house.clock.now()
-        # The hold is taken beside the look at the deal.
-        claim = house.sessions.claim(loaded)
         async with house.database.read() as db:
             row = (await db.execute(visible_to(session.user_id, now=now).where(Deal.id == deal_id))).first()
         if row is None:
             METRICS.selections.labels("refused").inc()
             raise NotFound
         card = deal_card(row)
+        # Not before SQL has answered: with a hold in its place the session could not be read where SQL is away.
+        claim = house.sessions.claim(loaded)
         change = partial(_choose, card=card, person=person, now=now)
         remember = partial(_remember, user_id=session.user_id, card=card, now=now)
         try:
@@ -68,9 +68,9 @@ async def clear_selection(house: Resources, session: UserSession) -> None:
         session.adopt(mine)
 
 
-async def dismiss_notice(house: Resources, session: UserSession) -> None:
-    """The notice has been read; it does not come back."""
-    await change_session(house, session, dismiss)
+async def dismiss_notice(house: Resources, session: UserSession, code: str | None) -> None:
+    """The notice of `code` has been read; it does not come back."""
+    await change_session(house, session, partial(dismiss, code=code))
 
 
 async def change_session(house: Resources, session: UserSession, change: Change) -> None:
