@@ -39,9 +39,12 @@ class Claim:
         await asyncio.shield(self._taking)
 
     async def add(self, token_hashes: Iterable[str]) -> None:
-        """Hold keys that were found only inside the transaction."""
+        """Hold keys whose rows are locked by now, those that were held before once more.
+
+        A write that committed between the first hold and the lock has put its own in that place, and would publish after us.
+        """
         await self.ready()
-        await self._take([key for key in token_hashes if key not in self._holds])
+        await self._take(list(token_hashes))
 
     async def settle(self, db: AsyncSession) -> None:
         """The commit waits here for the holds. Without them, while the flag says Redis, the flag goes down in this transaction.

@@ -197,6 +197,9 @@ class SessionManager:
                 await also(db)
             done = await db.execute(update(Login).where(mine).values(token_hash=new_hash).execution_options(synchronize_session=False))
             rotated = bool(done.rowcount)  # type: ignore[attr-defined]
+            # A write under way that was made from the old token's session is not to be published under that token any more.
+            moved = update(Session).where(Session.login_id == login_id).values(version=Session.version + 1)
+            await db.execute(moved.execution_options(synchronize_session=False))
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             await swap(db)
@@ -293,6 +296,7 @@ class SessionManager:
             sessions = self.sql.within(db, fence=claim.fence)
             if plan is None:
                 plan = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
+                await claim.add([token_hash])
             if plan is None or not await sessions.write(token_hash, *plan):
                 raise _Moved
             await claim.settle(db)

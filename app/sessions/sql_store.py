@@ -123,7 +123,7 @@ class TransactionSessions:
 
     async def write(self, token_hash: str, record: Record, proof: int) -> bool:
         """False: the row moved, the login ended, or the flag did (fence); the caller looks again."""
-        return await (self._insert(record) if proof == NO_VERSION else self._compare_and_set(record, proof))
+        return await (self._insert(token_hash, record) if proof == NO_VERSION else self._compare_and_set(record, proof))
 
     async def delete(self, token_hash: str, proof: int) -> bool:
         login = select(Login.id).where(Login.token_hash == token_hash).scalar_subquery()
@@ -148,13 +148,19 @@ class TransactionSessions:
         )
         return bool(done.rowcount)  # type: ignore[attr-defined]
 
-    async def _insert(self, record: Record) -> bool:
+    async def _insert(self, token_hash: str, record: Record) -> bool:
         """A row for a login without one, or over an expired one, while the login is live and locked."""
         now = self.sql.clock.now()
         values = {"user_id": record.user_id, "created_at": now} | _row_of(record, now)
         live_login = (
             select(Login.id, *as_columns(Session, values))
-            .where(Login.id == record.login_id, Login.ended_at.is_(None), Login.expires_at > now, self.fence_holds())
+            .where(
+                Login.id == record.login_id,
+                Login.token_hash == token_hash,
+                Login.ended_at.is_(None),
+                Login.expires_at > now,
+                self.fence_holds(),
+            )
             .with_for_update(read=True)
         )
         statement = insert_into(self.db, Session).from_select(["login_id", *values], live_login)
