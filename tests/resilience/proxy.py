@@ -55,7 +55,8 @@ class TcpProxy:
 
     def close(self) -> None:
         self.refuse()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        # Not at once: a connection that was cut is closed in the next turn of the loop.
+        self._loop.call_soon_threadsafe(self._loop.call_later, 0.02, self._loop.stop)
         self._thread.join()
         self._loop.close()
 
@@ -68,6 +69,7 @@ class TcpProxy:
     async def _deafen(self) -> None:
         if self._listener:
             self._listener.close()
+            self._listener = None
         await self._cut()
 
     async def _cut(self) -> None:
@@ -76,6 +78,9 @@ class TcpProxy:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._listener is None:  # it was accepted just before nobody listened any more
+            writer.transport.abort()
+            return
         connection = self._loop.create_task(self._connect(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)

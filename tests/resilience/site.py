@@ -69,10 +69,12 @@ class WorkerProcess(ServerProcess):
 class Site:
     """Web processes and a worker on one database and one Redis, each behind a proxy of its own."""
 
-    def __init__(self, database_url: str, redis: RedisServer, *, webs: int = 2, worker: bool = True, **settings: str) -> None:
+    def __init__(
+        self, database_url: str, redis: RedisServer, *, webs: int = 2, worker: bool = True, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.database_url = database_url
         self.redis = redis
-        self.settings = SETTINGS | {"DATABASE_URL": database_url} | settings
+        self.settings = SETTINGS | {"DATABASE_URL": database_url} | dict(settings or {})
         self.proxies = [TcpProxy(redis.port) for _ in range(webs + worker)]
         self.webs = [WebServer(self.environ(proxy)) for proxy in self.proxies[:webs]]
         self.worker = WorkerProcess(self.environ(self.proxies[-1])) if worker else None

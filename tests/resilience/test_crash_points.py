@@ -33,7 +33,7 @@ POINTS = {
 
 @pytest.fixture
 async def site(database_url: str, start_redis: StartRedis) -> AsyncIterator[Site]:
-    site = Site(database_url, start_redis(), worker=False, REDIS_TIMEOUT_SECONDS=REDIS_TIMEOUT)
+    site = Site(database_url, start_redis(), worker=False, settings={"REDIS_TIMEOUT_SECONDS": REDIS_TIMEOUT})
     try:
         await asyncio.to_thread(site.start)
         yield site

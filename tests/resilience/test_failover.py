@@ -279,7 +279,7 @@ async def test_sentinel_fails_over(database_url: str, start_redis: StartRedis, k
     master, replica = start_redis(kind), start_redis(kind)
     follow(replica, master)
     with sentinel_of(master) as sentinel:
-        site = Site(database_url, master, webs=1, REDIS_URL=f"redis+sentinel://127.0.0.1:{sentinel}/holdfast/0")
+        site = Site(database_url, master, webs=1, settings={"REDIS_URL": f"redis+sentinel://127.0.0.1:{sentinel}/holdfast/0"})
         try:
             await asyncio.to_thread(site.start)
             async with People.of(site) as people:
