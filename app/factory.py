@@ -1,11 +1,10 @@
 """The composition root: settings in, app out."""
 
 from datetime import timedelta
-from importlib.metadata import version
 
 from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
-from quart_schema import Info, QuartSchema
+from quart_schema import QuartSchema
 
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
@@ -18,6 +17,7 @@ from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
 from app.error_handlers import init_errors
 from app.metrics import METRICS
+from app.openapi import INFO, PathNamed
 from app.ops.routes import health
 from app.resources import make_resources
 from app.security import init_security
@@ -26,7 +26,6 @@ from app.web import MAX_BODY_BYTES, check_access, check_role, name_request, publ
 from app.workspace.routes import blueprint as workspace
 
 A_YEAR = timedelta(days=365)
-_INFO = Info(title="Holdfast", version=version("holdfast"), description="A deal workspace in which you never lose your place.")
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
@@ -59,7 +58,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     init_errors(app)
     for blueprint in (health, auth, deals, selection, login_pages, workspace):
         app.register_blueprint(blueprint)
-    schema = QuartSchema(app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=_INFO)
+    schema = QuartSchema(
+        app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed
+    )
 
     @public
     async def openapi() -> ResponseReturnValue:

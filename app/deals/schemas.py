@@ -235,6 +235,12 @@ class CurrentDeal(Answer):
     notice: Notice | None
 
 
+class Dismissal(Body):
+    """`code` of the notice that was read; without it, whichever there is."""
+
+    code: str | None = None
+
+
 class Problem(Answer):
     """An error as RFC 9457 has it (application/problem+json)."""
 

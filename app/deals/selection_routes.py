@@ -3,22 +3,19 @@
 from typing import Any
 
 from quart import Blueprint, session
-from quart_schema import document_response, tag
 
-from app.deals.schemas import CurrentDeal, Problem, Selected
+from app.deals.documented import documented
+from app.deals.schemas import CurrentDeal, Dismissal, Selected
 from app.deals.selection import clear_selection, dismiss_notice, select_deal
 from app.ratelimit import limit_rate
 from app.sessions.interface import current_session
-from app.web import current_user, path_id, resources, signed_in
+from app.web import current_user, path_id, read_json, resources, signed_in
 
 selection = Blueprint("selection", __name__, url_prefix="/api")
 
 
 @selection.post("/deals/<deal_id>/select")
-@tag(["selection"])
-@document_response(Selected)
-@document_response(Problem, 404)
-@document_response(Problem, 503)
+@documented("selection", Selected, problems=(404, 429))
 @signed_in
 async def select(deal_id: str) -> dict[str, Any]:
     """Work on this deal. Idempotent; durable once it answers 200."""
@@ -30,8 +27,7 @@ async def select(deal_id: str) -> dict[str, Any]:
 
 
 @selection.get("/deals/current")
-@tag(["selection"])
-@document_response(CurrentDeal)
+@documented("selection", CurrentDeal)
 @signed_in
 async def current() -> dict[str, Any]:
     """The deal this session is on, how it came by it, and a notice until it is dismissed. Served from the session alone."""
@@ -39,7 +35,7 @@ async def current() -> dict[str, Any]:
 
 
 @selection.delete("/deals/current")
-@tag(["selection"])
+@documented("selection", status=204)
 @signed_in
 async def clear() -> tuple[str, int]:
     """Forget the deal in every session of this person."""
@@ -48,8 +44,9 @@ async def clear() -> tuple[str, int]:
 
 
 @selection.post("/notices/dismiss")
-@tag(["selection"])
+@documented("selection", status=204, body=Dismissal, problems=(400, 413, 415))
 @signed_in
 async def dismiss() -> tuple[str, int]:
-    await dismiss_notice(resources(), current_session())
+    """The notice has been read. With a `code`, only that one: another that came meanwhile stays."""
+    await dismiss_notice(resources(), current_session(), (await read_json(Dismissal)).code)
     return "", 204

@@ -41,9 +41,12 @@ def forget_deal(data: SessionData) -> SessionData:
     return {key: value for key, value in data.items() if key not in _DEAL_KEYS | {"notice"}}
 
 
-def dismiss(data: SessionData) -> SessionData | None:
-    """Without the notice, where there is one."""
-    return {key: value for key, value in data.items() if key != "notice"} if "notice" in data else None
+def dismiss(data: SessionData, code: str | None = None) -> SessionData | None:
+    """Without the notice that was read: the one of `code`, or whichever there is. A newer one stays to be read."""
+    notice = data.get("notice")
+    if notice is None or code not in (None, notice["code"]):
+        return None
+    return {key: value for key, value in data.items() if key != "notice"}
 
 
 def strip_deal(data: SessionData) -> SessionData:

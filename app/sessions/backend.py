@@ -77,6 +77,7 @@ class BackendFlag:
         self._settled = False
         self._announced = ""
         self._look_now = asyncio.Event()
+        self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -150,11 +151,12 @@ class BackendFlag:
 
     async def refresh(self) -> Flag:
         """Read the flag. Raises `DatabaseUnavailable`; the view then stays what it was."""
-        async with self.database.read() as db:
-            row = (await db.execute(select(SessionBackend))).scalar_one()
-            self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
-        await self._adopt(row)
-        return self.flag
+        async with self._refreshing:  # one after the other, so that no older answer is adopted after a newer one
+            async with self.database.read() as db:
+                row = (await db.execute(select(SessionBackend))).scalar_one()
+                self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
+            await self._adopt(row)
+            return self.flag
 
     async def flip_down(self, db: AsyncSession, fence: Fence, reason: str) -> None:
         """Inside the caller's transaction: from its commit on nobody reads Redis. Never takes the rise's lock."""

@@ -4,6 +4,7 @@ An exception from `open_session` would bypass every error handler, one from `sav
 a 500. So an unknown outcome becomes a marked session, which `web.py` answers with 503 where a route needs to know.
 """
 
+from collections.abc import MutableMapping
 from typing import Any, cast
 
 import structlog
@@ -73,8 +74,8 @@ class UserSession(dict[str, Any], SessionMixin):
 
     def show(self, data: SessionData) -> None:
         """Serve this request by `data`, without saving it."""
-        self.clear()
-        self.update(data)
+        dict.clear(self)
+        dict.update(self, data)
         self.changed, self.removed = {}, set()
 
     def end(self) -> None:
@@ -92,6 +93,13 @@ class UserSession(dict[str, Any], SessionMixin):
         super().__delitem__(key)
         self.changed.pop(key, None)
         self.removed.add(key)
+
+    # dict's own go past the two above, and what they change would not be saved.
+    pop = MutableMapping.pop
+    popitem = MutableMapping.popitem
+    setdefault = MutableMapping.setdefault
+    update = MutableMapping.update
+    clear = MutableMapping.clear
 
     def merge_into(self, data: SessionData) -> SessionData:
         """This request's own changes of keys, applied to whatever the session is by now."""
@@ -126,6 +134,13 @@ class HoldfastSessions(SessionInterface):
         self._serializer = URLSafeSerializer(keys, salt=_SALT)
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> UserSession:
+        try:
+            return await self._open(request)
+        except Exception:  # nothing that raises here would meet an error handler; "nobody can say" meets one
+            log.exception("A session could not be opened in a way nobody foresaw.")
+            return UserSession(Loaded(Outcome.UNKNOWN, ""))
+
+    async def _open(self, request: BaseRequestWebsocket) -> UserSession:
         if request.path.startswith(SESSIONLESS):
             return UserSession()
         token = self.auth.load_user().auth_id

@@ -1,5 +1,6 @@
 """What a session is at rest: one versioned record with its deadlines, and the claims that protect it in Redis."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -70,12 +71,9 @@ def next_version(previous: int, now_ms: int) -> int:
 def check_storable(value: Any) -> None:
     """Raise `ValueError` unless `value` is plain JSON of at most `MAX_DATA_BYTES`. Called when a key is set, not when it is saved."""
     try:
-        size = len(msgspec.json.encode(value, enc_hook=_refuse))
-    except (TypeError, msgspec.MsgspecError) as error:
+        size = len(json.dumps(value, allow_nan=False).encode())
+    except (TypeError, ValueError) as error:
         raise ValueError(f"a session holds plain JSON only: {error}") from error
     if size > MAX_DATA_BYTES:
         raise ValueError(f"a session holds at most {MAX_DATA_BYTES} bytes, this would be {size}")
 
-
-def _refuse(value: Any) -> Any:
-    raise TypeError(f"{type(value).__name__} is not JSON")

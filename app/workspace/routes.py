@@ -134,8 +134,9 @@ async def clear() -> ResponseReturnValue:
 @hide
 @signed_in
 async def dismiss() -> ResponseReturnValue:
-    await dismiss_notice(resources(), current_session())
-    return redirect(return_to((await request.form).get("next")), SEE_OTHER)
+    form = await request.form
+    await dismiss_notice(resources(), current_session(), form.get("code"))
+    return redirect(return_to(form.get("next")), SEE_OTHER)
 
 
 @blueprint.get("/settings")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.deals.session_data import deal_card, forget_nothing, refresh_card, strip_deal, where_on
+from app.deals.session_data import deal_card, dismiss, forget_nothing, refresh_card, strip_deal, where_on
 from app.models import Deal
 
 CARD = {"id": 7, "name": "Mojang", "role": "viewer", "access_until": None}
@@ -39,3 +39,10 @@ def test_a_session_forgets_that_there_was_nothing_to_restore() -> None:
 def test_a_session_that_moved_on_keeps_its_deal(data: dict[str, object]) -> None:
     assert where_on(7, strip_deal)(data) is None
     assert where_on(7, strip_deal)(ON_A_DEAL) is not None
+
+
+def test_a_notice_that_came_after_the_one_read_is_kept() -> None:
+    stripped = strip_deal(ON_A_DEAL)
+    assert dismiss(stripped, "restored") is None
+    assert "notice" not in (dismiss(stripped, "deal_unavailable") or stripped)
+    assert "notice" not in (dismiss(stripped) or stripped)

@@ -28,7 +28,9 @@ for (const sign of ["pointerenter", "focusin", "toggle"]) {
 for (const form of document.querySelectorAll("[data-dismiss]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const answer = await fetch("/api/notices/dismiss", { method: "POST" }).catch(() => null);
+    const read = JSON.stringify({ code: form.elements.code.value });
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch("/api/notices/dismiss", { method: "POST", headers, body: read }).catch(() => null);
     if (!answer?.ok) return form.submit();
     form.closest("[data-notice]").remove();
     document.getElementById("main").focus();
