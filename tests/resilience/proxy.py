@@ -4,12 +4,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tests.servers.process import free_port
 from tests.waiting import until
 
 CHUNK = 65536
+T = TypeVar("T")
 
 
 @dataclass
@@ -31,18 +32,19 @@ class TcpProxy:
         self.silent = False  # nothing gets through; what was sent meanwhile arrives afterwards, as after a cable is plugged in again
         self._trap: Trap | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._listener: asyncio.Server | None = None
+        self._refusing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.accept()
+        self._listener = self._run(self._listen())
 
     def accept(self) -> None:
-        self._run(self._listen())
+        self._refusing = False
 
     def refuse(self) -> None:
-        """Nobody listens any more, and what was connected is cut."""
-        self._run(self._deafen())
+        """Whoever connects is turned away, and what was connected is cut."""
+        self._refusing = True
+        self.cut()
 
     def cut(self) -> None:
         """Connections end; new ones are welcome."""
@@ -55,22 +57,17 @@ class TcpProxy:
 
     def close(self) -> None:
         self.refuse()
+        self._loop.call_soon_threadsafe(self._listener.close)
         # Not at once: a connection that was cut is closed in the next turn of the loop.
         self._loop.call_soon_threadsafe(self._loop.call_later, 0.02, self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _listen(self) -> None:
-        self._listener = await asyncio.start_server(self._welcome, "127.0.0.1", self.port)
-
-    async def _deafen(self) -> None:
-        if self._listener:
-            self._listener.close()
-            self._listener = None
-        await self._cut()
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._welcome, "127.0.0.1", self.port)
 
     async def _cut(self) -> None:
         for connection in list(self._connections):
@@ -78,7 +75,7 @@ class TcpProxy:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._listener is None:  # it was accepted just before nobody listened any more
+        if self._refusing:
             writer.transport.abort()
             return
         connection = self._loop.create_task(self._connect(reader, writer))

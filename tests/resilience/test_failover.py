@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from app.config import load_settings
 from app.factory import create_app
@@ -251,6 +253,49 @@ async def test_one_of_three_servers_is_cut_off(database_url: str, start_redis: S
             site.proxies[2].accept()
             await site.wait_for_redis()
             assert await witness.current_everywhere() == {people.deals[1].id}
+    finally:
+        site.remove()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_write_that_began_before_the_return(database_url: str, start_redis: StartRedis) -> None:
+    """It has no hold, since Redis was away; meanwhile a reader of another server puts the old deal into the new epoch."""
+    site = Site(database_url, start_redis(), worker=False)
+    try:
+        await asyncio.to_thread(site.start)
+        async with People.of(site) as people:
+            browser = await people.browser(on=people.deals[0])
+            with refused(site):
+                assert await browser.select(people.deals[1]) == 200
+                await site.wait_for_sql()
+            witness = await people.bystander(browser)
+            url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+            writer, riser = await asyncpg.connect(url), await asyncpg.connect(url)
+            try:
+                blocked = writer.transaction()
+                await blocked.start()
+                await writer.execute("LOCK TABLE visits IN EXCLUSIVE MODE")
+                select = asyncio.create_task(browser.select(people.deals[2], server=0))
+                await until(lambda: riser.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
+                async with riser.transaction():
+                    await riser.execute("SELECT pg_advisory_xact_lock(7301)")
+                    instance = [info(site.redis, name) for name in ("run_id", "master_replid")]
+                    await riser.execute(
+                        "UPDATE session_backend SET mode = 'redis', epoch = epoch + 1, redis_run_id = $1, redis_replid = $2", *instance
+                    )
+                epoch = await riser.fetchval("SELECT epoch FROM session_backend")
+
+                async def is_in_redis() -> bool:
+                    assert await witness.current(1) == people.deals[1].id
+                    return f"hf:s:{epoch}:" in site.redis.say("KEYS *")
+
+                await until(is_in_redis)
+                await blocked.rollback()
+                assert await select == 200
+            finally:
+                await writer.close()
+                await riser.close()
+            assert await witness.current_everywhere() == {people.deals[2].id}
     finally:
         site.remove()
 

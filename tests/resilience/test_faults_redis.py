@@ -1,5 +1,6 @@
 """Redis broken in every way there is: nobody notices, nothing is lost, health tells it, and it comes back by itself."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -7,13 +8,16 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from tests.conftest import StartRedis
 from tests.resilience.conftest import Tell
-from tests.resilience.site import LENIENCE, Load, People, Site, milliseconds, p99
+from tests.resilience.site import FLIP_SECONDS, LENIENCE, Load, People, Site, milliseconds, p99
+from tests.waiting import until
 
 PASSWORD_OF_REDIS = "not-to-be-seen-in-any-log"
-# Seconds, of the fault table: what the first hit may cost, and what nothing may ever take.
+# Seconds, of the fault table: what the first hit may cost, and what nothing may ever take; how many of a process may pay.
 FIRST_HIT = 0.4 * LENIENCE
 NO_REQUEST_OVER = 3
+PAYERS = 3
 
 Fault = Callable[[Site], AbstractContextManager[None]]
 
@@ -96,6 +100,12 @@ def crowded(site: Site) -> Iterator[None]:
 FAULTS: list[Fault] = [killed, hung, blackholed, refused, slow, full, read_only, locked, crowded]
 
 
+async def is_left_alone(site: Site, load: Load) -> bool:
+    calls = await site.calls_of_redis()
+    await load.for_a_while(10)
+    return await site.calls_of_redis() == calls
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 async def test_nobody_notices(site: Site, people: People, fault: Fault, tell: Tell) -> None:
     async with Load(people) as load:
@@ -103,7 +113,8 @@ async def test_nobody_notices(site: Site, people: People, fault: Fault, tell: Te
         with fault(site):
             began = time.perf_counter()
             down = await site.wait_for_sql()
-            settled, calls = await load.for_a_while(10), await site.calls_of_redis()
+            await until(lambda: is_left_alone(site, load), within=FLIP_SECONDS)
+            settled, calls = time.perf_counter(), await site.calls_of_redis()
             await load.for_a_while(50)
             late_calls = await site.calls_of_redis() - calls
             ended = time.perf_counter()
@@ -122,3 +133,28 @@ async def test_nobody_notices(site: Site, people: People, fault: Fault, tell: Te
     assert slowest <= FIRST_HIT + 2 * (base + load.noise(began, ended))
     assert slowest <= NO_REQUEST_OVER
     assert PASSWORD_OF_REDIS not in site.output()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_who_only_reads_soon_stops_asking(database_url: str, start_redis: StartRedis, tell: Tell) -> None:
+    """Nobody writes and no probe looks, so the flag stays up: the breaker alone keeps requests from waiting for a silent Redis."""
+    site = Site(database_url, start_redis(), webs=1, worker=False, settings={"SESSION_BACKEND_POLL_SECONDS": "1"})
+    try:
+        await asyncio.to_thread(site.start)
+        async with People.of(site) as people:
+            browser = await people.browser(on=people.deals[0])
+            assert await browser.current() == people.deals[0].id
+            calls = await site.calls_of_redis()
+            site.proxies[0].silent = True
+            for _ in range(40):
+                assert await browser.current() == people.deals[0].id
+            times = [answer.took for answer in browser.answers[-40:]]
+            paid = await site.calls_of_redis() - calls
+            tell("first hit, then", f"{milliseconds(times[0])}, {milliseconds(p99(times[-20:]))}; {paid:.0f} paid")
+            assert (await people.flag()).mode == "redis"
+            assert paid <= PAYERS
+            assert max(times) <= FIRST_HIT
+            site.proxies[0].silent = False
+            await site.wait_for_redis()
+    finally:
+        site.remove()
