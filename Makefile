@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check clean
+.PHONY: help run test chaos lint check bench-faults clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -8,11 +8,15 @@ PYTHON ?= python3
 BROWSER ?= 1
 WORKERS ?= 2
 ARGS ?=
+# How long the chaos lasts, and which one; another SEED makes other choices.
+SECONDS ?= 180
+SEED ?= $(shell date +%s)
 PY := .venv/bin/python
 LOG := .venv/install.log
+FAULTS := benchmarks/faults
 
 help: ## Say what can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/installed ## Start everything and say where to log in (PORT=5002 moves it, Ctrl-C stops it)
 	@exec $(PY) -m app dev --with-parent
@@ -20,6 +24,10 @@ run: .venv/installed ## Start everything and say where to log in (PORT=5002 move
 test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests out)
 	@[ "$(BROWSER)" = 0 ] || $(PY) -c 'import sys; from tests.servers.chromium import MISSING, find_chromium; sys.exit(None if find_chromium() else MISSING)'
 	BROWSER=$(BROWSER) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+chaos: .venv/installed-dev ## Run every race a thousand times, then break everything at random under load (SECONDS=180 SEED=1)
+	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py $(ARGS)
+	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
 
 lint: .venv/installed-dev ## Check style, types, import contracts, and that migrations match the models
 	$(PY) -m ruff check .
@@ -30,8 +38,11 @@ lint: .venv/installed-dev ## Check style, types, import contracts, and that migr
 
 check: lint test ## What CI runs: lint, then test
 
+bench-faults: .venv/installed-dev $(FAULTS)/.venv/installed ## Run five session layers through the same faults; the table goes to benchmarks/faults/RESULTS.md
+	$(PY) -m benchmarks.faults $(ARGS)
+
 clean: ## Remove what was installed and cached; data/ stays
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf .venv $(FAULTS)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 
 # The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp.
 .venv/made:
@@ -55,8 +66,15 @@ clean: ## Remove what was installed and cached; data/ stays
 	@$(call pip_install,--require-hashes -r requirements-dev.lock)
 	@touch $@
 
+# The peers of the comparison, in an environment of their own: they want other versions than Holdfast does.
+$(FAULTS)/.venv/installed: .venv/made $(FAULTS)/requirements.lock
+	@echo "Installing the other session layers into $(FAULTS)/.venv (only this first time)"
+	@$(PY) -m venv $(@D)
+	@$(call pip_install,--require-hashes -r $(FAULTS)/requirements.lock,$(@D)/bin/python)
+	@touch $@
+
 define pip_install
-$(PY) -m pip --disable-pip-version-check install --retries 2 $(1) >$(LOG) 2>&1 || { \
+$(or $(2),$(PY)) -m pip --disable-pip-version-check install --retries 2 $(1) >$(LOG) 2>&1 || { \
   if grep -qE 'Retrying|Connection|resolution|timed out' $(LOG); \
   then echo "The package registry cannot be reached, so the dependencies cannot be installed. Is there a network? (pip's words: $(LOG))"; \
   else echo "The dependencies cannot be installed: $$(grep -m1 ERROR $(LOG)) (all of pip's words: $(LOG))"; fi >&2; exit 1; }

@@ -72,6 +72,7 @@ class History:
     deals: Mapping[int, frozenset[int]] = field(default_factory=dict)
     stale_seconds: float = STALE_SECONDS
     longest_seconds: float = LONGEST_SECONDS
+    health_seconds: float = HEALTH_SECONDS
 
     def is_disturbed(self, start: float, end: float, *, by: tuple[str, ...] = ("redis", "web", "sql")) -> bool:
         return any(fault.what in by and fault.start <= end and fault.end + AFTERMATH >= start for fault in self.faults)
@@ -149,12 +150,12 @@ def _check_each(history: History) -> Iterator[str]:
 
 
 def _check_health(history: History) -> Iterator[str]:
-    outages = [fault for fault in history.faults if fault.what == "redis" and fault.end - fault.start > HEALTH_SECONDS]
+    outages = [fault for fault in history.faults if fault.what == "redis" and fault.end - fault.start > history.health_seconds]
     for op in history.operations:
         if op.kind != "health" or op.outcome != "ok":
             continue
-        away = any(fault.start + HEALTH_SECONDS < op.start and op.end < fault.end for fault in outages)
-        undisturbed = not any(fault.start <= op.end and fault.end + HEALTH_SECONDS >= op.start for fault in history.faults)
+        away = any(fault.start + history.health_seconds < op.start and op.end < fault.end for fault in outages)
+        undisturbed = not any(fault.start <= op.end and fault.end + history.health_seconds >= op.start for fault in history.faults)
         if away and op.redis_serves:
             yield f"I10 health says that Redis serves, long after it went: {op}"
         if undisturbed and not op.redis_serves:

@@ -1,0 +1,20 @@
+"""A short chaos run. `make chaos` is the long one."""
+
+import os
+import random
+
+import pytest
+
+from tests.resilience.chaos import DATABASES, run
+from tests.resilience.site import LENIENCE
+
+SECONDS = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", DATABASES)
+def test_random_faults_under_load_break_no_promise(database: str) -> None:
+    seed = int(os.environ.get("SEED") or random.randrange(10**6))
+    report = run(database, seconds=SECONDS, seed=seed, lenience=LENIENCE)
+    assert not report.violations, report
+    assert report.history.faults, report
