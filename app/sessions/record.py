@@ -76,4 +76,3 @@ def check_storable(value: Any) -> None:
         raise ValueError(f"a session holds plain JSON only: {error}") from error
     if size > MAX_DATA_BYTES:
         raise ValueError(f"a session holds at most {MAX_DATA_BYTES} bytes, this would be {size}")
-

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.clock import to_unix_ms
 from app.database import Database
 from app.errors import Unavailable
 from app.metrics import METRICS
@@ -84,8 +85,8 @@ async def redis(redis_server: str, clock: FakeClock) -> AsyncIterator[Harness]:
 
 def _records(login: Login, clock: FakeClock) -> Callable[..., Record]:
     def record(version: int, *, life: timedelta = timedelta(days=7), **data: Any) -> Record:
-        deadlines = [int(each.timestamp() * 1000) for each in (login.idle_expires_at, login.expires_at, clock.now() + life)]
-        return Record(version, login.id, login.user_id, *deadlines, data=data)
+        idle, end, expiry = (to_unix_ms(each) for each in (login.idle_expires_at, login.expires_at, clock.now() + life))
+        return Record(version, login.id, login.user_id, idle, end, expiry, data)
 
     return record
 

@@ -1,4 +1,4 @@
-"""The session protocol step by step: hold, lease, publish, refill, cookie, fence, flag, epoch. Each mechanism has the test that misses it."""
+"""The session protocol step by step: hold, lease, publish, refill, cookie, fence, flag, epoch. What each is for fails without it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -224,7 +224,7 @@ async def test_an_expired_session_is_absent_while_its_login_lives(house: Resourc
 
 async def test_parallel_first_requests_meet_in_one_row(house: Resources) -> None:
     async with house.database.write() as db:
-        await db.execute(Session.__table__.delete())
+        await db.execute(delete(Session))
     assert house.redis is not None
     await house.redis.commands.flushdb()
     first = await asyncio.gather(*(house.sessions.read(KEY) for _ in range(3)))
