@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,6 +42,8 @@ PEOPLE, BROWSERS = 4, 2
 STEADY, CONTESTED, DOOMED = 2, 5, 6
 # Longer than a request may take, so that a slow one is seen to be slow rather than given up.
 PATIENCE = 8.0
+# In a request that does nothing; then the bounds on time are not checked.
+OVERLOADED = 0.3
 READS: tuple[Kind, ...] = ("current", "me", "health")
 
 
@@ -158,9 +160,14 @@ class Guest:
             await asyncio.sleep(dice.random() * 0.2)
 
     async def watch(self) -> None:
-        """Health, which must tell the truth."""
+        """Health, which must tell the truth; and what needs neither Redis nor SQL, whose slowness is the machine's."""
         while not self.stage.is_over:
             await self.ask("health", "GET", "/api/health/session")
+            live, start = self.stage.site.webs[self.stage.any_server()].url + "/health/live", time.monotonic()
+            with suppress(httpx.TransportError):
+                await self.http.get(live)
+                if time.monotonic() - start > OVERLOADED:
+                    self.stage.history.faults.append(Fault("machine", start, time.monotonic(), "machine_overloaded"))
             await asyncio.sleep(0.25)
 
 

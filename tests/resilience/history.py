@@ -57,7 +57,9 @@ class Operation:
 
 @dataclass(frozen=True)
 class Fault:
-    what: Literal["redis", "web", "sql"]
+    """`machine`: nothing was broken, but what needs neither Redis nor SQL was slow as well, so figures of time mean little."""
+
+    what: Literal["redis", "web", "sql", "machine"]
     start: float
     end: float
     name: str = ""
@@ -74,7 +76,7 @@ class History:
     longest_seconds: float = LONGEST_SECONDS
     health_seconds: float = HEALTH_SECONDS
 
-    def is_disturbed(self, start: float, end: float, *, by: tuple[str, ...] = ("redis", "web", "sql")) -> bool:
+    def is_disturbed(self, start: float, end: float, *, by: tuple[str, ...] = ("redis", "web", "sql", "machine")) -> bool:
         return any(fault.what in by and fault.start <= end and fault.end + AFTERMATH >= start for fault in self.faults)
 
 
@@ -142,10 +144,10 @@ def _check_each(history: History) -> Iterator[str]:
         if op.value is not None and op.value not in history.deals.get(op.user, frozenset((op.value,))):
             yield f"I6 leak: a deal of another organisation: {op}"
         if (op.status >= 500 or op.status == 0) and op.kind != "health":
-            excuses = ("sql",) if op.status else ("sql", "web")
+            excuses = ("sql", "machine") if op.status else ("sql", "web", "machine")
             if not history.is_disturbed(op.start, op.end, by=excuses):
                 yield f"I8 {f'a {op.status}' if op.status else 'no answer'} while SQL served: {op}"
-        if op.end - op.start > history.longest_seconds:
+        if op.end - op.start > history.longest_seconds and not history.is_disturbed(op.start, op.end, by=("machine",)):
             yield f"I9 took {op.end - op.start:.1f} s: {op}"
 
 
@@ -156,7 +158,7 @@ def _check_health(history: History) -> Iterator[str]:
             continue
         away = any(fault.start + history.health_seconds < op.start and op.end < fault.end for fault in outages)
         undisturbed = not any(fault.start <= op.end and fault.end + history.health_seconds >= op.start for fault in history.faults)
-        if away and op.redis_serves:
+        if away and op.redis_serves and not history.is_disturbed(op.start - history.health_seconds, op.end, by=("machine",)):
             yield f"I10 health says that Redis serves, long after it went: {op}"
         if undisturbed and not op.redis_serves:
             yield f"I10 health says that Redis does not serve, long after it was back: {op}"

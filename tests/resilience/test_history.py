@@ -93,6 +93,7 @@ GOOD = {
     .op("current", value=RED, at=105.3, took=0.1),
     "no answer from a web server that was killed": signed_in(Fault("web", 103, 105)).op("current", outcome="failed", status=0),
     "503 while SQL is away": signed_in(sql_away()).op("current", outcome="failed", status=503),
+    "slow, and so was everything on this machine": signed_in(Fault("machine", 100, 110)).op("current", value=RED, took=3.5),
     "health, both ways": Story(Fault("redis", 100, 150))
     .op("health", redis_serves=True, at=105)
     .op("health", at=120)
