@@ -120,6 +120,7 @@ def info(server: RedisServer, field: str) -> str:
 async def test_restarted_empty(site: Site, people: People) -> None:
     past = await Past(people).begin()
     await past.change()
+    await past.check()
     restart_empty(site)
     await past.check()
     await site.wait_for_redis()
