@@ -184,7 +184,10 @@ async def test_deal_one_may_not_see_cannot_be_selected(scene: Scene, clock: Fake
     assert (await scene.call("stranger", "POST", f"/api/deals/{mine.id}/select"))[0] == 200
     wanted: int | str = scene.deal.id
     if reason == "another organisation":
-        wanted = (await make_deal(scene.house.database, scene.elsewhere)).id
+        foreign = await make_deal(scene.house.database, scene.elsewhere)
+        # Not even a grant reaches across organisations.
+        await make_member(scene.house.database, foreign, scene.users["stranger"])
+        wanted = foreign.id
     elif reason == "deleted":
         wanted = (await make_deal(scene.house.database, scene.organisation, owner=scene.users["stranger"], deleted_at=clock.now())).id
     elif reason == "ended grant":
@@ -534,6 +537,8 @@ async def test_redis_health_check(start_redis: StartRedis, settings: Settings, k
     master = start_redis(kind)
     server.say(f"REPLICAOF 127.0.0.1 {master.port}")
     await assert_unfit(server.url, settings, "ReadOnly|MasterDown|Loading")
+    server.say("CONFIG SET replica-read-only no")
+    await assert_unfit(server.url, settings, "replica")
     server.say("REPLICAOF NO ONE")
     server.stop()
     await assert_unfit(server.url, settings, "no answer in time")
