@@ -46,9 +46,9 @@ def test_named_settings_exist(page: Path) -> None:
 
 @pages
 def test_named_commands_exist(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for code in code_in(page):
-        if called := re.match(r"make ([a-z]+)", code):
+        if called := re.match(r"make ([a-z-]+)", code):
             assert called[1] in targets, code
         if called := re.match(r"(?:\.venv/bin/)?holdfast ([a-z][a-z -]*)", code):
             assert_is_command(called[1].split())
@@ -69,9 +69,9 @@ def test_every_command_can_be_loaded_and_explains_itself() -> None:
 
 
 def test_every_make_target_is_explained() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert targets == set(re.findall(r"make ([a-z]+)", said))
+    assert targets == set(re.findall(r"make ([a-z-]+)", said))
 
 
 def test_env_example_names_every_setting_with_its_default() -> None:
