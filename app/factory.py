@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
-from quart_schema import QuartSchema
+from quart_schema import QuartSchema, hide
 
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
@@ -62,6 +62,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed
     )
 
+    hide(Quart.send_static_file)  # as the extension does where it serves the document itself
+
+    @hide
     @public
     async def openapi() -> ResponseReturnValue:
         return await schema.openapi()

@@ -1,5 +1,6 @@
 """The API of signing in and out, of one's own account and of one's devices."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -13,10 +14,13 @@ from app.auth.service import end_logins
 from app.auth.store import list_live_logins
 from app.errors import NotFound
 from app.models import Login
+from app.openapi import documented
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, public, read_json, resources, signed_in
 
 blueprint = Blueprint("auth", __name__, url_prefix="/api")
+
+_BODY = (400, 413, 415)
 
 
 class _Strict(BaseModel):
@@ -40,7 +44,53 @@ class NewPassword(_Strict):
     new_password: str
 
 
+class Me(BaseModel):
+    id: int
+    email: str
+    name: str
+    organisation_id: int
+    organisation: str
+    role: Literal["admin", "member"]
+    is_operator: bool
+    remember_last_deal: bool
+    start_at: Literal["last_deal", "list"]
+    theme: Literal["system", "light", "dark"]
+
+
+class Account(BaseModel):
+    user: Me
+
+
+class DealOfLogin(BaseModel):
+    id: int
+    name: str
+    role: str
+
+
+class SignedIn(Account):
+    current_deal: DealOfLogin | None
+
+
+class Device(BaseModel):
+    id: int
+    created_at: datetime
+    seen_at: datetime
+    device: str
+    address: str
+    keep_signed_in: bool
+    is_current: bool
+
+
+class Devices(BaseModel):
+    logins: list[Device]
+
+
+class Ended(BaseModel):
+    ended: int
+
+
 @blueprint.post("/auth/login")
+@documented("account", SignedIn, body=Credentials, problems=(401, 403, 429, *_BODY), public=True)
 @public
 async def login() -> ResponseReturnValue:
     asked = await read_json(Credentials)
@@ -51,6 +101,7 @@ async def login() -> ResponseReturnValue:
 
 
 @blueprint.post("/auth/logout")
+@documented("account", status=204, problems=(403,), public=True)
 @public
 async def logout() -> ResponseReturnValue:
     await sign_out_here()
@@ -58,12 +109,14 @@ async def logout() -> ResponseReturnValue:
 
 
 @blueprint.get("/me")
+@documented("account", Account)
 @signed_in
 async def show_me() -> ResponseReturnValue:
     return _me()
 
 
 @blueprint.patch("/me")
+@documented("account", Account, body=Preferences, problems=(403, *_BODY))
 @signed_in
 async def change_me() -> ResponseReturnValue:
     asked = await read_json(Preferences)
@@ -75,6 +128,7 @@ async def change_me() -> ResponseReturnValue:
 
 
 @blueprint.post("/me/password")
+@documented("account", Account, body=NewPassword, problems=(403, 409, 429, *_BODY))
 @signed_in
 async def change_password() -> ResponseReturnValue:
     asked = await read_json(NewPassword)
@@ -83,6 +137,7 @@ async def change_password() -> ResponseReturnValue:
 
 
 @blueprint.get("/logins")
+@documented("devices", Devices)
 @signed_in
 async def list_logins() -> ResponseReturnValue:
     session, house = current_session(), resources()
@@ -92,6 +147,7 @@ async def list_logins() -> ResponseReturnValue:
 
 
 @blueprint.delete("/logins/<login_id>")
+@documented("devices", status=204, problems=(403, 404))
 @signed_in
 async def end_login(login_id: str) -> ResponseReturnValue:
     session, wanted = current_session(), path_id(login_id)
@@ -105,6 +161,7 @@ async def end_login(login_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/logins/revoke-others")
+@documented("devices", Ended, problems=(403,))
 @signed_in
 async def end_other_logins() -> ResponseReturnValue:
     session = current_session()

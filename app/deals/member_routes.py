@@ -2,11 +2,11 @@
 
 from quart import Blueprint, Response, jsonify
 
-from app.deals.documented import documented
 from app.deals.members import change_grant, grant_access, list_members, withdraw_access
 from app.deals.permissions import ANY_ROLE, MANAGING_ROLES
 from app.deals.schemas import MemberChanges, Members, NewMember, OneMember
 from app.deals.store import get_grant, require_role
+from app.openapi import documented
 from app.web import current_user, path_id, read_json, resources, signed_in
 
 members = Blueprint("members", __name__, url_prefix="/<deal_id>/members")

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from quart import Blueprint, Response, jsonify, request
 
 from app.deals.activity import ActivityQuery, list_activity
-from app.deals.documented import documented
 from app.deals.listing import ListQuery, list_deals, list_recents, parse_query
 from app.deals.member_routes import members
 from app.deals.permissions import ANY_ROLE, BIN_LIFE, EDITING_ROLES, MANAGING_ROLES
@@ -29,6 +28,7 @@ from app.deals.schemas import (
 from app.deals.service import archive_deal, bring_back_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal
 from app.deals.store import get_detail, list_bin, require_role, require_role_or_bin
 from app.errors import BadRequest
+from app.openapi import documented
 from app.ratelimit import limit_rate
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, read_json, resources, signed_in

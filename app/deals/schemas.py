@@ -239,16 +239,3 @@ class Dismissal(Body):
     """`code` of the notice that was read; without it, whichever there is."""
 
     code: str | None = None
-
-
-class Problem(Answer):
-    """An error as RFC 9457 has it (application/problem+json)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str

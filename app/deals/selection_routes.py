@@ -4,9 +4,9 @@ from typing import Any
 
 from quart import Blueprint, session
 
-from app.deals.documented import documented
 from app.deals.schemas import CurrentDeal, Dismissal, Selected
 from app.deals.selection import clear_selection, dismiss_notice, select_deal
+from app.openapi import documented
 from app.ratelimit import limit_rate
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, read_json, resources, signed_in

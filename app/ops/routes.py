@@ -1,25 +1,41 @@
 """Health, for load balancers and operators. Liveness touches nothing; readiness needs SQL only, so Redis never drains the fleet."""
 
+from datetime import datetime
 from hmac import compare_digest
-from typing import Any
+from typing import Any, Literal
 
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import tag
+from quart_schema import hide
 from sqlalchemy import text
 
 from app.config import LOOPBACK_HOSTS
 from app.errors import DatabaseUnavailable, Forbidden
 from app.metrics import METRICS
+from app.openapi import documented
 from app.sessions.interface import current_session
 from app.web import public, resources
 
 health = Blueprint("health", __name__)
 
 
+class State(BaseModel):
+    status: str
+
+
+class SessionHealth(State):
+    """`epoch`, `since` and `checks` are for operators."""
+
+    backend: Literal["redis", "sqlalchemy"]
+    epoch: int | None = None
+    since: datetime | None = None
+    checks: dict[str, str] | None = None
+
+
 @health.get("/health/live")
-@tag(["health"])
+@documented("health", State, public=True)
 @public
 async def live() -> ResponseReturnValue:
     """The process answers."""
@@ -27,7 +43,7 @@ async def live() -> ResponseReturnValue:
 
 
 @health.get("/health/ready")
-@tag(["health"])
+@documented("health", State, public=True)
 @public
 async def ready() -> ResponseReturnValue:
     """The process can serve: SQL answers."""
@@ -39,7 +55,7 @@ async def ready() -> ResponseReturnValue:
 
 
 @health.get("/api/health/session")
-@tag(["health"])
+@documented("health", SessionHealth, public=True)
 @public
 async def session_health() -> ResponseReturnValue:
     """200 while any backend works, 503 when none does; `?strict=1`: 503 when degraded, too. Operators are told why."""
@@ -62,6 +78,7 @@ async def session_health() -> ResponseReturnValue:
 
 
 @health.get("/metrics")
+@hide
 @public
 async def metrics() -> ResponseReturnValue:
     """For Prometheus: with METRICS_TOKEN as a bearer, or, where none is set, from this machine only."""

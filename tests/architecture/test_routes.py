@@ -136,6 +136,7 @@ async def test_document_is_sound_openapi(app: Quart) -> None:
             if method.upper() not in METHODS:
                 continue
             where = (method, path)
+            assert operation["responses"], where
             assert all(re.fullmatch(r"[1-5](\d\d|XX)|default", status) for status in operation.get("responses", {})), where
             assert all("description" in each for each in operation.get("responses", {}).values()), where
             in_path = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
