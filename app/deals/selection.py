@@ -28,18 +28,17 @@ async def select_deal(house: Resources, session: UserSession, deal_id: int) -> d
     loaded, person = _loaded(session), session.get("user")
     for _ in range(ATTEMPTS):
         now = house.clock.now()
+        # Before the hold is taken: with a hold in its place the session could not be read where SQL is away.
         async with house.database.read() as db:
             row = (await db.execute(visible_to(session.user_id, now=now).where(Deal.id == deal_id))).first()
         if row is None:
             METRICS.selections.labels("refused").inc()
             raise NotFound
         card = deal_card(row)
-        # Not before SQL has answered: with a hold in its place the session could not be read where SQL is away.
-        claim = house.sessions.claim(loaded)
         change = partial(_choose, card=card, person=person, now=now)
         remember = partial(_remember, user_id=session.user_id, card=card, now=now)
         try:
-            record = await house.sessions.write(loaded, change, also=remember, claim=claim)
+            record = await house.sessions.write(loaded, change, also=remember)
         except AccessMoved:
             continue
         if record is None:

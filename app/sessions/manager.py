@@ -104,17 +104,13 @@ class SessionManager:
             log.error("Nobody can say what this session is: Redis has no proof and SQL is away. The cookie is kept.", fault=fault.detail)
             return Loaded(Outcome.UNKNOWN, token_hash)
 
-    async def write(self, loaded: Loaded, change: Change, *, also: Also | None = None, claim: Claim | None = None) -> Record | None:
+    async def write(self, loaded: Loaded, change: Change, *, also: Also | None = None) -> Record | None:
         """Change one session. The record as committed, or as found when `change` left it; None when its login is over.
 
-        Keys are merged one by one: `change` runs again on what a concurrent writer left. `claim` may be made by the caller
-        beforehand, so that the hold is taken beside other work. Raises `Unavailable`; then nothing was acknowledged.
+        Keys are merged one by one: `change` runs again on what a concurrent writer left.
+        Raises `Unavailable`; then nothing was acknowledged.
         """
-        return await self.finish(self._write(loaded, change, also, claim))
-
-    def claim(self, loaded: Loaded) -> Claim:
-        """Begin the holds of a write to this session, to be handed to `write`."""
-        return Claim(self.backend, self.database, [loaded.token_hash], redis_failed=loaded.redis_failed)
+        return await self.finish(self._write(loaded, change, also))
 
     async def insert(self, db: AsyncSession, *, login: Login, data: SessionData, now: datetime) -> Record:
         """The first session of a login that is being made in this transaction."""
@@ -259,18 +255,18 @@ class SessionManager:
         expires_at = to_unix_ms(now + self.sql.limits.session_lifetime)
         return Record(record.version, record.login_id, record.user_id, idle_at, record.login_ends_at, expires_at, record.data)
 
-    async def _write(self, loaded: Loaded, change: Change, also: Also | None, claim: Claim | None) -> Record | None:
+    async def _write(self, loaded: Loaded, change: Change, also: Also | None) -> Record | None:
         for attempt in range(ATTEMPTS):
             plan = self._plan(loaded, change)
             if plan is None:
                 return loaded.record
-            claim = claim or self.claim(loaded)
+            claim = Claim(self.backend, self.database, [loaded.token_hash], redis_failed=loaded.redis_failed)
             try:
                 record = await self._commit(claim, loaded.token_hash, None if attempt else plan, change, also)
             except (_Moved, Contended):
                 METRICS.session_writes.labels("conflict").inc()
                 await self.backend.refresh()
-                loaded, claim = await self._look_again(loaded.token_hash), None
+                loaded = await self._look_again(loaded.token_hash)
                 continue
             await claim.publish({loaded.token_hash: record})
             METRICS.session_writes.labels("committed").inc()

@@ -94,7 +94,7 @@ async def test_one_reader_refills_a_cold_key_and_the_others_do_not(house: Resour
 
 async def test_readers_ask_sql_while_a_writer_holds(house: Resources) -> None:
     await house.sessions.read(KEY)
-    await house.sessions.claim(await house.sessions.read(KEY)).ready()
+    await Claim(house.backend, house.database, [KEY]).ready()
     assert (await house.sessions.read(KEY)).context is not None
     assert (await house.sessions.read(KEY)).context is not None
 
