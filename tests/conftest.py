@@ -165,7 +165,9 @@ def environ(database_url: str, redis_url: str | None) -> dict[str, str]:
         "RATE_LIMIT_SELECT": "0",
         "RATE_LIMIT_LIST": "0",
         "RATE_LIMIT_LOGIN": "0",
-        "SESSION_BACKEND_POLL_SECONDS": "0.05",
+        "SESSION_BACKEND_POLL_SECONDS": "0.2",
+        # A loaded machine may take its time; how soon Redis is given up is for tests/resilience.
+        "REDIS_TIMEOUT_SECONDS": "2",
         "PROBE_INTERVAL_SECONDS": "0.05",
         "PROBE_RISE_SECONDS": "0.2",
         "LOG_FORMAT": "json",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 
 from benchmarks.faults.visitor import Call, Visitor
-from tests.servers.process import START_LIMIT_SECONDS, ServerProcess, free_port, held_directory, remove_directory
+from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory
 from tests.servers.web import ROOT
 from tests.waiting import until
 
@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 PEERS_BIN = HERE / ".venv" / "bin"
 # Holdfast's default. The peers get the same, as the timeout that their libraries offer.
 REDIS_TIMEOUT_SECONDS = "0.25"
+# Several start at once, on a machine that may have other things to do.
+START_LIMIT_SECONDS = 60
 PASSWORD = "correct-horse-battery-staple"
 NAMES = ("reader", "writer", "leaver", "newcomer")
 THEMES = ("light", "dark")
@@ -64,6 +66,7 @@ class Peer:
         self.module = module
         self.server = server
         self.prepare = prepare
+        self.processes: list[ServerProcess] = []
 
     async def start(self, redis_url: str) -> None:
         self.directory = held_directory(self.module)
@@ -75,20 +78,24 @@ class Peer:
             await _run([PEERS_BIN / "python", "-m", self.module], cwd=self.directory, env=environ)
         listen = {"gunicorn": ["--bind", f"127.0.0.1:{port}", "--threads", "4"], "uvicorn": ["--port", str(port), "--no-access-log"]}
         command: list[str | Path] = [PEERS_BIN / self.server, "--workers", "2", *listen[self.server], f"{self.module}:app"]
-        self.web = ServerProcess(command, port=port, log=self.directory / "log", cwd=self.directory, env=environ)
-        self.web.start()
-        await _wait_for(self.web, f"http://127.0.0.1:{port}/session")
+        web = ServerProcess(command, port=port, log=self.directory / "log", cwd=self.directory, env=environ)
+        web.start()
+        self.processes = [web]
+        await _wait_for(web, f"{self.url}/session")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.processes[0].port}"
 
     def visitor(self) -> Visitor:
-        return Visitor(f"http://127.0.0.1:{self.web.port}", PeerSpeech())
+        return Visitor(self.url, PeerSpeech())
 
     async def back_to_normal(self) -> bool:
         """Nothing but Redis serves their logins."""
         return (await self.visitor().login("newcomer")).served
 
     def stop(self) -> None:
-        self.web.kill()
-        remove_directory(self.directory)
+        _end(self.processes, self.directory)
 
 
 class HoldfastSpeech:
@@ -160,9 +167,7 @@ class Holdfast:
         return True
 
     def stop(self) -> None:
-        for process in self.processes:
-            process.kill()
-        remove_directory(self.directory)
+        _end(self.processes, self.directory)
 
     async def _make_template(self) -> None:
         directory = held_directory("template")
@@ -180,7 +185,8 @@ class Holdfast:
             (await http.request(login.method, login.path, json=login.body)).raise_for_status()
             answers = [await http.post("/api/deals", json={"name": name}) for name in ("Alder", "Beech")]
         self.deals = tuple(int(answer.raise_for_status().json()["deal"]["id"]) for answer in answers)
-        self.processes[0].terminate()
+        # Asked to, so that no process of its fleet seems to live on.
+        self.processes.pop().terminate()
         self.template = directory
 
     def _environ(self, directory: Path) -> dict[str, str]:
@@ -210,6 +216,12 @@ def _inherited(directory: Path) -> dict[str, str]:
     """Nothing of the caller's settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return kept | {"TMPDIR": str(directory), "PYTHONUNBUFFERED": "1"}
+
+
+def _end(processes: list[ServerProcess], directory: Path) -> None:
+    while processes:
+        processes.pop().kill()
+    remove_directory(directory)
 
 
 async def _run(command: list[str | Path], *, cwd: Path, env: Mapping[str, str], text: str = "") -> None:
