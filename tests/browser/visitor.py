@@ -24,7 +24,8 @@ class Visitor:
 
     async def open(self, path: str) -> int:
         """Open a page; returns its status."""
-        response = await self.page.goto(self.url + path)
+        # None where a script of the page before was just going somewhere itself.
+        response = await self.page.goto(self.url + path) or await self.page.goto(self.url + path)
         assert response is not None
         return response.status
 
