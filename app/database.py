@@ -37,9 +37,9 @@ class Contended(DatabaseUnavailable):
 
 
 class Database:
-    """One database under one client name. Reads and writes are transactions; only `write` commits."""
+    """One database under one client name. Reads and writes are transactions; only `write` commits. `audit`: events are kept."""
 
-    def __init__(self, url: str, *, name: str) -> None:
+    def __init__(self, url: str, *, name: str, audit: bool = True) -> None:
         self.url = make_url(url)
         self.dialect = self.url.get_backend_name()
         if self.dialect == "sqlite":
@@ -48,7 +48,7 @@ class Database:
             self._reader = self._writer = _postgresql_engine(self.url, name)
         self.engines: tuple[AsyncEngine, ...] = tuple({self._reader, self._writer})
         self._read = async_sessionmaker(self._reader, expire_on_commit=False, autoflush=False)
-        self._write = async_sessionmaker(self._writer, expire_on_commit=False)
+        self._write = async_sessionmaker(self._writer, expire_on_commit=False, info={"audit": audit})
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import as_columns
 from app.deals.permissions import access_rule, granted_now
-from app.events.service import event_row
+from app.events.service import event_row, is_audited
 from app.models import Deal, Event, Member, User
 
 
@@ -33,6 +33,9 @@ async def record_access(
     `role` is what the caller read before; False means it is no longer so, and nothing was written: look again.
     `also` is one more condition over `User`, which is then locked too.
     """
+    if not is_audited(db):
+        locked = _access_in_the_way_of(role, select(Deal.id), user_id, deal_id, now, also)
+        return await db.scalar(locked) is not None
     values = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=deal_id, **payload)
     values.pop("organisation_id")
     still_so = _access_in_the_way_of(role, select(Deal.organisation_id, *as_columns(Event, values)), user_id, deal_id, now, also)

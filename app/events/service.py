@@ -33,6 +33,12 @@ def event_row(
     }
 
 
+def is_audited(db: AsyncSession) -> bool:
+    """Whether this installation keeps an audit trail (AUDIT_ENABLED)."""
+    return bool(db.info.get("audit", True))
+
+
 async def record_event(db: AsyncSession, kind: str, **values: Any) -> None:
     """Insert `event_row(kind, **values)`. The outbox row that the relay needs is added by a trigger."""
-    await db.execute(insert(Event).values(event_row(kind, **values)))
+    if is_audited(db):
+        await db.execute(insert(Event).values(event_row(kind, **values)))
