@@ -92,6 +92,7 @@ async def choose_mojang(page: Page, url: str, person: User, *, keep_signed_in: b
     await sign_in(page, person, keep_signed_in=keep_signed_in)
     await page.get_by_role("link", name="Mojang").click()
     await assert_in_mojang(page)
+    await expect(page.locator("[data-current-chip]")).to_be_visible()  # the server has answered the selection
 
 
 async def sign_in(page: Page, person: User, *, keep_signed_in: bool = False) -> None:

@@ -12,7 +12,8 @@ function say(text) {
 }
 
 async function select() {
-  const answer = await fetch(banner.dataset.select, { method: "POST" }).catch(() => null);
+  // keepalive: a person who moves on at once has seen this page all the same.
+  const answer = await fetch(banner.dataset.select, { method: "POST", keepalive: true }).catch(() => null);
   await answer?.text(); // an unread answer keeps its connection
   if (answer?.ok) {
     banner.hidden = true;
