@@ -260,6 +260,9 @@ class SessionManager:
             plan = self._plan(loaded, change)
             if plan is None:
                 return loaded.record
+            if not attempt and also is None and loaded.context is None:
+                # Nobody has asked SQL yet. If it is away, a hold would hide the record for its life from those who still can read it.
+                await self.database.ping()
             claim = Claim(self.backend, self.database, [loaded.token_hash], redis_failed=loaded.redis_failed)
             try:
                 record = await self._commit(claim, loaded.token_hash, None if attempt else plan, change, also)
