@@ -5,7 +5,7 @@ Faults of the database leave here as `DatabaseUnavailable`, nothing else does: a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -94,7 +94,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A read-only look; what is written in it is rolled back."""
+        """A look, in which nothing may be written."""
         with _faults_translated():
             async with _patiently(), self._read() as db:
                 yield db
@@ -171,32 +171,33 @@ def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     limits: dict[str, Any] = {"pool_timeout": WAIT_LIMIT_SECONDS, "max_overflow": 0, "connect_args": {"timeout": WAIT_LIMIT_SECONDS}}
     reader = create_async_engine(url, pool_size=READERS, **limits)
     writer = create_async_engine(url, pool_size=1, **limits)
-    for engine, begin in ((reader, "BEGIN"), (writer, "BEGIN IMMEDIATE")):
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_with(begin))
+    # Each statement of a read is a look of its own, as on PostgreSQL (READ COMMITTED): a BEGIN would be as costly as the query.
+    event.listen(reader.sync_engine, "connect", _set_up_sqlite("query_only=ON"))
+    event.listen(writer.sync_engine, "connect", _set_up_sqlite("synchronous=FULL"))
+    event.listen(writer.sync_engine, "begin", _begin_immediate)
     return reader, writer
 
 
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    # We say BEGIN ourselves: the driver's own begins too late, and deferred, so that a read-then-write would fail at once.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _set_up_sqlite(*pragmas: str) -> Callable[[Any, Any], None]:
+    def set_up(connection: Any, _record: Any) -> None:
+        # We say BEGIN ourselves: the driver's own begins too late, and deferred, so that a read-then-write would fail at once.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", *pragmas):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return set_up
 
 
-def _begin_with(statement: str) -> Any:
-    def begin(connection: Any) -> None:
-        # A thread that waits for a lock cannot be called back, so it is told beforehand how long its request has patience.
-        patience = _patience.get()
-        wait_ms = int(1000 * min(WAIT_LIMIT_SECONDS, max(patience.left, 0) if patience else WAIT_LIMIT_SECONDS))
-        if connection.info.get("busy_timeout") != wait_ms:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
-            connection.info["busy_timeout"] = wait_ms
-        connection.exec_driver_sql(statement)
-
-    return begin
+def _begin_immediate(connection: Any) -> None:
+    # A thread that waits for a lock cannot be called back, so it is told beforehand how long its request has patience.
+    patience = _patience.get()
+    wait_ms = int(1000 * min(WAIT_LIMIT_SECONDS, max(patience.left, 0) if patience else WAIT_LIMIT_SECONDS))
+    if connection.info.get("busy_timeout") != wait_ms:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
+        connection.info["busy_timeout"] = wait_ms
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
