@@ -1,9 +1,10 @@
 """Queries on the schedule and on runs. Lists are keyset pages, the newest first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -50,6 +51,11 @@ async def get_run(db: AsyncSession, run_id: int) -> JobRun:
 async def lock_run(db: AsyncSession, run_id: int) -> JobRun:
     """The run, kept as it is until the transaction ends. Raises `NotFound`."""
     return await _found(db, select(JobRun).where(JobRun.id == run_id).with_for_update())
+
+
+async def find_state(db: AsyncSession, which: Sequence[ColumnElement[bool]]) -> Row[str, datetime | None] | None:
+    """`status` and `cancel_requested_at` of the one run meant."""
+    return (await db.execute(select(JobRun.status, JobRun.cancel_requested_at).where(*which))).first()
 
 
 async def list_runs(db: AsyncSession, wanted: RunFilter = RunFilter(), *, limit: int = PAGE) -> list[JobRun]:
