@@ -3,7 +3,6 @@
 import asyncio
 import traceback
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -15,26 +14,22 @@ from app.jobs.run import Run, RunCancelled, RunLost
 from app.jobs.store import find_state
 from app.resources import Resources
 from worker.jobs import BODIES, Body
+from worker.limits import LIMITS, Limits
 
 log = structlog.get_logger()
 
 # Imports may take long; the sweeps must not wait for them.
 MOST_AT_ONCE = 8
-# How often a run is asked whether somebody cancelled it.
-WATCH_EVERY = timedelta(seconds=1)
-# What is done by then when the worker stops is done; the rest is queued again. With what follows it stays below ten seconds.
-GRACE = timedelta(seconds=3)
-# For a body to notice that it is over.
-END_LIMIT = timedelta(seconds=2)
 TRACEBACK_LIMIT = 20_000
 
 
 class Runner:
-    """The runs of one process. `bodies` is for tests."""
+    """The runs of one process. Other `bodies` and `limits` are for tests."""
 
-    def __init__(self, house: Resources, bodies: Mapping[str, Body] = BODIES) -> None:
+    def __init__(self, house: Resources, bodies: Mapping[str, Body] = BODIES, limits: Limits = LIMITS) -> None:
         self.house = house
         self.bodies = bodies
+        self.limits = limits
         self.process_id = house.backend.fleet.process_id
         self.active: dict[int, asyncio.Task[None]] = {}
         self.is_stopping = False
@@ -56,11 +51,11 @@ class Runner:
         """Start nothing more, let short runs finish, and queue the others again."""
         self.is_stopping = True
         if tasks := set(self.active.values()):
-            _, unfinished = await asyncio.wait(tasks, timeout=GRACE.total_seconds())
+            _, unfinished = await asyncio.wait(tasks, timeout=self.limits.grace.total_seconds())
             for task in unfinished:
                 task.cancel()
             if unfinished:
-                await asyncio.wait(unfinished, timeout=END_LIMIT.total_seconds())
+                await asyncio.wait(unfinished, timeout=self.limits.end.total_seconds())
 
     async def _run(self, run_id: int) -> None:
         try:
@@ -90,7 +85,7 @@ class Runner:
             interrupted = stopped
         watch.cancel()
         work.cancel()
-        await asyncio.wait({work, watch}, timeout=END_LIMIT.total_seconds())
+        await asyncio.wait({work, watch}, timeout=self.limits.end.total_seconds())
         error = work.exception() if work.done() and not work.cancelled() else interrupted or RunLost()
         await self._write_down(run, error)
 
@@ -100,16 +95,19 @@ class Runner:
     async def _watch(self, run: Run) -> None:
         """Raises `RunCancelled` or `RunLost` as soon as the row says so."""
         while True:
-            await asyncio.sleep(WATCH_EVERY.total_seconds())
+            await asyncio.sleep(self.limits.look.total_seconds())
             try:
                 async with self.house.database.read() as db:
                     state = await find_state(db, run.is_mine())
             except Unavailable:
                 continue
             if state is None:
-                raise RunLost
+                run.ended_by = RunLost()
+                raise run.ended_by
             if state.cancel_requested_at is not None:
-                raise RunCancelled
+                run.ended_by = RunCancelled()
+                await asyncio.sleep(self.limits.cancel.total_seconds())
+                raise run.ended_by
 
     async def _write_down(self, run: Run, error: BaseException | None) -> None:
         """Until SQL takes it. Where the process ends first, another one finds the run without its process."""
@@ -130,7 +128,7 @@ class Runner:
                 log.warning("How a run ended cannot be written down yet.", job=run.name, fault=outage.detail)
                 if self.is_stopping:
                     return
-                await asyncio.sleep(WATCH_EVERY.total_seconds())
+                await asyncio.sleep(self.limits.look.total_seconds())
         _tell(run, error, written)
 
 

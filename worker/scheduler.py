@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import timedelta
 
 import structlog
 
@@ -15,22 +14,17 @@ from worker.runner import Runner
 
 log = structlog.get_logger()
 
-LOOK_EVERY = timedelta(seconds=1)
-# A run arq has accepted and not started by then is started without it: its Redis hangs, or its worker died.
-PATIENCE = timedelta(seconds=3)
-# After an outage of SQL every heartbeat is old for a moment. Whoever is still silent after this is dead.
-SUSPECTED_FOR = timedelta(seconds=3)
-
 
 class Scheduler:
     def __init__(self, house: Resources, runner: Runner, arq: Queue | None = None) -> None:
         self.house = house
         self.runner = runner
         self.arq = arq
+        self.limits = runner.limits
         self._knows_schedule = False
         self._offered: dict[tuple[int, int], float] = {}
         self._suspected: dict[tuple[int, int], float] = {}
-        self._started: set[asyncio.Task[None]] = set()
+        self.started: set[asyncio.Task[None]] = set()
 
     async def keep(self) -> None:
         """Until cancelled. Nothing that SQL or Redis does ends it."""
@@ -45,7 +39,7 @@ class Scheduler:
                 is_away = True
             except Exception:  # whatever it was: without this loop nothing runs any more
                 log.exception("The schedule stumbled; looking again.")
-            await asyncio.sleep(LOOK_EVERY.total_seconds())
+            await asyncio.sleep(self.limits.look.total_seconds())
 
     async def look(self) -> None:
         """One look, and what follows from it. Runs go on in tasks of their own. Raises `DatabaseUnavailable`."""
@@ -53,13 +47,11 @@ class Scheduler:
             async with self.house.database.write() as db:
                 await sync_schedules(db, self.house.settings.jobs_timezone, now=self.house.clock.now())
             self._knows_schedule = True
-        now, mine = self.house.clock.now(), set(self.runner.active)
+        now, is_live = self.house.clock.now(), self.house.backend.fleet.is_live()
+        orphans = queue.orphans(self.runner.process_id, set(self.runner.active), is_live)
         async with self.house.database.read() as db:
             due = await is_anything_due(db, now=now)
-            silent = [
-                (row[0], row[1])
-                for row in await db.execute(queue.orphans(self.runner.process_id, mine, self.house.backend.fleet.is_live()))
-            ]
+            silent = [(row[0], row[1]) for row in await db.execute(orphans)]
         if due:
             async with self.house.database.write() as db:
                 log.info("Jobs are due", jobs=await launch_due(db, now=now))
@@ -72,7 +64,7 @@ class Scheduler:
         now = time.monotonic()
         self._suspected = {attempt: self._suspected.get(attempt, now) for attempt in silent}
         for (run_id, attempt), since in self._suspected.items():
-            if now - since >= SUSPECTED_FOR.total_seconds():
+            if now - since >= self.limits.suspicion.total_seconds():
                 log.warning("A run's process is gone; the run is taken up.", run_id=run_id, attempt=attempt)
                 async with self.house.database.write() as db:
                     await queue.take_up(db, run_id, attempt, now=self.house.clock.now())
@@ -84,11 +76,11 @@ class Scheduler:
             since = self._offered.get((run_id, attempt))
             if since is None and self.arq and await self.arq.offer(run_id, attempt):
                 self._offered[run_id, attempt] = now
-            elif since is None or now - since > PATIENCE.total_seconds():
+            elif since is None or now - since > self.limits.patience.total_seconds():
                 self._start(run_id)
 
     def _start(self, run_id: int) -> None:
         if self.runner.has_room and run_id not in self.runner.active:
             task = asyncio.create_task(self.runner.run(run_id))
-            self._started.add(task)
-            task.add_done_callback(self._started.discard)
+            self.started.add(task)
+            task.add_done_callback(self.started.discard)
