@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
+from app.errors import Conflict
 from app.jobs.service import cancel_run, request_run
 from app.jobs.store import get_run
 from app.models import JobRun
@@ -30,8 +32,10 @@ async def run_here(settings: Settings, name: str, *, tell: Callable[[str], None]
         try:
             return await _follow(house, runner, run_id, tell)
         except asyncio.CancelledError:
-            async with house.database.write() as db:
-                await cancel_run(db, run_id, at=house.clock.now(), requested_by=None)
+            with suppress(Conflict):  # it has just ended by itself
+                async with house.database.write() as db:
+                    await cancel_run(db, run_id, at=house.clock.now(), requested_by=None)
+            runner.cancel(run_id)
             raise
         finally:
             await runner.stop()

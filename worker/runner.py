@@ -32,6 +32,7 @@ class Runner:
         self.limits = limits
         self.process_id = house.backend.fleet.process_id
         self.active: dict[int, asyncio.Task[None]] = {}
+        self.under_way: dict[int, Run] = {}
         self.is_stopping = False
 
     @property
@@ -46,6 +47,11 @@ class Runner:
             self.active[run_id] = asyncio.create_task(self._run(run_id), name=f"run {run_id}")
             self.active[run_id].add_done_callback(lambda _: self.active.pop(run_id))
         await asyncio.shield(self.active[run_id])
+
+    def cancel(self, run_id: int) -> None:
+        """What the row says already, told at once to a body of this process."""
+        if run := self.under_way.get(run_id):
+            run.ended_by = RunCancelled()
 
     async def stop(self) -> None:
         """Start nothing more, let short runs finish, and queue the others again."""
@@ -67,9 +73,12 @@ class Runner:
         if row is None:
             return
         with structlog.contextvars.bound_contextvars(request_id=f"run-{run_id}"):
-            run = Run(self.house.database, row)
+            run = self.under_way[run_id] = Run(self.house.database, row)
             log.info("Job started", job=run.name, attempt=run.attempt, late=row.is_late)
-            await self._perform(run)
+            try:
+                await self._perform(run)
+            finally:
+                del self.under_way[run_id]
 
     async def _perform(self, run: Run) -> None:
         """The body beside a watch over its row. Ends of every kind are written down here and nowhere else."""

@@ -77,10 +77,11 @@ async def get_schedule(db: AsyncSession, name: str, *, lock: bool = False) -> Jo
     return schedule
 
 
-async def list_schedules(db: AsyncSession) -> list[tuple[JobSchedule, JobRun | None]]:
-    """Every schedule with its job's last run, whatever asked for it."""
+async def list_schedules(db: AsyncSession, *statuses: str) -> list[tuple[JobSchedule, JobRun | None]]:
+    """Every schedule with its job's last run, whatever asked for it; `statuses`: the last one in one of these states."""
     run = aliased(JobRun)
-    last = select(func.max(run.id)).where(run.name == JobSchedule.name).correlate(JobSchedule).scalar_subquery()
+    ids = select(func.max(run.id)).where(run.name == JobSchedule.name, *([run.status.in_(statuses)] if statuses else []))
+    last = ids.correlate(JobSchedule).scalar_subquery()
     rows = await db.execute(select(JobSchedule, JobRun).outerjoin(JobRun, JobRun.id == last).order_by(JobSchedule.name))
     return [(row[0], row[1]) for row in rows]
 
