@@ -30,6 +30,7 @@ class JobRun(Base):
         Index("ix_job_runs_status_id", "status", "id"),
         Index("ix_job_runs_name_status_id", "name", "status", "id"),
         Index("ix_job_runs_finished_at", "finished_at"),
+        Index("ix_job_runs_took_ms_id", "took_ms", "id"),
         Index("ix_job_runs_failures", "name", "error_class", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
     )
 

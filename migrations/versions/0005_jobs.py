@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.Index("ix_job_runs_status_id", "status", "id"),
         sa.Index("ix_job_runs_name_status_id", "name", "status", "id"),
         sa.Index("ix_job_runs_finished_at", "finished_at"),
+        sa.Index("ix_job_runs_took_ms_id", "took_ms", "id"),
         sa.Index("ix_job_runs_failures", "name", "error_class", "id", sqlite_where=FAILED, postgresql_where=FAILED),
     )
     op.create_table(

@@ -21,6 +21,7 @@ from tests.factories import make_deal, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.jobs import WorkerHere, read_run, run_job, runs_of, until_status
 from tests.waiting import until
+from worker.jobs import BODIES
 
 pytestmark = pytest.mark.parametrize("redis_url", ["none"], indirect=True)
 SATURDAY_NIGHT = datetime(2026, 11, 22, 1, 59, tzinfo=UTC)
@@ -372,3 +373,17 @@ async def test_request_that_is_rolled_back_runs_nothing(house: Resources, worker
     assert body.begun == 0
     with pytest.raises(NotFound):
         await ask(house, "no_such_job")
+
+
+async def test_old_runs_are_forgotten_by_the_nightly_job(house: Resources, clock: FakeClock) -> None:
+    old = await run_job(house, "check_session_backend")
+    clock.advance(timedelta(days=89))
+    young = await run_job(house, "check_session_backend")
+    clock.advance(timedelta(days=2))
+    assert (await run_job(house, "expire_sessions")).counts["runs"] == 1
+    assert [run.id for run in await runs_of(house, "check_session_backend")] == [young.id]
+    assert old.id != young.id
+
+
+def test_every_job_has_a_body() -> None:
+    assert BODIES.keys() <= JOBS.keys()
