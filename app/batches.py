@@ -10,8 +10,8 @@ from typing import Any, Protocol
 MOST_ROWS = 1000
 FIRST_ROWS = 250
 FEWEST_ROWS = 25
-# Half of what a request may wait behind one batch, because the next one may meet a slower moment.
-AIM = timedelta(milliseconds=50)
+# A quarter of what a request may wait behind one batch, because the next one may meet a slower moment.
+AIM = timedelta(milliseconds=25)
 
 
 class Tell(Protocol):

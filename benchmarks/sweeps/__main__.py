@@ -85,7 +85,7 @@ def quantiles(times: list[float]) -> dict[str, float]:
 
 
 HEAD = (
-    "| database | sweep | rows | took | batches | batch p50 / p99 / max | read p99 before → during | select p99 before → during |\n"
+    "| database | sweep | rows | took | batches | transaction p50 / p99 / max | read p99 before → during | select p99 before → during |\n"
     "|---|---|---|---|---|---|---|---|"
 )
 

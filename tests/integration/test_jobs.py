@@ -21,7 +21,6 @@ from tests.factories import make_deal, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.jobs import WorkerHere, read_run, run_job, runs_of, until_status
 from tests.waiting import until
-from worker.jobs import BODIES
 
 pytestmark = pytest.mark.parametrize("redis_url", ["none"], indirect=True)
 SATURDAY_NIGHT = datetime(2026, 11, 22, 1, 59, tzinfo=UTC)
@@ -383,7 +382,3 @@ async def test_old_runs_are_forgotten_by_the_nightly_job(house: Resources, clock
     assert (await run_job(house, "expire_sessions")).counts["runs"] == 1
     assert [run.id for run in await runs_of(house, "check_session_backend")] == [young.id]
     assert old.id != young.id
-
-
-def test_every_job_has_a_body() -> None:
-    assert BODIES.keys() <= JOBS.keys()
