@@ -3,14 +3,19 @@
 from app.models.base import Base
 from app.models.deals import STAGES, Deal, Member, Pin, Visit
 from app.models.events import Event, Outbox, Switch
+from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
 
 __all__ = [
+    "RUN_STATES",
     "STAGES",
+    "TRIGGERS",
     "Base",
     "Deal",
     "Event",
+    "JobRun",
+    "JobSchedule",
     "Login",
     "LoginAttempt",
     "Member",
