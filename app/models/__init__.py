@@ -2,6 +2,7 @@
 
 from app.models.base import Base
 from app.models.deals import STAGES, Deal, Member, Pin, Visit
+from app.models.event_stream import Analytics, DeadLetter, EventEffect, EventMark, EventSeal, NoticeCounter, UserNotice
 from app.models.events import Event, Outbox, Switch
 from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.people import Organisation, User
@@ -11,14 +12,20 @@ __all__ = [
     "RUN_STATES",
     "STAGES",
     "TRIGGERS",
+    "Analytics",
     "Base",
+    "DeadLetter",
     "Deal",
     "Event",
+    "EventEffect",
+    "EventMark",
+    "EventSeal",
     "JobRun",
     "JobSchedule",
     "Login",
     "LoginAttempt",
     "Member",
+    "NoticeCounter",
     "Organisation",
     "Outbox",
     "Pin",
@@ -27,5 +34,6 @@ __all__ = [
     "SessionBackend",
     "Switch",
     "User",
+    "UserNotice",
     "Visit",
 ]
