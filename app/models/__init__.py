@@ -7,6 +7,7 @@ from app.models.events import Event, Outbox, Switch
 from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
+from app.models.traffic import Traffic
 
 __all__ = [
     "RUN_STATES",
@@ -33,6 +34,7 @@ __all__ = [
     "Session",
     "SessionBackend",
     "Switch",
+    "Traffic",
     "User",
     "UserNotice",
     "Visit",
