@@ -109,7 +109,7 @@ def draw(
     say: Callable[[float], str] | None = None,
 ) -> Chart:
     """Lines, or bars on top of each other. `say` writes a value; `high` is the top where it is known, such as 100 per cent."""
-    say = say or _plain
+    say = say or plain
     starts = window.starts(now)
     measured = [value for each in series for value in each.values if value is not None]
     if kind == "bars":
@@ -257,7 +257,7 @@ def _cell(value: float | None, unit: str, say: Callable[[float], str]) -> str:
     return "no data" if value is None else f"{say(value)}{unit if unit == '%' else ' ' + unit if unit else ''}"
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """Three figures are enough: 1.25, 12.5, 125, 1,250, 12.5k."""
     if value >= 10_000_000:
         return f"{value / 1_000_000:,.0f}M"

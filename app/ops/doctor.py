@@ -16,6 +16,7 @@ from app.jobs.store import list_schedules
 from app.migrate import head_revision
 from app.models import Deal, Process, Session, SessionBackend, User
 from app.ops.checks import check_redis
+from app.resources import Resources
 
 # Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
 SILENCE = timedelta(seconds=10)
@@ -37,10 +38,23 @@ class Finding:
 
 
 async def examine(settings: Settings, clock: Clock) -> list[Finding]:
-    """Everything at once. A check that cannot be made because the database is away is not made."""
+    """Everything at once, from outside of the site."""
     database = Database(settings.database_url, name="holdfast-doctor")
-    wants_redis = settings.redis_url is not None and settings.session_backend != "sql"
-    redis = await check_redis(settings) if wants_redis else "not used"
+    redis = await check_redis(settings) if _wants_redis(settings) else "not used"
+    try:
+        return await _examine(database, clock, redis, _wants_redis(settings))
+    finally:
+        await database.close()
+
+
+async def examine_site(house: Resources) -> list[Finding]:
+    """The same from inside of a process of the site, by its own connections and its last look at Redis."""
+    wants_redis = _wants_redis(house.settings)
+    return await _examine(house.database, house.clock, house.backend.redis_fault or "ok" if wants_redis else "not used", wants_redis)
+
+
+async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bool) -> list[Finding]:
+    """A check that cannot be made because the database is away is not made."""
     findings = [_of_redis(redis)]
     try:
         await database.ping()
@@ -51,9 +65,11 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
         findings.insert(
             0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")
         )
-    finally:
-        await database.close()
     return findings
+
+
+def _wants_redis(settings: Settings) -> bool:
+    return settings.redis_url is not None and settings.session_backend != "sql"
 
 
 def _of_redis(redis: str) -> Finding:

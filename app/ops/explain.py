@@ -20,8 +20,8 @@ from app.deals.restore import RESTORE_SWITCH, decide, is_due, is_restore_on
 from app.deals.session_data import has_deal
 from app.models import Deal, Organisation, Session, Switch, User
 from app.ops import explain_words as words
-from app.ops.explain_store import find_deal_states, list_happenings
-from app.ops.schemas import Browser, DealState, Explanation, Happening, Outlook, Person, Step
+from app.ops.explain_store import as_person, find_deal_states, list_happenings
+from app.ops.schemas import Browser, DealState, Explanation, Happening, Outlook, Step
 
 SHOWN_EVENTS = 20
 _ACCESS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "deal.undeleted", "deal.transferred")
@@ -64,7 +64,7 @@ class Explainer:
         at_sign_in = await self._outlook({}, is_new=True)
         next_ = browsers[0].next if browsers else at_sign_in
         return Explanation(
-            user=self._person(row.name),
+            user=as_person(self.user, row.name),
             at=self.now,
             answer=next_.words,
             fix=next_.fix,
@@ -205,11 +205,3 @@ class Explainer:
 
     def _last(self, *kinds: str, deal_id: int | None = None) -> Happening | None:
         return next((each for each in self.happenings if each.kind in kinds and deal_id in (None, each.deal_id)), None)
-
-    def _person(self, organisation: str) -> Person:
-        user = self.user
-        return Person(
-            id=user.id, email=user.email, name=user.name, organisation=organisation, role=user.role, disabled_at=user.disabled_at
-        )
-
-

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.deals.permissions import ROLE, visible_to
-from app.models import Deal, Event, Member, User
-from app.ops.schemas import DealState, Happening
+from app.models import Deal, Event, Member, Organisation, User
+from app.ops.schemas import DealState, Happening, Person
 
 # Enough to find the last change of anything; read backwards along an index, so a busy deal costs no more than this.
 LOOK_BACK = 300
@@ -66,3 +66,14 @@ async def list_happenings(db: AsyncSession, user_id: int, deal_id: int | None) -
         )
         for event, email in rows
     ]
+
+
+async def find_people(db: AsyncSession, text: str, *, limit: int) -> list[Person]:
+    """Whose address contains `text`, in the order of their addresses."""
+    found = select(User, Organisation.name).join(Organisation, Organisation.id == User.organisation_id)
+    rows = await db.execute(found.where(User.email.contains(text.lower(), autoescape=True)).order_by(User.email).limit(limit))
+    return [as_person(user, organisation) for user, organisation in rows]
+
+
+def as_person(user: User, organisation: str) -> Person:
+    return Person(id=user.id, email=user.email, name=user.name, organisation=organisation, role=user.role, disabled_at=user.disabled_at)

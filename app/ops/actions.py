@@ -1,0 +1,45 @@
+"""What operators do, as forms: each a POST, by an operator, audited with the change itself, and answered by the page it was made on."""
+
+from quart import Blueprint, redirect, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.errors import BadRequest
+from app.ops.service import end_logins_of, switch_auto_restore
+from app.security import return_to
+from app.web import current_user, operators_only, path_id, resources
+
+blueprint = Blueprint("ops_actions", __name__)
+
+SEE_OTHER = 303
+
+
+@blueprint.post("/ops/sessions/auto-restore")
+@hide
+@operators_only
+async def auto_restore() -> ResponseReturnValue:
+    wanted = (await request.form).get("enabled")
+    if wanted not in ("true", "false"):
+        raise BadRequest("The form came without its answer.")
+    await switch_auto_restore(resources(), enabled=wanted == "true", by=current_user())
+    return _back("/ops/sessions", "restore-on" if wanted == "true" else "restore-off")
+
+
+@blueprint.post("/ops/users/<user_id>/end-logins")
+@hide
+@operators_only
+async def end_logins(user_id: str) -> ResponseReturnValue:
+    """All logins of this person, or the one named by `login_id`."""
+    form = await request.form
+    login_id = path_id(form["login_id"]) if form.get("login_id") else None
+    ended = await end_logins_of(resources(), path_id(user_id), login_id=login_id, by=current_user())
+    return _back(form.get("next", "/ops/users"), "logins-ended" if ended else "no-logins")
+
+
+def _back(path: str, said: str) -> ResponseReturnValue:
+    """To a page of the console, whatever a form claims."""
+    path = return_to(path)
+    if not path.startswith("/ops"):
+        path = "/ops"
+    kept = path.partition("said=")[0].rstrip("?&")
+    return redirect(f"{kept}{'&' if '?' in kept else '?'}said={said}", SEE_OTHER)

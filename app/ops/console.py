@@ -1,0 +1,52 @@
+"""What the console of one web process keeps between requests: counts that cost something, and the recorder of traffic."""
+
+import asyncio
+from datetime import timedelta
+from typing import cast
+
+from quart import Quart, current_app
+
+from app.ops.cached import Cached
+from app.ops.doctor import Finding, examine_site
+from app.ops.sessions_view import SessionCounts, count_sessions_cheaply
+from app.ops.traffic import Recorder
+from app.resources import Resources
+
+# Counting a million rows takes a tenth of a second, so however many look at it, it is done this often at most.
+COUNTS_LIFE = timedelta(seconds=10)
+FINDINGS_LIFE = timedelta(seconds=5)
+
+
+class Console:
+    def __init__(self, house: Resources) -> None:
+        self.house = house
+        self.sessions: Cached[SessionCounts] = Cached(self._count_sessions, COUNTS_LIFE)
+        self.findings: Cached[list[Finding]] = Cached(self._examine, FINDINGS_LIFE)
+        self._recorder: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._recorder = asyncio.create_task(Recorder(self.house).run(), name="traffic-recorder")
+
+    async def stop(self) -> None:
+        if self._recorder:
+            self._recorder.cancel()
+            await asyncio.gather(self._recorder, return_exceptions=True)
+
+    async def _count_sessions(self) -> SessionCounts:
+        async with self.house.database.read() as db:
+            return await count_sessions_cheaply(db, self.house.clock.now())
+
+    async def _examine(self) -> list[Finding]:
+        return await examine_site(self.house)
+
+
+def init_console(app: Quart, house: Resources) -> None:
+    """Call it before what closes `house`: the recorder ends first."""
+    console = Console(house)
+    app.extensions["console"] = console
+    app.before_serving(console.start)
+    app.after_serving(console.stop)
+
+
+def current_console() -> Console:
+    return cast(Console, current_app.extensions["console"])

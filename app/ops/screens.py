@@ -1,0 +1,130 @@
+"""The live part of each page of the console: from a query to regions of HTML. Everything is read from SQL."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.ops.charts import Chart, Series, Span, Threshold, draw, spans, time_ticks
+from app.ops.console import Console
+from app.ops.explain import explain
+from app.ops.explain_store import find_people
+from app.ops.render import render_regions
+from app.ops.sessions_view import Flip, SessionsView, view_sessions
+from app.ops.targets import RESTORE_P99_ALERT_MS, RESTORE_P99_MS, RESTORE_RATE, RESTORE_RATE_ALERT
+from app.ops.windows import WINDOWS, Window, WindowName
+from app.resources import Resources
+
+Regions = dict[str, str]
+PEOPLE_SHOWN = 20
+
+
+class WindowQuery(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    window: WindowName = "24h"
+
+
+async def sessions(console: Console, query: WindowQuery) -> Regions:
+    window = WINDOWS[query.window]
+    view = await load_sessions(console, window)
+    return await render_regions("ops/_sessions.html", view=view, window=window, charts=_session_charts(view, window))
+
+
+async def load_sessions(console: Console, window: Window) -> SessionsView:
+    counts = await console.sessions.get()
+    async with console.house.database.read() as db:
+        return await view_sessions(db, console.house, window, sessions=counts)
+
+
+def _session_charts(view: SessionsView, window: Window) -> dict[str, Any]:
+    traffic = view.traffic
+    rate = [each.restore_rate for each in traffic]
+    ratio = [each.hit_ratio for each in traffic]
+    counts = [
+        Series("restored", [each.restored for each in traffic], "accent"),
+        Series("refused", [each.restores_refused for each in traffic], "amber"),
+        Series("failed", [each.restores_failed for each in traffic], "red"),
+    ]
+    times = [
+        Series("p99", [each.restore_p99_ms for each in traffic], "accent"),
+        Series("median", [each.restore_p50_ms for each in traffic], "muted"),
+    ]
+    in_time = [Threshold(RESTORE_P99_MS, "target 10 ms", "muted"), Threshold(RESTORE_P99_ALERT_MS, "alert 50 ms", "red")]
+    rates = [Threshold(RESTORE_RATE, "target 95 %", "muted"), Threshold(RESTORE_RATE_ALERT, "alert 90 %", "red")]
+    drawn: list[Chart] = [
+        draw("Restores that succeed", [Series("success", rate)], window, view.at, unit="%", thresholds=rates, **_percent(rate), summary=_last(rate, "%")),
+        draw("Restore time", times, window, view.at, unit="ms", thresholds=in_time, summary=_last(times[0].values, " ms at p99")),
+        draw("Restores", counts, window, view.at, kind="bars", summary=f"{sum(each.restored for each in traffic):,} restored"),
+        draw("Session reads answered by Redis", [Series("hit ratio", ratio)], window, view.at, unit="%", **_percent(ratio), summary=_last(ratio, "%")),
+    ]
+    return {
+        "drawn": drawn,
+        "flips": _flip_spans(view, window),
+        "ticks": time_ticks(window, view.at),
+        "flips_summary": _flips_summary(view.flips, view, window),
+    }
+
+
+def _percent(values: list[float | None]) -> dict[str, float]:
+    """A scale that ends at 100, and begins where there is something to see."""
+    least = min((value for value in values if value is not None), default=100)
+    return {"low": 80 if least >= 80 else 0, "high": 100}
+
+
+def _last(values: Any, unit: str) -> str:
+    last = next((value for value in reversed(values) if value is not None), None)
+    return "" if last is None else f"{last:.4g}{unit}" if unit != "%" else f"{last:.4g} %"
+
+
+def _flip_spans(view: SessionsView, window: Window) -> list[Span]:
+    since = window.since(view.at)
+    within = [each for each in reversed(view.flips) if each.at > since]
+    earlier = next((each.to for each in view.flips if each.at <= since), None)
+    before = earlier or (_other(within[0].to) if within else view.backend.mode)
+    names = {"redis": "Redis", "sql": "SQL"}
+    changes = [(each.at, names[each.to], each.reason) for each in within]
+    return spans(changes, names[before], window, view.at, {"Redis": "accent", "SQL": "amber"})
+
+
+def _other(mode: str) -> str:
+    return "sql" if mode == "redis" else "redis"
+
+
+def _flips_summary(flips: list[Flip], view: SessionsView, window: Window) -> str:
+    since = window.since(view.at)
+    down = sum(each.at > since and each.to == "sql" for each in flips)
+    times = "never left Redis" if not down else "left Redis once" if down == 1 else f"left Redis {down} times"
+    now = "Redis" if view.backend.mode == "redis" else "SQL"
+    return f"now {now}; {times}"
+
+
+class UserQuery(BaseModel):
+    """`q` is an address, or a part of one."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    q: str = Field(default="", max_length=320)
+
+
+async def users(house: Resources, query: UserQuery) -> dict[str, Any]:
+    """The explanation where `q` is somebody's address, else the people it could mean."""
+    text = query.q.strip()
+    if not text:
+        return {"explanation": None, "people": [], "searched": ""}
+    async with house.database.read() as db:
+        found = await explain(db, house.settings, text, now=house.clock.now())
+        people = [] if found else await find_people(db, text, limit=PEOPLE_SHOWN)
+        if len(people) == 1:
+            found, people = await explain(db, house.settings, people[0].email, now=house.clock.now()), []
+    return {"explanation": found, "people": people, "searched": text}
+
+
+async def overview(console: Console) -> Regions:
+    """Whether all is well, and what to do if it is not."""
+    house, window = console.house, WINDOWS["24h"]
+    findings, counts = await console.findings.get(), await console.sessions.get()
+    async with house.database.read() as db:
+        view = await view_sessions(db, house, window, sessions=counts)
+    trouble = [each for each in findings if each.state != "ok"]
+    worst = "failed" if any(each.state == "failed" for each in trouble) else "warning" if trouble else "ok"
+    return await render_regions("ops/_overview.html", view=view, window=window, findings=findings, trouble=trouble, worst=worst)
