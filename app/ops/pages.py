@@ -31,7 +31,7 @@ SAID = {
 @hide
 @operators_only
 async def overview() -> ResponseReturnValue:
-    return await show("ops/page.html", "/ops", "Overview", await screens.overview(current_console()), stream="overview")
+    return await show("ops/page.html", "/ops", "Overview", await screens.overview(current_console(), screens.NoQuery()), stream="overview")
 
 
 @blueprint.get("/ops/sessions")

@@ -18,6 +18,10 @@ Regions = dict[str, str]
 PEOPLE_SHOWN = 20
 
 
+class NoQuery(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
 class WindowQuery(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -119,7 +123,7 @@ async def users(house: Resources, query: UserQuery) -> dict[str, Any]:
     return {"explanation": found, "people": people, "searched": text}
 
 
-async def overview(console: Console) -> Regions:
+async def overview(console: Console, query: NoQuery) -> Regions:
     """Whether all is well, and what to do if it is not."""
     house, window = console.house, WINDOWS["24h"]
     findings, counts = await console.findings.get(), await console.sessions.get()
