@@ -5,6 +5,7 @@ from quart.typing import ResponseReturnValue
 from quart_schema import hide
 
 from app.errors import BadRequest
+from app.ops import jobs_service
 from app.ops.service import end_logins_of, switch_auto_restore
 from app.security import return_to
 from app.web import current_user, operators_only, path_id, resources
@@ -23,6 +24,35 @@ async def auto_restore() -> ResponseReturnValue:
         raise BadRequest("The form came without its answer.")
     await switch_auto_restore(resources(), enabled=wanted == "true", by=current_user())
     return _back("/ops/sessions", "restore-on" if wanted == "true" else "restore-off")
+
+
+@blueprint.post("/ops/jobs/<name>/<any(run, pause, resume):what>")
+@hide
+@operators_only
+async def schedule(name: str, what: str) -> ResponseReturnValue:
+    house = resources()
+    await jobs_service.act_on_schedule(house, name, what, by=current_user())
+    return _back("/ops/jobs", {"run": "queued", "pause": "paused", "resume": "resumed"}[what])
+
+
+@blueprint.post("/ops/jobs/runs/<run_id>/<any(retry, cancel):what>")
+@hide
+@operators_only
+async def run(run_id: str, what: str) -> ResponseReturnValue:
+    form, house, wanted = await request.form, resources(), path_id(run_id)
+    if what == "retry":
+        new_id = await jobs_service.retry(house, wanted, by=current_user())
+        return _back(f"/ops/jobs/runs/{new_id}", "queued")
+    return _back(form.get("next", f"/ops/jobs/runs/{wanted}"), await jobs_service.cancel(house, wanted, by=current_user()))
+
+
+@blueprint.post("/ops/jobs/failures/retry")
+@hide
+@operators_only
+async def retry_failures() -> ResponseReturnValue:
+    form = await request.form
+    new_ids = await jobs_service.retry_group(resources(), form.get("job", ""), form.get("error_class", ""), by=current_user())
+    return _back("/ops/jobs", "retried" if new_ids else "nothing-retried")
 
 
 @blueprint.post("/ops/users/<user_id>/end-logins")

@@ -3,7 +3,7 @@
 Everybody on the same page with the same query shares one look per process, so ten operators cost what one does.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +16,9 @@ from app.live import Message, current_live, event_stream
 from app.openapi import documented
 from app.ops import screens
 from app.ops.console import Console, current_console
+from app.ops.jobs_view import JobsQuery
 from app.ops.screens import Regions
-from app.web import operators_only
+from app.web import operators_only, path_id
 
 blueprint = Blueprint("ops_live", __name__)
 
@@ -27,6 +28,7 @@ Draw = Callable[[Console, Any], Awaitable[Regions]]
 SCREENS: dict[str, tuple[type[BaseModel], Draw]] = {
     "overview": (screens.NoQuery, screens.overview),
     "sessions": (screens.WindowQuery, screens.sessions),
+    "jobs": (JobsQuery, screens.jobs),
 }
 
 
@@ -39,11 +41,24 @@ async def stream(screen: str) -> Response:
         raise NotFound
     model, draw = SCREENS[screen]
     query = parse_query(model, request.args)
-    app: Quart = current_app._get_current_object()  # type: ignore[attr-defined]
-    return await event_stream(_changes(app, (screen, query), draw, query))
+    return await event_stream(_changes(_app(), (screen, query), draw, query))
 
 
-async def _changes(app: Quart, key: tuple[str, BaseModel], draw: Draw, query: BaseModel) -> AsyncGenerator[Message, None]:
+@blueprint.get("/api/ops/live/runs/<run_id>")
+@documented("operations", problems=(403, 404))
+@operators_only
+async def run_stream(run_id: str) -> Response:
+    """Server-sent events for the page of one run of a job."""
+    asked = screens.RunAsked(path_id(run_id))
+    await screens.run(current_console(), asked)  # 404 for what is no run
+    return await event_stream(_changes(_app(), ("run", asked), screens.run, asked))
+
+
+def _app() -> Quart:
+    return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
+
+
+async def _changes(app: Quart, key: Hashable, draw: Draw, query: Any) -> AsyncGenerator[Message, None]:
     async with app.app_context():
         live, console = current_live(), current_console()
 

@@ -11,9 +11,10 @@ from quart_schema import hide
 from app.deals.listing import parse_query
 from app.ops import screens
 from app.ops.console import current_console
+from app.ops.jobs_view import JobsQuery
 from app.ops.render import init_filters
 from app.ops.screens import Regions
-from app.web import operators_only, resources
+from app.web import operators_only, path_id, resources
 
 blueprint = Blueprint("ops", __name__)
 init_filters(blueprint)
@@ -22,6 +23,14 @@ init_filters(blueprint)
 SAID = {
     "restore-on": "Auto-restore is on. Everybody comes back to their last deal again.",
     "restore-off": "Auto-restore is off for everybody until you switch it on again. Nothing is forgotten.",
+    "queued": "Queued. A worker takes it up within a second.",
+    "retried": "Queued again. What was run again no longer counts among the open failures.",
+    "nothing-retried": "There was nothing left to run again.",
+    "cancelled": "Cancelled.",
+    "cancelling": "It is asked to stop, and does within seconds.",
+    "paused": "Paused. It is not due until you resume it; you can still run it by hand.",
+    "resumed": "Resumed. What would have been due meanwhile is not caught up.",
+    "requeued": "Queued for another try.",
     "logins-ended": "Signed out. The next request of that browser asks for the password.",
     "no-logins": "There was nothing to end: no browser of this person is signed in.",
 }
@@ -41,6 +50,25 @@ async def sessions() -> ResponseReturnValue:
     query = parse_query(screens.WindowQuery, request.args)
     regions = await screens.sessions(current_console(), query)
     return await show("ops/sessions.html", "/ops/sessions", "Sessions", regions, stream="sessions", query=query)
+
+
+@blueprint.get("/ops/jobs")
+@hide
+@operators_only
+async def jobs() -> ResponseReturnValue:
+    query = parse_query(JobsQuery, request.args)
+    regions = await screens.jobs(current_console(), query)
+    kept = query.model_dump(exclude_defaults=True, exclude={"window", "cursor"})
+    return await show("ops/jobs.html", "/ops/jobs", "Jobs", regions, stream="jobs", query=query, kept="&" + urlencode(kept) if kept else "")
+
+
+@blueprint.get("/ops/jobs/runs/<run_id>")
+@hide
+@operators_only
+async def run(run_id: str) -> ResponseReturnValue:
+    asked = screens.RunAsked(path_id(run_id))
+    regions = await screens.run(current_console(), asked)
+    return await show("ops/run.html", "/ops/jobs", f"Run {asked.id}", regions, stream=f"runs/{asked.id}")
 
 
 @blueprint.get("/ops/users")

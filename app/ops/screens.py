@@ -1,13 +1,20 @@
 """The live part of each page of the console: from a query to regions of HTML. Everything is read from SQL."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.jobs.definitions import JOBS
+from app.jobs.service import MOST_RETRIED
 from app.ops.charts import Chart, Series, Span, Threshold, draw, spans, time_ticks
 from app.ops.console import Console
 from app.ops.explain import explain
 from app.ops.explain_store import find_people
+from app.ops.jobs_view import JobsQuery, RunBucket, view_history, view_jobs, view_run
 from app.ops.render import render_regions
 from app.ops.sessions_view import Flip, SessionsView, view_sessions
 from app.ops.targets import RESTORE_P99_ALERT_MS, RESTORE_P99_MS, RESTORE_RATE, RESTORE_RATE_ALERT
@@ -31,7 +38,7 @@ class WindowQuery(BaseModel):
 async def sessions(console: Console, query: WindowQuery) -> Regions:
     window = WINDOWS[query.window]
     view = await load_sessions(console, window)
-    return await render_regions("ops/_sessions.html", view=view, window=window, charts=_session_charts(view, window))
+    return await render_regions("ops/_sessions.html", view=view, window=window, charts=_session_charts(view, window), redis_fault=redis_fault(console.house))
 
 
 async def load_sessions(console: Console, window: Window) -> SessionsView:
@@ -132,3 +139,75 @@ async def overview(console: Console, query: NoQuery) -> Regions:
     trouble = [each for each in findings if each.state != "ok"]
     worst = "failed" if any(each.state == "failed" for each in trouble) else "warning" if trouble else "ok"
     return await render_regions("ops/_overview.html", view=view, window=window, findings=findings, trouble=trouble, worst=worst)
+
+
+async def jobs(console: Console, query: JobsQuery) -> Regions:
+    house, window = console.house, WINDOWS[query.window]
+    now = house.clock.now()
+    buckets = await console.run_figures(window)
+    async with house.database.read() as db:
+        view = await view_jobs(db, now=now)
+        history = await view_history(db, query, settings=house.settings)
+    return await render_regions(
+        "ops/_jobs.html",
+        view=view,
+        history=history,
+        query=query,
+        window=window,
+        jobs=JOBS,
+        charts=_job_charts(buckets, window, now),
+        ended=sum(each.succeeded + each.failed + each.cancelled for each in buckets),
+        failed=sum(each.failed for each in buckets),
+        most_retried=MOST_RETRIED,
+        link=partial(jobs_address, query),
+        redis_fault=redis_fault(house),
+    )
+
+
+def jobs_address(query: JobsQuery, **changes: str) -> str:
+    """The page's address with `changes`; from the first page on, unless they name another."""
+    asked = query.model_dump(exclude_defaults=True, exclude={"cursor"}) | changes
+    kept = {name: value for name, value in asked.items() if value and (name, value) not in (("sort", "newest"), ("window", "24h"))}
+    return f"/ops/jobs{'?' + urlencode(kept) if kept else ''}#history"
+
+
+def _job_charts(buckets: list[RunBucket], window: Window, now: datetime) -> list[Chart]:
+    ways = [
+        Series("succeeded", [each.succeeded for each in buckets], "accent"),
+        Series("failed", [each.failed for each in buckets], "red"),
+        Series("cancelled", [each.cancelled for each in buckets], "muted"),
+    ]
+    lengths = [Series("p95", [None if each.p95_ms is None else each.p95_ms / 1000 for each in buckets])]
+    per = {"1h": "a minute", "24h": "in 15 minutes", "7d": "in 2 hours"}[window.name]
+    total = sum(each.succeeded for each in buckets)
+    return [
+        draw("Runs that ended", ways, window, now, unit=per, kind="bars", summary=f"{total:,} succeeded in {window.words}"),
+        draw("How long they took", lengths, window, now, unit="s", summary=_last(lengths[0].values, " s at p95")),
+    ]
+
+
+@dataclass(frozen=True)
+class RunAsked:
+    """Which run a page is about; part of its address, not of its query."""
+
+    id: int
+
+
+async def run(console: Console, asked: RunAsked) -> Regions:
+    """Raises `NotFound`."""
+    async with console.house.database.read() as db:
+        view = await view_run(db, asked.id)
+    job = JOBS.get(view.job)
+    return await render_regions(
+        "ops/_run.html",
+        run=view,
+        summary=job.summary if job else "This version knows no such job",
+        tries=job.tries if job else 1,
+        redis_fault=redis_fault(console.house),
+    )
+
+
+def redis_fault(house: Resources) -> str:
+    """Why Redis, though configured, is not in use; empty while it is, or where none is configured."""
+    backend = house.backend
+    return (backend.redis_fault or backend.flag.reason) if backend.redis is not None and backend.backend != "redis" else ""

@@ -92,6 +92,14 @@ if (control) {
   open();
 }
 
+// A filter counts as soon as it is chosen.
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-auto]");
+  if (!form) return;
+  for (const field of form.elements) field.disabled = field.name !== "" && field.value === "";
+  form.submit();
+});
+
 // A page out of the back/forward cache shows an hour ago.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();

@@ -1,0 +1,40 @@
+"""What operators do to jobs: one transaction each, in which `app/jobs/service.py` also writes the audit event."""
+
+from app.errors import BadRequest, NotFound
+from app.jobs import service
+from app.jobs.definitions import JOBS
+from app.resources import Resources
+from app.web import UserCard
+
+
+async def act_on_schedule(house: Resources, name: str, what: str, *, by: UserCard) -> int | None:
+    """`what` is run, pause or resume; of a run its id. Raises `NotFound`, and `BadRequest` for a job that needs to be told what to do."""
+    job, now = JOBS.get(name), house.clock.now()
+    if job is None:
+        raise NotFound
+    if job.cron is None:
+        raise BadRequest(f"{name} runs on demand only, with what it needs.", code="job_on_demand")
+    async with house.database.write() as db:
+        if what == "run":
+            return await service.request_run(db, name, at=now, requested_by=by.id, trigger="console")
+        change = service.pause_schedule if what == "pause" else service.resume_schedule
+        await change(db, name, at=now, requested_by=by.id)
+    return None
+
+
+async def retry(house: Resources, run_id: int, *, by: UserCard) -> int:
+    """The new run's id. Raises `NotFound`, `Conflict`."""
+    async with house.database.write() as db:
+        return await service.retry_run(db, run_id, at=house.clock.now(), requested_by=by.id)
+
+
+async def cancel(house: Resources, run_id: int, *, by: UserCard) -> str:
+    """cancelled, or cancelling. Raises `NotFound`, `Conflict`."""
+    async with house.database.write() as db:
+        return await service.cancel_run(db, run_id, at=house.clock.now(), requested_by=by.id)
+
+
+async def retry_group(house: Resources, name: str, error_class: str, *, by: UserCard) -> list[int]:
+    """The ids of the new runs, `MOST_RETRIED` at most."""
+    async with house.database.write() as db:
+        return await service.retry_failures(db, name, error_class, at=house.clock.now(), requested_by=by.id)
