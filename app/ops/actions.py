@@ -7,6 +7,7 @@ from quart_schema import hide
 from app.errors import BadRequest
 from app.ops import jobs_service
 from app.ops.service import end_logins_of, switch_auto_restore
+from app.ops.streams_view import requeue
 from app.security import return_to
 from app.web import current_user, operators_only, path_id, resources
 
@@ -53,6 +54,18 @@ async def retry_failures() -> ResponseReturnValue:
     form = await request.form
     new_ids = await jobs_service.retry_group(resources(), form.get("job", ""), form.get("error_class", ""), by=current_user())
     return _back("/ops/jobs", "retried" if new_ids else "nothing-retried")
+
+
+@blueprint.post("/ops/streams/dead-letters/requeue")
+@blueprint.post("/ops/streams/dead-letters/<letter_id>/requeue")
+@hide
+@operators_only
+async def requeue_letters(letter_id: str | None = None) -> ResponseReturnValue:
+    group = (await request.form).get("group") or None
+    if group not in (None, "analytics", "notify"):
+        raise BadRequest("There is no such group.")
+    wanted = path_id(letter_id) if letter_id is not None else None
+    return _back("/ops/streams", "requeued" if await requeue(resources(), letter_id=wanted, group=group, by=current_user()) else "nothing-requeued")
 
 
 @blueprint.post("/ops/users/<user_id>/end-logins")

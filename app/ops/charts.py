@@ -12,6 +12,7 @@ from app.ops.windows import Window
 
 HEIGHT = 132
 TOP = 12
+NAME_HEIGHT = 14
 # Of the coordinates lines are drawn in; stretched to the width there is.
 LINE_WIDTH = 1000
 Tone = Literal["accent", "muted", "amber", "red", "green"]
@@ -63,9 +64,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Level:
+    """Its name stands above the line, or below it where another one's would be in the way."""
+
     y: float
     name: str
     tone: Tone
+    name_y: float
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Chart:
 def draw(
     title: str,
     series: Sequence[Series],
-    window: Window,
+    over: Window | list[datetime],
     now: datetime,
     *,
     unit: str = "",
@@ -108,9 +112,12 @@ def draw(
     summary: str = "",
     say: Callable[[float], str] | None = None,
 ) -> Chart:
-    """Lines, or bars on top of each other. `say` writes a value; `high` is the top where it is known, such as 100 per cent."""
+    """Lines, or bars on top of each other, over the buckets of a window, or those that begin at the times given.
+
+    `say` writes a value; `high` is the top where it is known, such as 100 per cent.
+    """
     say = say or plain
-    starts = window.starts(now)
+    starts = over if isinstance(over, list) else over.starts(now)
     measured = [value for each in series for value in each.values if value is not None]
     if kind == "bars":
         stacked = [sum(value or 0 for value in column) for column in zip(*(each.values for each in series), strict=True)]
@@ -122,11 +129,11 @@ def draw(
         summary=summary,
         series=series,
         y_ticks=[Tick(scale.y(value), say(value)) for value in scale.ticks()],
-        x_ticks=_time_ticks(starts, window),
+        x_ticks=_time_ticks(starts),
         bars=_bars(series, scale) if kind == "bars" else [],
         lines=[_line(each, scale) for each in series] if kind == "line" else [],
-        levels=[Level(scale.y(each.value), each.name, each.tone) for each in thresholds if scale.low <= each.value <= scale.high],
-        spots=_spots(series, starts, window, unit, say),
+        levels=_levels([each for each in thresholds if scale.low <= each.value <= scale.high], scale),
+        spots=_spots(series, starts, unit, say),
         rows=[(start, [_cell(each.values[index], unit, say) for each in series]) for index, start in enumerate(starts)],
         is_empty=not measured,
     )
@@ -161,7 +168,7 @@ def spans(changes: Sequence[tuple[datetime, str, str]], before: str, window: Win
 
 
 def time_ticks(window: Window, now: datetime) -> list[Tick]:
-    return _time_ticks(window.starts(now), window)
+    return _time_ticks(window.starts(now))
 
 
 @dataclass(frozen=True)
@@ -218,6 +225,15 @@ def _bars(series: Sequence[Series], scale: _Scale) -> list[Bar]:
     return bars
 
 
+def _levels(thresholds: Sequence[Threshold], scale: _Scale) -> list[Level]:
+    levels: list[Level] = []
+    for each in sorted(thresholds, key=lambda each: scale.y(each.value)):
+        y = scale.y(each.value)
+        crowded = bool(levels) and y - levels[-1].y < NAME_HEIGHT
+        levels.append(Level(y, each.name, each.tone, y + NAME_HEIGHT - 2 if crowded else y - 4))
+    return levels
+
+
 def _line(series: Series, scale: _Scale) -> Line:
     count = len(series.values)
     commands, pen_down = [], False
@@ -232,24 +248,31 @@ def _line(series: Series, scale: _Scale) -> Line:
     return Line("".join(commands), series.tone, series.name)
 
 
-def _spots(series: Sequence[Series], starts: list[datetime], window: Window, unit: str, say: Callable[[float], str]) -> list[Spot]:
-    slot = 100 / len(starts)
+def _spots(series: Sequence[Series], starts: list[datetime], unit: str, say: Callable[[float], str]) -> list[Spot]:
+    slot, length = 100 / len(starts), _length(starts)
     spots = []
     for index, start in enumerate(starts):
         values = ", ".join(f"{each.name} {_cell(each.values[index], unit, say)}" for each in series)
-        spots.append(Spot(round(index * slot, 3), round(slot, 3), f"{start:%d %b %H:%M} – {start + window.bucket:%H:%M} UTC: {values}"))
+        spots.append(Spot(round(index * slot, 3), round(slot, 3), f"{start:%d %b %H:%M} – {start + length:%H:%M} UTC: {values}"))
     return spots
 
 
-def _time_ticks(starts: list[datetime], window: Window) -> list[Tick]:
-    every = {"1h": timedelta(minutes=10), "24h": timedelta(hours=4), "7d": timedelta(days=1)}[window.name]
+def _length(starts: list[datetime]) -> timedelta:
+    return starts[1] - starts[0] if len(starts) > 1 else timedelta(hours=1)
+
+
+def _time_ticks(starts: list[datetime]) -> list[Tick]:
+    """At round times: every ten minutes of an hour, four hours of a day, every day of a week."""
+    span = starts[-1] - starts[0]
+    by_day = span > timedelta(days=2)
+    every = timedelta(days=1) if by_day else timedelta(hours=4) if span > timedelta(hours=2) else timedelta(minutes=10)
     seconds, slot = int(every.total_seconds()), 100 / len(starts)
-    ticks = []
+    ticks: list[Tick] = []
     for index, start in enumerate(starts):
         if int(start.timestamp()) % seconds == 0:
-            label = f"{start:%d %b}" if window.name == "7d" else f"{start:%H:%M}"
             at = round(index * slot, 3)
-            ticks.append(Tick(at, label, minor=len(ticks) % 2 == 1, anchor="start" if at < 3 else "end" if at > 97 else "middle"))
+            anchor = "start" if at < 3 else "end" if at > 97 else "middle"
+            ticks.append(Tick(at, f"{start:%d %b}" if by_day else f"{start:%H:%M}", minor=len(ticks) % 2 == 1, anchor=anchor))
     return ticks
 
 

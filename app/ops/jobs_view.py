@@ -17,7 +17,7 @@ from app.models import JobRun, JobSchedule, User
 from app.ops.jobs_store import RunFigures, RunsWanted, count_active, list_active, list_history
 from app.ops.windows import WindowName
 
-HISTORY_PAGE = 50
+HISTORY_PAGE = 25
 ACTIVE_SHOWN = 50
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]

@@ -18,6 +18,7 @@ from app.ops import screens
 from app.ops.console import Console, current_console
 from app.ops.jobs_view import JobsQuery
 from app.ops.screens import Regions
+from app.ops.streams_view import StreamsQuery
 from app.web import operators_only, path_id
 
 blueprint = Blueprint("ops_live", __name__)
@@ -29,6 +30,7 @@ SCREENS: dict[str, tuple[type[BaseModel], Draw]] = {
     "overview": (screens.NoQuery, screens.overview),
     "sessions": (screens.WindowQuery, screens.sessions),
     "jobs": (JobsQuery, screens.jobs),
+    "streams": (StreamsQuery, screens.streams),
 }
 
 

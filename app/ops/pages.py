@@ -14,6 +14,7 @@ from app.ops.console import current_console
 from app.ops.jobs_view import JobsQuery
 from app.ops.render import init_filters
 from app.ops.screens import Regions
+from app.ops.streams_view import StreamsQuery
 from app.web import operators_only, path_id, resources
 
 blueprint = Blueprint("ops", __name__)
@@ -30,7 +31,8 @@ SAID = {
     "cancelling": "It is asked to stop, and does within seconds.",
     "paused": "Paused. It is not due until you resume it; you can still run it by hand.",
     "resumed": "Resumed. What would have been due meanwhile is not caught up.",
-    "requeued": "Queued for another try.",
+    "requeued": "Queued for another try, from SQL.",
+    "nothing-requeued": "There was nothing left to requeue.",
     "logins-ended": "Signed out. The next request of that browser asks for the password.",
     "no-logins": "There was nothing to end: no browser of this person is signed in.",
 }
@@ -69,6 +71,15 @@ async def run(run_id: str) -> ResponseReturnValue:
     asked = screens.RunAsked(path_id(run_id))
     regions = await screens.run(current_console(), asked)
     return await show("ops/run.html", "/ops/jobs", f"Run {asked.id}", regions, stream=f"runs/{asked.id}")
+
+
+@blueprint.get("/ops/streams")
+@hide
+@operators_only
+async def streams() -> ResponseReturnValue:
+    query = parse_query(StreamsQuery, request.args)
+    regions = await screens.streams(current_console(), query)
+    return await show("ops/streams.html", "/ops/streams", "Streams", regions, stream="streams", query=query)
 
 
 @blueprint.get("/ops/users")

@@ -15,8 +15,9 @@ from app.ops.console import Console
 from app.ops.explain import explain
 from app.ops.explain_store import find_people
 from app.ops.jobs_view import JobsQuery, RunBucket, view_history, view_jobs, view_run
-from app.ops.render import render_regions
+from app.ops.render import figure, render_regions
 from app.ops.sessions_view import Flip, SessionsView, view_sessions
+from app.ops.streams_view import StreamsQuery, StreamsView, view_streams
 from app.ops.targets import RESTORE_P99_ALERT_MS, RESTORE_P99_MS, RESTORE_RATE, RESTORE_RATE_ALERT
 from app.ops.windows import WINDOWS, Window, WindowName
 from app.resources import Resources
@@ -79,12 +80,12 @@ def _session_charts(view: SessionsView, window: Window) -> dict[str, Any]:
 def _percent(values: list[float | None]) -> dict[str, float]:
     """A scale that ends at 100, and begins where there is something to see."""
     least = min((value for value in values if value is not None), default=100)
-    return {"low": 80 if least >= 80 else 0, "high": 100}
+    return {"low": next(low for low in (80, 50, 0) if least >= low), "high": 100}
 
 
 def _last(values: Any, unit: str) -> str:
     last = next((value for value in reversed(values) if value is not None), None)
-    return "" if last is None else f"{last:.4g}{unit}" if unit != "%" else f"{last:.4g} %"
+    return "" if last is None else f"now {figure(last)}{' %' if unit == '%' else unit}"
 
 
 def _flip_spans(view: SessionsView, window: Window) -> list[Span]:
@@ -181,7 +182,7 @@ def _job_charts(buckets: list[RunBucket], window: Window, now: datetime) -> list
     per = {"1h": "a minute", "24h": "in 15 minutes", "7d": "in 2 hours"}[window.name]
     total = sum(each.succeeded for each in buckets)
     return [
-        draw("Runs that ended", ways, window, now, unit=per, kind="bars", summary=f"{total:,} succeeded in {window.words}"),
+        draw("Runs that ended", ways, window, now, unit=per, kind="bars", summary=f"{total:,} succeeded"),
         draw("How long they took", lengths, window, now, unit="s", summary=_last(lengths[0].values, " s at p95")),
     ]
 
@@ -211,3 +212,24 @@ def redis_fault(house: Resources) -> str:
     """Why Redis, though configured, is not in use; empty while it is, or where none is configured."""
     backend = house.backend
     return (backend.redis_fault or backend.flag.reason) if backend.redis is not None and backend.backend != "redis" else ""
+
+
+async def streams(console: Console, query: StreamsQuery) -> Regions:
+    house, window = console.house, WINDOWS[query.window]
+    view = await view_streams(house, query)
+    return await render_regions(
+        "ops/_streams.html", view=view, query=query, window=window, charts=[_event_chart(view)], link=partial(_streams_address, query)
+    )
+
+
+def _streams_address(query: StreamsQuery, **changes: str | int) -> str:
+    kept = {name: value for name, value in ({"window": query.window} | changes).items() if value and value != "24h"}
+    return f"/ops/streams{'?' + urlencode(kept) if kept else ''}"
+
+
+def _event_chart(view: StreamsView) -> Chart:
+    periods = [each.start for each in view.events]
+    counted = Series("events", [each.events for each in view.events])
+    per = "in 5 minutes" if view.window == "1h" else "an hour"
+    total = sum(each.events for each in view.events)
+    return draw("Events rolled up by the analytics group", [counted], periods, view.at, unit=per, kind="bars", summary=f"{total:,} in all")
