@@ -50,9 +50,7 @@ async def auto_restore_deal_context() -> None:
     if session.signed_in and not has_deal(session, house.clock.unix_ms()) and access_of_request() is not Access.PUBLIC:
         if request.method == "HEAD" or _is_prefetch():
             _show_person(session, house.clock.now())
-        elif is_due(
-            session, is_new=session.outcome is Outcome.ABSENT, enabled=restore_enabled(house), now_ms=house.clock.unix_ms()
-        ):
+        elif is_due(session, is_new=session.outcome is Outcome.ABSENT, enabled=restore_enabled(house), now_ms=house.clock.unix_ms()):
             await _restore_or_serve_without(house, session)
         if "deal" in session and not has_deal(session, house.clock.unix_ms()):
             session.show(strip_deal(dict(session)))  # nobody could write that its grant has run out; it is not served all the same

@@ -27,24 +27,45 @@ async def auto_restore() -> ResponseReturnValue:
     return _back("/ops/sessions", "restore-on" if wanted == "true" else "restore-off")
 
 
-@blueprint.post("/ops/jobs/<name>/<any(run, pause, resume):what>")
+@blueprint.post("/ops/jobs/<name>/run")
 @hide
 @operators_only
-async def schedule(name: str, what: str) -> ResponseReturnValue:
-    house = resources()
-    await jobs_service.act_on_schedule(house, name, what, by=current_user())
-    return _back("/ops/jobs", {"run": "queued", "pause": "paused", "resume": "resumed"}[what])
+async def run_job(name: str) -> ResponseReturnValue:
+    await jobs_service.run_now(resources(), name, by=current_user())
+    return _back("/ops/jobs", "queued")
 
 
-@blueprint.post("/ops/jobs/runs/<run_id>/<any(retry, cancel):what>")
+@blueprint.post("/ops/jobs/<name>/pause")
 @hide
 @operators_only
-async def run(run_id: str, what: str) -> ResponseReturnValue:
-    form, house, wanted = await request.form, resources(), path_id(run_id)
-    if what == "retry":
-        new_id = await jobs_service.retry(house, wanted, by=current_user())
-        return _back(f"/ops/jobs/runs/{new_id}", "queued")
-    return _back(form.get("next", f"/ops/jobs/runs/{wanted}"), await jobs_service.cancel(house, wanted, by=current_user()))
+async def pause_job(name: str) -> ResponseReturnValue:
+    await jobs_service.pause(resources(), name, by=current_user())
+    return _back("/ops/jobs", "paused")
+
+
+@blueprint.post("/ops/jobs/<name>/resume")
+@hide
+@operators_only
+async def resume_job(name: str) -> ResponseReturnValue:
+    await jobs_service.resume(resources(), name, by=current_user())
+    return _back("/ops/jobs", "resumed")
+
+
+@blueprint.post("/ops/jobs/runs/<run_id>/retry")
+@hide
+@operators_only
+async def retry_run(run_id: str) -> ResponseReturnValue:
+    new_id = await jobs_service.retry(resources(), path_id(run_id), by=current_user())
+    return _back(f"/ops/jobs/runs/{new_id}", "queued")
+
+
+@blueprint.post("/ops/jobs/runs/<run_id>/cancel")
+@hide
+@operators_only
+async def cancel_run(run_id: str) -> ResponseReturnValue:
+    form, wanted = await request.form, path_id(run_id)
+    said = await jobs_service.cancel(resources(), wanted, by=current_user())
+    return _back(form.get("next", f"/ops/jobs/runs/{wanted}"), said)
 
 
 @blueprint.post("/ops/jobs/failures/retry")
@@ -65,7 +86,9 @@ async def requeue_letters(letter_id: str | None = None) -> ResponseReturnValue:
     if group not in (None, "analytics", "notify"):
         raise BadRequest("There is no such group.")
     wanted = path_id(letter_id) if letter_id is not None else None
-    return _back("/ops/streams", "requeued" if await requeue(resources(), letter_id=wanted, group=group, by=current_user()) else "nothing-requeued")
+    return _back(
+        "/ops/streams", "requeued" if await requeue(resources(), letter_id=wanted, group=group, by=current_user()) else "nothing-requeued"
+    )
 
 
 @blueprint.post("/ops/users/<user_id>/end-logins")

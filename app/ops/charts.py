@@ -220,7 +220,9 @@ def _bars(series: Sequence[Series], scale: _Scale) -> list[Bar]:
             if value:
                 top, bottom = scale.y(base + value), scale.y(base)
                 # One among thousands is one pixel high, not none.
-                bars.append(Bar(round(index * slot + slot * 0.12, 3), round(slot * 0.76, 3), min(top, bottom - 1), max(bottom - top, 1), each.tone))
+                bars.append(
+                    Bar(round(index * slot + slot * 0.12, 3), round(slot * 0.76, 3), min(top, bottom - 1), max(bottom - top, 1), each.tone)
+                )
             base += value
     return bars
 

@@ -12,6 +12,7 @@ from app.ops.doctor import Finding, examine_site
 from app.ops.jobs_store import figures
 from app.ops.jobs_view import RunBucket
 from app.ops.sessions_view import SessionCounts, count_sessions_cheaply
+from app.ops.site_figures import Sample, measure_site
 from app.ops.traffic import Recorder
 from app.ops.windows import WINDOWS, Window
 from app.resources import Resources
@@ -19,6 +20,8 @@ from app.resources import Resources
 # Counting a million rows takes a tenth of a second, so however many look at it, it is done this often at most.
 COUNTS_LIFE = timedelta(seconds=10)
 FINDINGS_LIFE = timedelta(seconds=5)
+# Below any interval of a scraper: two scrapers that ask at once, and ten of a restarted one, cost what one does.
+SITE_FIGURES_LIFE = timedelta(seconds=5)
 # A week of runs is ranked more seldom than an hour of them, and moves more slowly.
 FIGURES_LIFE = {"1h": timedelta(seconds=2), "24h": timedelta(seconds=10), "7d": timedelta(seconds=60)}
 
@@ -28,6 +31,7 @@ class Console:
         self.house = house
         self.sessions: Cached[SessionCounts] = Cached(self._count_sessions, COUNTS_LIFE)
         self.findings: Cached[list[Finding]] = Cached(self._examine, FINDINGS_LIFE)
+        self.site_figures: Cached[list[Sample]] = Cached(partial(measure_site, house), SITE_FIGURES_LIFE)
         self._run_figures = {name: Cached(partial(self._count_runs, window), FIGURES_LIFE[name]) for name, window in WINDOWS.items()}
         self._recorder: asyncio.Task[None] | None = None
 

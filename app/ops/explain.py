@@ -18,7 +18,7 @@ from app.deals.candidate import Candidate, find_candidate
 from app.deals.permissions import visible_to
 from app.deals.restore import RESTORE_SWITCH, decide, is_due, is_restore_on
 from app.deals.session_data import has_deal
-from app.models import Deal, Organisation, Session, Switch, User
+from app.models import Organisation, Session, Switch, User
 from app.ops import explain_words as words
 from app.ops.explain_store import as_person, find_deal_states, list_happenings
 from app.ops.schemas import Browser, DealState, Explanation, Happening, Outlook, Step
@@ -145,7 +145,11 @@ class Explainer:
             switch=self.switch,
         )
         return Outlook(
-            outcome=outcome, reason=reason, deal_id=deal_id, words=words.outlook(outcome, reason, facts), fix=words.fix(outcome, reason, facts)
+            outcome=outcome,
+            reason=reason,
+            deal_id=deal_id,
+            words=words.outlook(outcome, reason, facts),
+            fix=words.fix(outcome, reason, facts),
         )
 
     def _steps(self, browsers: list[Browser], at_sign_in: Outlook, next_: Outlook) -> list[Step]:

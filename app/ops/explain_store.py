@@ -36,7 +36,12 @@ async def find_deal_states(db: AsyncSession, user_id: int, deal_ids: Collection[
         state = "visible" if role else "deleted" if row.deleted_at else "grant_ended" if ended else "no_access"
         until = row.expires_at if role in (None, "editor", "viewer") else None
         states[row.id] = DealState(
-            id=row.id, state=state, role=role or row.role, access_until=until, deleted_at=row.deleted_at, archived=row.archived_at is not None
+            id=row.id,
+            state=state,
+            role=role or row.role,
+            access_until=until,
+            deleted_at=row.deleted_at,
+            archived=row.archived_at is not None,
         )
     return states
 
@@ -61,7 +66,9 @@ async def list_happenings(db: AsyncSession, user_id: int, deal_id: int | None) -
             kind=event.kind,
             deal_id=event.deal_id,
             user_id=event.user_id,
-            by="themselves" if event.actor_id == user_id else email or ("a command or the system" if event.actor_id is None else "someone erased"),
+            by="themselves"
+            if event.actor_id == user_id
+            else email or ("a command or the system" if event.actor_id is None else "someone erased"),
             reason=event.payload.get("reason") or event.payload.get("source"),
         )
         for event, email in rows

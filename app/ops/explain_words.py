@@ -137,7 +137,9 @@ def _why_not(facts: Facts) -> str:
         return f"{deal} is in the bin since {_moment(facts.deal.deleted_at)}."
     if facts.deal and facts.deal.state == "grant_ended":
         return f"the grant to {deal} ended on {_moment(facts.deal.access_until)}."
-    by = f" on {_moment(facts.withdrawn.at)} by {facts.withdrawn.by}" if facts.withdrawn and facts.withdrawn.kind == "member.revoked" else ""
+    by = (
+        f" on {_moment(facts.withdrawn.at)} by {facts.withdrawn.by}" if facts.withdrawn and facts.withdrawn.kind == "member.revoked" else ""
+    )
     return f"access to {deal} was withdrawn{by}."
 
 

@@ -7,19 +7,20 @@ from app.resources import Resources
 from app.web import UserCard
 
 
-async def act_on_schedule(house: Resources, name: str, what: str, *, by: UserCard) -> int | None:
-    """`what` is run, pause or resume; of a run its id. Raises `NotFound`, and `BadRequest` for a job that needs to be told what to do."""
-    job, now = JOBS.get(name), house.clock.now()
-    if job is None:
-        raise NotFound
-    if job.cron is None:
-        raise BadRequest(f"{name} runs on demand only, with what it needs.", code="job_on_demand")
+async def run_now(house: Resources, name: str, *, by: UserCard) -> int:
+    """The id of the run that was queued. Raises `NotFound`, and `BadRequest` for a job that needs to be told what to do."""
     async with house.database.write() as db:
-        if what == "run":
-            return await service.request_run(db, name, at=now, requested_by=by.id, trigger="console")
-        change = service.pause_schedule if what == "pause" else service.resume_schedule
-        await change(db, name, at=now, requested_by=by.id)
-    return None
+        return await service.request_run(db, _scheduled(name), at=house.clock.now(), requested_by=by.id, trigger="console")
+
+
+async def pause(house: Resources, name: str, *, by: UserCard) -> None:
+    async with house.database.write() as db:
+        await service.pause_schedule(db, _scheduled(name), at=house.clock.now(), requested_by=by.id)
+
+
+async def resume(house: Resources, name: str, *, by: UserCard) -> None:
+    async with house.database.write() as db:
+        await service.resume_schedule(db, _scheduled(name), at=house.clock.now(), requested_by=by.id)
 
 
 async def retry(house: Resources, run_id: int, *, by: UserCard) -> int:
@@ -38,3 +39,12 @@ async def retry_group(house: Resources, name: str, error_class: str, *, by: User
     """The ids of the new runs, `MOST_RETRIED` at most."""
     async with house.database.write() as db:
         return await service.retry_failures(db, name, error_class, at=house.clock.now(), requested_by=by.id)
+
+
+def _scheduled(name: str) -> str:
+    job = JOBS.get(name)
+    if job is None:
+        raise NotFound
+    if job.cron is None:
+        raise BadRequest(f"{name} runs on demand only, with what it needs.", code="job_on_demand")
+    return name

@@ -49,13 +49,24 @@ async def list_history(
         order = (key.desc() if descending else key.asc(),)
     if after is not None:
         last_id = after[1]
-        on = beyond(key, JobRun.id, after, descending=descending) if key is JobRun.took_ms else key < last_id if descending else key > last_id
+        on = (
+            beyond(key, JobRun.id, after, descending=descending)
+            if key is JobRun.took_ms
+            else key < last_id
+            if descending
+            else key > last_id
+        )
         found = found.where(on)
     return [(run, email) for run, email in await db.execute(found.order_by(*order).limit(limit))]
 
 
 def _conditions(wanted: RunsWanted) -> list[ColumnElement[bool]]:
-    pairs = ((JobRun.name, wanted.job), (JobRun.status, wanted.status), (JobRun.trigger, wanted.trigger), (JobRun.error_class, wanted.error_class))
+    pairs = (
+        (JobRun.name, wanted.job),
+        (JobRun.status, wanted.status),
+        (JobRun.trigger, wanted.trigger),
+        (JobRun.error_class, wanted.error_class),
+    )
     return [column == value for column, value in pairs if value]
 
 
@@ -68,10 +79,8 @@ async def list_active(db: AsyncSession, *, limit: int) -> list[JobRun]:
 
 async def count_active(db: AsyncSession) -> dict[str, int]:
     """By status, of what has not ended; open failures too. Along the indexes on the status."""
-    rows = await db.execute(
-        select(JobRun.status, func.count()).where(JobRun.status.in_(("queued", "running"))).group_by(JobRun.status)
-    )
-    counts = {"queued": 0, "running": 0} | {status: number for status, number in rows}
+    rows = await db.execute(select(JobRun.status, func.count()).where(JobRun.status.in_(("queued", "running"))).group_by(JobRun.status))
+    counts = {"queued": 0, "running": 0} | dict(rows.all())
     failed = select(func.count()).select_from(JobRun).where(JobRun.status == "failed", JobRun.retried_at.is_(None))
     return counts | {"failed": await db.scalar(failed) or 0}
 

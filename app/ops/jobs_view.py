@@ -71,7 +71,11 @@ class RunView(BaseModel):
 
     @classmethod
     def of(cls, run: JobRun, requested_by: str | None = None) -> "RunView":
-        own = {"job": run.name, "requested_by": requested_by, "is_cancelling": run.status == "running" and run.cancel_requested_at is not None}
+        own = {
+            "job": run.name,
+            "requested_by": requested_by,
+            "is_cancelling": run.status == "running" and run.cancel_requested_at is not None,
+        }
         return cls(**own, **{name: getattr(run, name) for name in cls.model_fields if name not in own and hasattr(run, name)})
 
 
@@ -165,7 +169,8 @@ async def view_jobs(db: AsyncSession, *, now: datetime) -> JobsView:
         schedule=schedule,
         active=[RunView.of(run) for run in await list_active(db, limit=ACTIVE_SHOWN)],
         failures=[
-            FailureView(job=each.name, error_class=each.error_class, count=each.count, last_run_id=each.last_id) for each in await list_failures(db)
+            FailureView(job=each.name, error_class=each.error_class, count=each.count, last_run_id=each.last_id)
+            for each in await list_failures(db)
         ],
     )
 
@@ -202,8 +207,9 @@ async def view_history(db: AsyncSession, query: RunQuery, *, settings: Settings)
     """One page; keyset, so the thousandth costs what the first does."""
     wanted = RunsWanted(query.job, query.status, query.trigger, query.error, query.sort)
     cursors = Cursors(settings, "job runs", wanted)
-    after = tuple(cursors.open(query.cursor)) if query.cursor else None
-    rows = await list_history(db, wanted, after=after, limit=HISTORY_PAGE + 1)  # type: ignore[arg-type]  # sealed as a pair below
+    took_ms, last_id = cursors.open(query.cursor) if query.cursor else (None, None)
+    after = (took_ms, last_id) if query.cursor else None
+    rows = await list_history(db, wanted, after=after, limit=HISTORY_PAGE + 1)
     shown = rows[:HISTORY_PAGE]
     more = len(rows) > HISTORY_PAGE
     return History(

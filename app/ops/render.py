@@ -1,6 +1,7 @@
 """A page of the console as regions: named pieces of HTML, drawn alike for the page and for the stream that renews it."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +21,8 @@ async def render_regions(template: str, **values: Any) -> dict[str, str]:
 
 
 def init_filters(blueprint: Blueprint) -> None:
-    for name, function in {"stamp": stamp, "figure": figure, "took": took, "age": age}.items():
+    filters: dict[str, Callable[..., str]] = {"stamp": stamp, "figure": figure, "took": took, "age": age}
+    for name, function in filters.items():
         blueprint.add_app_template_filter(function, name)
 
 

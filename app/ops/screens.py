@@ -39,7 +39,9 @@ class WindowQuery(BaseModel):
 async def sessions(console: Console, query: WindowQuery) -> Regions:
     window = WINDOWS[query.window]
     view = await load_sessions(console, window)
-    return await render_regions("ops/_sessions.html", view=view, window=window, charts=_session_charts(view, window), redis_fault=redis_fault(console.house))
+    return await render_regions(
+        "ops/_sessions.html", view=view, window=window, charts=_session_charts(view, window), redis_fault=redis_fault(console.house)
+    )
 
 
 async def load_sessions(console: Console, window: Window) -> SessionsView:
@@ -64,10 +66,29 @@ def _session_charts(view: SessionsView, window: Window) -> dict[str, Any]:
     in_time = [Threshold(RESTORE_P99_MS, "target 10 ms", "muted"), Threshold(RESTORE_P99_ALERT_MS, "alert 50 ms", "red")]
     rates = [Threshold(RESTORE_RATE, "target 95 %", "muted"), Threshold(RESTORE_RATE_ALERT, "alert 90 %", "red")]
     drawn: list[Chart] = [
-        draw("Restores that succeed", [Series("success", rate)], window, view.at, unit="%", thresholds=rates, **_percent(rate), summary=_last(rate, "%")),
+        draw(
+            "Restores that succeed",
+            [Series("success", rate)],
+            window,
+            view.at,
+            unit="%",
+            thresholds=rates,
+            low=_floor(rate),
+            high=100,
+            summary=_last(rate, "%"),
+        ),
         draw("Restore time", times, window, view.at, unit="ms", thresholds=in_time, summary=_last(times[0].values, " ms at p99")),
         draw("Restores", counts, window, view.at, kind="bars", summary=f"{sum(each.restored for each in traffic):,} restored"),
-        draw("Session reads answered by Redis", [Series("hit ratio", ratio)], window, view.at, unit="%", **_percent(ratio), summary=_last(ratio, "%")),
+        draw(
+            "Session reads answered by Redis",
+            [Series("hit ratio", ratio)],
+            window,
+            view.at,
+            unit="%",
+            low=_floor(ratio),
+            high=100,
+            summary=_last(ratio, "%"),
+        ),
     ]
     return {
         "drawn": drawn,
@@ -77,10 +98,10 @@ def _session_charts(view: SessionsView, window: Window) -> dict[str, Any]:
     }
 
 
-def _percent(values: list[float | None]) -> dict[str, float]:
-    """A scale that ends at 100, and begins where there is something to see."""
+def _floor(values: list[float | None]) -> float:
+    """Where a scale of per cent begins, so that there is something to see."""
     least = min((value for value in values if value is not None), default=100)
-    return {"low": next(low for low in (80, 50, 0) if least >= low), "high": 100}
+    return next(low for low in (80, 50, 0) if least >= low)
 
 
 def _last(values: Any, unit: str) -> str:

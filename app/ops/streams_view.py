@@ -115,7 +115,9 @@ async def view_streams(house: Resources, query: StreamsQuery) -> StreamsView:
         ],
         dead_letters=state.dead_letters,
         letters=[
-            DeadLetterView(group=each.consumer_group, **{name: getattr(each, name) for name in DeadLetterView.model_fields if name != "group"})
+            DeadLetterView(
+                group=each.consumer_group, **{name: getattr(each, name) for name in DeadLetterView.model_fields if name != "group"}
+            )
             for each in shown
         ],
         next_before=shown[-1].id if len(letters) > LETTERS_PAGE else None,
