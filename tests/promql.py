@@ -89,7 +89,8 @@ class Evaluator:
         groups: dict[Labels, list[float]] = {}
         for labels, value in found.items():
             groups.setdefault(tuple(pair for pair in labels if pair[0] in by), []).append(value)
-        return {labels: {"sum": sum, "max": max, "min": min}[head](values) for labels, values in groups.items()}, _drop(rest, ")")
+        add_up: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
+        return {labels: add_up[head](values) for labels, values in groups.items()}, _drop(rest, ")")
 
     def _select(self, tokens: list[str]) -> tuple[dict[Labels, list[tuple[float, float]]], list[str]]:
         name, *rest = tokens
