@@ -16,6 +16,7 @@ from app.ops.explain import explain
 from app.ops.explain_store import find_people
 from app.ops.jobs_view import JobsQuery, RunBucket, view_history, view_jobs, view_run
 from app.ops.render import figure, render_regions
+from app.ops.overview_view import view_work
 from app.ops.sessions_view import Flip, SessionsView, view_sessions
 from app.ops.streams_view import StreamsQuery, StreamsView, view_streams
 from app.ops.targets import RESTORE_P99_ALERT_MS, RESTORE_P99_MS, RESTORE_RATE, RESTORE_RATE_ALERT
@@ -158,9 +159,10 @@ async def overview(console: Console, query: NoQuery) -> Regions:
     findings, counts = await console.findings.get(), await console.sessions.get()
     async with house.database.read() as db:
         view = await view_sessions(db, house, window, sessions=counts)
+        site = await view_work(db, house.clock.now())
     trouble = [each for each in findings if each.state != "ok"]
     worst = "failed" if any(each.state == "failed" for each in trouble) else "warning" if trouble else "ok"
-    return await render_regions("ops/_overview.html", view=view, window=window, findings=findings, trouble=trouble, worst=worst)
+    return await render_regions("ops/_overview.html", view=view, window=window, findings=findings, trouble=trouble, worst=worst, site=site)
 
 
 async def jobs(console: Console, query: JobsQuery) -> Regions:

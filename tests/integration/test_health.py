@@ -89,8 +89,10 @@ async def test_the_doctor_names_what_is_wrong_and_its_fix(environ: dict[str, str
         "processes": "warning",
         "jobs in time": "ok",
         "last runs of jobs": "ok",
+        "events": "ok",
         "sessions": "ok",
         "last deals": "ok",
+        "auto-restore": "ok",
     }
     assert all(finding.fix for finding in findings if finding.state != "ok")
 
