@@ -15,8 +15,8 @@ from app.ops.console import Console
 from app.ops.explain import explain
 from app.ops.explain_store import find_people
 from app.ops.jobs_view import JobsQuery, RunBucket, view_history, view_jobs, view_run
-from app.ops.render import figure, render_regions
 from app.ops.overview_view import view_work
+from app.ops.render import figure, render_regions
 from app.ops.sessions_view import Flip, SessionsView, view_sessions
 from app.ops.streams_view import StreamsQuery, StreamsView, view_streams
 from app.ops.targets import RESTORE_P99_ALERT_MS, RESTORE_P99_MS, RESTORE_RATE, RESTORE_RATE_ALERT

@@ -192,7 +192,7 @@ async def test_long_histories_are_read_along_indexes(desk: Desk, clock: FakeCloc
     async with desk.house.database.read() as db:
         connection = await db.connection()
         for sql, values in reading:
-            plan = [row[3] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+            plan = [str(tuple(row)[3]) for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
             whole = [
                 step for step in plan if step.startswith("SCAN job_runs") and "INDEX" not in step and "ORDER BY job_runs.id" not in sql
             ]
