@@ -27,7 +27,8 @@ from tests.servers.blocking import blocking
 from tests.servers.web import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = ("operations/quick-reference.md", "operations/backup-and-upgrade.md", "implementation.md")
+# In this order: before a backup is restored the site is stopped.
+PAGES = ("operations/quick-reference.md", "implementation.md", "operations/backup-and-upgrade.md")
 ADDRESS = "http://127.0.0.1:5001"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -86,7 +87,7 @@ async def test_every_command_of_the_runbook_works(
                 await run_queries(database_url, "\n".join(block.lines))
             else:
                 for line in block.lines:
-                    blocking(run_line, line.replace(ADDRESS, web.url), block.page != "implementation.md" or "curl" not in line)
+                    blocking(run_line, line.replace(ADDRESS, web.url))
             done += len(block.lines)
     assert done > 50, "the blocks were found"
 
@@ -105,7 +106,7 @@ async def furnish(database_url: str, address: str) -> None:
         assert (await client.get("/api/deals/current")).json()["deal"]["name"] == "YouTube"
 
 
-def run_line(line: str, must_answer: bool) -> None:
+def run_line(line: str) -> None:
     """As a shell would; `holdfast` in this process, since starting one takes longer than all of its commands."""
     given, _, command = line.rpartition(" | ")
     if command.startswith("holdfast "):
@@ -114,7 +115,7 @@ def run_line(line: str, must_answer: bool) -> None:
         assert done.exit_code == 0, (line, done.output, done.exception)
     elif command.startswith("make "):
         subprocess.run(["make", "-s", *shlex.split(command)[1:]], cwd=ROOT, check=True, capture_output=True)
-    elif must_answer:
+    else:
         finished = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
         assert finished.returncode == 0, (line, finished.stdout, finished.stderr)
         assert finished.stdout or not line.startswith(("curl", "grep")), line
