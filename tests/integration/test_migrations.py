@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004", "0005", "0006"]
+ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0011"]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -43,7 +43,8 @@ NOTICE = (
     f"INSERT INTO user_notices (user_id, sequence, kind, event_id, payload, created_at) VALUES (1, 1, 'deal.shared', 1, '{{}}', {NOW})",
     "INSERT INTO notice_counters VALUES (1, 1)",
 )
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE), strict=True))
+TRAFFIC = ("INSERT INTO traffic (minute, requests) VALUES (29449440, 7)",)
+DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, TRAFFIC), strict=True))
 
 
 async def run(url: str, *statements: str) -> None:
