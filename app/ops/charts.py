@@ -13,6 +13,8 @@ from app.ops.windows import Window
 HEIGHT = 132
 TOP = 12
 NAME_HEIGHT = 14
+# In per cent: a stretch of seconds in a week is still to be seen.
+LEAST_SPAN = 0.3
 # Of the coordinates lines are drawn in; stretched to the width there is.
 LINE_WIDTH = 1000
 Tone = Literal["accent", "muted", "amber", "red", "green"]
@@ -161,9 +163,9 @@ def spans(changes: Sequence[tuple[datetime, str, str]], before: str, window: Win
         width = (end - begin).total_seconds() / whole * 100
         if width > 0:
             x = (begin - since).total_seconds() / whole * 100
-            # A stretch of seconds in a week is still to be seen.
             text = f"{state}: {begin:%d %b %H:%M:%S} – {end:%H:%M:%S}{f' ({why})' if why else ''}"
-            drawn.append(Span(round(x, 3), round(max(width, 0.25), 3), tones.get(state, "muted"), state, text))
+            width = max(width, LEAST_SPAN)
+            drawn.append(Span(round(min(x, 100 - width), 3), round(width, 3), tones.get(state, "muted"), state, text))
     return drawn
 
 

@@ -21,7 +21,7 @@ async def render_regions(template: str, **values: Any) -> dict[str, str]:
 
 
 def init_filters(blueprint: Blueprint) -> None:
-    filters: dict[str, Callable[..., str]] = {"stamp": stamp, "figure": figure, "took": took, "age": age}
+    filters: dict[str, Callable[..., str]] = {"stamp": stamp, "figure": figure, "took": took, "age": age, "sentence": as_sentence}
     for name, function in filters.items():
         blueprint.add_app_template_filter(function, name)
 
@@ -37,6 +37,12 @@ def figure(value: float) -> str:
     if 99 < value < 100:
         return f"{int(value * 100) / 100:g}"
     return charts.plain(value)
+
+
+def as_sentence(text: str) -> str:
+    """A fault in a driver's words, with a capital and an end."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def took(milliseconds: int | None) -> str:

@@ -16,7 +16,7 @@ from app.ops.explain import explain
 from app.ops.explain_store import find_people
 from app.ops.jobs_view import JobsQuery, RunBucket, view_history, view_jobs, view_run
 from app.ops.overview_view import view_work
-from app.ops.render import figure, render_regions
+from app.ops.render import as_sentence, figure, render_regions
 from app.ops.sessions_view import Flip, SessionsView, view_sessions
 from app.ops.streams_view import StreamsQuery, StreamsView, view_streams
 from app.ops.targets import RESTORE_P99_ALERT_MS, RESTORE_P99_MS, RESTORE_RATE, RESTORE_RATE_ALERT
@@ -234,7 +234,9 @@ async def run(console: Console, asked: RunAsked) -> Regions:
 def redis_fault(house: Resources) -> str:
     """Why Redis, though configured, is not in use; empty while it is, or where none is configured."""
     backend = house.backend
-    return (backend.redis_fault or backend.flag.reason) if backend.redis is not None and backend.backend != "redis" else ""
+    if backend.redis is None or backend.backend == "redis":
+        return ""
+    return as_sentence(backend.redis_fault or backend.flag.reason or "It has not been looked at yet")
 
 
 async def streams(console: Console, query: StreamsQuery) -> Regions:
