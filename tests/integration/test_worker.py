@@ -67,7 +67,7 @@ async def run_to_the_end(database: Database, name: str = CHECK) -> JobRun:
 
 async def test_arq_executes_what_sql_holds_and_is_told_no_pickle(start_worker: StartWorker, settings: Settings, database: Database) -> None:
     worker = start_worker({})
-    wait_until(lambda: says(worker, "Starting worker for 1 functions"), within=10, what="arq")
+    wait_until(lambda: says(worker, "redis_version"), within=10, what="arq")
     assert (await run_to_the_end(database)).status == "succeeded"
     assert ":run_job(1)" in worker.output(), "arq did it"
     pool = make_pool(settings)
@@ -89,7 +89,7 @@ async def test_arq_comes_back_after_redis_was_killed_and_runs_go_on_meanwhile(
 ) -> None:
     redis = start_redis()
     worker = start_worker({"REDIS_URL": redis.url})
-    await until(lambda: says(worker, "Starting worker for 1 functions"), within=10)
+    await until(lambda: says(worker, "redis_version"), within=10)
     redis.kill()
     await until(lambda: says(worker, "arq stopped, starting again"), within=20)
     assert (await run_to_the_end(database)).status == "succeeded"
@@ -104,7 +104,7 @@ async def test_runs_go_on_while_redis_hangs_and_the_worker_stops_in_time(
 ) -> None:
     redis = start_redis()
     worker = start_worker({"REDIS_URL": redis.url})
-    await until(lambda: says(worker, "Starting worker for 1 functions"), within=10)
+    await until(lambda: says(worker, "redis_version"), within=10)
     redis.stop()
     assert (await run_to_the_end(database)).status == "succeeded"
     began = time.monotonic()
