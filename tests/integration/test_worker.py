@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
@@ -97,19 +96,6 @@ async def test_arq_comes_back_after_redis_was_killed_and_runs_go_on_meanwhile(
     redis.restart()
     await until(lambda: says(worker, "redis_version", times=2), within=20)
     assert await asyncio.to_thread(worker.terminate, signal.SIGINT, within=STOP_SECONDS) == 0
-
-
-async def test_runs_go_on_while_redis_hangs_and_the_worker_stops_in_time(
-    start_worker: StartWorker, start_redis: StartRedis, database: Database
-) -> None:
-    redis = start_redis()
-    worker = start_worker({"REDIS_URL": redis.url})
-    await until(lambda: says(worker, "redis_version"), within=10)
-    redis.stop()
-    assert (await run_to_the_end(database)).status == "succeeded"
-    began = time.monotonic()
-    assert await asyncio.to_thread(worker.terminate, within=STOP_SECONDS) == 0
-    assert time.monotonic() - began < STOP_SECONDS
 
 
 @pytest.mark.parametrize("redis_url", ["none"], indirect=True)
