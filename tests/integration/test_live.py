@@ -99,6 +99,10 @@ async def test_a_browser_hears_of_access_and_of_its_own_other_tabs(office: Offic
         assert found["deal.unavailable"] == {"deal_id": other}
         assert (found["selection"]["deal"], found["selection"]["notice"]) == (None, "deal_unavailable")
         assert selection["version"] < found["selection"]["version"]
+        for client, other_reader in zip((bystander, outsider), others, strict=True):
+            await client.post("/api/auth/logout")
+            async with asyncio.timeout(SOON):
+                assert [said.event for said in await other_reader.to_end()] == ["hello", "end"], "what is not theirs they do not hear"
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
