@@ -145,7 +145,7 @@ class Live:
         self.database = database
         self.clock = clock
         self.look_every = look_every
-        self.heartbeat = HEARTBEAT
+        self.heartbeat, self.check_every = HEARTBEAT, CHECK_EVERY
         self.stopping = False
         self.streams: list[Stream] = []
         self._shared: dict[str, Any] = {}
@@ -285,7 +285,7 @@ class Live:
             else:
                 stream.proven_at = began
         for stream in streams:
-            if stream.allowed and began - stream.allowed_at >= CHECK_EVERY.total_seconds():
+            if stream.allowed and began - stream.allowed_at >= self.check_every.total_seconds():
                 if not await stream.allowed():
                     stream.end(REFUSED)
                 stream.allowed_at = began
