@@ -59,7 +59,18 @@ async def _render(status: int, code: str, title: str, detail: str, extra: dict[s
         response = jsonify(problem | extra)
         response.content_type = "application/problem+json"
     else:
-        page = await render_template("error.html", status=status, title=title, detail=detail, request_id=request_id, retry_after=wait)
+        values = {"status": status, "title": title, "detail": detail, "request_id": request_id, "retry_after": wait}
+        page = await render_template("error.html", sent=await _sent() if status == 503 else (), **values)
         response = Response(page, content_type="text/html; charset=utf-8")
     response.status_code = status
     return response
+
+
+async def _sent() -> list[tuple[str, str]]:
+    """The fields of a form that an outage kept from being saved, to be sent again. No password and no file goes back."""
+    if request.method != "POST" or request.mimetype != "application/x-www-form-urlencoded":
+        return []
+    form = await request.form
+    if any("password" in name for name in form):
+        return []
+    return list(form.items(multi=True))

@@ -12,6 +12,7 @@ from app.auth.user import has_plain_cookies, make_login_cookie
 from app.clock import Clock
 from app.config import Settings
 from app.deals.candidate import COLD_CONTEXT
+from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
 from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
@@ -37,7 +38,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
 
-    house = make_resources(settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data)
+    house = make_resources(
+        settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
+    )
     app.extensions["holdfast"] = house
     auth_cookie = make_login_cookie(app, settings)
     plain = has_plain_cookies(settings)

@@ -4,8 +4,9 @@ from typing import Any
 
 from quart import Blueprint, session
 
-from app.deals.schemas import CurrentDeal, Dismissal, Selected
-from app.deals.selection import clear_selection, dismiss_notice, select_deal
+from app.deals.schemas import CurrentDeal, Dismissal, Nothing, Selected
+from app.deals.selection import clear_selection, dismiss_notice, select_deal, undo_restore
+from app.deals.session_data import PREVIOUS
 from app.openapi import documented
 from app.ratelimit import limit_rate
 from app.sessions.interface import current_session
@@ -23,7 +24,8 @@ async def select(deal_id: str) -> dict[str, Any]:
     house = resources()
     await limit_rate(house, "select", current_user().id, house.settings.rate_limit_select)
     card = await select_deal(house, current_session(), wanted)
-    return {"deal": card, "selected_at": session["selected_at"]}
+    previous = session.get(PREVIOUS)
+    return {"deal": card, "selected_at": session["selected_at"], "previous_deal_id": previous and previous["id"]}
 
 
 @selection.get("/deals/current")
@@ -41,6 +43,16 @@ async def clear() -> tuple[str, int]:
     """Forget the deal in every session of this person."""
     await clear_selection(resources(), current_session())
     return "", 204
+
+
+@selection.post("/deals/current/undo")
+@documented("selection", CurrentDeal, body=Nothing, problems=(400, 413, 415))
+@signed_in
+async def undo() -> dict[str, Any]:
+    """Leave a deal that was restored, in this session only; it stays the one that other browsers and later logins come back to."""
+    await read_json(Nothing)
+    await undo_restore(resources(), current_session())
+    return await current()
 
 
 @selection.post("/notices/dismiss")

@@ -12,6 +12,7 @@ _SAID = {
     "deal.transferred": "{actor} made {user} the owner",
     "deal.selected": "{actor} began to work on this deal",
     "deal.restored": "{user} came back to this deal",
+    "deal.restore_undone": "{actor} did not want to come back to this deal",
     "deal.cleared": "{actor} left this deal",
     "deal.pinned": "{actor} pinned this deal",
     "deal.unpinned": "{actor} unpinned this deal",

@@ -1,5 +1,8 @@
 // A deal page that a person really sees becomes their current deal. A prefetched, prerendered or background page does not.
 
+const modules = document.getElementById("shell").dataset;
+const { announce, toast } = await import(document.getElementById("shell").src);
+
 const banner = document.querySelector("[data-select]");
 
 function seen() {
@@ -11,16 +14,40 @@ function say(text) {
   banner.hidden = false;
 }
 
+function undo(previousId) {
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = "/workspace/select";
+  for (const [name, value] of Object.entries({ deal_id: previousId, page: modules.page, undo: "1" })) {
+    const field = document.createElement("input");
+    field.type = "hidden";
+    field.name = name;
+    field.value = value;
+    form.append(field);
+  }
+  document.body.append(form);
+  form.submit();
+}
+
+async function selected(answer) {
+  const { deal, selected_at: selectedAt, previous_deal_id: previousId } = await answer.json();
+  banner.hidden = true;
+  document.querySelector("[data-current-chip]")?.removeAttribute("hidden");
+  // A selection settles what the notice was about, on the server too.
+  document.querySelector("[data-notice]:has([data-dismiss])")?.remove();
+  Object.assign(modules, { current: deal.id, currentName: deal.name, selectedAt });
+  document.dispatchEvent(new CustomEvent("holdfast:selected"));
+  if (!previousId || previousId === deal.id) return;
+  toast(`Switched to ${deal.name}`, { kind: "switched", actions: [["Undo", () => undo(previousId)]], brief: true });
+  announce(`Switched to ${deal.name}`);
+}
+
 async function select() {
   // keepalive: a person who moves on at once has seen this page all the same.
   const answer = await fetch(banner.dataset.select, { method: "POST", keepalive: true }).catch(() => null);
+  if (answer?.ok) return selected(answer);
   await answer?.text(); // an unread answer keeps its connection
-  if (answer?.ok) {
-    banner.hidden = true;
-    document.querySelector("[data-current-chip]")?.removeAttribute("hidden");
-    // A selection settles what the notice was about, on the server too.
-    document.querySelector("[data-notice]:has([data-dismiss])")?.remove();
-  } else if (answer?.status === 401 || answer?.status === 404) {
+  if (answer?.status === 401 || answer?.status === 404) {
     location.reload();
   } else if (answer?.status === 429) {
     say("You switched deals very often just now, so this one could not be remembered yet. Wait a little, then try again.");
@@ -41,8 +68,3 @@ if (banner) {
   document.addEventListener("prerenderingchange", selectOnceSeen);
   selectOnceSeen();
 }
-
-// A page out of the back/forward cache may be another login's by now, or about a deal left since: ask the server.
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload();
-});
