@@ -10,6 +10,7 @@ from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
 from app.auth.user import has_plain_cookies, make_login_cookie
 from app.clock import Clock
+from app.compression import init_compression
 from app.config import Settings
 from app.deals.candidate import COLD_CONTEXT
 from app.deals.permissions import user_can_access_deal
@@ -53,6 +54,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     )
 
     app.before_request(name_request)
+    init_compression(app)
     init_security(app, settings)
     app.before_request(check_access)
     app.before_request(auto_restore_deal_context)

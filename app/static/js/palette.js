@@ -46,6 +46,11 @@ function fits(item, text) {
   return text.toLowerCase().split(/\s+/).every((word) => name.includes(word));
 }
 
+// A word of its name begins so.
+function begins(item, text) {
+  return ` ${item.name.toLowerCase()}`.includes(` ${text.toLowerCase()}`);
+}
+
 async function search(text) {
   const ownPages = { label: `In ${dealName}`, items: pages };
   const ownActions = { label: "Actions", items: actions };
@@ -61,9 +66,12 @@ async function search(text) {
   }
   const deals = await findDeals(text);
   const groups = [ownPages, ownActions].map((group) => ({ ...group, items: group.items.filter((item) => fits(item, text)) }));
-  groups.unshift({ label: "Deals", items: (deals ?? []).map((deal) => dealItem(deal, here)) });
+  const found = { label: "Deals", items: (deals ?? []).map((deal) => dealItem(deal, here)) };
+  // Deals come first, unless they only mention what is the name of a page or an action.
+  const areMentions = !found.items.some((item) => begins(item, text)) && groups.some((group) => group.items.some((item) => begins(item, text)));
+  groups.splice(areMentions ? groups.length : 0, 0, found);
   const all = `/deals?q=${encodeURIComponent(text)}`;
-  if (deals?.length) groups[0].items.push({ key: all, name: `All deals that match “${text}”`, icon: icon("list"), address: all });
+  if (deals?.length) found.items.push({ key: all, name: `All deals that match “${text}”`, icon: icon("list"), address: all });
   return { groups, nothing: deals ? `Nothing matches “${text}”.` : "Deals cannot be searched for a moment. Try again." };
 }
 

@@ -40,12 +40,16 @@ export function announce(text) {
   setTimeout(() => (live.textContent = text), 50);
 }
 
+const PICTURES = { switched: "arrow-left-right", elsewhere: "arrow-left-right", gone: "lock", shared: "users", moved: "square-kanban" };
+
 // A message over the page; `actions` are [text, what to do] or [text, address]. Returns the element. One of a `kind` at a time.
 export function toast(text, { kind = "", actions = [], brief = false, onclose = () => {} } = {}) {
   const made = document.querySelector("template[data-toast]").content.firstElementChild.cloneNode(true);
   if (kind) toasts.querySelector(`[data-kind="${kind}"]`)?.remove();
   made.dataset.kind = kind;
   made.querySelector(".notice-text").textContent = text;
+  const use = made.querySelector("use");
+  use.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${PICTURES[kind.split("-")[0]] ?? "info"}`));
   for (const [label, action] of actions) {
     const isLink = typeof action === "string";
     const part = document.createElement(isLink ? "a" : "button");
@@ -56,7 +60,7 @@ export function toast(text, { kind = "", actions = [], brief = false, onclose = 
       part.type = "button";
       part.addEventListener("click", () => action() === false || made.remove());
     }
-    made.querySelector("[data-close]").before(part);
+    made.querySelector(".toast-actions").append(part);
   }
   made.querySelector("[data-close]").addEventListener("click", () => {
     made.remove();
@@ -88,6 +92,20 @@ document.addEventListener("submit", async (event) => {
   if (!answer?.ok) return form.submit();
   form.closest("[data-notice]").remove();
   document.getElementById("main").focus();
+});
+
+// Pins of a list, in place
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-pin]");
+  if (!button) return;
+  event.preventDefault();
+  const isPinned = button.getAttribute("aria-pressed") === "true";
+  button.setAttribute("aria-pressed", !isPinned);
+  const answer = await fetch(`/api/deals/${button.dataset.pin}/pin`, { method: isPinned ? "DELETE" : "PUT" }).catch(() => null);
+  if (answer?.ok) return;
+  button.setAttribute("aria-pressed", isPinned);
+  toast("This pin could not be changed. Try again in a moment.", { kind: "pin" });
 });
 
 // Theme, at once and in every tab
