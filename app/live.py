@@ -232,7 +232,7 @@ class Live:
     def _enter(self, stream: Stream) -> None:
         mine = [each for each in self.streams if each.user_id == stream.user_id and not each.ended.done()]
         # The oldest goes: it may be one whose browser is long gone, and refusing the newest would lock its person out.
-        for surplus in mine[: len(mine) - MOST_STREAMS + 1]:
+        for surplus in mine[: max(0, len(mine) - MOST_STREAMS + 1)]:
             surplus.end(REPLACED)
         self.streams.append(stream)
         METRICS.event_streams.inc()
