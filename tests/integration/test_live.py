@@ -86,7 +86,7 @@ async def test_a_browser_hears_of_access_and_of_its_own_other_tabs(office: Offic
         found = {each.event: each.data for each in said if each}
         assert found["deal.unavailable"] == {"deal_id": other}
         assert (found["selection"]["deal"], found["selection"]["notice"]) == (None, "deal_unavailable")
-        assert selection["version"] < found["selection"]["version"]  # type: ignore[operator]
+        assert selection["version"] < found["selection"]["version"]
 
 
 async def test_a_late_commit_and_a_lost_connection_lose_nothing(office: Office) -> None:
