@@ -3,12 +3,14 @@
 from quart import Blueprint, Response
 
 from app.live import current_live, event_stream, last_event_id
+from app.notices.inbox_routes import inbox
 from app.notices.updates import Updates
 from app.openapi import documented
 from app.sessions.interface import current_session
 from app.web import resources, signed_in
 
 blueprint = Blueprint("notices", __name__, url_prefix="/api")
+blueprint.register_blueprint(inbox)
 
 
 @blueprint.get("/events")

@@ -146,8 +146,8 @@ async function openKeys() {
   (await load("keys")).open();
 }
 
-document.querySelector("[data-palette]").addEventListener("click", openPalette);
-document.querySelector("[data-keys]").addEventListener("click", openKeys);
+document.querySelector("button[data-palette]").addEventListener("click", openPalette);
+document.querySelector("button[data-keys]").addEventListener("click", openKeys);
 
 // Single keys can be switched off in the list of keys, for those whose words are typed by a machine.
 const KEYS_OFF = "holdfast-single-keys-off";

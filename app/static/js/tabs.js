@@ -25,6 +25,8 @@ function hearSelection(deal) {
   const before = current;
   current = deal?.id ?? 0;
   const offer = document.querySelector('[data-kind="elsewhere"]');
+  const chip = document.querySelector("[data-current-chip]");
+  if (chip) chip.hidden = deal?.id !== pageDeal;
   if (!deal || deal.id === (pageDeal || before)) {
     stayed = 0;
     return offer?.remove();
@@ -55,7 +57,7 @@ async function isGone(dealId) {
 }
 
 async function sayGone() {
-  if (document.querySelector('[data-kind="gone"]') || !(await isGone(pageDeal))) return;
+  if (document.querySelector('[data-kind="gone"]')) return;
   const box = toast("This deal is no longer available to you. What you typed is still here to be copied; it can no longer be saved.", {
     kind: "gone",
   });
@@ -91,9 +93,9 @@ function sayRole({ deal_id: dealId, role }) {
 }
 
 let hiddenAt = 0;
-document.addEventListener("visibilitychange", () => {
+document.addEventListener("visibilitychange", async () => {
   if (document.visibilityState === "hidden") hiddenAt = Date.now();
-  else if (pageDeal && hiddenAt && Date.now() - hiddenAt > AWAY) sayGone();
+  else if (pageDeal && hiddenAt && Date.now() - hiddenAt > AWAY && (await isGone(pageDeal))) sayGone();
 });
 
 // Notices and the end of the login
@@ -108,6 +110,25 @@ async function countUnread() {
   badge.textContent = unread > 9 ? "9+" : unread;
   badge.parentElement.setAttribute("aria-label", unread ? `Notices, ${unread} unread` : "Notices");
 }
+
+// The inbox that a person really sees is read.
+function readInbox() {
+  const form = document.querySelector("[data-read]");
+  if (!form || document.visibilityState !== "visible") return;
+  document.removeEventListener("visibilitychange", readInbox);
+  setTimeout(async () => {
+    const headers = { "Content-Type": "application/json" };
+    const body = JSON.stringify({ up_to: Number(form.dataset.read) });
+    const answer = await fetch("/api/notices/read", { method: "POST", headers, body }).catch(() => null);
+    if (!answer?.ok) return;
+    form.hidden = true;
+    channel?.postMessage({ event: "notices" });
+    countUnread();
+  }, 2000);
+}
+
+document.addEventListener("visibilitychange", readInbox);
+readInbox();
 
 function saySignedOut() {
   const next = encodeURIComponent(location.pathname + location.search);
