@@ -143,7 +143,7 @@ async def test_palette_reaches_pages_and_actions(office: Office, lead: Visitor) 
         await page.wait_for_url(expected)
     await keys.press("Control+k")
     await keys.type("dark")
-    await expect(page.get_by_role("option").first).to_have_text("Theme: Dark")
+    await expect(page.get_by_role("dialog").get_by_role("option").first).to_have_text("Theme: Dark")
     async with page.expect_response("**/api/me") as kept:
         await keys.press("Enter")
     assert (await kept.value).ok

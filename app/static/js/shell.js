@@ -22,9 +22,14 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// The switcher's field takes what is typed at once; the rest comes with the first sign of interest.
+// The switcher's field takes what is typed at once, which the event `toggle` would be too late for; the rest comes with the
+// first sign of interest.
 const switcher = document.querySelector("[data-switcher]");
-switcher?.addEventListener("toggle", () => switcher.open && switcher.querySelector("input").focus());
+switcher?.querySelector("summary").addEventListener("click", (event) => {
+  event.preventDefault();
+  switcher.open = !switcher.open;
+  if (switcher.open) switcher.querySelector("input").focus();
+});
 for (const sign of ["pointerenter", "focusin", "toggle"]) {
   switcher?.addEventListener(sign, () => load("dealSelector"), { once: true });
 }
