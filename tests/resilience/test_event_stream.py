@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import func, insert, select
 
 from app.clock import Clock
 from app.database import Database
+from app.errors import DatabaseUnavailable
 from app.events.audit import verify
 from app.events.effects import EFFECTS
 from app.events.measures import FIVE_MINUTES, HOUR, measures_of, period_of
@@ -69,8 +71,7 @@ async def test_a_hundred_kills_and_an_empty_redis_lose_and_repeat_nothing(databa
         values: dict[str, Any] = something_happens(rng, people, organisation.id)
         if number == poison:
             values |= {"kind": "deal.restored", "payload": {"source": "restored", "ms": "soon"}}
-        async with database.write() as db:
-            await db.execute(insert(Event).values(values))
+        await write(database, values)
         if number == EVENTS // 2:
             redis.kill()
         elif number == EVENTS // 2 + 20:
@@ -134,6 +135,15 @@ def something_happens(rng: random.Random, people: list[int], organisation_id: in
         "deal_id": 1,
         "payload": payload,
     }
+
+
+async def write(database: Database, values: dict[str, Any]) -> None:
+    """As often as it takes: on SQLite five processes and we want to write at once."""
+    while True:
+        with suppress(DatabaseUnavailable):
+            async with database.write() as db:
+                await db.execute(insert(Event).values(values))
+            return
 
 
 async def everything_is_done(database: Database) -> bool:
