@@ -148,14 +148,14 @@ async def _retry(database: Database, clock: Clock, letter_id: int) -> bool:
 
 
 async def _apply_or_count(database: Database, clock: Clock, group: str, ids: Sequence[int], failures: Counter[int]) -> int:
-    """All at once, or where one of them fails each for itself."""
+    """All at once, or where one of them fails each half for itself, down to that one."""
     try:
         return await apply(database, clock, group, ids)
     except Unavailable:
         raise
     except Exception as error:
-        if len(ids) > 1:
-            return sum([await _apply_or_count(database, clock, group, [event_id], failures) for event_id in ids])
+        if (half := len(ids) // 2) > 0:
+            return sum([await _apply_or_count(database, clock, group, part, failures) for part in (ids[:half], ids[half:])])
         failures[ids[0]] += 1
         log.warning("The effect of an event failed.", group=group, event_id=ids[0], error=repr(error), failures=failures[ids[0]])
         if failures[ids[0]] >= TRIES:

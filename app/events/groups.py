@@ -97,7 +97,7 @@ class Consumer:
         return True
 
     async def _handle(self, entries: Sequence[Entry], deliveries: Mapping[bytes, int]) -> None:
-        """All at once, or where one of them fails each for itself."""
+        """All at once, or where one of them fails each half for itself, down to that one."""
         if not entries:
             return
         try:
@@ -107,9 +107,9 @@ class Consumer:
         except Unavailable:
             raise
         except Exception as error:
-            if len(entries) > 1:
-                for entry in entries:
-                    await self._handle([entry], deliveries)
+            if (half := len(entries) // 2) > 0:
+                await self._handle(entries[:half], deliveries)
+                await self._handle(entries[half:], deliveries)
                 return
             if not await self._put_aside(entries[0], error, deliveries.get(entries[0][0], 1)):
                 return

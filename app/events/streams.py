@@ -111,7 +111,9 @@ async def _count_behind(db: AsyncSession, group: str) -> int:
 
 
 def _count_some(rows: Select[Any]) -> Select[Any]:
-    return select(func.count()).select_from(rows.with_only_columns(literal(1)).limit(MOST_COUNTED + 1).subquery())
+    return select(func.count()).select_from(
+        rows.with_only_columns(literal(1), maintain_column_froms=True).limit(MOST_COUNTED + 1).subquery()
+    )
 
 
 async def _with_redis(state: StreamState, commands: Redis, now: datetime) -> StreamState:

@@ -111,6 +111,7 @@ async def test_seals_cannot_be_rewritten(database: Database) -> None:
 async def test_a_late_commit_is_waited_for(database: Database) -> None:
     """Its id is lower than one that is committed already. The seal waits; the writer waits for nobody."""
     async with database.write() as late:
+        await late.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1min'"))
         [early] = (await late.execute(insert(Event).values(kind="a", at=datetime.now(UTC), payload={}).returning(Event.id))).scalars()
         ids = await happen(database, 1)
         assert ids[0] > early
