@@ -20,6 +20,7 @@ COMMANDS = {
     "import": ("app.imports.commands:import_deals", "Import deals from a CSV file."),
     "user": ("app.auth.commands:user", "Add, disable or give a new password to a person."),
     "sessions": ("app.ops.commands:sessions", "Count, purge or revoke sessions."),
+    "audit": ("app.ops.audit_commands:audit", "Verify the sealed chain of events."),
     "health": ("app.ops.commands:health", "Check database, Redis and session backend."),
     "doctor": ("app.ops.commands:doctor", "Make the emergency checks, each with its fix."),
     "config": ("app.ops.commands:config", "Show the effective settings, secrets masked."),

@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 # Below the 30 to 60 s after which proxies take a silent connection for a dead one.
 HEARTBEAT = timedelta(seconds=15)
-LOOK_EVERY = timedelta(seconds=1)
 # How old the last proof of a stream's login and access may be. An outage of SQL proves nothing, so it ends streams too.
 PROOF_LIFE = timedelta(seconds=15)
 # How often access is asked about, which costs a statement a stream; logins are looked up all at once.
@@ -104,7 +103,7 @@ async def event_stream(source: Source, *, allowed: Check | None = None) -> Respo
     """The answer of a signed-in route: `source` until it ends, or the stream must. Raises `Unavailable` while the server stops.
 
     `allowed` is asked again every `CHECK_EVERY`; that the login lives, and for operators' routes that it is an operator's, is
-    seen to every `LOOK_EVERY` anyway. `source` runs outside of the request: take from it what is needed before.
+    seen to once a second anyway. `source` runs outside of the request: take from it what is needed before.
     """
     live, session = current_live(), current_session()
     if live.stopping:
@@ -131,7 +130,8 @@ def last_event_id() -> int | None:
 
 def init_live(app: Quart, house: Resources) -> None:
     """Call it before what closes `house`: streams end first."""
-    live = Live(house.database, house.clock)
+    # As often as this process looks at the backend flag: once a second.
+    live = Live(house.database, house.clock, look_every=house.backend.poll_interval)
     app.extensions["live"] = live
     app.before_serving(live.start)
     app.after_serving(live.stop)
@@ -140,9 +140,10 @@ def init_live(app: Quart, house: Resources) -> None:
 class Live:
     """The open streams of this process and what they share."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, look_every: timedelta) -> None:
         self.database = database
         self.clock = clock
+        self.look_every = look_every
         self.heartbeat = HEARTBEAT
         self.stopping = False
         self.streams: list[Stream] = []
@@ -207,14 +208,14 @@ class Live:
             self._shared[name] = make()
         return cast(T, self._shared[name])
 
-    async def watch(self, key: Hashable, look: Callable[[], Awaitable[T]], *, every: timedelta = LOOK_EVERY) -> AsyncGenerator[T, None]:
+    async def watch(self, key: Hashable, look: Callable[[], Awaitable[T]], *, every: timedelta | None = None) -> AsyncGenerator[T, None]:
         """What `look` finds: now, and whenever it is something else. One look serves everybody of this process who watches `key`.
 
         Whoever is slow misses what came between, never the newest. An outage is waited out; another error reaches everybody.
         """
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches[key] = _Watch(look, every)
+            watch = self._watches[key] = _Watch(look, every or self.look_every)
         watch.readers += 1
         seen = 0
         try:
@@ -248,7 +249,7 @@ class Live:
     async def _look_at_logins_forever(self) -> None:
         """As long as anybody listens."""
         while self.streams:
-            await asyncio.sleep(LOOK_EVERY.total_seconds())
+            await asyncio.sleep(self.look_every.total_seconds())
             try:
                 await self._look_at_logins(list(self.streams))
             except Unavailable as outage:

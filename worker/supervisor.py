@@ -10,6 +10,7 @@ import structlog
 from app.config import Settings
 from app.errors import Unavailable
 from app.resources import Resources, open_resources
+from worker.consumers.loops import run_events
 from worker.jobs.expire_sessions import expire_sessions
 from worker.probe import watch
 from worker.queue import make_worker
@@ -34,12 +35,14 @@ async def run(settings: Settings) -> None:
     async with open_resources(settings, kind="worker") as resources:
         jobs = asyncio.create_task(_keep_queue_alive(resources) if settings.redis_url else _work_without_queue(resources))
         probe = asyncio.create_task(watch(resources), name="probe")
+        events = asyncio.create_task(run_events(resources), name="events")
         stopped = asyncio.create_task(stop.wait())
         log.info("Worker started")
         try:
             await asyncio.wait({jobs, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _end(jobs)
+            await _end(events)
             await _end(probe)
             await _end(stopped)
     log.info("Worker stopped")

@@ -56,7 +56,7 @@ async def look_at_streams(database: Database, redis: RedisClient | None, *, now:
     async with database.read() as db:
         backlog = await db.scalar(_count_some(select(Outbox.event_id))) or 0
         oldest = await db.scalar(select(Event.at).join(Outbox, Outbox.event_id == Event.id).order_by(Event.id).limit(1))
-        dead = dict([row.tuple() for row in await db.execute(_unresolved_by_group())])
+        dead: dict[str, int] = {row.consumer_group: row.number for row in await db.execute(_unresolved_by_group())}
         groups = [GroupState(name, await _count_behind(db, name), dead.get(name, 0)) for name in GROUPS]
     state = StreamState("not used", None, groups, backlog, oldest, sum(dead.values()))
     if redis is None:
@@ -97,7 +97,11 @@ async def requeue_dead_letters(
 
 
 def _unresolved_by_group() -> Select[str, int]:
-    return select(DeadLetter.consumer_group, func.count()).where(DeadLetter.resolved_at.is_(None)).group_by(DeadLetter.consumer_group)
+    return (
+        select(DeadLetter.consumer_group, func.count().label("number"))
+        .where(DeadLetter.resolved_at.is_(None))
+        .group_by(DeadLetter.consumer_group)
+    )
 
 
 async def _count_behind(db: AsyncSession, group: str) -> int:
@@ -107,7 +111,9 @@ async def _count_behind(db: AsyncSession, group: str) -> int:
 
 
 def _count_some(rows: Select[Any]) -> Select[Any]:
-    return select(func.count()).select_from(rows.with_only_columns(literal(1)).limit(MOST_COUNTED + 1).subquery())
+    return select(func.count()).select_from(
+        rows.with_only_columns(literal(1), maintain_column_froms=True).limit(MOST_COUNTED + 1).subquery()
+    )
 
 
 async def _with_redis(state: StreamState, commands: Redis, now: datetime) -> StreamState:

@@ -5,7 +5,7 @@ late nor a repeated one can mislead.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.deals.permissions import reach_of
 from app.live import Live, Message
 from app.models import Event, NoticeCounter, Session
+from app.notices.schemas import NoticeQuery
+from app.notices.store import list_notices
 from app.resources import Resources
 
 KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "deal.undeleted", "deal.transferred")
@@ -68,7 +70,35 @@ class Snapshot:
     places: Mapping[int, Place] = field(default_factory=dict)
     notices: Mapping[int, int] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
-    newest: int = 0
+    # Not compared: it alone is nothing to tell.
+    newest: int = field(default=0, compare=False)
+
+
+class _Listener:
+    """What one stream has been told."""
+
+    def __init__(self, login_id: int, user_id: int) -> None:
+        self.login_id = login_id
+        self.user_id = user_id
+        self.last: Snapshot | None = None
+        self.notices = 0
+        self._told: set[int] = set()
+
+    def news(self, found: Snapshot, missed: Iterable[Change]) -> Iterator[Message]:
+        mine = {each.event_id: each for each in (*missed, *found.changes) if each.user_id == self.user_id}
+        if self.last is None:
+            yield Message("hello", _state(found, self.login_id, self.user_id), found.newest)
+            self.notices = found.notices.get(self.user_id, 0)
+            # What a page that has just been made shows already is no news, unless it was taken away since.
+            early = {each.event_id for each in missed}
+            self._told = {each.event_id for each in mine.values() if each.role is not None} - early
+        elif (place := found.places.get(self.login_id)) != self.last.places.get(self.login_id):
+            yield Message("selection", _selection(place))
+        for change in mine.values():
+            if change.event_id not in self._told:
+                yield change.message()
+        self._told = set(mine)
+        self.last = found
 
 
 class Updates:
@@ -80,37 +110,30 @@ class Updates:
         self._reset()
 
     async def listen(self, live: Live, *, login_id: int, user_id: int, since: int | None) -> AsyncGenerator[Message, None]:
-        """What this login is told: how things stand, then every change."""
+        """What this login is told: how things stand, then every change. `since`: the last event its browser was told."""
         if not self._listeners:
             self._reset()
         self._listeners[login_id, user_id] += 1
-        last: Snapshot | None = None
-        told: set[int] = set()
+        listener = _Listener(login_id, user_id)
         try:
             async with aclosing(live.watch("updates", self.look)) as looks:
                 async for found in looks:
                     if login_id not in found.logins:
                         continue  # a look that began before this stream did
-                    mine = [each for each in found.changes if each.user_id == user_id]
-                    if last is None:
-                        yield Message("hello", _state(found, login_id, user_id), found.newest)
-                        if since is not None:
-                            mine += [each for each in await self._missed(user_id, since) if each not in mine]
-                        else:
-                            # What a page that has just been made shows already is no news, unless it was taken away since.
-                            told |= {each.event_id for each in mine if each.role is not None}
-                    elif (place := found.places.get(login_id)) != last.places.get(login_id):
-                        yield Message("selection", _selection(place))
-                    for change in mine:
-                        if change.event_id not in told and (since is None or change.event_id != since):
-                            yield change.message()
-                    told = told | {each.event_id for each in mine} if last is None else {each.event_id for each in mine}
-                    if last and found.notices.get(user_id, 0) > last.notices.get(user_id, 0):
-                        yield Message("notices", {"last": found.notices[user_id]})
-                    last = found
+                    missed = await self._missed(user_id, since) if since is not None and listener.last is None else []
+                    for message in listener.news(found, missed):
+                        yield message
+                    if found.notices.get(user_id, 0) > listener.notices:
+                        seen, listener.notices = listener.notices, found.notices[user_id]
+                        yield await self._notices(user_id, seen)
         finally:
             self._listeners[login_id, user_id] -= 1
             self._listeners += Counter()  # without what has come to nothing
+
+    async def _notices(self, user_id: int, after: int) -> Message:
+        async with self.house.database.read() as db:
+            new = await list_notices(db, user_id, NoticeQuery(), after=after, now=self.house.clock.now())
+        return Message("notices", new.model_dump(mode="json", exclude={"next_cursor"}))
 
     async def look(self) -> Snapshot:
         """Raises `Unavailable`; then nothing is passed over, the next look finds it."""

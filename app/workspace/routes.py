@@ -27,13 +27,13 @@ from app.workspace.board import board
 from app.workspace.context import current_deal, init_context
 from app.workspace.deal_actions import actions
 from app.workspace.deal_list import list_state
-from app.workspace.inbox import inbox_pages
+from app.workspace.inbox import inbox
 from app.workspace.new_deal import new_deal
 from app.workspace.shell import SEE_OTHER, address_of, current_id, list_here, list_others, shell_values, show_gone
 
 blueprint = Blueprint("workspace", __name__)
 init_context(blueprint)
-for part in (board, actions, new_deal, inbox_pages):
+for part in (board, actions, new_deal, inbox):
     blueprint.register_blueprint(part)
 
 PAGES = ("overview", "team", "activity")

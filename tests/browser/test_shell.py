@@ -344,7 +344,7 @@ async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser,
         await visitor.open(address)
         found[name] = await visitor.axe()
         assert not await visitor.overflows(), name
-    await expect(page.locator(".inbox")).to_contain_text("Ben Colleague shared Mojang with you as editor")
+    await expect(page.locator(".inbox")).to_contain_text("Ben Colleague shared Mojang with you; you can edit it")
     await expect(page.locator(".inbox")).not_to_contain_text("Skype")
     await visitor.open("/deals/new")
     await page.get_by_role("button", name="Begin this deal").click()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from app.database import Database
 from app.live import MOST_STREAMS
@@ -18,6 +18,7 @@ from app.models import Deal, Event, Organisation, User
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.integration.event_reader import Reader, listening
+from tests.resilience.site import WorkerProcess
 from tests.servers.web import WebServer
 from tests.waiting import until
 
@@ -89,16 +90,16 @@ async def test_a_browser_hears_of_access_and_of_its_own_other_tabs(office: Offic
         assert selection["version"] < found["selection"]["version"]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_a_late_commit_and_a_lost_connection_lose_nothing(office: Office) -> None:
-    """An id that was given out before a later one was committed is told of all the same."""
-    if office.database.dialect == "sqlite":
-        pytest.skip("SQLite has one writer: ids are committed in their order")
+    """An id that was given out before a later one was committed is told of all the same. (SQLite has one writer, and no such id.)"""
     shared, other = office.deals[0].id, office.deals[1].id
     values = {"kind": "member.revoked", "organisation_id": office.organisation.id, "user_id": office.analyst.id, "payload": {}}
     async with office.browser(office.analyst) as analyst:
         async with listening(analyst) as reader:
             last = (await reader.until("hello")).id
             async with office.database.write() as late:
+                await late.execute(text("SET LOCAL idle_in_transaction_session_timeout = '1min'"))
                 now = datetime.now(UTC)
                 await late.execute(insert(Event).values(**values, at=now, deal_id=other))
                 async with office.database.write() as db:
@@ -167,6 +168,29 @@ async def test_streams_need_no_redis_and_end_with_the_server(start_web: StartWeb
         assert [answer.status_code for answer in answers] == [200] * 8
         assert time.monotonic() - began < SOON
     assert "Traceback" not in web.output()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_notice_comes_by_the_stream(office: Office, environ: dict[str, str]) -> None:
+    """Through outbox, Redis and the worker, in words."""
+    worker = WorkerProcess(environ)
+    try:
+        worker.start()
+        async with office.browser(office.owner) as owner, office.browser(office.analyst) as analyst, listening(analyst) as reader:
+            await next_of(reader, "hello")
+            grant = {"user_id": office.analyst.id, "role": "editor"}
+            assert (await owner.post(f"/api/deals/{office.deals[1].id}/members", json=grant)).status_code == 201
+            async with asyncio.timeout(30):
+                told = (await reader.until("notices")).data
+            assert told["unread"] == 1
+            assert [each["text"] for each in told["notices"]] == [
+                f"{office.owner.name} shared {office.deals[1].name} with you; you can edit it"
+            ]
+            assert (await analyst.get("/api/notices")).json()["notices"] == told["notices"]
+        assert worker.terminate(within=SOON) == 0
+        assert "Traceback" not in worker.output()
+    finally:
+        worker.remove()
 
 
 async def begin_sign_in(client: httpx.AsyncClient, user: User) -> asyncio.Task[httpx.Response]:

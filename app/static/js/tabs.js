@@ -103,7 +103,7 @@ document.addEventListener("visibilitychange", async () => {
 async function countUnread() {
   const badge = document.querySelector("[data-unread]");
   if (!badge) return;
-  const answer = await fetch("/api/notices?limit=1").catch(() => null);
+  const answer = await fetch("/api/notices?limit=1&unread=true").catch(() => null);
   if (!answer?.ok) return;
   const { unread } = await answer.json();
   badge.hidden = !unread;
@@ -142,7 +142,7 @@ const HEARD = {
     countUnread();
   },
   selection: ({ deal }) => hearSelection(deal),
-  notices: countUnread,
+  notices: () => countUnread(),
   "deal.unavailable": ({ deal_id: dealId }) => dealId === pageDeal && sayGone(),
   "deal.shared": sayShared,
   "deal.changed": sayRole,
