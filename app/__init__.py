@@ -6,6 +6,7 @@ web.py, error_handlers.py   what every route shares: access, JSON, headers; how 
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals
 auth/                   logins, passwords, people
 deals/                  deals, access to them, the selection and its restoration
+findings/, checklist/   the work inside a deal
 workspace/              the pages
 imports/, events/, ops/ CSV imports, the audit trail, health
 models/                 the tables

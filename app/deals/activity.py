@@ -8,11 +8,11 @@ from sqlalchemy.orm import aliased
 from app.config import Settings
 from app.deals.cursors import Cursors
 from app.deals.listing import Cursor, Limit
-from app.deals.schemas import Activity, ActivityEvent, PersonName
+from app.deals.schemas import Activity, ActivityEvent, person_name
 from app.models import Event, User
 
 # Where somebody goes is their own business; what happens to the deal is everybody's who sees it.
-_PERSONAL = ("deal.selected", "deal.restored", "deal.restore_refused", "deal.cleared", "deal.pinned", "deal.unpinned")
+PERSONAL = ("deal.selected", "deal.restored", "deal.restore_refused", "deal.cleared", "deal.pinned", "deal.unpinned")
 
 
 class ActivityQuery(BaseModel):
@@ -31,7 +31,7 @@ async def list_activity(db: AsyncSession, user_id: int, deal_id: int, query: Act
         select(Event, actor.id, actor.name, user.id, user.name)
         .outerjoin(actor, and_(actor.id == Event.actor_id, actor.organisation_id == Event.organisation_id))
         .outerjoin(user, and_(user.id == Event.user_id, user.organisation_id == Event.organisation_id))
-        .where(Event.deal_id == deal_id, or_(Event.kind.not_in(_PERSONAL), own))
+        .where(Event.deal_id == deal_id, or_(Event.kind.not_in(PERSONAL), own))
         .order_by(Event.id.desc())
         .limit(query.limit + 1)
     )
@@ -45,9 +45,10 @@ async def list_activity(db: AsyncSession, user_id: int, deal_id: int, query: Act
 
 def _event(event: Event, actor_id: int | None, actor: str | None, user_id: int | None, user: str | None) -> ActivityEvent:
     return ActivityEvent(
-        id=event.id, kind=event.kind, at=event.at, actor=_person(actor_id, actor), user=_person(user_id, user), payload=event.payload
+        id=event.id,
+        kind=event.kind,
+        at=event.at,
+        actor=person_name(actor_id, actor),
+        user=person_name(user_id, user),
+        payload=event.payload,
     )
-
-
-def _person(person_id: int | None, name: str | None) -> PersonName | None:
-    return None if person_id is None else PersonName(id=person_id, name=name or "")

@@ -126,6 +126,11 @@ class PersonName(Answer):
     name: str
 
 
+def person_name(person_id: int | None, name: str | None) -> PersonName | None:
+    """None for nobody, and for somebody who is gone."""
+    return None if person_id is None else PersonName(id=person_id, name=name or "")
+
+
 class DealDetail(DealSummary):
     terms: str
     founded_year: int | None

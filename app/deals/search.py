@@ -16,22 +16,21 @@ MOST_FOLDED = 20
 _SEARCHED: ColumnElement[str] = Deal.name + "\n" + Deal.acquirer + "\n" + Deal.tagline + "\n" + Deal.categories
 
 
-def matches(q: str) -> ColumnElement[bool]:
-    """Every word of `q` stands in the deal's name, acquirer, tagline or categories. `%` and `_` mean themselves."""
+def matches(q: str, text: ColumnElement[str] = _SEARCHED) -> ColumnElement[bool]:
+    """Every word of `q` stands in `text`: the deal's name, acquirer, tagline or categories. `%` and `_` mean themselves."""
     folded = "".join(map(_fold, unicodedata.normalize("NFC", q)))
-    searched = _in_case_of(folded)
+    searched = _in_case_of(folded, func.lower(text))
     return and_(True, *(searched.contains(word, autoescape=True) for word in folded.split()[:MOST_WORDS]))
 
 
-def _in_case_of(folded: str) -> ColumnElement[str]:
-    """What is searched, in lower case as far as `folded` needs it.
+def _in_case_of(folded: str, text: ColumnElement[str]) -> ColumnElement[str]:
+    """`text`, in lower case as far as `folded` needs it.
 
     SQLite's lower() knows ASCII only and PostgreSQL's depends on the locale of the database, so the other letters that
     are looked for are folded here, one by one.
     """
     letters = sorted({letter for letter in folded if not letter.isascii()})
     pairs = [(variant, letter, rank) for letter in letters for rank, variant in enumerate(_variants().get(letter, ""))]
-    text: ColumnElement[str] = func.lower(_SEARCHED)
     for variant, letter, _ in islice(sorted(pairs, key=lambda pair: pair[2]), MOST_FOLDED):
         text = func.replace(text, variant, letter)
     return text

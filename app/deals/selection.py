@@ -6,22 +6,22 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import upsert
 from app.deals.access_lock import record_access
 from app.deals.permissions import visible_to
 from app.deals.restore import ATTEMPTS, AccessMoved
 from app.deals.session_data import choose_deal, deal_card, dismiss, forget_deal
+from app.deals.visits import remember_visit
 from app.errors import NotAuthenticated, NotFound, StoreUnavailable
 from app.events.service import record_event
 from app.metrics import METRICS
-from app.models import Deal, Session, User, Visit
+from app.models import Deal, Session, User
 from app.resources import Resources
 from app.sessions.interface import UserSession
 from app.sessions.manager import Change, Loaded
 
 
-async def select_deal(house: Resources, session: UserSession, deal_id: int) -> dict[str, Any]:
-    """Work on this deal from now on, in this session and in every later one. Returns its card.
+async def select_deal(house: Resources, session: UserSession, deal_id: int, *, page: str | None = None) -> dict[str, Any]:
+    """Work on this deal from now on, in this session and in every later one. Returns its card. `page`: the one the person sees.
 
     Raises `NotFound` for what this person may not see, `Unavailable` when SQL could not say; nothing is half done then.
     """
@@ -36,7 +36,7 @@ async def select_deal(house: Resources, session: UserSession, deal_id: int) -> d
             raise NotFound
         card = deal_card(row)
         change = partial(_choose, card=card, person=person, now=now)
-        remember = partial(_remember, user_id=session.user_id, card=card, now=now)
+        remember = partial(_remember, user_id=session.user_id, card=card, page=page, now=now)
         try:
             record = await house.sessions.write(loaded, change, also=remember)
         except AccessMoved:
@@ -83,7 +83,7 @@ def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any
     return choose_deal({"user": person} | data, card, source="selected", at=now)
 
 
-async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now: datetime) -> None:
+async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], page: str | None, now: datetime) -> None:
     """The durable half: audit with proof of access, the person's last deal, the visit."""
     if not await record_access(db, "deal.selected", user_id=user_id, deal_id=card["id"], role=card["role"], now=now):
         raise AccessMoved
@@ -93,7 +93,7 @@ async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now
         raise AccessMoved
     user.update_last_deal(card["id"], at=now)
     await db.flush()
-    await db.execute(upsert(db, Visit, {"user_id": user_id, "deal_id": card["id"], "visited_at": now}, key=["user_id", "deal_id"]))
+    await remember_visit(db, user_id, card["id"], page, now=now, chosen=True)
 
 
 def _loaded(session: UserSession) -> Loaded:

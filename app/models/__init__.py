@@ -5,12 +5,17 @@ from app.models.deals import STAGES, Deal, Member, Pin, Visit
 from app.models.events import Event, Outbox, Switch
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
+from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
 __all__ = [
+    "FINDING_STATUSES",
+    "SEVERITIES",
     "STAGES",
     "Base",
+    "ChecklistItem",
     "Deal",
     "Event",
+    "Finding",
     "Login",
     "LoginAttempt",
     "Member",

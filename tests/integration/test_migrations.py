@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004"]
+ALL = ["0001", "0002", "0003", "0004", "0007"]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -35,7 +35,12 @@ SESSIONS = (
     f"VALUES (1, 1, 1, '{{}}', 1, {NOW}, {NOW}, {NOW})",
 )
 EVENT = f"INSERT INTO events (kind, at, user_id, deal_id, payload) VALUES ('deal.selected', {NOW}, 1, 1, '{{}}')"
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,)), strict=True))
+WORK = (
+    f"INSERT INTO findings (deal_id, number, title, owner_id, created_at, updated_at) VALUES (1, 1, 'Churn', 1, {NOW}, {NOW})",
+    f"INSERT INTO checklist_items (deal_id, section, title, position, created_at, updated_at) VALUES (1, 'Tax', 'VAT', 1, {NOW}, {NOW})",
+    f"UPDATE visits SET last_page = 'findings', findings_seen_at = {NOW}",
+)
+DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), WORK), strict=True))
 
 
 async def run(url: str, *statements: str) -> None:
@@ -144,13 +149,13 @@ async def test_servers_that_start_at_once_migrate_once(empty_database_url: str) 
         await asyncio.create_subprocess_exec(sys.executable, "-c", command, empty_database_url, stdout=PIPE, cwd=ROOT) for _ in range(3)
     ]
     answers = [(await server.communicate())[0].split() for server in servers]
-    assert sorted(answers) == [[b"0"], [b"0"], [b"4"]]
+    assert sorted(answers) == [[b"0"], [b"0"], [b"5"]]
 
 
 async def test_database_of_a_newer_version_is_refused(empty_database_url: str) -> None:
     await up(empty_database_url)
     await run(empty_database_url, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(MigrationError, match=r"'9999' \(this code knows the versions 0001 to 0004\)"):
+    with pytest.raises(MigrationError, match=r"'9999' \(this code knows the versions 0001 to 0007\)"):
         await up(empty_database_url)
 
 
