@@ -189,6 +189,7 @@ class MemberView(Answer):
     role: Role
     expires_at: datetime | None
     granted_at: datetime | None
+    granted_by: PersonName | None = None
 
 
 class OneMember(Answer):

@@ -8,7 +8,7 @@ from quart import Blueprint, g, request
 from app.deals.session_data import has_deal
 from app.models import STAGES
 from app.security import return_to
-from app.sessions.interface import current_session
+from app.sessions.interface import UserSession, current_session
 from app.web import UserCard, resources
 from app.workspace import presentation
 
@@ -39,9 +39,17 @@ def template_context() -> dict[str, Any]:
         "here": return_to(request.full_path.rstrip("?")),
         "me": UserCard(**card) if card else None,
         "notice": session.get("notice"),
+        "login_left_ms": _login_left_ms(session),
         "request_id": g.get("request_id", ""),
         "stages": STAGES,
     }
+
+
+def _login_left_ms(session: UserSession) -> int | None:
+    """How long the login lives if nobody does anything; None where nobody can say."""
+    loaded = session.loaded
+    record = loaded and (loaded.record or loaded.blank)
+    return min(record.login_idle_at, record.login_ends_at) - resources().clock.unix_ms() if record else None
 
 
 def _ago(moment: datetime) -> str:

@@ -1,4 +1,5 @@
-// A deal page that a person really sees becomes their current deal. A prefetched, prerendered or background page does not.
+// A deal page that a person really sees becomes their current deal, and the page they come back to in it. A prefetched,
+// prerendered or background page does not.
 
 const banner = document.querySelector("[data-select]");
 
@@ -15,7 +16,10 @@ async function select() {
   // keepalive: a person who moves on at once has seen this page all the same.
   const answer = await fetch(banner.dataset.select, { method: "POST", keepalive: true }).catch(() => null);
   await answer?.text(); // an unread answer keeps its connection
-  if (answer?.ok) {
+  if ("isCurrent" in banner.dataset) {
+    // Only the page is noted; what cannot be noted is no loss that anybody must hear of.
+    if (answer?.status === 404) location.reload();
+  } else if (answer?.ok) {
     banner.hidden = true;
     document.querySelector("[data-current-chip]")?.removeAttribute("hidden");
     // A selection settles what the notice was about, on the server too.
