@@ -9,6 +9,7 @@ from quart_schema import QuartSchema, hide
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
 from app.auth.user import has_plain_cookies, make_login_cookie
+from app.checklist.routes import blueprint as checklist
 from app.clock import Clock
 from app.compression import init_compression
 from app.config import Settings
@@ -18,6 +19,7 @@ from app.deals.restore import auto_restore_deal_context, initial_session_data
 from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
 from app.error_handlers import init_errors
+from app.findings.routes import blueprint as findings
 from app.live import init_live
 from app.metrics import METRICS
 from app.notices.routes import blueprint as notices
@@ -63,7 +65,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.before_request(check_role)
     app.after_request(_count)
     init_errors(app)
-    for blueprint in (health, auth, deals, selection, login_pages, workspace, notices):
+    for blueprint in (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed

@@ -81,6 +81,13 @@ class SignedIn(Account):
     current_deal: DealOfLogin | None
 
 
+class Deadline(BaseModel):
+    """When this login ends if nobody does anything, by the clock that says `now`."""
+
+    signed_in_until: datetime
+    now: datetime
+
+
 class Device(BaseModel):
     id: int
     created_at: datetime
@@ -144,6 +151,18 @@ async def change_password() -> ResponseReturnValue:
     asked = await read_json(NewPassword)
     await change_password_here(asked.current_password, asked.new_password)
     return _me()
+
+
+@blueprint.post("/auth/stay")
+@documented("account", Deadline, problems=(403,))
+@signed_in
+async def stay() -> ResponseReturnValue:
+    """Somebody is there: the idle clock of this login begins anew. Its absolute end does not move."""
+    house, session = resources(), current_session()
+    await house.sessions.sql.touch(session.login_id)
+    async with house.database.read() as db:
+        login = await db.get_one(Login, session.login_id)
+    return {"signed_in_until": min(login.idle_expires_at, login.expires_at).isoformat(), "now": house.clock.now().isoformat()}
 
 
 @blueprint.get("/logins")

@@ -16,10 +16,10 @@ MOST_FOLDED = 20
 _SEARCHED: ColumnElement[str] = Deal.name + "\n" + Deal.acquirer + "\n" + Deal.tagline + "\n" + Deal.categories
 
 
-def matches(q: str) -> ColumnElement[bool]:
-    """Every word of `q` stands in the deal's name, acquirer, tagline or categories. `%` and `_` mean themselves."""
+def matches(q: str, text: ColumnElement[str] = _SEARCHED) -> ColumnElement[bool]:
+    """Every word of `q` stands in `text`: the deal's name, acquirer, tagline or categories. `%` and `_` mean themselves."""
     folded = "".join(map(_fold, unicodedata.normalize("NFC", q)))
-    searched = _in_case_of(folded, func.lower(_SEARCHED))
+    searched = _in_case_of(folded, func.lower(text))
     return and_(True, *(searched.contains(word, autoescape=True) for word in folded.split()[:MOST_WORDS]))
 
 

@@ -7,22 +7,26 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import upsert
 from app.deals.access_lock import record_access
 from app.deals.permissions import visible_to
 from app.deals.restore import ATTEMPTS, AccessMoved
 from app.deals.session_data import PREVIOUS, choose_deal, deal_card, dismiss, forget_deal, leave_restored, where_on
+from app.deals.visits import remember_visit
 from app.errors import NotAuthenticated, NotFound, StoreUnavailable
 from app.events.service import record_event
 from app.metrics import METRICS
-from app.models import Deal, Session, User, Visit
+from app.models import Deal, Session, User
 from app.resources import Resources
 from app.sessions.interface import UserSession
 from app.sessions.manager import Change, Loaded
 
 
-async def select_deal(house: Resources, session: UserSession, deal_id: int, *, is_undo: bool = False) -> dict[str, Any]:
-    """Work on this deal from now on, in this session and in every later one. Returns its card. An undo offers no undo.
+async def select_deal(
+    house: Resources, session: UserSession, deal_id: int, *, page: str | None = None, is_undo: bool = False
+) -> dict[str, Any]:
+    """Work on this deal from now on, in this session and in every later one. Returns its card.
+
+    `page` is the one the person sees. An undo offers no undo.
 
     Raises `NotFound` for what this person may not see, `Unavailable` when SQL could not say; nothing is half done then.
     """
@@ -37,7 +41,7 @@ async def select_deal(house: Resources, session: UserSession, deal_id: int, *, i
             raise NotFound
         card = deal_card(row)
         change = partial(_choose, card=card, person=person, now=now, is_undo=is_undo)
-        remember = partial(_remember, user_id=session.user_id, card=card, now=now)
+        remember = partial(_remember, user_id=session.user_id, card=card, page=page, now=now)
         try:
             record = await house.sessions.write(loaded, change, also=remember)
         except AccessMoved:
@@ -102,7 +106,7 @@ def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any
     return {key: value for key, value in chosen.items() if not (is_undo and key == PREVIOUS)}
 
 
-async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now: datetime) -> None:
+async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], page: str | None, now: datetime) -> None:
     """The durable half: audit with proof of access, the person's last deal, the visit."""
     if not await record_access(db, "deal.selected", user_id=user_id, deal_id=card["id"], role=card["role"], now=now):
         raise AccessMoved
@@ -112,7 +116,7 @@ async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now
         raise AccessMoved
     user.update_last_deal(card["id"], at=now)
     await db.flush()
-    await db.execute(upsert(db, Visit, {"user_id": user_id, "deal_id": card["id"], "visited_at": now}, key=["user_id", "deal_id"]))
+    await remember_visit(db, user_id, card["id"], page, now=now, chosen=True)
 
 
 def _loaded(session: UserSession) -> Loaded:

@@ -6,17 +6,22 @@ from app.models.event_stream import Analytics, DeadLetter, EventEffect, EventMar
 from app.models.events import Event, Outbox, Switch
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
+from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
 __all__ = [
+    "FINDING_STATUSES",
+    "SEVERITIES",
     "STAGES",
     "Analytics",
     "Base",
+    "ChecklistItem",
     "DeadLetter",
     "Deal",
     "Event",
     "EventEffect",
     "EventMark",
     "EventSeal",
+    "Finding",
     "Login",
     "LoginAttempt",
     "Member",

@@ -74,6 +74,7 @@ def template_context() -> dict[str, Any]:
         "here": return_to(request.full_path.rstrip("?")),
         "me": UserCard(**card) if card else None,
         "notice": session.get("notice") or _switch_notice(session),
+        "login_left_ms": _login_left_ms(session),
         "menu": [entry for entry in MENU if entry[0] in _rules() and entry[3] in _parts(card)],
         "has_inbox": "/notices" in _rules(),
         "has_events": "/api/events" in _rules(),
@@ -104,6 +105,13 @@ def _rules() -> set[str]:
     if known is None:
         known = current_app.extensions["holdfast_rules"] = {rule.rule for rule in current_app.url_map.iter_rules()}
     return known
+
+
+def _login_left_ms(session: UserSession) -> int | None:
+    """How long the login lives if nobody does anything; None where nobody can say."""
+    loaded = session.loaded
+    record = loaded and (loaded.record or loaded.blank)
+    return min(record.login_idle_at, record.login_ends_at) - resources().clock.unix_ms() if record else None
 
 
 def _ago(moment: datetime) -> str:

@@ -9,34 +9,36 @@ from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.people import change_preferences
-from app.deals.activity import ActivityQuery, list_activity
 from app.deals.listing import ListQuery, parse_query
-from app.deals.members import list_members
 from app.deals.permissions import in_bin_of
 from app.deals.schemas import DealDetail
 from app.deals.selection import clear_selection, dismiss_notice, select_deal, undo_restore
 from app.deals.store import get_detail
+from app.deals.visits import PAGES, find_last_page
 from app.errors import BadRequest, NotFound, Unavailable
 from app.models import Deal
 from app.ratelimit import limit_rate
 from app.security import return_to
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, resources, signed_in
-from app.workspace.activity import sentence
+from app.workspace.activity_page import activity
 from app.workspace.board import board
+from app.workspace.checklist_pages import checklist
 from app.workspace.context import current_deal, init_context
 from app.workspace.deal_actions import actions
 from app.workspace.deal_list import list_state
+from app.workspace.findings_pages import findings
 from app.workspace.inbox import inbox
 from app.workspace.new_deal import new_deal
+from app.workspace.overview_pages import overview
 from app.workspace.shell import SEE_OTHER, address_of, current_id, list_here, list_others, shell_values, show_gone
+from app.workspace.team_pages import team
 
 blueprint = Blueprint("workspace", __name__)
 init_context(blueprint)
-for part in (board, actions, new_deal, inbox):
+for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity):
     blueprint.register_blueprint(part)
 
-PAGES = ("overview", "team", "activity")
 THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "deal", "list")
 
 
@@ -46,20 +48,21 @@ THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "deal", "list")
 async def start() -> ResponseReturnValue:
     user, deal = current_user(), current_deal()
     if user.start_at == "deal" and user.start_deal_id and await _sees(user.start_deal_id):
-        return redirect(address_of(user.start_deal_id))
-    return redirect(address_of(deal["id"]) if deal and user.start_at != "list" else "/deals")
+        return redirect(await _page_left(user.start_deal_id))
+    return redirect(await _page_left(deal["id"]) if deal and user.start_at != "list" else "/deals")
 
 
 @blueprint.get("/workspace")
 @blueprint.get("/workspace/<page>")
 @hide
 @signed_in
-async def workspace(page: str = "overview") -> ResponseReturnValue:
-    """My current deal, whichever it is."""
-    _check_page(page)
+async def workspace(page: str = "") -> ResponseReturnValue:
+    """My current deal, whichever it is, on `page` or on the one I left it on."""
+    if page:
+        _check_page(page)
     deal = current_deal()
     if deal:
-        return redirect(address_of(deal["id"], page))
+        return redirect(address_of(deal["id"], page) if page else await _page_left(deal["id"]))
     return await render_template("workspace/choose.html", page=page, others=await list_others())
 
 
@@ -86,28 +89,7 @@ async def deals() -> ResponseReturnValue:
 @hide
 @signed_in
 async def deal(deal_id: str) -> ResponseReturnValue:
-    return redirect(address_of(path_id(deal_id)))
-
-
-@blueprint.get("/deals/<deal_id>/overview")
-@hide
-@signed_in
-async def overview(deal_id: str) -> ResponseReturnValue:
-    return await _show_deal(deal_id, "overview")
-
-
-@blueprint.get("/deals/<deal_id>/team")
-@hide
-@signed_in
-async def team(deal_id: str) -> ResponseReturnValue:
-    return await _show_deal(deal_id, "team")
-
-
-@blueprint.get("/deals/<deal_id>/activity")
-@hide
-@signed_in
-async def activity(deal_id: str) -> ResponseReturnValue:
-    return await _show_deal(deal_id, "activity")
+    return redirect(await _page_left(path_id(deal_id)))
 
 
 @blueprint.post("/deals/<deal_id>/select")
@@ -115,7 +97,7 @@ async def activity(deal_id: str) -> ResponseReturnValue:
 @signed_in
 async def select(deal_id: str) -> ResponseReturnValue:
     """Make the deal whose page this is the current one, for those without a script."""
-    return await _select(deal_id, (await request.form).get("page", "overview"))
+    return await _select(deal_id, (await request.form).get("page", ""))
 
 
 @blueprint.post("/workspace/select")
@@ -123,7 +105,7 @@ async def select(deal_id: str) -> ResponseReturnValue:
 @signed_in
 async def switch() -> ResponseReturnValue:
     form = await request.form
-    return await _select(form.get("deal_id", ""), form.get("page", "overview"), is_undo="undo" in form)
+    return await _select(form.get("deal_id", ""), form.get("page", ""), is_undo="undo" in form)
 
 
 @blueprint.post("/workspace/undo")
@@ -179,39 +161,26 @@ async def save_settings() -> ResponseReturnValue:
     return redirect("/settings?done=saved", SEE_OTHER)
 
 
-async def _show_deal(deal_id: str, page: str) -> ResponseReturnValue:
-    house, user = resources(), current_user()
-    try:
-        wanted = path_id(deal_id)
-        async with house.database.read() as db:
-            shown = await get_detail(db, user.id, wanted, current_deal_id=current_id(), now=house.clock.now())
-            values = await (_load_activity(db, wanted) if page == "activity" else _load_people(db, wanted))
-            values |= await shell_values(db)
-    except NotFound:
-        return await show_gone(page)
-    return await render_template(f"workspace/{page}.html", deal=shown, page=page, **values)
-
-
-async def _load_people(db: AsyncSession, deal_id: int) -> dict[str, Any]:
-    return {"members": await list_members(db, deal_id, now=resources().clock.now())}
-
-
-async def _load_activity(db: AsyncSession, deal_id: int) -> dict[str, Any]:
-    user, query = current_user(), parse_query(ActivityQuery, request.args)
-    found = await list_activity(db, user.id, deal_id, query, settings=resources().settings)
-    events = [{"at": event.at, "text": sentence(event, reader_id=user.id)} for event in found.events]
-    return {"events": events, "next_cursor": found.next_cursor}
-
-
 async def _select(deal_id: str, page: str, *, is_undo: bool = False) -> ResponseReturnValue:
-    _check_page(page)
+    """`page` is where to go; none is the page this person left the deal on."""
+    if page:
+        _check_page(page)
     house = resources()
     await limit_rate(house, "select", current_user().id, house.settings.rate_limit_select)
     try:
-        card = await select_deal(house, current_session(), path_id(deal_id), is_undo=is_undo)
+        card = await select_deal(house, current_session(), path_id(deal_id), page=page or None, is_undo=is_undo)
     except NotFound:
         return await show_gone(page)
-    return redirect(address_of(card["id"], page), SEE_OTHER)
+    return redirect(address_of(card["id"], page) if page else await _page_left(card["id"]), SEE_OTHER)
+
+
+async def _page_left(deal_id: int) -> str:
+    """The address of the page this person left the deal on; while SQL cannot say, its first."""
+    try:
+        async with resources().database.read() as db:
+            return address_of(deal_id, await find_last_page(db, current_user().id, deal_id))
+    except Unavailable:
+        return address_of(deal_id)
 
 
 async def _find_start_deal(db: AsyncSession) -> DealDetail | None:

@@ -6,7 +6,7 @@ Going back, those who had chosen one start at what they had before.
 from alembic import op
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 
 def upgrade() -> None:

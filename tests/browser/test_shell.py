@@ -197,7 +197,8 @@ async def test_two_tabs_keep_their_deals_and_say_what_happens_elsewhere(
     await api(lead, "DELETE", f"/api/deals/{skype.id}/members/{office.colleague.id}")
     gone = colleague.page.get_by_role("alert")
     await expect(gone).to_contain_text("This deal is no longer available to you.")
-    await expect(colleague.page).to_have_title("Skype · Overview · Holdfast"), "nothing was loaded over what was typed"
+    # Nothing was loaded over what was typed.
+    await expect(colleague.page).to_have_title("Skype · Overview · Holdfast")
     await gone.get_by_role("link", name="Mojang").click()
     await is_current(colleague.page, "Mojang")
     assert lead.complaints == elsewhere.complaints == colleague.complaints == []

@@ -1,4 +1,5 @@
-// A deal page that a person really sees becomes their current deal. A prefetched, prerendered or background page does not.
+// A deal page that a person really sees becomes their current deal, and the page they come back to in it. A prefetched,
+// prerendered or background page does not.
 
 const modules = document.getElementById("shell").dataset;
 const { announce, toast } = await import(document.getElementById("shell").src);
@@ -45,9 +46,12 @@ async function selected(answer) {
 async function select() {
   // keepalive: a person who moves on at once has seen this page all the same.
   const answer = await fetch(banner.dataset.select, { method: "POST", keepalive: true }).catch(() => null);
-  if (answer?.ok) return selected(answer);
+  if (answer?.ok && !("isCurrent" in banner.dataset)) return selected(answer);
   await answer?.text(); // an unread answer keeps its connection
-  if (answer?.status === 401 || answer?.status === 404) {
+  if ("isCurrent" in banner.dataset) {
+    // Only the page is noted; what cannot be noted is no loss that anybody must hear of.
+    if (answer?.status === 404) location.reload();
+  } else if (answer?.status === 401 || answer?.status === 404) {
     location.reload();
   } else if (answer?.status === 429) {
     say("You switched deals very often just now, so this one could not be remembered yet. Wait a little, then try again.");

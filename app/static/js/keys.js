@@ -45,7 +45,7 @@ function build() {
   const dialog = node("dialog", "", "keys-dialog");
   const head = node("div", "", "dialog-head");
   const close = node("button", "Close", "button");
-  const own = [...document.querySelectorAll(".rail [data-go]")].map((link) => [["g", link.dataset.go], link.textContent.trim()]);
+  const own = [...document.querySelectorAll(".rail [data-go]")].map((link) => [["g", link.dataset.go], link.dataset.jump]);
   const columns = node("div", "", "keys-columns");
   const title = node("h1", "Keyboard");
   title.id = "keys-title";
