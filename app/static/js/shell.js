@@ -39,10 +39,13 @@ for (const sign of ["pointerenter", "focusin", "toggle"]) {
 const toasts = document.querySelector("[data-toasts]");
 const live = document.querySelector("[data-live]");
 
-// Say it to those who listen.
+// Say it to those who listen. It stands there no longer than it takes to be heard: what is read later is what the page shows.
+let heard;
 export function announce(text) {
+  clearTimeout(heard);
   live.textContent = "";
   setTimeout(() => (live.textContent = text), 50);
+  heard = setTimeout(() => (live.textContent = ""), 3000);
 }
 
 const PICTURES = { switched: "arrow-left-right", elsewhere: "arrow-left-right", gone: "lock", shared: "users", moved: "square-kanban" };
