@@ -82,7 +82,6 @@ function keep(form) {
   const isUnsaved = "unsaved" in form.dataset;
   const state = document.createElement("p");
   state.className = "draft-state muted";
-  state.setAttribute("role", "status");
   form.querySelector(".card-foot, .sheet-foot")?.prepend(state);
   let timer;
 
