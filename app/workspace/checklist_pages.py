@@ -17,7 +17,7 @@ from app.deals.listing import parse_query
 from app.deals.permissions import EDITING_ROLES
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.web import current_user, path_id, resources, signed_in
 from app.workspace.findings_pages import person_options
 from app.workspace.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
@@ -138,7 +138,12 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("checklist")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await delete_item(resources(), current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+    try:
+        await delete_item(resources(), current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+    except Conflict as conflict:
+        if "current" not in conflict.extra:
+            raise
+        return after(deal_id, f"checklist/{item_id}", "moved")
     return after(deal_id, "checklist", "item_deleted", undo=item_id)
 
 

@@ -13,7 +13,7 @@ from app.deals.listing import parse_query
 from app.deals.permissions import EDITING_ROLES
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
-from app.errors import BadRequest, NotFound
+from app.errors import BadRequest, Conflict, NotFound
 from app.findings.markdown import as_html
 from app.findings.schemas import FindingChanges, FindingQuery, NewFinding
 from app.findings.service import bring_back_finding, change_finding, change_findings, create_finding, delete_finding
@@ -122,7 +122,12 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("findings")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await delete_finding(resources(), current_user().id, deal_id, item_id, expected=_versions(form))
+    try:
+        await delete_finding(resources(), current_user().id, deal_id, item_id, expected=_versions(form))
+    except Conflict as conflict:
+        if "current" not in conflict.extra:
+            raise
+        return after(deal_id, f"findings/{item_id}", "moved")
     return after(deal_id, "findings", "finding_deleted", undo=item_id)
 
 

@@ -116,6 +116,7 @@ async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Brow
     await page.get_by_role("button", name="Write it down").click()
     await expect(page.get_by_role("status")).to_contain_text("Nothing is lost")
     await expect(page.get_by_text("Written all morning")).to_be_visible()
+    assert await writer.axe() == []
     # Or the tab dies there; signed in again the form has it back.
     await writer.open(form)
     await writer.sign_in(office.editor.email)

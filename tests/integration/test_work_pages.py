@@ -112,6 +112,16 @@ async def test_a_conflict_on_deal_access_and_item_keeps_what_was_typed(scene: Sc
     assert (status, leads) == (303, "checklist?state=open#item-1")
 
 
+async def test_what_moved_since_it_was_read_is_not_deleted(scene: Scene) -> None:
+    for kind in ("findings", "checklist"):
+        assert (await scene.call("owner", "PATCH", f"~/{kind}/1", json={"title": "Reworded"}))[0] == 200
+        assert (await send(scene, "editor", f"{kind}/1/delete", version="1"))[:2] == (303, f"{kind}/1?done=moved")
+        assert (await send(scene, "editor", f"{kind}/1/delete", version="2"))[:2] == (
+            303,
+            f"{kind}?done={'finding' if kind == 'findings' else 'item'}_deleted&undo=1",
+        )
+
+
 async def test_what_was_deleted_meanwhile_can_be_saved_as_new(scene: Scene) -> None:
     drawn = hidden(await get(scene, "editor", "findings/1/edit"), f"/deals/{scene.deal.id}/findings/1")
     assert (await scene.call("owner", "DELETE", "~/findings/1"))[0] == 204
@@ -146,13 +156,16 @@ async def test_what_was_typed_survives_the_end_of_the_login(scene: Scene, clock:
     client = await scene.client("editor")
     clock.advance(timedelta(days=2))
     typed = {"title": "Written all morning", "text": "First\r\nsecond <b>", "severity": "high", "status": "open", "owner_id": ""}
-    status, _, page = await send(scene, "editor", "findings", **typed, here=here)
+    typed |= {"here": here, "by": str(scene.id_of("editor"))}
+    status, _, page = await send(scene, "editor", "findings", **typed)
     assert status == 401
     assert "Written all morning" in page
     form = hidden(page, "/login")
     assert form["next"] == here
     wrong = await client.post("/login", form=form | {"email": scene.users["editor"].email, "password": "wrong"})
     form = hidden(str(await wrong.get_data(as_text=True)), "/login")
+    other = await scene.app.test_client().post("/login", form=form | {"email": scene.users["owner"].email, "password": PASSWORD})
+    assert (other.status_code, other.headers["Location"]) == (303, here), "somebody else is not shown it"
     right = await client.post("/login", form=form | {"email": scene.users["editor"].email, "password": PASSWORD})
     page = str(await right.get_data(as_text=True))
     assert (right.status_code, "Written all morning" in page) == (200, True)
@@ -162,6 +175,13 @@ async def test_what_was_typed_survives_the_end_of_the_login(scene: Scene, clock:
     # A form of any other kind carries nothing into the page of the sign-in.
     settings = await scene.app.test_client().post("/settings", form={"theme": "secret words", "deal": "1"})
     assert "secret words" not in await settings.get_data(as_text=True)
+
+
+async def test_a_form_of_somebody_else_on_this_browser_is_not_sent_as_ones_own(scene: Scene) -> None:
+    theirs = {"title": "Their words", "severity": "low", "status": "open", "by": str(scene.id_of("owner"))}
+    status, _, page = await send(scene, "editor", "findings", **theirs)
+    assert (status, "Their words" in page) == (409, False)
+    assert (await scene.call("owner", "GET", "~/findings"))[1]["total"] == 1
 
 
 async def test_a_viewer_sees_no_edit_until_the_role_is_raised(scene: Scene) -> None:
