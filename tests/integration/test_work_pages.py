@@ -18,6 +18,9 @@ from tests.factories import PASSWORD, make_deal, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
+# What a form says and keeps is the same on every database.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
 
@@ -55,6 +58,7 @@ async def finding(scene: Scene) -> dict[str, Any]:
     return found
 
 
+@on_sqlite
 async def test_a_conflict_shows_both_versions_and_is_settled_field_by_field(scene: Scene) -> None:
     action = f"/deals/{scene.deal.id}/findings/1"
     drawn = hidden(await get(scene, "editor", "findings/1/edit"), action)
@@ -112,6 +116,7 @@ async def test_a_conflict_on_deal_access_and_item_keeps_what_was_typed(scene: Sc
     assert (status, leads) == (303, "checklist?state=open#item-1")
 
 
+@on_sqlite
 async def test_what_moved_since_it_was_read_is_not_deleted(scene: Scene) -> None:
     for kind in ("findings", "checklist"):
         assert (await scene.call("owner", "PATCH", f"~/{kind}/1", json={"title": "Reworded"}))[0] == 200
@@ -122,6 +127,7 @@ async def test_what_moved_since_it_was_read_is_not_deleted(scene: Scene) -> None
         )
 
 
+@on_sqlite
 async def test_what_was_deleted_meanwhile_can_be_saved_as_new(scene: Scene) -> None:
     drawn = hidden(await get(scene, "editor", "findings/1/edit"), f"/deals/{scene.deal.id}/findings/1")
     assert (await scene.call("owner", "DELETE", "~/findings/1"))[0] == 204
@@ -132,6 +138,7 @@ async def test_what_was_deleted_meanwhile_can_be_saved_as_new(scene: Scene) -> N
     assert (await send(scene, "editor", "findings", **again | mine))[:2] == (303, "findings/2?done=finding_created&saved=finding-new")
 
 
+@on_sqlite
 async def test_a_form_is_saved_in_the_deal_it_was_drawn_for_or_nowhere(scene: Scene) -> None:
     other = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name="Skype")
     mine = {"title": "Typed in one tab", "severity": "high", "status": "open", "text": "", "owner_id": ""}
@@ -150,6 +157,7 @@ async def test_a_form_is_saved_in_the_deal_it_was_drawn_for_or_nowhere(scene: Sc
     assert (await send(scene, "outsider", "findings", **mine, deal=str(other.id)))[0] == 404
 
 
+@on_sqlite
 async def test_what_was_typed_survives_the_end_of_the_login(scene: Scene, clock: FakeClock) -> None:
     """Without a script: the page that asks to sign in carries it, and so does the one after."""
     here = f"/deals/{scene.deal.id}/findings/new"
@@ -177,6 +185,7 @@ async def test_what_was_typed_survives_the_end_of_the_login(scene: Scene, clock:
     assert "secret words" not in await settings.get_data(as_text=True)
 
 
+@on_sqlite
 async def test_a_form_of_somebody_else_on_this_browser_is_not_sent_as_ones_own(scene: Scene) -> None:
     theirs = {"title": "Their words", "severity": "low", "status": "open", "by": str(scene.id_of("owner"))}
     status, _, page = await send(scene, "editor", "findings", **theirs)
@@ -184,6 +193,7 @@ async def test_a_form_of_somebody_else_on_this_browser_is_not_sent_as_ones_own(s
     assert (await scene.call("owner", "GET", "~/findings"))[1]["total"] == 1
 
 
+@on_sqlite
 async def test_a_viewer_sees_no_edit_until_the_role_is_raised(scene: Scene) -> None:
     for page in ("overview", "findings", "findings/1", "checklist", "team", "activity"):
         text = await get(scene, "viewer", page)
@@ -321,6 +331,7 @@ async def test_activity_is_exported_in_cells_that_run_nothing(scene: Scene) -> N
     assert (await (await scene.client("stranger")).get(f"/deals/{scene.deal.id}/activity.csv")).status_code == 404
 
 
+@on_sqlite
 async def test_staying_signed_in_begins_the_idle_clock_anew(scene: Scene, clock: FakeClock) -> None:
     client = await scene.client("viewer")
     clock.advance(timedelta(hours=23, minutes=50))
@@ -335,6 +346,7 @@ async def test_staying_signed_in_begins_the_idle_clock_anew(scene: Scene, clock:
     assert re.search(r'data-timeout="\d+"', page)
 
 
+@on_sqlite
 async def test_archived_deals_are_read_only_on_every_page(scene: Scene, clock: FakeClock) -> None:
     async with scene.house.database.write() as db:
         await db.execute(update(Deal).where(Deal.id == scene.deal.id).values(archived_at=clock.now()))
