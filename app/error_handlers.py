@@ -74,7 +74,11 @@ async def _typed() -> list[tuple[str, str]]:
     """What stands in a form of a deal page that could not be served: it is shown, and sent on, and never lost."""
     if request.method != "POST" or not request.path.startswith("/deals/"):
         return []
-    form, card = await request.form, current_session().get("user")
+    try:
+        form = await request.form
+    except HTTPException:
+        return []  # it cannot be read, or is too large to be carried on
+    card = current_session().get("user")
     if "deal" not in form or (card and form.get("by") not in (None, str(card["id"]))):
         return []  # no form of a deal page, or one that somebody else has filled in
     return list(form.items(multi=True))

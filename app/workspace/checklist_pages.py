@@ -20,7 +20,7 @@ from app.deals.store import list_people
 from app.errors import Conflict, NotFound
 from app.web import current_user, path_id, resources, signed_in
 from app.workspace.findings_pages import person_options
-from app.workspace.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
 from app.workspace.listing import ListState, Options
 
@@ -96,7 +96,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     house, user, sheet = resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected=None if version is None else {version})
+        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     try:
         status = await sheet.submit(form, ItemChanges, save)
@@ -122,7 +122,7 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     sheet = sheet_of(_fields(), item.model_dump())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected=None if version is None else {version})
+        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     typed = {**sheet.values, **{f"was-{name}": value for name, value in sheet.values.items()}}
     typed |= {"version": form.get("version", ""), "done": form.get("done", "")}

@@ -20,7 +20,7 @@ from app.findings.service import bring_back_finding, change_finding, change_find
 from app.findings.store import get_finding, list_findings
 from app.models import FINDING_STATUSES, SEVERITIES
 from app.web import current_user, path_id, resources, signed_in
-from app.workspace.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
 from app.workspace.listing import ListState, Options
 
@@ -104,7 +104,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     house, user, sheet = resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_finding(house, user.id, deal_id, item_id, facts, expected=None if version is None else {version})
+        await change_finding(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     try:
         status = await sheet.submit(form, FindingChanges, save)

@@ -70,6 +70,7 @@ async def test_a_conflict_shows_both_versions_and_is_settled_field_by_field(scen
     for words in (scene.users["owner"].name, "Their title", "My title", "My\ntext", "you both changed it", "Accepted"):
         assert words in unescape(page), words
     assert (await finding(scene))["title"] == "Their title", "nothing is overwritten unasked"
+    assert (await send(scene, "editor", "findings/1", **mine))[0] == 409, "a form without a version overwrites nothing"
     # The form of the conflict is drawn at their version, and takes theirs where only they changed something.
     again = hidden(page, action)
     assert (again["version"], again["was-title"]) == ("2", "Their title")
