@@ -125,7 +125,7 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
         await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     typed = {**sheet.values, **{f"was-{name}": value for name, value in sheet.values.items()}}
-    typed |= {"version": form.get("version", ""), "done": form.get("done", "")}
+    typed |= {"version": form.get("version") or str(NO_VERSION), "done": form.get("done", "")}
     status = await sheet.submit(typed, ItemChanges, save)
     if status != SAVED:
         sheet.message = "This item was changed while you looked at it. See whether it still is what you have done"
