@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.errors import AppError, NotAuthenticated, PayloadTooLarge, Unavailable
 from app.security import return_to
+from app.sessions.interface import current_session
 from app.web import wants_json
 
 log = structlog.get_logger()
@@ -74,8 +75,14 @@ async def _typed() -> list[tuple[str, str]]:
     """What stands in a form of a deal page that could not be served: it is shown, and sent on, and never lost."""
     if request.method != "POST" or not request.path.startswith("/deals/"):
         return []
-    form = await request.form
-    return list(form.items(multi=True)) if "deal" in form else []
+    try:
+        form = await request.form
+    except HTTPException:
+        return []  # it cannot be read, or is too large to be carried on
+    card = current_session().get("user")
+    if "deal" not in form or (card and form.get("by") not in (None, str(card["id"]))):
+        return []  # no form of a deal page, or one that somebody else has filled in
+    return list(form.items(multi=True))
 
 
 async def _sent() -> list[tuple[str, str]]:
@@ -91,7 +98,7 @@ async def _sent() -> list[tuple[str, str]]:
 async def _sign_in_to_send(typed: list[tuple[str, str]]) -> Response:
     """The login has ended while somebody wrote. They sign in, see what they wrote, and send it."""
     wanted = return_to(dict(typed).get("here"))
-    message = "Your sign-in has ended. Nothing is lost: sign in, and what you typed is sent from where you were."
+    message = "Your sign-in has ended. Nothing is lost: sign in, and you can send what you typed."
     page = await render_template(
         "auth/login.html", next=wanted, email="", keep_signed_in=False, message=message, error=None, typed=typed, typed_for=request.path
     )

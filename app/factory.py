@@ -28,7 +28,7 @@ from app.ops.routes import health
 from app.resources import make_resources
 from app.security import init_security
 from app.sessions.interface import HoldfastSessions
-from app.web import MAX_BODY_BYTES, check_access, check_role, name_request, public
+from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
 from app.workspace.routes import blueprint as workspace
 
 A_YEAR = timedelta(days=365)
@@ -57,6 +57,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         secure=not plain,
     )
 
+    app.asgi_app = limit_patience_of(app.asgi_app)  # type: ignore[method-assign]
     app.before_request(name_request)
     init_compression(app)
     init_security(app, settings)

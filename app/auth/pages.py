@@ -45,7 +45,8 @@ async def login() -> ResponseReturnValue:
     except (NotAuthenticated, BadRequest, TooManyRequests, Unavailable) as refusal:
         return await _show_form(wanted, form, refusal=refusal)
     typed, typed_for = kept_fields(form), return_to(form.get("typed-for"))
-    if typed and typed_for != "/":
+    author = form.get(f"{KEPT}by", "")
+    if typed and typed_for != "/" and author == str(current_session().user_id):
         return await render_template("auth/typed.html", next=wanted, typed=typed, typed_for=typed_for)
     return redirect(wanted, SEE_OTHER)
 

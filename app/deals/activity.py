@@ -31,6 +31,8 @@ PERSONAL = (
 KINDS = {"deal": "deal.", "people": "member.", "findings": "finding.", "checklist": "checklist."}
 # Of an export: one batch is one read, so that nobody waits for all of it.
 BATCH = 500
+# In how many of a deal's latest events those who did something are looked for.
+LOOK_BACK = 5000
 
 
 class ActivityQuery(BaseModel):
@@ -73,9 +75,11 @@ async def export_activity(house: Resources, user_id: int, deal_id: int, query: A
 
 
 async def list_actors(db: AsyncSession, user_id: int, deal_id: int) -> list[PersonName]:
-    """Who did anything to the deal, by name."""
-    acted = select(Event.actor_id).where(Event.deal_id == deal_id, _is_for(user_id)).distinct()
-    found = select(User.id, User.name).where(User.id.in_(acted), User.organisation_id == _organisation_of(user_id))
+    """Who did anything to the deal of late, by name."""
+    latest = select(Event.actor_id).where(Event.deal_id == deal_id, _is_for(user_id)).order_by(Event.id.desc()).limit(LOOK_BACK).subquery()
+    found = select(User.id, User.name).where(
+        User.id.in_(select(latest.c.actor_id).distinct()), User.organisation_id == _organisation_of(user_id)
+    )
     rows = await db.execute(found.order_by(func.lower(User.name), User.id))
     return [PersonName(id=row.id, name=row.name) for row in rows]
 

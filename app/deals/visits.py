@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.database import insert_into
 from app.deals.activity import PERSONAL
@@ -19,6 +20,8 @@ from app.resources import Resources
 PAGES = ("overview", "findings", "checklist", "team", "activity")
 # What is counted beyond this is shown as "more than".
 MOST_NEW = 99
+# How many of a deal's latest events are looked through for new ones, however many there are.
+LOOK_BACK = 500
 
 _SEEN = {"findings": "findings_seen_at", "checklist": "checklist_seen_at", "activity": "activity_seen_at"}
 
@@ -63,7 +66,8 @@ async def find_last_page(db: AsyncSession, user_id: int, deal_id: int) -> str:
 
 async def count_news(db: AsyncSession, user_id: int, deal_id: int) -> News:
     """In one statement. The caller has made sure that this person sees the deal."""
-    by_others = or_(Event.actor_id.is_(None), Event.actor_id != user_id)
+    latest = aliased(Event, select(Event).where(Event.deal_id == deal_id).order_by(Event.id.desc()).limit(LOOK_BACK).subquery())
+    by_others = _not_by(latest.actor_id, user_id)
     counts = (
         _count(Finding, Finding.updated_at > _since("findings"), _not_by(Finding.updated_by_id, user_id), Finding.deleted_at.is_(None)),
         _count(
@@ -72,7 +76,7 @@ async def count_news(db: AsyncSession, user_id: int, deal_id: int) -> News:
             _not_by(ChecklistItem.updated_by_id, user_id),
             ChecklistItem.deleted_at.is_(None),
         ),
-        _count(Event, Event.at > _since("activity"), by_others, Event.kind.not_in(PERSONAL)),
+        _count(latest, latest.at > _since("activity"), by_others, latest.kind.not_in(PERSONAL)),
     )
     row = (await db.execute(select(*counts).where(Visit.user_id == user_id, Visit.deal_id == deal_id))).first()
     return News(*row) if row else News(0, 0, 0)

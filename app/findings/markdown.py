@@ -41,7 +41,7 @@ class _Renderer(RendererHTML):
 
 def _make() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 20}, renderer_cls=_Renderer)
-    markdown.enable(["table", "strikethrough"]).disable(["image", "html_block", "html_inline"])
+    markdown.enable(["table", "strikethrough"]).disable("image")
     markdown.validateLink = _may_link  # type: ignore[method-assign]
     return markdown
 

@@ -66,6 +66,7 @@ async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
                 "at": each.at,
                 "text": sentence(each, reader_id=user.id),
                 "address": address(each, deal.id),
+                "title": titles.get(subject_of(each)),
                 "kind": each.kind.partition(".")[0],
             }
             for each in found.events

@@ -17,10 +17,10 @@ from app.deals.listing import parse_query
 from app.deals.permissions import EDITING_ROLES
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.web import current_user, path_id, resources, signed_in
 from app.workspace.findings_pages import person_options
-from app.workspace.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
 from app.workspace.listing import ListState, Options
 
@@ -96,7 +96,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     house, user, sheet = resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected=None if version is None else {version})
+        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     try:
         status = await sheet.submit(form, ItemChanges, save)
@@ -122,10 +122,10 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     sheet = sheet_of(_fields(), item.model_dump())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected=None if version is None else {version})
+        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     typed = {**sheet.values, **{f"was-{name}": value for name, value in sheet.values.items()}}
-    typed |= {"version": form.get("version", ""), "done": form.get("done", "")}
+    typed |= {"version": form.get("version") or str(NO_VERSION), "done": form.get("done", "")}
     status = await sheet.submit(typed, ItemChanges, save)
     if status != SAVED:
         sheet.message = "This item was changed while you looked at it. See whether it still is what you have done"
@@ -138,7 +138,12 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("checklist")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await delete_item(resources(), current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+    try:
+        await delete_item(resources(), current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+    except Conflict as conflict:
+        if "current" not in conflict.extra:
+            raise
+        return after(deal_id, f"checklist/{item_id}", "moved")
     return after(deal_id, "checklist", "item_deleted", undo=item_id)
 
 

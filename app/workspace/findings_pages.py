@@ -13,14 +13,14 @@ from app.deals.listing import parse_query
 from app.deals.permissions import EDITING_ROLES
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
-from app.errors import BadRequest, NotFound
+from app.errors import BadRequest, Conflict, NotFound
 from app.findings.markdown import as_html
 from app.findings.schemas import FindingChanges, FindingQuery, NewFinding
 from app.findings.service import bring_back_finding, change_finding, change_findings, create_finding, delete_finding
 from app.findings.store import get_finding, list_findings
 from app.models import FINDING_STATUSES, SEVERITIES
 from app.web import current_user, path_id, resources, signed_in
-from app.workspace.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
 from app.workspace.listing import ListState, Options
 
@@ -104,7 +104,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     house, user, sheet = resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_finding(house, user.id, deal_id, item_id, facts, expected=None if version is None else {version})
+        await change_finding(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     try:
         status = await sheet.submit(form, FindingChanges, save)
@@ -122,7 +122,12 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("findings")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await delete_finding(resources(), current_user().id, deal_id, item_id, expected=_versions(form))
+    try:
+        await delete_finding(resources(), current_user().id, deal_id, item_id, expected=_versions(form))
+    except Conflict as conflict:
+        if "current" not in conflict.extra:
+            raise
+        return after(deal_id, f"findings/{item_id}", "moved")
     return after(deal_id, "findings", "finding_deleted", undo=item_id)
 
 

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from app.errors import BadRequest, Conflict
 
 SAVED, INVALID, CONFLICT = 303, 400, 409
+# What a form that names no version is drawn at: nothing is, so that it always meets a conflict and never overwrites.
+NO_VERSION = 0
 MINE, THEIRS = "mine", "theirs"
 _PLAIN = {"string_too_short": "Fill this in.", "literal_error": "Choose one from the list."}
 _NEVER_EMPTY = ("whole", "day", "person")

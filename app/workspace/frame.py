@@ -63,6 +63,11 @@ def deal_write(page: str) -> Callable[[Callable[..., Awaitable[ResponseReturnVal
         async def write(deal_id: str, **more: str) -> ResponseReturnValue:
             try:
                 wanted, form = path_id(deal_id), await request.form
+                if form.get("by", str(current_user().id)) != str(current_user().id):
+                    # Another tab of this browser has changed hands since.
+                    raise Conflict(
+                        "This page was opened by somebody else who was signed in here. Nothing was changed.", code="other_person"
+                    )
                 if form.get("deal") != str(wanted):
                     return await _show_mismatch(wanted, form, page)
                 return await view(wanted, form, **{name: path_id(text) for name, text in more.items()})

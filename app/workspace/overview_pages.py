@@ -15,7 +15,7 @@ from app.deals.service import change_deal
 from app.errors import Conflict
 from app.models import STAGES
 from app.web import current_user, resources, signed_in
-from app.workspace.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
 from app.workspace.progress import find_progress
 
@@ -84,7 +84,7 @@ async def change(deal_id: int, form: Form) -> ResponseReturnValue:
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         try:
-            await change_deal(house, user.id, deal_id, facts, expected=None if version is None else {version})
+            await change_deal(house, user.id, deal_id, facts, expected={version or NO_VERSION})
         except Conflict as conflict:
             if current := conflict.extra.get("current"):
                 async with house.database.read() as db:

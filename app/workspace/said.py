@@ -14,6 +14,7 @@ _SAID = {
     "member_added": "They can see this deal from now on.",
     "member_back": "They have the same access again.",
     "nobody_chosen": "Nothing was changed: choose whom the deal shall belong to.",
+    "moved": "Somebody changed this after you had opened it. Nothing is deleted: read it as it is now, then decide again.",
     "transferred": "The deal has a new owner.",
 }
 # By code: what is said, where its undo is sent, below the deal's address, and which parameters that takes along.
@@ -23,7 +24,7 @@ _UNDOABLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "member_withdrawn": ("They no longer see this deal.", "team/{undo}/restore", ("role", "expires_on")),
     "template_added": ("", "checklist/untouched", ("first", "last")),
 }
-_NEUTRAL = ("nothing_chosen", "template_known", "nobody_chosen")
+_NEUTRAL = ("moved", "nothing_chosen", "template_known", "nobody_chosen")
 
 
 def said_of(args: Mapping[str, str]) -> dict[str, Any] | None:

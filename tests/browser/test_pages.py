@@ -152,7 +152,7 @@ async def test_page_nobody_looks_at_moves_nobody(browser: Browser, office: Offic
     await visitor.open(f"/deals/{office.youtube.id}/overview")
     await visitor.page.wait_for_load_state("networkidle")
     assert posts == []
-    async with visitor.page.expect_response("**/select") as selected:
+    async with visitor.page.expect_response("**/select?page=overview") as selected:
         await visitor.page.evaluate("window.shown = 'visible'; document.dispatchEvent(new Event('visibilitychange'))")
     assert (await selected.value).ok
 

@@ -5,7 +5,7 @@ const PREFIX = "holdfast:draft:";
 const SIGNED_OUT = "holdfast:signed-out";
 const LIFE = 14 * 24 * 3600 * 1000; // a draft nobody came back to in two weeks is forgotten
 const PAUSE = 250; // ms of quiet before it is written
-const UNKEPT = new Set(["deal", "here"]); // the page's own
+const UNKEPT = new Set(["deal", "by", "here"]); // the page's own
 const TOLD = ["done", "saved", "undo", "number", "moved", "first", "last", "role", "until"]; // what an address says once
 
 const user = document.getElementById("drafts").dataset.user;
@@ -82,7 +82,6 @@ function keep(form) {
   const isUnsaved = "unsaved" in form.dataset;
   const state = document.createElement("p");
   state.className = "draft-state muted";
-  state.setAttribute("role", "status");
   form.querySelector(".card-foot, .sheet-foot")?.prepend(state);
   let timer;
 
