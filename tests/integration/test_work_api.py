@@ -148,7 +148,7 @@ async def test_findings_are_filtered_sorted_and_paged_without_gap_or_repetition(
         ("status=unsettled", 15),
         ("owner=none", 11),
         (f"owner={scene.id_of('editor')}", 12),
-        ("q=ÉTÉ 3", 6),
+        ("q=%C3%89T%C3%89+3", 6),
         ("q=%25", 0),
     ):
         assert (await scene.call("viewer", "GET", f"~/findings?{query}"))[1]["total"] == expected, query
