@@ -9,7 +9,8 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterable
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
@@ -20,7 +21,7 @@ from quart import Quart, Response, current_app, request
 from sqlalchemy import select
 
 from app.clock import Clock
-from app.database import Database
+from app.database import Database, limit_patience
 from app.errors import AppError, Unavailable
 from app.metrics import METRICS
 from app.models import Login, User
@@ -144,7 +145,7 @@ class Live:
         self.database = database
         self.clock = clock
         self.look_every = look_every
-        self.heartbeat = HEARTBEAT
+        self.heartbeat, self.check_every = HEARTBEAT, CHECK_EVERY
         self.stopping = False
         self.streams: list[Stream] = []
         self._shared: dict[str, Any] = {}
@@ -182,6 +183,7 @@ class Live:
     async def frames(self, stream: Stream, source: Source) -> AsyncGenerator[bytes, None]:
         """What goes over the wire. Entered and left with the connection."""
         self._enter(stream)
+        limit_patience(None)  # which was that of the request; a stream looks for as long as it is open
         upcoming = asyncio.create_task(_pull(source))
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
@@ -240,7 +242,7 @@ class Live:
         if self.stopping:
             stream.end(SHUTDOWN)
         if self._logins is None or self._logins.done():
-            self._logins = asyncio.create_task(self._look_at_logins_forever(), name="event-streams-logins")
+            self._logins = _apart(self._look_at_logins_forever(), name="event-streams-logins")
 
     def _leave(self, stream: Stream) -> None:
         self.streams.remove(stream)
@@ -283,7 +285,7 @@ class Live:
             else:
                 stream.proven_at = began
         for stream in streams:
-            if stream.allowed and began - stream.allowed_at >= CHECK_EVERY.total_seconds():
+            if stream.allowed and began - stream.allowed_at >= self.check_every.total_seconds():
                 if not await stream.allowed():
                     stream.end(REFUSED)
                 stream.allowed_at = began
@@ -296,7 +298,7 @@ class _Watch(Generic[T]):
         self.changed = asyncio.Event()
         self._found: T | None = None
         self._error: Exception | None = None
-        self.task = asyncio.create_task(self._look_forever(look, every), name="event-streams-watch")
+        self.task = _apart(self._look_forever(look, every), name="event-streams-watch")
 
     def result(self) -> T:
         if self._error:
@@ -304,14 +306,18 @@ class _Watch(Generic[T]):
         return cast(T, self._found)
 
     async def _look_forever(self, look: Callable[[], Awaitable[T]], every: timedelta) -> None:
+        waiting = False
         while self._error is None:
             try:
                 found = await look()
+                waiting = False
                 if self.count == 0 or found != self._found:
                     self._found = found
                     self._tell()
             except Unavailable as outage:
-                log.info("What event streams are about cannot be looked at; they wait.", fault=outage.detail)
+                if not waiting:
+                    log.warning("What event streams are about cannot be looked at; they wait.", fault=outage.detail)
+                waiting = True
             except Exception as error:
                 self._error = error
                 self._tell()
@@ -321,6 +327,11 @@ class _Watch(Generic[T]):
         self.count += 1
         self.changed.set()
         self.changed = asyncio.Event()
+
+
+def _apart(loop: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    """A task that serves everybody: nothing of the request that happened to start it (its id, its patience) goes with it."""
+    return asyncio.create_task(loop, name=name, context=Context())
 
 
 def _next_or_end(upcoming: asyncio.Task[Message | None], stream: Stream) -> Message | None:

@@ -1,12 +1,14 @@
 """In-app notices: from the event to the person's list and stream, in words that give nothing away."""
 
 import asyncio
+from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
 from quart import Quart
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from app.database import limit_patience
 from app.events.effects import catch_up
 from app.models import Login
 from tests.fakes import FakeClock
@@ -81,3 +83,25 @@ async def test_a_stream_is_no_activity(scene: Scene, clock: FakeClock) -> None:
     async with scene.house.database.read() as db:
         assert {each.isoformat() for each in await db.scalars(select(Login.seen_at))} == {before}
     assert (await scene.call("viewer", "GET", "/api/logins"))[1]["logins"][0]["seen_at"] > before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_streams_share_does_not_wear_out_the_patience_of_a_request(scene: Scene) -> None:
+    """A request waits so long for the database in all; what it started goes on for as long as somebody listens."""
+    looks = 0
+
+    async def look() -> int:
+        nonlocal looks
+        async with scene.house.database.read() as db:
+            await db.execute(text("SELECT 1"))
+        looks += 1
+        return looks
+
+    limit_patience(0.0001)
+    try:
+        async with asyncio.timeout(10), aclosing(scene.app.extensions["live"].watch("look", look, every=timedelta(0))) as found:
+            async for number in found:
+                if number > 20:
+                    break
+    finally:
+        limit_patience(None)
