@@ -181,7 +181,7 @@ class Plan:
 
 def decide(candidate: Candidate, data: SessionData, *, enabled: bool) -> Plan:
     """The precedence rule below "current deal of this session"."""
-    if not enabled:
+    if not enabled or data.get("restore_undone"):
         return Plan("none", candidate)
     if candidate.pointer is not None and candidate.user["remember_last_deal"]:
         if candidate.permitted:

@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0011"]
+ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0011"]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -44,7 +44,13 @@ NOTICE = (
     "INSERT INTO notice_counters VALUES (1, 1)",
 )
 TRAFFIC = ("INSERT INTO traffic (minute, requests) VALUES (29449440, 7)",)
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, TRAFFIC), strict=True))
+WORK = (
+    f"INSERT INTO findings (deal_id, number, title, owner_id, created_at, updated_at) VALUES (1, 1, 'Churn', 1, {NOW}, {NOW})",
+    f"INSERT INTO checklist_items (deal_id, section, title, position, created_at, updated_at) VALUES (1, 'Tax', 'VAT', 1, {NOW}, {NOW})",
+    f"UPDATE visits SET last_page = 'findings', findings_seen_at = {NOW}",
+)
+START = ("UPDATE users SET start_deal_id = 1",)
+DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, TRAFFIC), strict=True))
 
 
 async def run(url: str, *statements: str) -> None:
