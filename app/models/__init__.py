@@ -3,6 +3,8 @@
 from app.models.base import Base
 from app.models.deals import STAGES, Deal, Member, Pin, Visit
 from app.models.events import Event, Outbox, Switch
+from app.models.imports import Import, ImportPiece, ImportProblem
+from app.models.links import OneTimeLink
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
 
@@ -11,9 +13,13 @@ __all__ = [
     "Base",
     "Deal",
     "Event",
+    "Import",
+    "ImportPiece",
+    "ImportProblem",
     "Login",
     "LoginAttempt",
     "Member",
+    "OneTimeLink",
     "Organisation",
     "Outbox",
     "Pin",

@@ -20,6 +20,7 @@ class Event(Base):
         Index("ix_events_deal_id_id", "deal_id", "id"),
         Index("ix_events_user_id_id", "user_id", "id"),
         Index("ix_events_organisation_id_id", "organisation_id", "id"),
+        Index("ix_events_organisation_id_kind_at", "organisation_id", "kind", "at"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
