@@ -5,17 +5,22 @@ from app.models.deals import STAGES, Deal, Member, Pin, Visit
 from app.models.events import Event, Outbox, Switch
 from app.models.imports import Import, ImportPiece, ImportProblem
 from app.models.links import OneTimeLink
+from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
 
 __all__ = [
+    "RUN_STATES",
     "STAGES",
+    "TRIGGERS",
     "Base",
     "Deal",
     "Event",
     "Import",
     "ImportPiece",
     "ImportProblem",
+    "JobRun",
+    "JobSchedule",
     "Login",
     "LoginAttempt",
     "Member",

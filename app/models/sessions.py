@@ -19,9 +19,9 @@ class Login(Base):
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime]
     seen_at: Mapped[datetime]
-    idle_expires_at: Mapped[datetime]
+    idle_expires_at: Mapped[datetime] = mapped_column(index=True)
     expires_at: Mapped[datetime] = mapped_column(index=True)
-    ended_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None] = mapped_column(index=True)
     keep_signed_in: Mapped[bool] = mapped_column(server_default=false())
     user_agent: Mapped[str] = mapped_column(String(300), server_default="")
     address: Mapped[str] = mapped_column(String(64), server_default="")

@@ -39,9 +39,15 @@ def _describe(connection: Connection) -> dict[str, Any]:
             *inspector.get_check_constraints(table),
             *inspector.get_indexes(table),
         )
-        described[table] = columns | {f"constraint {constraint['name']}": dict(constraint) for constraint in constraints}
+        described[table] = columns | {f"constraint {constraint['name']}": _comparable(dict(constraint)) for constraint in constraints}
     described.pop("alembic_version", None)
     return described
+
+
+def _comparable(constraint: dict[str, Any]) -> dict[str, Any]:
+    """The condition of a partial index is an object that equals nothing but itself."""
+    options = constraint.get("dialect_options") or {}
+    return constraint | {"dialect_options": {name: str(option) for name, option in options.items()}}
 
 
 def _foreign_keys(connection: Connection, table: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004"]
+ALL = ["0001", "0002", "0003", "0004", "0005"]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -35,7 +35,11 @@ SESSIONS = (
     f"VALUES (1, 1, 1, '{{}}', 1, {NOW}, {NOW}, {NOW})",
 )
 EVENT = f"INSERT INTO events (kind, at, user_id, deal_id, payload) VALUES ('deal.selected', {NOW}, 1, 1, '{{}}')"
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,)), strict=True))
+JOBS = (
+    f"INSERT INTO job_runs (name, trigger, due_at, payload, queued_at, counts, earlier_attempts) "
+    f"VALUES ('sweep', 'schedule', {NOW}, '{{}}', {NOW}, '{{}}', '[]')",
+)
+DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS), strict=True))
 
 
 async def run(url: str, *statements: str) -> None:
@@ -144,13 +148,13 @@ async def test_servers_that_start_at_once_migrate_once(empty_database_url: str) 
         await asyncio.create_subprocess_exec(sys.executable, "-c", command, empty_database_url, stdout=PIPE, cwd=ROOT) for _ in range(3)
     ]
     answers = [(await server.communicate())[0].split() for server in servers]
-    assert sorted(answers) == [[b"0"], [b"0"], [b"4"]]
+    assert sorted(answers) == [[b"0"], [b"0"], [b"5"]]
 
 
 async def test_database_of_a_newer_version_is_refused(empty_database_url: str) -> None:
     await up(empty_database_url)
     await run(empty_database_url, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(MigrationError, match=r"'9999' \(this code knows the versions 0001 to 0004\)"):
+    with pytest.raises(MigrationError, match=r"'9999' \(this code knows the versions 0001 to 0005\)"):
         await up(empty_database_url)
 
 
