@@ -1,6 +1,6 @@
 """An import from its arrival to its start, and its end by somebody's will. The import itself is `run.py`."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ from app.imports.checking import check_rows, open_table, take_samples
 from app.imports.files import delete_file, local_copy, store_file
 from app.imports.history import UNFINISHED, count_unfinished, get_import, replace_problems
 from app.imports.mapping import BadMapping, guess_fields, map_by_position
+from app.jobs.service import request_run
 from app.models import Import, ImportPiece
 from app.resources import Resources
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 MOST_UNFINISHED = 5
 LONGEST_FILENAME = 200
 ABANDONED_AFTER = timedelta(days=1)
+# A worker writes many times a second, and one that was killed is replaced within this.
+STANDS_STILL_AFTER = timedelta(minutes=2)
 
 
 async def receive_file(house: Resources, user_id: int, filename: str, file: BinaryIO) -> int:
@@ -69,15 +72,28 @@ async def choose_columns(house: Resources, user_id: int, import_id: int, fields:
 
 
 async def start_import(house: Resources, user_id: int, import_id: int) -> None:
-    """From now on the worker may take it up. Raises `BadMapping` where the columns do not say enough, `Conflict` where it has begun."""
+    """Ask for the job that imports a draft, or that goes on with an import which stands still.
+
+    Raises `BadMapping` where the columns do not say enough, `Conflict` where it is under way or over.
+    """
     now = house.clock.now()
     async with house.database.write() as db:
-        draft = await get_import(db, user_id, import_id, lock=True)
-        _refuse_unless_draft(draft)
-        map_by_position(draft.layout["headings"], draft.layout["fields"])
-        draft.state, draft.updated_at, draft.user_id, draft.started_at = "queued", now, user_id, now
-        await replace_problems(db, import_id, [])
-        await _record(db, "import.started", draft, user_id)
+        found = await get_import(db, user_id, import_id, lock=True)
+        if found.state == "draft":
+            map_by_position(found.layout["headings"], found.layout["fields"])
+            found.state, found.started_at = "queued", now
+            await replace_problems(db, import_id, [])
+        elif not stands_still(found, now):
+            raise Conflict("This import is under way, or over.", code="not_a_draft")
+        # Whoever starts it will own its deals.
+        found.updated_at, found.user_id = now, user_id
+        await _record(db, "import.started", found, user_id)
+        await request_run(db, "import_deals", at=now, payload={"import_id": import_id}, requested_by=user_id)
+
+
+def stands_still(found: Import, now: datetime) -> bool:
+    """Started, and nothing was written for so long that no worker can be at it."""
+    return found.state in ("queued", "running") and now - found.updated_at > STANDS_STILL_AFTER
 
 
 async def cancel_import(house: Resources, user_id: int, import_id: int) -> None:
@@ -90,6 +106,18 @@ async def cancel_import(house: Resources, user_id: int, import_id: int) -> None:
         if found.state in ("queued", "running"):
             await _record(db, "import.cancelled", found, user_id, rows=found.rows_done)
         found.state, found.updated_at, found.finished_at = "cancelled", now, now
+    await delete_file(house.database, import_id)
+
+
+async def stop_import(house: Resources, import_id: int) -> None:
+    """Its job was cancelled by an operator."""
+    now = house.clock.now()
+    under_way = update(Import).where(Import.id == import_id, Import.state.in_(("queued", "running")))
+    ended = under_way.values(state="cancelled", updated_at=now, finished_at=now).returning(Import)
+    async with house.database.write() as db:
+        found = await db.scalar(ended)
+        if found is not None:
+            await _record(db, "import.cancelled", found, None, rows=found.rows_done)
     await delete_file(house.database, import_id)
 
 
@@ -139,7 +167,7 @@ async def _end(house: Resources, import_id: int, state: str, *, states: tuple[st
     await delete_file(house.database, import_id)
 
 
-async def _record(db: AsyncSession, kind: str, about: Import, actor_id: int, **payload: Any) -> None:
+async def _record(db: AsyncSession, kind: str, about: Import, actor_id: int | None, **payload: Any) -> None:
     await record_event(
         db, kind, at=about.updated_at, organisation_id=about.organisation_id, actor_id=actor_id, import_id=about.id, **payload
     )

@@ -73,14 +73,6 @@ class ImportView(BaseModel):
     warnings: list[ProblemRow]
 
 
-class OneImport(BaseModel):
-    """`import` is a word of the language, hence the other name."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    import_: ImportView
-
-
 def percent_done(found: Import) -> int:
     """Of the bytes, since nobody knows the number of rows before the end; 100 only at the end."""
     if found.state == "done":

@@ -6,7 +6,7 @@ it: a run that lost it, or whose import was cancelled, finds that out in its nex
 
 import asyncio
 import secrets
-import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.batches import Pace
 from app.database import Contended
 from app.errors import StoreUnavailable, Unavailable
 from app.events.service import record_event
@@ -22,18 +23,17 @@ from app.imports.checking import add, open_table, problems_of, tally
 from app.imports.files import delete_file, local_copy
 from app.imports.history import insert_problems
 from app.imports.mapping import map_by_position
-from app.imports.reader import Record, UnreadableFile
+from app.imports.reader import BATCH, Record, UnreadableFile
 from app.imports.report import Report
 from app.imports.rows import Row
 from app.imports.service import Run, batches_of, show_new_names
 from app.imports.store import lock_organisation
+from app.jobs.run import RunCancelled, RunLost
 from app.models import Import, User
 from app.resources import Resources
 
 log = structlog.get_logger()
 
-# SQLite has one writer: rows of a transaction, so that it is over in some hundredths of a second.
-ROWS_AT_ONCE = 100
 ATTEMPTS = 5
 # What a person may do decides whose deals these become.
 NOT_ALLOWED, UNREADABLE, INTERNAL = "not_an_administrator", "unreadable_file", "internal_error"
@@ -56,17 +56,24 @@ class _Job:
     organisation_id: int
     token: str
     fields: list[str]
+    size: int
     rows_done: int
+    counts: dict[str, Any]
+    tell: Tell
 
 
-async def run_import(house: Resources, import_id: int) -> None:
-    """Import until the end of the file, or until it is cancelled. Does nothing where it is neither waiting nor under way.
+Tell = Callable[..., Awaitable[None]]
 
+
+async def run_import(house: Resources, import_id: int, *, tell: Tell) -> dict[str, Any]:
+    """Import until the end of the file, or until it is cancelled; what was counted. Nothing where it is neither waiting nor under way.
+
+    `tell` is called between transactions with bytes done and their total; what it raises ends this run, and another may go on.
     Raises `Unavailable`: call it again later.
     """
-    job = await _take_up(house, import_id)
+    job = await _take_up(house, import_id, tell)
     if job is None:
-        return
+        return {}
     try:
         await _import(job)
     except _Lost:
@@ -76,65 +83,66 @@ async def run_import(house: Resources, import_id: int) -> None:
     except UnreadableFile as unreadable:
         log.info("The import ended early.", import_id=import_id, reason=unreadable.detail)
         await _finish(job, "failed", error=UNREADABLE)
-    except Unavailable:
+    except (Unavailable, RunCancelled, RunLost):
         raise
     except Exception:
         await _finish(job, "failed", error=INTERNAL)
         raise
     else:
         await _finish(job, "done")
+    return job.counts
 
 
-async def _take_up(house: Resources, import_id: int) -> _Job | None:
+async def _take_up(house: Resources, import_id: int, tell: Tell) -> _Job | None:
     now, token = house.clock.now(), secrets.token_hex(16)
     taken = (
         update(Import)
         .where(Import.id == import_id, Import.state.in_(("queued", "running")))
         .values(state="running", run=token, updated_at=now)
-        .returning(Import.organisation_id, Import.layout, Import.rows_done)
+        .returning(Import.organisation_id, Import.layout, Import.size, Import.rows_done, Import.counts)
     )
     async with house.database.write() as db:
         row = (await db.execute(taken.execution_options(synchronize_session=False))).first()
     if row is None:
         return None
     log.info("An import is taken up.", import_id=import_id, rows_done=row.rows_done)
-    return _Job(house, import_id, row.organisation_id, token, row.layout["fields"], row.rows_done)
+    return _Job(house, import_id, row.organisation_id, token, row.layout["fields"], row.size, row.rows_done, dict(row.counts), tell)
 
 
 async def _import(job: _Job) -> None:
     async with local_copy(job.house.database, job.import_id) as file:
         table = await open_table(file)
         run = Run(map_by_position(table.headings, job.fields), job.house.clock.now(), {"import_id": job.import_id})
-        passed = 0
+        pace, passed = Pace(most=BATCH), 0
         async for batch in batches_of(table):
-            for start in range(0, len(batch.records), ROWS_AT_ONCE):
-                records = batch.records[start : start + ROWS_AT_ONCE]
-                # Rows that are in already are read all the same: a later one may be about the same deal.
-                old = records[: max(0, job.rows_done - passed)]
-                run.read(old, Report(""))
-                if new := records[len(old) :]:
-                    await _write(job, run, new, position=batch.position)
-                passed += len(records)
+            # Rows that are in already are read all the same: a later one may be about the same deal.
+            old = batch.records[: max(0, job.rows_done - passed)]
+            await asyncio.to_thread(run.read, old, Report(""))
+            new = batch.records[len(old) :]
+            while new:
+                taken, new = new[: pace.rows], new[pace.rows :]
+                await _write(job, run, taken, pace, position=batch.position)
+            passed += len(batch.records)
 
 
-async def _write(job: _Job, run: Run, records: list[Record], *, position: int) -> None:
+async def _write(job: _Job, run: Run, records: list[Record], pace: Pace, *, position: int) -> None:
+    """One transaction, and the rest after it. Raises `_Lost`, `_NotAllowed`."""
     report = Report("")
     rows = await asyncio.to_thread(run.read, records, report)
     for attempt in range(1, ATTEMPTS + 1):
         found = Report("", rows=report.rows, skipped=report.skipped, refused=report.refused, warnings=list(report.warnings))
         found.warning_counts = report.warning_counts.copy()
-        began = time.monotonic()
         try:
-            async with job.house.database.write() as db:
-                await _write_rows(db, job, run, rows, records, found, position=position)
+            with pace.batch():
+                async with job.house.database.write() as db:
+                    await _write_rows(db, job, run, rows, records, found, position=position)
             break
         except (IntegrityError, Contended):
             # Somebody made a deal of the same reference between our look and our insert: now it is there to be seen.
             if attempt == ATTEMPTS:
                 raise StoreUnavailable("The organisation's deals are being changed by too many at once.") from None
-    if job.house.database.dialect == "sqlite":
-        # As long as we held the one place to write: whoever waits for it gets it.
-        await asyncio.sleep(time.monotonic() - began)
+    await pace.rest()
+    await job.tell(position, job.size, **job.counts)
     if found.new_names:
         await show_new_names(job.house, found.new_names)
 
@@ -156,6 +164,7 @@ async def _write_rows(
     add(counts, tally(report))
     values = {"counts": counts, "rows_done": held.rows_done + len(records), "position": position, "updated_at": job.house.clock.now()}
     await db.execute(update(Import).where(*mine).values(**values).execution_options(synchronize_session=False))
+    job.counts = counts
 
 
 async def _check_owner(db: AsyncSession, user_id: int | None, organisation_id: int) -> None:

@@ -4,8 +4,8 @@ from app.models.base import Base
 from app.models.deals import STAGES, Deal, Member, Pin, Visit
 from app.models.events import Event, Outbox, Switch
 from app.models.imports import Import, ImportPiece, ImportProblem
-from app.models.links import OneTimeLink
 from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
+from app.models.links import OneTimeLink
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
 

@@ -17,8 +17,8 @@ def upgrade() -> None:
     op.create_table(
         "imports",
         sa.Column("id", big_id, primary_key=True),
-        sa.Column("organisation_id", sa.BigInteger, sa.ForeignKey("organisations.id"), nullable=False),
-        sa.Column("user_id", sa.BigInteger, sa.ForeignKey("users.id", ondelete="SET NULL")),
+        sa.Column("organisation_id", big_id, sa.ForeignKey("organisations.id"), nullable=False),
+        sa.Column("user_id", big_id, sa.ForeignKey("users.id", ondelete="SET NULL")),
         sa.Column("filename", sa.String(200), nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("state", sa.String(10), nullable=False),
@@ -47,7 +47,7 @@ def upgrade() -> None:
     op.create_table(
         "import_problems",
         sa.Column("id", big_id, primary_key=True),
-        sa.Column("import_id", sa.BigInteger, sa.ForeignKey("imports.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("import_id", big_id, sa.ForeignKey("imports.id", ondelete="CASCADE"), nullable=False),
         sa.Column("kind", sa.String(10), nullable=False),
         sa.Column("line", sa.Integer, nullable=False),
         sa.Column("code", sa.String(40), nullable=False, server_default=""),
