@@ -3,10 +3,12 @@
 asgi.py, factory.py     the application and its composition root
 config.py, resources.py settings; what is opened and closed around them (database.py, redis.py)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
+live.py                 server-sent events: what every stream shares
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals
 auth/                   logins, passwords, people
 deals/                  deals, access to them, the selection and its restoration
 workspace/              the pages
 imports/, events/, ops/ CSV imports, the audit trail, health
+notices/                what people are told, live and until they read it
 models/                 the tables
 """

@@ -16,7 +16,9 @@ from app.deals.restore import auto_restore_deal_context, initial_session_data
 from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
 from app.error_handlers import init_errors
+from app.live import init_live
 from app.metrics import METRICS
+from app.notices.routes import blueprint as notices
 from app.openapi import INFO, PathNamed
 from app.ops.routes import health
 from app.resources import make_resources
@@ -56,7 +58,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.before_request(check_role)
     app.after_request(_count)
     init_errors(app)
-    for blueprint in (health, auth, deals, selection, login_pages, workspace):
+    for blueprint in (health, auth, deals, selection, login_pages, workspace, notices):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed
@@ -70,6 +72,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         return await schema.openapi()
 
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
+
+    init_live(app, house)
 
     @app.before_serving
     async def open_resources() -> None:

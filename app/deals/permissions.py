@@ -4,6 +4,7 @@ Access = same organisation AND (organisation admin OR owner OR unexpired grant) 
 not disabled. An archived deal can be read, not edited.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,9 +34,13 @@ def granted_now(now: datetime) -> ColumnElement[bool]:
 
 def access_rule() -> ColumnElement[bool]:
     """Over `Deal`, `User` and the outer-joined `Member` of `granted_now`."""
+    return and_(_reach_rule(), Deal.deleted_at.is_(None))
+
+
+def _reach_rule() -> ColumnElement[bool]:
+    """Access but for the bin."""
     return and_(
         Deal.organisation_id == User.organisation_id,
-        Deal.deleted_at.is_(None),
         User.disabled_at.is_(None),
         or_(User.role == "admin", Deal.owner_id == User.id, Member.id.is_not(None)),
     )
@@ -60,6 +65,20 @@ def people_who_see(deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
         .join(User, User.organisation_id == Deal.organisation_id)
         .outerjoin(Member, granted_now(now))
         .where(Deal.id == deal_id, access_rule())
+    )
+
+
+def reach_of(user_ids: Collection[int], deal_ids: Collection[int], *, now: datetime) -> Select[Any]:
+    """How these people stand to these deals (`user_id`, `deal_id`, `role`, `deleted_at`), to say who lost a deal to the bin.
+
+    Where `deleted_at` is set they do not see it any more. Pairs without access are absent.
+    """
+    return (
+        select(User.id.label("user_id"), Deal.id.label("deal_id"), ROLE, Deal.deleted_at)
+        .select_from(Deal)
+        .join(User, User.organisation_id == Deal.organisation_id)
+        .outerjoin(Member, granted_now(now))
+        .where(Deal.id.in_(deal_ids), User.id.in_(user_ids), _reach_rule())
     )
 
 

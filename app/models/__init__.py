@@ -2,6 +2,7 @@
 
 from app.models.base import Base
 from app.models.deals import STAGES, Deal, Member, Pin, Visit
+from app.models.event_stream import Analytics, DeadLetter, EventEffect, EventMark, EventSeal, NoticeCounter, UserNotice
 from app.models.events import Event, Outbox, Switch
 from app.models.imports import Import, ImportPiece, ImportProblem
 from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
@@ -13,9 +14,14 @@ __all__ = [
     "RUN_STATES",
     "STAGES",
     "TRIGGERS",
+    "Analytics",
     "Base",
+    "DeadLetter",
     "Deal",
     "Event",
+    "EventEffect",
+    "EventMark",
+    "EventSeal",
     "Import",
     "ImportPiece",
     "ImportProblem",
@@ -24,6 +30,7 @@ __all__ = [
     "Login",
     "LoginAttempt",
     "Member",
+    "NoticeCounter",
     "OneTimeLink",
     "Organisation",
     "Outbox",
@@ -33,5 +40,6 @@ __all__ = [
     "SessionBackend",
     "Switch",
     "User",
+    "UserNotice",
     "Visit",
 ]

@@ -147,7 +147,9 @@ class HoldfastSessions(SessionInterface):
         if token is None:
             return UserSession()
         token_hash = hash_token(token)
-        loaded = await self.manager.read(token_hash, cookie_version=self._cookie_version(request, token_hash))
+        # A browser comes back to an event stream by itself, without anybody sitting in front of it.
+        quiet = "text/event-stream" in request.headers.get("Accept", "")
+        loaded = await self.manager.read(token_hash, cookie_version=self._cookie_version(request, token_hash), quiet=quiet)
         opened = UserSession(loaded)
         if loaded.outcome is Outcome.GONE:
             # The cookie stays: this answer may reach the browser after the one that gave it another token.

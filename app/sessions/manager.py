@@ -76,8 +76,11 @@ class SessionManager:
         self.clock = clock
         self._unfinished: set[asyncio.Task[Any]] = set()
 
-    async def read(self, token_hash: str, *, cookie_version: int = 0) -> Loaded:
-        """The session of a login, never older than `cookie_version`, the newest this browser was shown. Never raises for an outage."""
+    async def read(self, token_hash: str, *, cookie_version: int = 0, quiet: bool = False) -> Loaded:
+        """The session of a login, never older than `cookie_version`, the newest this browser was shown. Never raises for an outage.
+
+        `quiet`: no activity is noted. Nor is anything refilled then, since a record in Redis stands for activity that was.
+        """
         lease: Lease | None = None
         redis_failed = False
         epoch = self.backend.usable_epoch
@@ -91,13 +94,13 @@ class SessionManager:
                     if seen.entry.version >= cookie_version and seen.entry.is_live(self.clock.unix_ms()):
                         METRICS.session_reads.labels("redis").inc()
                         return Loaded(Outcome.FOUND, token_hash, seen.entry)
-                elif seen.entry is None:
+                elif seen.entry is None and not quiet:
                     lease = await sessions.lease(token_hash)
             except StoreUnavailable as fault:
                 redis_failed = not isinstance(fault, Busy)  # the write of this request may still wait for Redis: without it the flag falls
                 METRICS.session_reads.labels("redis_failed").inc()
         try:
-            loaded = await self._read_sql(token_hash, cookie_version, lease, epoch)
+            loaded = await self._read_sql(token_hash, cookie_version, lease, epoch, quiet=quiet)
             return replace(loaded, redis_failed=redis_failed)
         except DatabaseUnavailable as fault:
             METRICS.session_reads.labels("unknown").inc()
@@ -227,7 +230,9 @@ class SessionManager:
         if not task.cancelled():
             task.exception()  # seen: whoever still waits gets it, a request that was cancelled does not want it
 
-    async def _read_sql(self, token_hash: str, cookie_version: int, lease: Lease | None, epoch: int | None) -> Loaded:
+    async def _read_sql(
+        self, token_hash: str, cookie_version: int, lease: Lease | None, epoch: int | None, *, quiet: bool = False
+    ) -> Loaded:
         cold = await self.sql.read(token_hash)
         if cold is None:
             METRICS.session_reads.labels("gone").inc()
@@ -235,7 +240,7 @@ class SessionManager:
         METRICS.session_reads.labels("sql").inc()
         if cold.record is None:
             return Loaded(Outcome.ABSENT, token_hash, None, cold.context, cold.blank, cold.stale_version)
-        record = await self._touch(cold, cold.record)
+        record = cold.record if quiet else await self._touch(cold, cold.record)
         if lease and epoch is not None and self.backend.redis:
             with suppress(StoreUnavailable):  # then the next read refills
                 await self.backend.redis.within(epoch).write(token_hash, record, lease)

@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004", "0005", "0009", "0010"]
+ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0009", "0010"]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -49,7 +49,11 @@ LINK = (
     f"INSERT INTO one_time_links (kind, token_hash, organisation_id, created_at, expires_at) VALUES ('invitation', 'h', 1, {NOW}, {NOW})",
     "UPDATE organisations SET auto_restore_deal = false",
 )
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, IMPORT, LINK), strict=True))
+NOTICE = (
+    f"INSERT INTO user_notices (user_id, sequence, kind, event_id, payload, created_at) VALUES (1, 1, 'deal.shared', 1, '{{}}', {NOW})",
+    "INSERT INTO notice_counters VALUES (1, 1)",
+)
+DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, IMPORT, LINK), strict=True))
 
 
 async def run(url: str, *statements: str) -> None:

@@ -1,0 +1,211 @@
+"""What signed-in people are told while they look at a page: one look a second per process, from SQL alone, for all of them.
+
+Access is told as it is, not as an event had it: an event only says which people and deals to look at, so that neither a
+late nor a repeated one can mislead.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.deals.permissions import reach_of
+from app.live import Live, Message
+from app.models import Event, NoticeCounter, Session
+from app.resources import Resources
+
+KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "deal.undeleted", "deal.transferred")
+# About everybody who can reach the deal, whom the event does not name.
+_FOR_ALL = ("deal.deleted", "deal.undeleted")
+_NAMES = {"member.changed": "deal.changed"}
+# Ids are given out before their transactions commit. A change of access commits within 5 s of its hold or not at all
+# (sessions/claim.py), so an id that is absent for longer stays so.
+OVERLAP = timedelta(seconds=30)
+# How many events back a reconnecting browser may have stopped.
+REPLAYED = 20_000
+# How many a first look, or the look after a silence, goes back.
+GLANCE = 1000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a login's session is: version and, as its card has it, deal."""
+
+    version: int
+    deal: Mapping[str, Any] | None
+    source: str
+    notice: str | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """The access of one person to one deal, as it was found after an event. No `role`: there is none any more."""
+
+    event_id: int
+    name: str
+    user_id: int
+    deal_id: int
+    role: str | None
+    by: int | None
+    at: datetime
+
+    def message(self) -> Message:
+        if self.role is None:
+            return Message("deal.unavailable", {"deal_id": self.deal_id}, self.event_id)
+        return Message(self.name, {"deal_id": self.deal_id, "role": self.role, "by": self.by}, self.event_id)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one look found for everybody who listened by then."""
+
+    logins: frozenset[int] = frozenset()
+    places: Mapping[int, Place] = field(default_factory=dict)
+    notices: Mapping[int, int] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    newest: int = 0
+
+
+class Updates:
+    """The look that all streams of this process share."""
+
+    def __init__(self, house: Resources) -> None:
+        self.house = house
+        self._listeners: Counter[tuple[int, int]] = Counter()
+        self._reset()
+
+    async def listen(self, live: Live, *, login_id: int, user_id: int, since: int | None) -> AsyncGenerator[Message, None]:
+        """What this login is told: how things stand, then every change."""
+        if not self._listeners:
+            self._reset()
+        self._listeners[login_id, user_id] += 1
+        last: Snapshot | None = None
+        told: set[int] = set()
+        try:
+            async with aclosing(live.watch("updates", self.look)) as looks:
+                async for found in looks:
+                    if login_id not in found.logins:
+                        continue  # a look that began before this stream did
+                    mine = [each for each in found.changes if each.user_id == user_id]
+                    if last is None:
+                        yield Message("hello", _state(found, login_id, user_id), found.newest)
+                        if since is not None:
+                            mine += [each for each in await self._missed(user_id, since) if each not in mine]
+                        else:
+                            # What a page that has just been made shows already is no news, unless it was taken away since.
+                            told |= {each.event_id for each in mine if each.role is not None}
+                    elif (place := found.places.get(login_id)) != last.places.get(login_id):
+                        yield Message("selection", _selection(place))
+                    for change in mine:
+                        if change.event_id not in told and (since is None or change.event_id != since):
+                            yield change.message()
+                    told = told | {each.event_id for each in mine} if last is None else {each.event_id for each in mine}
+                    if last and found.notices.get(user_id, 0) > last.notices.get(user_id, 0):
+                        yield Message("notices", {"last": found.notices[user_id]})
+                    last = found
+        finally:
+            self._listeners[login_id, user_id] -= 1
+            self._listeners += Counter()  # without what has come to nothing
+
+    async def look(self) -> Snapshot:
+        """Raises `Unavailable`; then nothing is passed over, the next look finds it."""
+        listeners = list(self._listeners)
+        logins, users = frozenset(login for login, _ in listeners), {user for _, user in listeners}
+        now = self.house.clock.now()
+        async with self.house.database.read() as db:
+            newest = await db.scalar(select(func.coalesce(func.max(Event.id), 0))) or 0
+            events = await self._new_events(db, newest, now)
+            found = await _changes(db, events, users, now=now)
+            places = await self._look_at_places(db, logins)
+            counters = select(NoticeCounter.user_id, NoticeCounter.last).where(NoticeCounter.user_id.in_(users))
+            notices = {row.user_id: row.last for row in await db.execute(counters)}
+        self._note(newest, events, found, now)
+        return Snapshot(logins, places, notices, self._changes, newest)
+
+    def _reset(self) -> None:
+        self._places: dict[int, Place] = {}
+        self._changes: tuple[Change, ...] = ()
+        self._seen: dict[int, datetime] = {}
+        self._tops: list[tuple[datetime, int]] = []
+
+    async def _new_events(self, db: AsyncSession, newest: int, now: datetime) -> Sequence[Event]:
+        """Those not seen yet, among them the ones whose transactions took their time."""
+        passed = [top for at, top in self._tops if at <= now - OVERLAP]
+        low = passed[-1] if passed else self._tops[0][1] - GLANCE if self._tops else newest - GLANCE
+        recent = select(Event).where(Event.id > low, Event.kind.in_(KINDS), Event.at > now - 2 * OVERLAP).order_by(Event.id)
+        return [event for event in await db.scalars(recent) if event.id not in self._seen]
+
+    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[Change], now: datetime) -> None:
+        self._tops = [*[each for each in self._tops if each[0] > now - 2 * OVERLAP], (now, newest)]
+        self._seen = {event_id: at for event_id, at in self._seen.items() if at > now - 4 * OVERLAP} | {each.id: now for each in events}
+        self._changes = (*(each for each in self._changes if each.at > now - OVERLAP), *changes)
+
+    async def _look_at_places(self, db: AsyncSession, logins: frozenset[int]) -> dict[int, Place]:
+        """The data of a session is read only where its version is another one."""
+        versions = {
+            row.login_id: row.version
+            for row in await db.execute(select(Session.login_id, Session.version).where(Session.login_id.in_(logins)))
+        }
+        moved = [login for login, version in versions.items() if login not in self._places or self._places[login].version != version]
+        places = {login: place for login, place in self._places.items() if login in versions}
+        if moved:
+            for login, version, data in await db.execute(
+                select(Session.login_id, Session.version, Session.data).where(Session.login_id.in_(moved))
+            ):
+                places[login] = _place(version, data)
+        self._places = places
+        return dict(places)
+
+    async def _missed(self, user_id: int, since: int) -> list[Change]:
+        """What a browser that comes back has not been told."""
+        now = self.house.clock.now()
+        async with self.house.database.read() as db:
+            newest = await db.scalar(select(func.max(Event.id))) or 0
+            if newest - since > REPLAYED:
+                return []
+            missed = select(Event).where(Event.id > since, Event.kind.in_(KINDS)).order_by(Event.id).limit(REPLAYED)
+            return await _changes(db, list(await db.scalars(missed)), {user_id}, now=now)
+
+
+async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *, now: datetime) -> list[Change]:
+    """How those of `users` whom these events concern stand to the deals now."""
+    concerned = {event: _people_in(event) & users for event in events if event.deal_id is not None}
+    if not any(people or event.kind in _FOR_ALL for event, people in concerned.items()):
+        return []
+    deal_ids = {event.deal_id for event in concerned if event.deal_id is not None}
+    rows = (await db.execute(reach_of(users, deal_ids, now=now))).all()
+    roles = {(row.user_id, row.deal_id): None if row.deleted_at else row.role for row in rows}
+    changes = []
+    for event, named in concerned.items():
+        everybody = {user_id for user_id, deal_id in roles if deal_id == event.deal_id} if event.kind in _FOR_ALL else set()
+        for user_id in sorted(named | everybody):
+            role = roles.get((user_id, event.deal_id or 0))
+            name = _NAMES.get(event.kind, "deal.shared")
+            if role is None or event.actor_id != user_id:
+                changes.append(Change(event.id, name, user_id, event.deal_id or 0, role, event.actor_id, now))
+    return changes
+
+
+def _people_in(event: Event) -> set[int]:
+    return {user_id for user_id in (event.user_id, event.payload.get("from_user_id")) if isinstance(user_id, int)}
+
+
+def _place(version: int, data: Mapping[str, Any]) -> Place:
+    card = data.get("deal")
+    deal = {key: card[key] for key in ("id", "name", "role")} if card else None
+    return Place(version, deal, data.get("source", "none"), (data.get("notice") or {}).get("code"))
+
+
+def _selection(place: Place | None) -> dict[str, Any]:
+    if place is None:
+        return {"version": None, "deal": None, "source": "none", "notice": None}
+    return {"version": place.version, "deal": place.deal, "source": place.source, "notice": place.notice}
+
+
+def _state(found: Snapshot, login_id: int, user_id: int) -> dict[str, Any]:
+    return {"selection": _selection(found.places.get(login_id)), "notices": {"last": found.notices.get(user_id, 0)}}
