@@ -60,7 +60,7 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
         candidate = await find_candidate(db, user_id, now=now)
         if candidate is None:
             return {}
-        plan = decide(candidate, {}, enabled=restore_enabled(house))
+        plan = decide(candidate, {}, enabled=restore_enabled(house, organisation=candidate.organisation_restores))
         if plan.may_be_only_deal:
             plan = await plan.or_only_deal(db, now)
         try:
@@ -72,10 +72,19 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
     raise StoreUnavailable("Your access is being changed at this very moment.")
 
 
-def restore_enabled(house: Resources) -> bool:
-    """AUTO_RESTORE_DEAL from the environment; where that says nothing, the operator's switch; else on."""
+def restore_enabled(house: Resources, *, organisation: bool = True) -> bool:
+    """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
+    return who_decides_restore(house, organisation=organisation)[0]
+
+
+def who_decides_restore(house: Resources, *, organisation: bool) -> tuple[bool, str]:
+    """AUTO_RESTORE_DEAL from the environment has the first word, then an operator's "off", then the organisation: with who it was."""
     configured = house.settings.auto_restore_deal
-    return house.backend.switches.get("auto_restore_deal", True) if configured is None else configured
+    if configured is not None:
+        return configured, "environment"
+    if not house.backend.switches.get("auto_restore_deal", True):
+        return False, "operators"
+    return organisation, "organisation"
 
 
 @dataclass(frozen=True)
@@ -213,7 +222,7 @@ async def _restore(house: Resources, session: UserSession) -> None:
         context = None
         if candidate is None:
             _refuse_ended(session)
-        plan = decide(candidate, session, enabled=restore_enabled(house))
+        plan = decide(candidate, session, enabled=restore_enabled(house, organisation=candidate.organisation_restores))
         if plan.may_be_only_deal:
             async with house.database.read() as db:
                 plan = await plan.or_only_deal(db, now)

@@ -90,9 +90,7 @@ async def all_problems(database: Database, import_id: int, kind: str) -> AsyncIt
     """Every kept row of a kind, some hundreds at a time."""
     last_id = 0
     while True:
-        wanted = select(ImportProblem).where(
-            ImportProblem.import_id == import_id, ImportProblem.kind == kind, ImportProblem.id > last_id
-        )
+        wanted = select(ImportProblem).where(ImportProblem.import_id == import_id, ImportProblem.kind == kind, ImportProblem.id > last_id)
         async with database.read() as db:
             rows = (await db.scalars(wanted.order_by(ImportProblem.id).limit(_FETCHED))).all()
         for each in rows:

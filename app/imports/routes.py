@@ -1,6 +1,7 @@
 """Imports over HTTP: send a file, look at it, place its columns, start, watch, cancel. For administrators of the organisation."""
 
-from typing import Annotated
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from quart import Blueprint, Response, jsonify, request
@@ -9,10 +10,13 @@ from quart.typing import ResponseReturnValue
 from app.auth.administrators import get_administered
 from app.deals.listing import Cursor, parse_query
 from app.deals.schemas import Nothing
+from app.errors import Forbidden, NotFound
 from app.imports import incoming
 from app.imports.history import find_name, get_import, list_imports, list_problems
-from app.imports.presentation import ColumnChoice, ImportView, view_of
+from app.imports.presentation import ColumnChoice, ImportView, progress_of, view_of
 from app.imports.upload import take_file
+from app.live import Message, current_live, event_stream
+from app.models import Import
 from app.openapi import documented
 from app.web import current_user, path_id, read_json, resources, signed_in
 
@@ -91,6 +95,34 @@ async def upload() -> ResponseReturnValue:
 async def show(import_id: str) -> Response:
     """How far it is, what it did, and the first hundred rows of each kind to look at."""
     return await _answer(path_id(import_id))
+
+
+@blueprint.get("/<import_id>/progress")
+@documented("imports", problems=(403, 404))
+@signed_in
+async def progress(import_id: str) -> Response:
+    """Server-sent events `progress`: state, percent and counts, whenever they change, until the import is over."""
+    live, house, user_id, wanted = current_live(), resources(), current_user().id, path_id(import_id)
+
+    async def look() -> dict[str, Any]:
+        async with house.database.read() as db:
+            return progress_of(await db.get_one(Import, wanted))
+
+    async def tell() -> AsyncGenerator[Message, None]:
+        async for told in live.watch(("import", wanted), look):
+            yield Message("progress", told)
+            if told["over"]:
+                return
+
+    async def may_still() -> bool:
+        try:
+            async with house.database.read() as db:
+                return bool(await get_import(db, user_id, wanted))
+        except (Forbidden, NotFound):
+            return False
+
+    await _require(import_id)
+    return await event_stream(tell(), allowed=may_still)
 
 
 @blueprint.post("/<import_id>/columns")

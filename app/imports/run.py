@@ -39,6 +39,9 @@ ATTEMPTS = 5
 NOT_ALLOWED, UNREADABLE, INTERNAL = "not_an_administrator", "unreadable_file", "internal_error"
 
 
+Tell = Callable[..., Awaitable[None]]
+
+
 class _Lost(Exception):
     """The import was cancelled, or another worker has it now."""
 
@@ -60,9 +63,6 @@ class _Job:
     rows_done: int
     counts: dict[str, Any]
     tell: Tell
-
-
-Tell = Callable[..., Awaitable[None]]
 
 
 async def run_import(house: Resources, import_id: int, *, tell: Tell) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Takes a file out of a request, in the order of checks: what it is (415), how large (413), whether it is there (400)."""
 
 from collections.abc import AsyncIterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from quart import request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -30,7 +30,7 @@ async def _take_field() -> tuple[str, BinaryIO]:
     field = (await request.files).get("file")
     if field is None or not field.filename:
         raise BadRequest("Choose a file first.", code="no_file")
-    file: BinaryIO = field.stream
+    file = cast(BinaryIO, field.stream)
     check_size(file.seek(0, 2))
     file.seek(0)
     # Once more by its lines, which only a look at all of it can tell.

@@ -58,7 +58,8 @@ def upgrade() -> None:
     )
     # Inline, as in 0002: what SQLite can add and drop without rebuilding the table.
     column_type = "BIGINT" if op.get_context().dialect.name == "postgresql" else "INTEGER"
-    op.execute(f"ALTER TABLE deals ADD COLUMN import_id {column_type} CONSTRAINT fk_deals_import_id REFERENCES imports (id) ON DELETE SET NULL")
+    reference = "CONSTRAINT fk_deals_import_id REFERENCES imports (id) ON DELETE SET NULL"
+    op.execute(f"ALTER TABLE deals ADD COLUMN import_id {column_type} {reference}")
     op.create_index("ix_deals_import_id", "deals", ["import_id"])
 
 

@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("email", sa.String(320), nullable=False, server_default=""),
         sa.Column("role", sa.String(10), nullable=False, server_default="member"),
         sa.Column("user_id", big_id, sa.ForeignKey("users.id", ondelete="CASCADE")),
-        sa.Column("created_by_id", big_id, sa.ForeignKey("users.id", ondelete="CASCADE")),
+        sa.Column("created_by_id", big_id, sa.ForeignKey("users.id", ondelete="SET NULL")),
         sa.Column("created_at", moment, nullable=False),
         sa.Column("expires_at", moment, nullable=False),
         sa.Column("used_at", moment),

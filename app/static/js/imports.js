@@ -58,6 +58,9 @@ function follow() {
     }
     if (told.state === "running") said.textContent = "You can leave this page; the import goes on.";
   });
+  source.addEventListener("end", (event) => {
+    if (!JSON.parse(event.data).again) source.close();
+  });
   source.addEventListener("error", () => {
     // The browser tries again by itself unless the server said no.
     if (source.readyState === EventSource.CLOSED) progress.querySelector("[data-without-script]").hidden = false;
