@@ -5,32 +5,44 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any, Protocol
 
 MOST_ROWS = 1000
+FIRST_ROWS = 250
 FEWEST_ROWS = 25
 # Half of what a request may wait behind one batch, because the next one may meet a slower moment.
 AIM = timedelta(milliseconds=50)
 
 
-class Pace:
-    """How many rows the next batch may have: as many as took `AIM` so far. One for a whole run of batches."""
+class Tell(Protocol):
+    """Hears after each batch what was done so far. May raise, to end the work there."""
 
-    def __init__(self, *, most: int = MOST_ROWS, first: int = 250) -> None:
+    async def __call__(self, done: int | None = None, total: int | None = None, **counts: Any) -> None: ...
+
+
+async def tell_nobody(done: int | None = None, total: int | None = None, **counts: Any) -> None:
+    pass
+
+
+class Pace:
+    """How many rows the next batch may have: about as many as take `AIM`. One for a whole run of batches."""
+
+    def __init__(self, *, most: int = MOST_ROWS) -> None:
         self.most = most
-        self.rows = min(first, most)
-        self._took = 0.0
+        self.rows = min(FIRST_ROWS, most)
+        self.took = 0.0
 
     @contextmanager
     def batch(self) -> Iterator[int]:
-        """Measures one transaction, and fits the size of the next to it. Gives the rows this one may have."""
+        """Round one transaction: gives the rows it may have, and fits the next one to the time it takes."""
         began = time.monotonic()
         yield self.rows
-        self._took = time.monotonic() - began
-        if self._took > AIM.total_seconds():
+        self.took = time.monotonic() - began
+        if self.took > AIM.total_seconds():
             self.rows = max(self.rows // 2, min(FEWEST_ROWS, self.most))
-        elif self._took < AIM.total_seconds() / 2:
+        elif self.took < AIM.total_seconds() / 2:
             self.rows = min(self.rows * 2, self.most)
 
     async def rest(self) -> None:
         """As long as the last batch took, so that half of the time belongs to everybody else, also on SQLite with its one writer."""
-        await asyncio.sleep(self._took)
+        await asyncio.sleep(self.took)

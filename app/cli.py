@@ -20,6 +20,8 @@ COMMANDS = {
     "import": ("app.imports.commands:import_deals", "Import deals from a CSV file."),
     "user": ("app.auth.commands:user", "Add, disable or give a new password to a person."),
     "sessions": ("app.ops.commands:sessions", "Count, purge or revoke sessions."),
+    "jobs": ("worker.job_commands:jobs", "List, run, cancel or pause jobs, and show what ran."),
+    "deals": ("worker.job_commands:deals", "Sweep last deals nobody can come back to, and the bin."),
     "health": ("app.ops.commands:health", "Check database, Redis and session backend."),
     "doctor": ("app.ops.commands:doctor", "Make the emergency checks, each with its fix."),
     "config": ("app.ops.commands:config", "Show the effective settings, secrets masked."),

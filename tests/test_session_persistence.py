@@ -24,10 +24,10 @@ from tests.conftest import StartRedis
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
+from tests.jobs import run_job
 from tests.losses import empty_redis, footprint, lose_sessions, refuse_writes, writes_to_sessions_blocked
 from tests.servers.redis import KINDS, PRIVATE_KINDS
 from tests.waiting import until
-from worker.jobs.expire_sessions import expire_sessions
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TAKEN_AWAY = {"code": "deal_unavailable"}
@@ -590,7 +590,7 @@ async def test_clean_up_takes_expired_sessions_and_leaves_living_ones(scene: Sce
     clock.advance(scene.house.settings.permanent_session_lifetime - timedelta(hours=12))
     await scene.select("editor")
     clock.advance(timedelta(hours=12))
-    await expire_sessions({"resources": scene.house})
+    assert (await run_job(scene.house, "expire_sessions")).counts["sessions"] == 1
     assert (await scene.sessions("owner"), len(await scene.sessions("editor"))) == ([], 1)
     assert (await scene.current("editor"))["source"] == "selected"
     assert (await scene.call("owner", "GET", "/api/me"))[0] == 401, "that login was idle for too long as well"

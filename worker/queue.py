@@ -1,27 +1,88 @@
-"""arq as we use it: jobs as msgpack, a pool with time-outs, everything made anew for each life of the worker."""
+"""arq as we use it: it executes runs that SQL holds. Jobs as msgpack, a pool with time-outs, everything made anew for each life."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import msgspec
+import structlog
 from arq.connections import ArqRedis
-from arq.cron import cron
-from arq.worker import Worker
+from arq.worker import Worker, func
+from redis.exceptions import RedisError
 
 from app import redis
 from app.config import Settings
-from app.resources import Resources
-from worker.jobs.expire_sessions import expire_sessions
+from app.jobs.definitions import JOBS
+from worker.runner import MOST_AT_ONCE, Runner
+
+log = structlog.get_logger()
 
 QUEUE = "hf:jobs"
 # Longer than any answer Redis owes us. Without it a Redis that hangs would hang arq for ever, SIGTERM included.
 SOCKET_TIMEOUT = timedelta(seconds=5)
-# Short, because after a kill a job comes back only once this and ten seconds more have passed.
-JOB_TIMEOUT_SECONDS = 60
+# A run that cannot be handed over by then is executed without arq.
+OFFER_LIMIT = timedelta(milliseconds=250)
 MAX_CONNECTIONS = 12
+FIRST_PAUSE = timedelta(seconds=1)
+LONGEST_PAUSE = timedelta(seconds=30)
+# A life this long had its Redis: its end starts the back-off anew.
+STEADY = timedelta(minutes=1)
+CLOSE_LIMIT = timedelta(seconds=4)
 
 # An exception, which arq puts into a failed job's result, is kept as its text. Pickle could run code when read.
 _encoder = msgspec.msgpack.Encoder(enc_hook=repr)
+
+
+class Queue:
+    """One arq worker after the other: it dies with Redis, and is made anew until Redis is back."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.settings = runner.house.settings
+        self._worker: Worker | None = None
+
+    async def offer(self, run_id: int, attempt: int) -> bool:
+        """Hand a queued run to whichever worker's arq takes it first; offered twice it is there once. False: arq is away."""
+        if self._worker is None or self._worker.pool is None:
+            return False
+        try:
+            async with asyncio.timeout(OFFER_LIMIT.total_seconds()):
+                await self._worker.pool.enqueue_job(run_job.__name__, run_id, _job_id=f"run:{run_id}:{attempt}")
+        except (RedisError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def keep_alive(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE
+        while True:
+            began = loop.time()
+            try:
+                await self._live_once()
+            except Exception as died:
+                # Whatever killed it, a bug in a library included: the other parts must go on, and the next life may succeed.
+                if timedelta(seconds=loop.time() - began) > STEADY:
+                    pause = FIRST_PAUSE
+                reason = f"{type(died).__name__}: {died}"
+                log.warning("arq stopped, starting again; runs go on without it", reason=reason, pause_seconds=pause.total_seconds())
+            await asyncio.sleep(pause.total_seconds())
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _live_once(self) -> None:
+        self._worker = worker = make_worker(self.runner)
+        try:
+            await worker.async_run()
+        finally:
+            self._worker = None
+            # In a task of its own, since arq's close waits for jobs it has just cancelled and passes their cancellation on as ours.
+            await finish(asyncio.create_task(worker.close(), name="close of arq"))
+
+
+async def run_job(ctx: dict[str, Any], run_id: int) -> None:
+    """All that arq knows of a job. Of a run that is over or under way elsewhere nothing is done."""
+    runner: Runner = ctx["runner"]
+    await runner.run(run_id)
 
 
 def make_pool(settings: Settings) -> ArqRedis:
@@ -30,20 +91,31 @@ def make_pool(settings: Settings) -> ArqRedis:
     return ArqRedis(pool, job_serializer=_encoder.encode, job_deserializer=_decode, default_queue_name=QUEUE)
 
 
-def make_worker(resources: Resources) -> Worker:
-    """A worker with its own pool and cron objects; cron objects that outlive a worker replay what they missed in a burst."""
+def make_worker(runner: Runner) -> Worker:
+    """A worker with its own pool. No cron of arq's: one that falls due while Redis is away would be lost (see app/jobs/schedule.py)."""
+    # The runner keeps each job's own, shorter limit.
+    limit = max(job.timeout for job in JOBS.values()) + timedelta(minutes=1)
     return Worker(
-        cron_jobs=[cron(expire_sessions, hour=3, minute=0, max_tries=3, timeout=JOB_TIMEOUT_SECONDS)],
-        redis_pool=make_pool(resources.settings),
+        functions=[func(run_job, name=run_job.__name__, timeout=limit.total_seconds(), max_tries=5, keep_result=0)],
+        redis_pool=make_pool(runner.house.settings),
         queue_name=QUEUE,
-        ctx={"resources": resources},
+        ctx={"runner": runner},
         handle_signals=False,
-        job_timeout=JOB_TIMEOUT_SECONDS,
+        max_jobs=MOST_AT_ONCE,
         keep_result=0,
-        timezone=resources.settings.jobs_timezone,  # type: ignore[arg-type]  # any tzinfo will do
         job_serializer=_encoder.encode,
         job_deserializer=_decode,
     )
+
+
+async def finish(task: asyncio.Task[None]) -> None:
+    """Wait for the end of a task, but not for ever; how it ended does not matter any more."""
+    done, _ = await asyncio.wait({task}, timeout=CLOSE_LIMIT.total_seconds())
+    if not done:
+        log.warning("Gave up waiting for an end", task=task.get_name())
+        task.cancel()
+    elif not task.cancelled() and task.exception():
+        log.warning("Ended with an error", task=task.get_name(), reason=repr(task.exception()))
 
 
 def _decode(data: bytes) -> dict[str, Any]:

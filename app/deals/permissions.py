@@ -82,6 +82,12 @@ def reach_of(user_ids: Collection[int], deal_ids: Collection[int], *, now: datet
     )
 
 
+def sees_last_deal(now: datetime) -> ColumnElement[bool]:
+    """The same rule over `User` alone: this person may see the deal they would come back to."""
+    seen = select(Deal.id).outerjoin(Member, granted_now(now)).where(Deal.id == User.last_deal_id, access_rule())
+    return seen.correlate(User).exists()
+
+
 def in_bin_of(user_id: int, *, now: datetime) -> Select[Deal]:
     """The deleted deals this person may bring back. Nobody sees a deleted deal, so it has a rule of its own: its owner and
     the administrators of its organisation, for `BIN_LIFE`."""

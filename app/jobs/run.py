@@ -34,14 +34,19 @@ class Run:
         self.process_id = row.process_id
         self.requested_by_id = row.requested_by_id
         self.counts: dict[str, Any] = {}
+        # Set by whoever watches over the row, so that a body learns of its end between two of its transactions.
+        self.ended_by: RunCancelled | RunLost | None = None
         self._told_at = 0.0
 
     async def progress(self, done: int | None = None, total: int | None = None, **counts: Any) -> None:
-        """Tell how far it is, at most twice a second. Call it between transactions, never inside one: SQLite has one writer.
+        """Tell how far it is; written at most twice a second. Call it between transactions, never inside one: SQLite has one writer.
 
-        Raises `RunCancelled` and `RunLost`: let them through, what is committed by then stays.
+        Raises `RunCancelled` and `RunLost`: let them through, what is committed by then stays. A body that does not call
+        this for some seconds is ended by a `CancelledError` instead.
         """
         self.counts |= counts
+        if self.ended_by:
+            raise self.ended_by
         if time.monotonic() - self._told_at < TOLD_EVERY.total_seconds():
             return
         self._told_at = time.monotonic()

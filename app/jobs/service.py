@@ -54,7 +54,7 @@ async def cancel_run(db: AsyncSession, run_id: int, *, at: datetime, requested_b
     """A queued run is cancelled at once, a running one within seconds. Raises `NotFound`, and `Conflict` for one that is over."""
     run = await lock_run(db, run_id)
     if run.status not in ("queued", "running"):
-        raise Conflict(f"This run is over: it {run.status}.", code="run_is_over")
+        raise Conflict(f"This run is over: {run.status}.", code="run_is_over")
     if run.cancel_requested_at is None:
         run.cancel_requested_at = at
         await record_event(db, "job.cancelled", at=at, actor_id=requested_by, job=run.name, run_id=run.id)

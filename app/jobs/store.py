@@ -1,9 +1,10 @@
 """Queries on the schedule and on runs. Lists are keyset pages, the newest first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -52,6 +53,11 @@ async def lock_run(db: AsyncSession, run_id: int) -> JobRun:
     return await _found(db, select(JobRun).where(JobRun.id == run_id).with_for_update())
 
 
+async def find_state(db: AsyncSession, which: Sequence[ColumnElement[bool]]) -> Row[str, datetime | None] | None:
+    """`status` and `cancel_requested_at` of the one run meant."""
+    return (await db.execute(select(JobRun.status, JobRun.cancel_requested_at).where(*which))).first()
+
+
 async def list_runs(db: AsyncSession, wanted: RunFilter = RunFilter(), *, limit: int = PAGE) -> list[JobRun]:
     runs = select(JobRun).order_by(JobRun.id.desc()).limit(limit)
     for name in ("name", "status", "trigger", "error_class"):
@@ -71,10 +77,11 @@ async def get_schedule(db: AsyncSession, name: str, *, lock: bool = False) -> Jo
     return schedule
 
 
-async def list_schedules(db: AsyncSession) -> list[tuple[JobSchedule, JobRun | None]]:
-    """Every schedule with its job's last run, whatever asked for it."""
+async def list_schedules(db: AsyncSession, *statuses: str) -> list[tuple[JobSchedule, JobRun | None]]:
+    """Every schedule with its job's last run, whatever asked for it; `statuses`: the last one in one of these states."""
     run = aliased(JobRun)
-    last = select(func.max(run.id)).where(run.name == JobSchedule.name).correlate(JobSchedule).scalar_subquery()
+    ids = select(func.max(run.id)).where(run.name == JobSchedule.name, *([run.status.in_(statuses)] if statuses else []))
+    last = ids.correlate(JobSchedule).scalar_subquery()
     rows = await db.execute(select(JobSchedule, JobRun).outerjoin(JobRun, JobRun.id == last).order_by(JobSchedule.name))
     return [(row[0], row[1]) for row in rows]
 

@@ -12,6 +12,7 @@ from app.clock import Clock
 from app.config import Settings
 from app.database import Database
 from app.errors import Unavailable
+from app.jobs.store import list_schedules
 from app.migrate import head_revision
 from app.models import Deal, Process, Session, SessionBackend, User
 from app.ops.checks import check_redis
@@ -19,6 +20,8 @@ from app.ops.checks import check_redis
 # Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
 SILENCE = timedelta(seconds=10)
 MOST_SESSIONS_A_USER = 10
+# A worker looks every second, and starts within seconds.
+OVERDUE = timedelta(minutes=5)
 
 State = Literal["ok", "warning", "failed"]
 
@@ -123,5 +126,26 @@ async def _pointers(db: AsyncSession, now: datetime, wants_redis: bool) -> Findi
     return Finding("last deals", "ok", f"{stale} point to a deal in the bin (they come back with it)" if stale else "none is stale")
 
 
+async def _overdue(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    schedules = [schedule for schedule, _ in await list_schedules(db)]
+    overdue = [each.name for each in schedules if each.paused_at is None and each.next_due_at < now - OVERDUE]
+    if overdue:
+        fix = f"holdfast worker runs what is due. holdfast jobs run {overdue[0]} does it at once."
+        return Finding("jobs in time", "failed", f"overdue: {', '.join(overdue)}", fix)
+    if paused := [each.name for each in schedules if each.paused_at is not None]:
+        return Finding("jobs in time", "warning", f"paused: {', '.join(paused)}", f"holdfast jobs resume {paused[0]}")
+    return Finding("jobs in time", "ok", "nothing is overdue" if schedules else "no worker has started yet")
+
+
+async def _last_runs(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    ended = [run for _, run in await list_schedules(db, "succeeded", "failed") if run]
+    failed = [run for run in ended if run.status == "failed"]
+    if failed:
+        found = "; ".join(f"{run.name} failed with {run.error_class} at {run.finished_at:%Y-%m-%d %H:%M} UTC" for run in failed)
+        fix = f"holdfast jobs history --status failed says why. Then: holdfast jobs retry {failed[0].id}"
+        return Finding("last runs of jobs", "failed", found, fix)
+    return Finding("last runs of jobs", "ok", f"{len(ended)} jobs have run, none failed" if ended else "none has run yet")
+
+
 _Check = Callable[[AsyncSession, datetime, bool], Awaitable[Finding]]
-_CHECKS: tuple[_Check, ...] = (_schema, _backend, _processes, _sessions, _pointers)
+_CHECKS: tuple[_Check, ...] = (_schema, _backend, _processes, _overdue, _last_runs, _sessions, _pointers)

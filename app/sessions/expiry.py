@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Select, delete, select
+from sqlalchemy import CursorResult, delete, select
+from sqlalchemy.orm import InstrumentedAttribute
 
+from app.batches import MOST_ROWS, Pace, Tell, tell_nobody
 from app.clock import Clock
 from app.database import Database
 from app.models import Login, Session
 
-# Small enough that nobody waits noticeably behind one transaction.
-BATCH = 1000
 # What a login leaves behind is that its address is known to the account, which no stranger's failures then lock out (auth/backoff.py).
 LOGINS_REMEMBERED = timedelta(days=90)
+
+_Table = type[Session] | type[Login]
 
 
 @dataclass(frozen=True)
@@ -21,33 +24,30 @@ class Expired:
     logins: int = 0
 
 
-async def expire_sessions(database: Database, clock: Clock, *, batch: int = BATCH) -> Expired:
-    """Delete what is over, in transactions of at most `batch` rows each. Raises `DatabaseUnavailable`; what is done by then stays done.
+async def expire_sessions(database: Database, clock: Clock, *, most: int = MOST_ROWS, tell: Tell = tell_nobody) -> Expired:
+    """Delete what is over, in transactions of at most `most` rows each. Raises `DatabaseUnavailable`; what is done by then stays done."""
+    now, pace = clock.now(), Pace(most=most)
+    long_ago, gone = now - LOGINS_REMEMBERED, {"sessions": 0, "logins": 0}
+    ways_to_end: list[tuple[_Table, InstrumentedAttribute[Any], datetime]] = [
+        (Session, Session.expires_at, now),
+        (Login, Login.ended_at, long_ago),
+        (Login, Login.idle_expires_at, long_ago),
+        (Login, Login.expires_at, long_ago),
+    ]
+    for table, moment, before in ways_to_end:
+        while count := await _delete_batch(database, table, moment, before, pace):
+            gone[table.__tablename__] += count
+            await tell(**gone)
+            await pace.rest()
+    return Expired(**gone)
 
-    Batches follow an index. What makes a row disposable stands in the DELETE again, because a request may prolong it meanwhile.
-    """
-    now = clock.now()
-    over = Session.expires_at <= now
-    sessions = await _delete_in_batches(database, Session, select(Session.id).where(over).order_by(Session.expires_at), over, batch)
-    dead = _dead_logins(now - LOGINS_REMEMBERED)
-    logins = await _delete_in_batches(database, Login, select(Login.id).where(dead).order_by(Login.id), dead, batch)
-    return Expired(sessions, logins)
 
-
-def _dead_logins(since: datetime) -> ColumnElement[bool]:
-    return (Login.ended_at <= since) | (Login.idle_expires_at <= since) | (Login.expires_at <= since)
-
-
-async def _delete_in_batches(
-    database: Database, table: type[Session | Login], found: Select[int], disposable: ColumnElement[bool], batch: int
-) -> int:
-    total = 0
-    while True:
+async def _delete_batch(database: Database, table: _Table, moment: InstrumentedAttribute[Any], before: datetime, pace: Pace) -> int:
+    """The oldest rows by `moment`. What makes a row disposable stands in the DELETE again, because a request may prolong it."""
+    with pace.batch() as rows:
         # SKIP LOCKED: a row that a request holds right now is in use; the next run will see. (SQLite has one writer and ignores it.)
-        ids = found.limit(batch).with_for_update(skip_locked=True)
+        found = select(table.id).where(moment <= before).order_by(moment).limit(rows).with_for_update(skip_locked=True)
         async with database.write() as db:
-            result = await db.execute(delete(table).where(table.id.in_(ids), disposable), execution_options={"synchronize_session": False})
-            assert isinstance(result, CursorResult)
-        total += result.rowcount
-        if result.rowcount < batch:
-            return total
+            done = await db.execute(delete(table).where(table.id.in_(found), moment <= before).execution_options(synchronize_session=False))
+    assert isinstance(done, CursorResult)
+    return done.rowcount

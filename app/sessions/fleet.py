@@ -74,7 +74,7 @@ class Fleet:
         """Of this kind, other than this process."""
         older = (Process.started_at < self.started_at) | ((Process.started_at == self.started_at) & (Process.id < self.process_id))
         async with self.database.read() as db:
-            found = await db.scalar(select(Process.id).where(self._is_live(), Process.kind == self.kind, older).limit(1))
+            found = await db.scalar(select(Process.id).where(self.is_live(), Process.kind == self.kind, older).limit(1))
         return found is not None
 
     async def find_objection(self, instance: Instance, *, steady_for: timedelta) -> str | None:
@@ -85,7 +85,7 @@ class Fleet:
             & (Process.pinned != "sql")
         )
         async with self.database.read() as db:
-            objecting = select(Process.id, Process.redis_fault).where(self._is_live(), Process.kind != "cli", func.coalesce(~agrees, True))
+            objecting = select(Process.id, Process.redis_fault).where(self.is_live(), Process.kind != "cli", func.coalesce(~agrees, True))
             row = (await db.execute(objecting.limit(1))).first()
         return None if row is None else f"{row.id}: {row.redis_fault or 'not steady yet'}"
 
@@ -98,6 +98,7 @@ class Fleet:
         # The fleet's clocks differ, the database's does not; SQLite has no clock of its own, and all its processes share a machine.
         return func.now() if self.database.dialect == "postgresql" else self.clock.now()
 
-    def _is_live(self) -> ColumnElement[bool]:
+    def is_live(self) -> ColumnElement[bool]:
+        """Over `Process`."""
         recent: datetime = self.database_now() - self.live_window
         return Process.heartbeat_at > recent

@@ -67,7 +67,7 @@ async def test_login_that_ended_long_ago_goes_with_its_session(database: Databas
 async def test_more_than_a_batch_goes_in_several(database: Database, clock: FakeClock) -> None:
     await add_logins(database, clock.now(), count=25, session_ends=-DAY)
     await add_logins(database, clock.now(), count=3)
-    assert await expire_sessions(database, clock, batch=10) == Expired(sessions=25)
+    assert await expire_sessions(database, clock, most=10) == Expired(sessions=25)
     assert await count(database) == (3, 28)
 
 

@@ -87,6 +87,8 @@ async def test_the_doctor_names_what_is_wrong_and_its_fix(environ: dict[str, str
         "schema": "ok",
         "session backend": "ok",
         "processes": "warning",
+        "jobs in time": "ok",
+        "last runs of jobs": "ok",
         "sessions": "ok",
         "last deals": "ok",
     }

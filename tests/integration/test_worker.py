@@ -1,22 +1,28 @@
-"""The worker process: its jobs survive every outage of Redis, and it stops when asked, whatever hangs."""
+"""The worker process: it executes what SQL holds, by arq where Redis serves and without it where not, and stops when asked."""
 
 import asyncio
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import select
 
+from app.clock import Clock
 from app.config import Settings
+from app.database import Database
+from app.jobs.service import request_run
+from app.models import JobRun
 from tests.conftest import StartRedis
 from tests.servers.process import ServerProcess, held_directory, remove_directory, wait_until
 from tests.servers.web import ROOT
+from tests.waiting import until
 from worker.queue import make_pool
 
 STOP_SECONDS = 10
+CHECK = "check_session_backend"
 StartWorker = Callable[[Mapping[str, str]], ServerProcess]
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -45,47 +51,70 @@ def says(worker: ServerProcess, text: str, *, times: int = 1) -> bool:
     return worker.output().count(text) >= times
 
 
-def test_worker_stops_when_asked(start_worker: StartWorker, start_redis: StartRedis) -> None:
-    worker = start_worker({"REDIS_URL": start_redis().url})
+async def run_to_the_end(database: Database, name: str = CHECK) -> JobRun:
+    """A run that somebody asks for, as the worker left it."""
+    async with database.write() as db:
+        run_id = await request_run(db, name, at=Clock().now())
+
+    async def is_over() -> bool:
+        async with database.read() as db:
+            return await db.scalar(select(JobRun.finished_at).where(JobRun.id == run_id)) is not None
+
+    await until(is_over, within=20)
+    async with database.read() as db:
+        return await db.get_one(JobRun, run_id)
+
+
+async def test_arq_executes_what_sql_holds_and_is_told_no_pickle(start_worker: StartWorker, settings: Settings, database: Database) -> None:
+    worker = start_worker({})
     wait_until(lambda: says(worker, "Starting worker for 1 functions"), within=10, what="arq")
-    assert worker.terminate(within=STOP_SECONDS) == 0
+    assert (await run_to_the_end(database)).status == "succeeded"
+    assert ":run_job(1)" in worker.output(), "arq did it"
+    pool = make_pool(settings)
+    # Of a run that is over nothing is done, however often arq is told of it.
+    await pool.enqueue_job("run_job", 1, _job_id="again", _defer_by=1)
+    payload = await pool.get("arq:job:again")
+    assert payload
+    assert msgspec.msgpack.decode(payload)["f"] == "run_job"
+    await pool.aclose(close_connection_pool=True)
+    await until(lambda: says(worker, "again:run_job(1)"), within=15)
+    async with database.read() as db:
+        assert (await db.get_one(JobRun, 1)).attempt == 1
+    assert await asyncio.to_thread(worker.terminate, within=STOP_SECONDS) == 0
     assert "Worker stopped" in worker.output()
 
 
-def test_jobs_come_back_after_redis_was_killed(start_worker: StartWorker, start_redis: StartRedis) -> None:
+async def test_arq_comes_back_after_redis_was_killed_and_runs_go_on_meanwhile(
+    start_worker: StartWorker, start_redis: StartRedis, database: Database
+) -> None:
     redis = start_redis()
     worker = start_worker({"REDIS_URL": redis.url})
-    wait_until(lambda: says(worker, "Starting worker for 1 functions"), within=10, what="arq")
+    await until(lambda: says(worker, "Starting worker for 1 functions"), within=10)
     redis.kill()
-    wait_until(lambda: says(worker, "Jobs stopped, starting again", times=2), within=20, what="two tries")
+    await until(lambda: says(worker, "arq stopped, starting again"), within=20)
+    assert (await run_to_the_end(database)).status == "succeeded"
+    await until(lambda: says(worker, "arq stopped, starting again", times=2), within=20)
     redis.restart()
-    wait_until(lambda: says(worker, "redis_version", times=2), within=20, what="arq's second life")
-    assert worker.terminate(signal.SIGINT, within=STOP_SECONDS) == 0
+    await until(lambda: says(worker, "redis_version", times=2), within=20)
+    assert await asyncio.to_thread(worker.terminate, signal.SIGINT, within=STOP_SECONDS) == 0
 
 
-def test_worker_stops_in_time_while_redis_hangs(start_worker: StartWorker, start_redis: StartRedis) -> None:
+async def test_runs_go_on_while_redis_hangs_and_the_worker_stops_in_time(
+    start_worker: StartWorker, start_redis: StartRedis, database: Database
+) -> None:
     redis = start_redis()
     worker = start_worker({"REDIS_URL": redis.url})
-    wait_until(lambda: says(worker, "Starting worker for 1 functions"), within=10, what="arq")
+    await until(lambda: says(worker, "Starting worker for 1 functions"), within=10)
     redis.stop()
+    assert (await run_to_the_end(database)).status == "succeeded"
     began = time.monotonic()
-    assert worker.terminate(within=STOP_SECONDS) == 0
+    assert await asyncio.to_thread(worker.terminate, within=STOP_SECONDS) == 0
     assert time.monotonic() - began < STOP_SECONDS
 
 
-async def test_queued_job_runs_and_is_no_pickle(start_worker: StartWorker, settings: Settings) -> None:
-    worker = start_worker({})
-    pool = make_pool(settings)
-    await pool.enqueue_job("cron:expire_sessions", _job_id="now", _defer_by=timedelta(seconds=1))
-    payload = await pool.get("arq:job:now")
-    assert payload
-    assert msgspec.msgpack.decode(payload)["f"] == "cron:expire_sessions"
-    await pool.aclose(close_connection_pool=True)
-    await asyncio.to_thread(wait_until, lambda: says(worker, "Expired sessions deleted"), within=15, what="the job")
-
-
 @pytest.mark.parametrize("redis_url", ["none"], indirect=True)
-def test_worker_without_redis_runs_its_jobs_by_the_clock(start_worker: StartWorker) -> None:
+async def test_worker_without_redis_runs_its_jobs(start_worker: StartWorker, database: Database) -> None:
     worker = start_worker({})
-    wait_until(lambda: says(worker, "scheduled jobs run without a queue"), within=10, what="the other way")
-    assert worker.terminate(within=STOP_SECONDS) == 0
+    assert says(worker, "jobs run without arq")
+    assert (await run_to_the_end(database, "sweep_stale_deals")).status == "succeeded"
+    assert await asyncio.to_thread(worker.terminate, within=STOP_SECONDS) == 0

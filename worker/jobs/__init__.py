@@ -1,1 +1,24 @@
-"""The jobs, a few lines each: call one service, log what it did."""
+"""What the jobs do, a few lines each: call one service, count what it did. Their times and tries stand in `app.jobs.definitions`.
+
+A body may be cut short anywhere and run again, so what it does is idempotent; it returns what the run's row shows as counts.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.jobs.run import Run
+from app.resources import Resources
+from worker.jobs.check_session_backend import check_session_backend
+from worker.jobs.expire_sessions import expire_sessions
+from worker.jobs.sweep_stale_deals import sweep_stale_deals
+
+Body = Callable[[Resources, Run], Awaitable[dict[str, Any]]]
+
+BODIES: dict[str, Body] = {
+    body.__name__: body
+    for body in (
+        expire_sessions,
+        sweep_stale_deals,
+        check_session_backend,
+    )
+}

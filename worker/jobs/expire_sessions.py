@@ -1,19 +1,18 @@
-"""Daily: takes expired sessions, dead logins and forgotten failures to sign in out of SQL."""
+"""Daily: takes expired sessions, dead logins, forgotten failures to sign in and old job runs out of SQL."""
 
+from dataclasses import asdict
 from typing import Any
 
-import structlog
-
 from app.auth.backoff import delete_forgotten
+from app.jobs.retention import delete_old_runs
+from app.jobs.run import Run
 from app.resources import Resources
 from app.sessions import expiry
 
-log = structlog.get_logger()
 
-
-async def expire_sessions(ctx: dict[str, Any]) -> None:
-    resources: Resources = ctx["resources"]
-    gone = await expiry.expire_sessions(resources.database, resources.clock)
-    async with resources.database.write() as db:
-        attempts = await delete_forgotten(db, now=resources.clock.now())
-    log.info("Expired sessions deleted", sessions=gone.sessions, logins=gone.logins, attempts=attempts)
+async def expire_sessions(house: Resources, run: Run) -> dict[str, Any]:
+    gone = await expiry.expire_sessions(house.database, house.clock, tell=run.progress)
+    async with house.database.write() as db:
+        attempts = await delete_forgotten(db, now=house.clock.now())
+    runs = await delete_old_runs(house.database, house.clock)
+    return asdict(gone) | {"attempts": attempts, "runs": runs}

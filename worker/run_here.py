@@ -1,0 +1,64 @@
+"""One run in the process that asked for it: what a command does, worker or no worker."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.config import Settings
+from app.errors import Conflict
+from app.jobs.service import cancel_run, request_run
+from app.jobs.store import get_run
+from app.models import JobRun
+from app.resources import Resources, open_resources
+from worker.runner import Runner
+
+LOOK_EVERY = timedelta(milliseconds=500)
+STATES_AHEAD = ("queued", "running")
+
+
+async def request(db: AsyncSession, name: str, now: datetime) -> int:
+    return await request_run(db, name, at=now, trigger="cli")
+
+
+async def run_here(settings: Settings, name: str, *, tell: Callable[[str], None]) -> JobRun:
+    """The run as it ended. A worker may be the quicker one to take it; it is followed all the same. Ctrl-C cancels it."""
+    async with open_resources(settings, kind="cli") as house:
+        async with house.database.write() as db:
+            run_id = await request(db, name, house.clock.now())
+        runner = Runner(house)
+        try:
+            return await _follow(house, runner, run_id, tell)
+        except asyncio.CancelledError:
+            with suppress(Conflict):  # it has just ended by itself
+                async with house.database.write() as db:
+                    await cancel_run(db, run_id, at=house.clock.now(), requested_by=None)
+            runner.cancel(run_id)
+            raise
+        finally:
+            await runner.stop()
+
+
+async def _follow(house: Resources, runner: Runner, run_id: int, tell: Callable[[str], None]) -> JobRun:
+    told = ""
+    while True:
+        turn = asyncio.create_task(runner.run(run_id))
+        await asyncio.wait({turn}, timeout=LOOK_EVERY.total_seconds())
+        async with house.database.read() as db:
+            run = await get_run(db, run_id)
+        if run.status not in STATES_AHEAD:
+            await turn
+            return run
+        if (line := _line(run)) != told:
+            tell(told := line)
+        if turn.done():
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
+
+
+def _line(run: JobRun) -> str:
+    counts = " ".join(f"{name}={value}" for name, value in run.counts.items())
+    if run.status == "queued":
+        return f"{run.name}: {'attempt failed, trying again: ' + run.error if run.error else 'waiting for another run of it to end'}"
+    return f"{run.name}: {counts or 'running'}"

@@ -1,0 +1,160 @@
+"""Runs jobs in this process: claims a run in SQL, does what its job does, and writes down how it ended, whatever happens meanwhile."""
+
+import asyncio
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from app.errors import Unavailable
+from app.jobs import queue
+from app.jobs.definitions import JOBS
+from app.jobs.run import Run, RunCancelled, RunLost
+from app.jobs.store import find_state
+from app.resources import Resources
+from worker.jobs import BODIES, Body
+from worker.limits import LIMITS, Limits
+
+log = structlog.get_logger()
+
+# Imports may take long; the sweeps must not wait for them.
+MOST_AT_ONCE = 8
+TRACEBACK_LIMIT = 20_000
+
+
+class Runner:
+    """The runs of one process. Other `bodies` and `limits` are for tests."""
+
+    def __init__(self, house: Resources, bodies: Mapping[str, Body] = BODIES, limits: Limits = LIMITS) -> None:
+        self.house = house
+        self.bodies = bodies
+        self.limits = limits
+        self.process_id = house.backend.fleet.process_id
+        self.active: dict[int, asyncio.Task[None]] = {}
+        self.under_way: dict[int, Run] = {}
+        self.is_stopping = False
+
+    @property
+    def has_room(self) -> bool:
+        return not self.is_stopping and len(self.active) < MOST_AT_ONCE
+
+    async def run(self, run_id: int) -> None:
+        """Until it is over; at once where another process has it. Whoever waits here may go away: the run goes on."""
+        if run_id not in self.active:
+            if not self.has_room:
+                return
+            self.active[run_id] = asyncio.create_task(self._run(run_id), name=f"run {run_id}")
+            self.active[run_id].add_done_callback(lambda _: self.active.pop(run_id))
+        await asyncio.shield(self.active[run_id])
+
+    def cancel(self, run_id: int) -> None:
+        """What the row says already, told at once to a body of this process."""
+        if run := self.under_way.get(run_id):
+            run.ended_by = RunCancelled()
+
+    async def stop(self) -> None:
+        """Start nothing more, let short runs finish, and queue the others again."""
+        self.is_stopping = True
+        if tasks := set(self.active.values()):
+            _, unfinished = await asyncio.wait(tasks, timeout=self.limits.grace.total_seconds())
+            for task in unfinished:
+                task.cancel()
+            if unfinished:
+                await asyncio.wait(unfinished, timeout=self.limits.end.total_seconds())
+
+    async def _run(self, run_id: int) -> None:
+        try:
+            async with self.house.database.write() as db:
+                row = await queue.claim(db, run_id, process_id=self.process_id, now=self.house.clock.now())
+        except Unavailable as outage:
+            log.warning("A run cannot be claimed; it stays queued.", run_id=run_id, fault=outage.detail)
+            return
+        if row is None:
+            return
+        with structlog.contextvars.bound_contextvars(request_id=f"run-{run_id}"):
+            run = self.under_way[run_id] = Run(self.house.database, row)
+            log.info("Job started", job=run.name, attempt=run.attempt, late=row.is_late)
+            try:
+                await self._perform(run)
+            finally:
+                del self.under_way[run_id]
+
+    async def _perform(self, run: Run) -> None:
+        """The body beside a watch over its row. Ends of every kind are written down here and nowhere else."""
+        work = asyncio.create_task(self._body(run), name=f"body of run {run.id}")
+        watch = asyncio.create_task(self._watch(run), name=f"watch over run {run.id}")
+        limit = JOBS[run.name].timeout
+        try:
+            await asyncio.wait({work, watch}, timeout=limit.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+            interrupted: BaseException | None = None
+            if not work.done():
+                interrupted = watch.exception() if watch.done() else TimeoutError(f"The job took longer than {limit}.")
+        except asyncio.CancelledError as stopped:
+            interrupted = stopped
+        watch.cancel()
+        work.cancel()
+        await asyncio.wait({work, watch}, timeout=self.limits.end.total_seconds())
+        error = work.exception() if work.done() and not work.cancelled() else interrupted or RunLost()
+        await self._write_down(run, error)
+
+    async def _body(self, run: Run) -> None:
+        run.counts |= await self.bodies[run.name](self.house, run)
+
+    async def _watch(self, run: Run) -> None:
+        """Raises `RunCancelled` or `RunLost` as soon as the row says so."""
+        while True:
+            await asyncio.sleep(self.limits.look.total_seconds())
+            try:
+                async with self.house.database.read() as db:
+                    state = await find_state(db, run.is_mine())
+            except Unavailable:
+                continue
+            if state is None:
+                run.ended_by = RunLost()
+                raise run.ended_by
+            if state.cancel_requested_at is not None:
+                run.ended_by = RunCancelled()
+                await asyncio.sleep(self.limits.cancel.total_seconds())
+                raise run.ended_by
+
+    async def _write_down(self, run: Run, error: BaseException | None) -> None:
+        """Until SQL takes it. Where the process ends first, another one finds the run without its process."""
+        while True:
+            try:
+                async with self.house.database.write() as db:
+                    now = self.house.clock.now()
+                    if error is None:
+                        written = await queue.succeed(db, run, now=now)
+                    elif isinstance(error, RunCancelled):
+                        written = await queue.cancel(db, run, now=now)
+                    elif isinstance(error, asyncio.CancelledError):
+                        written = await queue.give_back(db, run, now=now)
+                    else:
+                        written = await queue.fail(db, run, _describe(error), now=now)
+                break
+            except Unavailable as outage:
+                log.warning("How a run ended cannot be written down yet.", job=run.name, fault=outage.detail)
+                if self.is_stopping:
+                    return
+                await asyncio.sleep(self.limits.look.total_seconds())
+        _tell(run, error, written)
+
+
+def _describe(error: BaseException) -> queue.Failure:
+    trace = "".join(traceback.format_exception(error))[-TRACEBACK_LIMIT:]
+    return queue.Failure(type(error).__name__, str(error)[:2000], trace)
+
+
+def _tell(run: Run, error: BaseException | None, written: bool) -> None:
+    facts: dict[str, Any] = {"job": run.name, "attempt": run.attempt} | run.counts
+    if not written:
+        log.warning("A run was taken up by another process; what this one did counts for nothing.", **facts)
+    elif error is None:
+        log.info("Job succeeded", **facts)
+    elif isinstance(error, RunCancelled):
+        log.info("Job cancelled", **facts)
+    elif isinstance(error, asyncio.CancelledError):
+        log.info("Job queued again, because this process stops", **facts)
+    else:
+        log.error("Job failed", exc_info=error, **facts)

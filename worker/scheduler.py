@@ -1,0 +1,86 @@
+"""Looks into SQL every second: launches what is due, takes up what a dead process left, and has what is queued executed."""
+
+import asyncio
+import time
+
+import structlog
+
+from app.errors import Unavailable
+from app.jobs import queue
+from app.jobs.schedule import is_anything_due, launch_due, sync_schedules
+from app.resources import Resources
+from worker.queue import Queue
+from worker.runner import Runner
+
+log = structlog.get_logger()
+
+
+class Scheduler:
+    def __init__(self, house: Resources, runner: Runner, arq: Queue | None = None) -> None:
+        self.house = house
+        self.runner = runner
+        self.arq = arq
+        self.limits = runner.limits
+        self._knows_schedule = False
+        self._offered: dict[tuple[int, int], float] = {}
+        self._suspected: dict[tuple[int, int], float] = {}
+        self.started: set[asyncio.Task[None]] = set()
+
+    async def keep(self) -> None:
+        """Until cancelled. Nothing that SQL or Redis does ends it."""
+        is_away = False
+        while True:
+            try:
+                await self.look()
+                is_away = False
+            except Unavailable as outage:
+                if not is_away:
+                    log.warning("The schedule cannot be read; what falls due meanwhile runs afterwards.", fault=outage.detail)
+                is_away = True
+            except Exception:  # whatever it was: without this loop nothing runs any more
+                log.exception("The schedule stumbled; looking again.")
+            await asyncio.sleep(self.limits.look.total_seconds())
+
+    async def look(self) -> None:
+        """One look, and what follows from it. Runs go on in tasks of their own. Raises `DatabaseUnavailable`."""
+        if not self._knows_schedule:
+            async with self.house.database.write() as db:
+                await sync_schedules(db, self.house.settings.jobs_timezone, now=self.house.clock.now())
+            self._knows_schedule = True
+        now, is_live = self.house.clock.now(), self.house.backend.fleet.is_live()
+        orphans = queue.orphans(self.runner.process_id, set(self.runner.active), is_live)
+        async with self.house.database.read() as db:
+            due = await is_anything_due(db, now=now)
+            silent = [(row[0], row[1]) for row in await db.execute(orphans)]
+        if due:
+            async with self.house.database.write() as db:
+                log.info("Jobs are due", jobs=await launch_due(db, now=now))
+        await self._take_up(silent)
+        async with self.house.database.read() as db:
+            ready = [(row[0], row[1]) for row in await db.execute(queue.ready(now))]
+        await self._execute(ready)
+
+    async def _take_up(self, silent: list[tuple[int, int]]) -> None:
+        now = time.monotonic()
+        self._suspected = {attempt: self._suspected.get(attempt, now) for attempt in silent}
+        for (run_id, attempt), since in self._suspected.items():
+            if now - since >= self.limits.suspicion.total_seconds():
+                log.warning("A run's process is gone; the run is taken up.", run_id=run_id, attempt=attempt)
+                async with self.house.database.write() as db:
+                    await queue.take_up(db, run_id, attempt, now=self.house.clock.now())
+
+    async def _execute(self, ready: list[tuple[int, int]]) -> None:
+        now = time.monotonic()
+        self._offered = {each: since for each, since in self._offered.items() if each in ready}
+        for run_id, attempt in ready:
+            since = self._offered.get((run_id, attempt))
+            if since is None and self.arq and await self.arq.offer(run_id, attempt):
+                self._offered[run_id, attempt] = now
+            elif since is None or now - since > self.limits.patience.total_seconds():
+                self._start(run_id)
+
+    def _start(self, run_id: int) -> None:
+        if self.runner.has_room and run_id not in self.runner.active:
+            task = asyncio.create_task(self.runner.run(run_id))
+            self.started.add(task)
+            task.add_done_callback(self.started.discard)
