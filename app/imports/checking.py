@@ -47,10 +47,15 @@ async def check_rows(
 
 
 async def take_samples(table: Table) -> list[list[str]]:
-    """The first rows, cut short, to recognise the columns by."""
+    """For each column the first things it says, cut short, to recognise it by."""
     batch = await asyncio.to_thread(next, table.batches())
-    rows = [record.cells for record in batch.records if not record.problem][:SAMPLES]
-    return [[cell if len(cell) <= LONGEST_SAMPLE else cell[: LONGEST_SAMPLE - 1] + "…" for cell in row] for row in rows]
+    samples: list[list[str]] = [[] for _ in table.headings]
+    for record in batch.records:
+        for cell, seen in zip(record.cells, samples, strict=False):
+            text = cell.strip()[:LONGEST_SAMPLE]
+            if text and len(seen) < SAMPLES and text not in seen:
+                seen.append(text)
+    return samples
 
 
 def tally(report: Report) -> dict[str, Any]:

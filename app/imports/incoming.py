@@ -39,6 +39,7 @@ async def receive_file(house: Resources, user_id: int, filename: str, file: Bina
         "encoding": table.encoding,
     }
     size = file.seek(0, 2)
+    await delete_abandoned(house)
     async with house.database.write() as db:
         organisation_id = await get_administered(db, user_id)
         if await count_unfinished(db, organisation_id) >= MOST_UNFINISHED:

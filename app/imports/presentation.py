@@ -81,11 +81,8 @@ def percent_done(found: Import) -> int:
 
 
 def columns_of(layout: Mapping[str, Any]) -> list[dict[str, Any]]:
-    samples: Sequence[Sequence[str]] = layout["samples"]
-    return [
-        {"heading": heading, "field": field, "samples": [row[index] for row in samples]}
-        for index, (heading, field) in enumerate(zip(layout["headings"], layout["fields"], strict=True))
-    ]
+    columns = zip(layout["headings"], layout["fields"], layout["samples"], strict=True)
+    return [{"heading": heading, "field": field, "samples": samples} for heading, field, samples in columns]
 
 
 def progress_of(found: Import) -> dict[str, Any]:

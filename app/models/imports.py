@@ -28,7 +28,7 @@ class Import(Base):
     filename: Mapped[str] = mapped_column(String(200))
     size: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(10))
-    # headings, the field chosen for each column, a few rows to show, encoding.
+    # By column: headings, fields (what each holds), samples. And the encoding.
     layout: Mapped[dict[str, Any]]
     # What the check before the import found, and what the import has done so far; both shaped as `report.Report.counts`.
     found: Mapped[dict[str, Any]]
