@@ -45,6 +45,10 @@ class UploadBody(Body):
     async def __anext__(self) -> bytes:
         try:
             return await super().__anext__()
+        except StopAsyncIteration:
+            if self._must_raise is not None:
+                raise self._must_raise from None  # found out while we waited: what came before is no whole file
+            raise
         finally:
             if len(self._data) <= HELD:
                 self._room.set()

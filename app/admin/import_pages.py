@@ -11,6 +11,7 @@ from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
+from app.database import Database
 from app.deals.listing import list_recents
 from app.errors import AppError, Conflict, PayloadTooLarge, UnsupportedMediaType
 from app.imports import incoming
@@ -134,7 +135,7 @@ async def problems(import_id: str) -> ResponseReturnValue:
     found = await _get(path_id(import_id))
     kind = "warning" if request.args.get("kind") == "warning" else "refused"
     headers = {"Content-Disposition": f'attachment; filename="import-{found.id}-{kind}.csv"'}
-    return Response(_as_csv(found, kind), content_type="text/csv; charset=utf-8", headers=headers)
+    return Response(_as_csv(resources().database, found, kind), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
@@ -190,11 +191,12 @@ async def _recents(db: AsyncSession) -> Any:
     return await list_recents(db, current_user().id, current_deal_id=current_session().get("current_deal_id"), now=resources().clock.now())
 
 
-async def _as_csv(found: Import, kind: str) -> AsyncIterator[bytes]:
+async def _as_csv(database: Database, found: Import, kind: str) -> AsyncIterator[bytes]:
+    """Sent outside of the request."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["Line", "Problem", *map(_harmless, found.layout["headings"] if kind == "refused" else ())])
-    async for row in all_problems(resources().database, found.id, kind):
+    async for row in all_problems(database, found.id, kind):
         writer.writerow([row.line, _harmless(row.message), *map(_harmless, row.cells or ())])
         if text.tell() > 64 * 1024:
             yield text.getvalue().encode()
