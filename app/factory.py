@@ -6,6 +6,10 @@ from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
 from quart_schema import QuartSchema, hide
 
+from app.admin.import_pages import blueprint as import_pages
+from app.admin.pages import blueprint as admin_pages
+from app.admin.routes import blueprint as admin
+from app.auth.link_pages import blueprint as link_pages
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
 from app.auth.user import has_plain_cookies, make_login_cookie
@@ -20,6 +24,7 @@ from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
 from app.error_handlers import init_errors
 from app.findings.routes import blueprint as findings
+from app.imports.routes import blueprint as imports
 from app.live import init_live
 from app.metrics import METRICS
 from app.notices.routes import blueprint as notices
@@ -29,7 +34,9 @@ from app.ops.site import init_ops
 from app.resources import make_resources
 from app.security import init_security
 from app.sessions.interface import HoldfastSessions
+from app.uploads import HouseConnection, HouseRequest
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
+from app.workspace.account_pages import blueprint as account_pages
 from app.workspace.routes import blueprint as workspace
 
 A_YEAR = timedelta(days=365)
@@ -43,6 +50,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
+    app.request_class, app.asgi_http_class = HouseRequest, HouseConnection
 
     house = make_resources(
         settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
@@ -68,6 +76,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.after_request(_count)
     init_errors(app)
     for blueprint in (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices):
+        app.register_blueprint(blueprint)
+    for blueprint in (imports, import_pages, admin, admin_pages, link_pages, account_pages):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed

@@ -1,5 +1,6 @@
 """Adds people and changes what they prefer."""
 
+import unicodedata
 from typing import Any
 
 from sqlalchemy import update
@@ -14,15 +15,17 @@ from app.models import Organisation, Session, User
 from app.resources import Resources
 from app.sessions.record import Record, SessionData
 
+LONGEST_NAME = 200
+_NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Overrides of writing direction make a name read as another one.
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 
 async def add_user(
     house: Resources, email: str, password: str, *, name: str, organisation: str, is_admin: bool = False, is_operator: bool = False
 ) -> int:
-    """The id of the new user. The organisation is made when there is none of that name. Raises ValueError."""
-    email = normalised_email(email)
-    local, at, domain = email.partition("@")
-    if not (local and at and domain) or "@" in domain or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
-        raise ValueError(f"{email!r} is not an e-mail address.")
+    """The id of the new user. The organisation is made when there is none of that name. Raises `BadRequest`, ValueError."""
+    email = checked_email(email)
     check_new_password(password)
     password_hash, now = await hash_password(password, house.settings), house.clock.now()
     try:
@@ -40,6 +43,27 @@ async def add_user(
             return user.id
     except IntegrityError as error:
         raise ValueError(f"There is a user {email} already.") from error
+
+
+def checked_email(text: str) -> str:
+    """An address as it is stored. Raises `BadRequest`."""
+    email = normalised_email(text)
+    local, at, domain = email.partition("@")
+    if not (local and at and domain) or "@" in domain or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
+        raise BadRequest(f"{email!r} is not an e-mail address.", code="invalid_email")
+    return email
+
+
+def clean_name(text: str) -> str:
+    """A person's name as others see it. Raises ValueError, in words that follow "The name"."""
+    name = unicodedata.normalize("NFC", " ".join(text.split(" "))).strip()
+    if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in _DIRECTION for letter in name):
+        raise ValueError("must be one line without control characters")
+    if not any(unicodedata.category(letter)[0] in "LN" for letter in name):
+        raise ValueError("must have letters to call somebody by")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"may have {LONGEST_NAME} characters")
+    return name
 
 
 async def change_preferences(house: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:

@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from quart import Blueprint
 from quart.typing import ResponseReturnValue
 
 from app.auth.browser import change_password_here, sign_in_here, sign_out_here
 from app.auth.devices import describe_device
-from app.auth.people import change_preferences
+from app.auth.people import change_preferences, clean_name
 from app.auth.service import end_logins
 from app.auth.store import list_live_logins
 from app.errors import NotFound
@@ -36,6 +36,7 @@ class Credentials(_Strict):
 class Preferences(_Strict):
     """`start_at` "deal" goes with `start_deal_id`, a deal you see; the others without it."""
 
+    name: Annotated[str, AfterValidator(clean_name)] = ""
     remember_last_deal: bool = True
     start_at: Literal["last_deal", "deal", "list"] = "last_deal"
     start_deal_id: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
@@ -172,7 +173,7 @@ async def list_logins() -> ResponseReturnValue:
     session, house = current_session(), resources()
     async with house.database.read() as db:
         logins = await list_live_logins(db, session.user_id, now=house.clock.now())
-    return {"logins": [_device(login, this_one=login.id == session.login_id) for login in logins]}
+    return {"logins": [as_device(login, this_one=login.id == session.login_id) for login in logins]}
 
 
 @blueprint.delete("/logins/<login_id>")
@@ -203,7 +204,7 @@ def _me() -> dict[str, Any]:
     return {"user": current_user()._asdict()}
 
 
-def _device(login: Login, *, this_one: bool) -> dict[str, Any]:
+def as_device(login: Login, *, this_one: bool) -> dict[str, Any]:
     return {
         "id": login.id,
         "created_at": login.created_at.isoformat(),

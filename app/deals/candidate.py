@@ -17,6 +17,7 @@ _columns: list[Any] = [
     User.name.label("user_name"),
     User.organisation_id.label("user_organisation_id"),
     Organisation.name.label("organisation"),
+    Organisation.auto_restore_deal.label("organisation_restores"),
     User.role.label("user_role"),
     User.is_operator,
     User.remember_last_deal,
@@ -65,6 +66,7 @@ class Candidate:
     deal: dict[str, Any] | None
     deleted: bool
     permitted: bool
+    organisation_restores: bool
 
     @classmethod
     def from_row(cls, row: Any, user_id: int, *, now: datetime) -> "Candidate":
@@ -92,6 +94,7 @@ class Candidate:
             deal=None if row.deal_id is None else card,
             deleted=row.deal_deleted_at is not None,
             permitted=permitted and row.deal_deleted_at is None,
+            organisation_restores=row.organisation_restores,
         )
 
 

@@ -14,6 +14,8 @@ class Organisation(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     created_at: Mapped[datetime]
+    # What its administrators chose; environment and operators have the first word (deals/restore.py).
+    auto_restore_deal: Mapped[bool] = mapped_column(server_default=true())
 
 
 class User(Base):

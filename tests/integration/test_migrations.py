@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0011"]
+ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -39,6 +39,16 @@ JOBS = (
     f"INSERT INTO job_runs (name, trigger, due_at, payload, queued_at, counts, earlier_attempts) "
     f"VALUES ('sweep', 'schedule', {NOW}, '{{}}', {NOW}, '{{}}', '[]')",
 )
+IMPORT = (
+    f"INSERT INTO imports (id, organisation_id, user_id, filename, size, state, layout, found, counts, created_at, updated_at) "
+    f"VALUES (1, 1, 1, 'deals.csv', 1, 'draft', '{{}}', '{{}}', '{{}}', {NOW}, {NOW})",
+    "INSERT INTO import_problems (import_id, kind, line, message) VALUES (1, 'refused', 2, 'x')",
+    "UPDATE deals SET import_id = 1",
+)
+LINK = (
+    f"INSERT INTO one_time_links (kind, token_hash, organisation_id, created_at, expires_at) VALUES ('invitation', 'h', 1, {NOW}, {NOW})",
+    "UPDATE organisations SET auto_restore_deal = false",
+)
 NOTICE = (
     f"INSERT INTO user_notices (user_id, sequence, kind, event_id, payload, created_at) VALUES (1, 1, 'deal.shared', 1, '{{}}', {NOW})",
     "INSERT INTO notice_counters VALUES (1, 1)",
@@ -50,7 +60,7 @@ WORK = (
     f"UPDATE visits SET last_page = 'findings', findings_seen_at = {NOW}",
 )
 START = ("UPDATE users SET start_deal_id = 1",)
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, TRAFFIC), strict=True))
+DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, IMPORT, LINK, TRAFFIC), strict=True))
 
 
 async def run(url: str, *statements: str) -> None:
