@@ -286,9 +286,19 @@ class Live:
                 stream.proven_at = began
         for stream in streams:
             if stream.allowed and began - stream.allowed_at >= self.check_every.total_seconds():
-                if not await stream.allowed():
-                    stream.end(REFUSED)
-                stream.allowed_at = began
+                await _ask_again(stream, stream.allowed, began)
+
+
+async def _ask_again(stream: Stream, allowed: Check, now: float) -> None:
+    try:
+        if not await allowed():
+            stream.end(REFUSED)
+        stream.allowed_at = now
+    except Unavailable:
+        log.info("Whether an event stream may go on cannot be said; it may for a while.", user_id=stream.user_id)
+    except Exception:
+        log.exception("The question whether an event stream may go on failed; it ends.", user_id=stream.user_id)
+        stream.end(OUTAGE)
 
 
 class _Watch(Generic[T]):
