@@ -12,7 +12,7 @@ from app.deals.schemas import Activity, ActivityEvent, PersonName
 from app.models import Event, User
 
 # Where somebody goes is their own business; what happens to the deal is everybody's who sees it.
-_PERSONAL = ("deal.selected", "deal.restored", "deal.restore_refused", "deal.cleared", "deal.pinned", "deal.unpinned")
+_PERSONAL = ("deal.selected", "deal.restored", "deal.restore_refused", "deal.cleared", "deal.pinned", "deal.unpinned", "deal.swept")
 
 
 class ActivityQuery(BaseModel):

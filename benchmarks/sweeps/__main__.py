@@ -73,7 +73,7 @@ async def measure(kind: str, url: str, amounts: Amounts) -> list[dict[str, Any]]
 def as_row(kind: str, name: str, did: dict[str, Any], before: Times, during: Times) -> dict[str, Any]:
     batches = [1000 * seconds for seconds in did["batches"]]
     row = {"database": kind, "sweep": name, "did": did["did"], "seconds": round(did["seconds"], 1), "batches": len(batches)}
-    row["batch_ms"] = quantiles(batches)
+    row["batch_ms"], row["one_row_ms"] = quantiles(batches), quantiles([1000 * seconds for seconds in did["alone"]])
     for what, times in (("before", before), ("during", during)):
         row[what] = {each: quantiles([1000 * seconds for seconds in getattr(times, each)]) for each in ("reads", "selects")}
     return row
@@ -85,13 +85,13 @@ def quantiles(times: list[float]) -> dict[str, float]:
 
 
 HEAD = (
-    "| database | sweep | rows | took | batches | transaction p50 / p99 / max | read p99 before → during | select p99 before → during |\n"
-    "|---|---|---|---|---|---|---|---|"
+    "| database | sweep | rows | took | transactions | each p50 / p99 / max | one row p50 / p99 / max "
+    "| read p99 before → during | select p99 before → during |\n|---|---|---|---|---|---|---|---|---|"
 )
 
 
 def line(row: dict[str, Any]) -> str:
-    batch, before, during = row["batch_ms"], row["before"], row["during"]
+    before, during = row["before"], row["during"]
     did = ", ".join(f"{count:,} {name}".replace(",", " ") for name, count in row["did"].items() if count)
     cells = (
         row["database"],
@@ -99,7 +99,7 @@ def line(row: dict[str, Any]) -> str:
         did,
         f"{row['seconds']:.0f} s",
         row["batches"],
-        f"{batch['p50']:.0f} / {batch['p99']:.0f} / {batch['max']:.0f} ms",
+        *(f"{each['p50']:.0f} / {each['p99']:.0f} / {each['max']:.0f} ms" for each in (row["batch_ms"], row["one_row_ms"])),
         f"{before['reads']['p99']:.0f} → {during['reads']['p99']:.0f} ms",
         f"{before['selects']['p99']:.0f} → {during['selects']['p99']:.0f} ms",
     )

@@ -22,7 +22,7 @@ def test_batches_grow_while_they_are_quick_and_never_beyond_the_most() -> None:
 def test_batches_shrink_when_they_are_slow_and_never_below_the_fewest() -> None:
     pace = Pace()
     slow = 1.1 * AIM.total_seconds()
-    assert [after(pace, slow) for _ in range(4)] == [125, 62, 31, FEWEST_ROWS]
+    assert [after(pace, slow) for _ in range(4)] == [125, FEWEST_ROWS, FEWEST_ROWS, FEWEST_ROWS]
 
 
 async def test_rest_is_as_long_as_the_batch() -> None:
