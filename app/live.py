@@ -145,7 +145,7 @@ class Live:
         self.database = database
         self.clock = clock
         self.look_every = look_every
-        self.heartbeat = HEARTBEAT
+        self.heartbeat, self.check_every = HEARTBEAT, CHECK_EVERY
         self.stopping = False
         self.streams: list[Stream] = []
         self._shared: dict[str, Any] = {}
@@ -285,10 +285,20 @@ class Live:
             else:
                 stream.proven_at = began
         for stream in streams:
-            if stream.allowed and began - stream.allowed_at >= CHECK_EVERY.total_seconds():
-                if not await stream.allowed():
-                    stream.end(REFUSED)
-                stream.allowed_at = began
+            if stream.allowed and began - stream.allowed_at >= self.check_every.total_seconds():
+                await _ask_again(stream, stream.allowed, began)
+
+
+async def _ask_again(stream: Stream, allowed: Check, now: float) -> None:
+    try:
+        if not await allowed():
+            stream.end(REFUSED)
+        stream.allowed_at = now
+    except Unavailable:
+        log.info("Whether an event stream may go on cannot be said; it may for a while.", user_id=stream.user_id)
+    except Exception:
+        log.exception("The question whether an event stream may go on failed; it ends.", user_id=stream.user_id)
+        stream.end(OUTAGE)
 
 
 class _Watch(Generic[T]):

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.measures import FIVE_MINUTES, HOUR, RESTORE_EDGES_MS, RESTORE_MS, bucket_name, period_of
 from app.models import Analytics
+from app.models.event_stream import ALL_ORGANISATIONS
 
 Window = Literal["1h", "24h", "7d"]
 WINDOWS: dict[Window, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
@@ -64,18 +65,18 @@ async def read_figures(db: AsyncSession, window: Window, *, now: datetime, organ
     resolution = FIVE_MINUTES if window == "1h" and organisation_id is None else HOUR
     # The period under way, and as many full ones before it as the window has.
     since = period_of(now - WINDOWS[window], resolution)
-    rows = select(Analytics.start, Analytics.measure, func.sum(Analytics.count).label("n"), func.sum(Analytics.total).label("total"))
-    rows = rows.where(Analytics.resolution == resolution, Analytics.start >= since).group_by(Analytics.start, Analytics.measure)
-    if organisation_id is not None:
-        rows = rows.where(Analytics.organisation_id == organisation_id)
+    chosen = ALL_ORGANISATIONS if organisation_id is None else organisation_id
+    rows = select(Analytics.start, Analytics.measure, Analytics.count, Analytics.total).where(
+        Analytics.resolution == resolution, Analytics.start >= since, Analytics.organisation_id == chosen
+    )
     starts = _starts(since, now, resolution)
     by_period: dict[datetime, dict[str, int]] = {start: {} for start in starts}
     counts: dict[str, int] = {}
     milliseconds = 0.0
     for start, measure, number, total in await db.execute(rows):
-        by_period.setdefault(start, {})[measure] = int(number)
-        counts[measure] = counts.get(measure, 0) + int(number)
-        milliseconds += float(total) if measure == RESTORE_MS else 0
+        by_period.setdefault(start, {})[measure] = number
+        counts[measure] = counts.get(measure, 0) + number
+        milliseconds += total if measure == RESTORE_MS else 0
     came_back, refused = (sum(counts.get(each, 0) for each in group) for group in (CAME_BACK, REFUSED))
     return Figures(
         window=window,

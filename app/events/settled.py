@@ -7,11 +7,14 @@ miss nothing (the sealed chain, the marks of the groups) goes no further than wh
 import asyncio
 from typing import Any
 
+import structlog
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
 from app.models import Event
+
+log = structlog.get_logger()
 
 # Whoever has an id and has not committed holds this lock on the table, taken before the id was: the lock of every INSERT.
 _WRITERS = text(
@@ -34,6 +37,7 @@ async def settled_id(database: Database) -> int | None:
     waited = 0.0
     while writers:
         if waited >= PATIENCE_SECONDS:
+            log.warning("Somebody has been writing an event for long; what must miss none of them waits.", seconds=PATIENCE_SECONDS)
             return None
         await asyncio.sleep(LOOK_SECONDS)
         waited += LOOK_SECONDS

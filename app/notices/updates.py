@@ -4,11 +4,12 @@ Access is told as it is, not as an event had it: an event only says which people
 late nor a repeated one can mislead.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -24,14 +25,13 @@ from app.resources import Resources
 KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "deal.undeleted", "deal.transferred")
 # About everybody who can reach the deal, whom the event does not name.
 _FOR_ALL = ("deal.deleted", "deal.undeleted")
-_NAMES = {"member.changed": "deal.changed"}
 # Ids are given out before their transactions commit. A change of access commits within 5 s of its hold or not at all
 # (sessions/claim.py), so an id that is absent for longer stays so.
-OVERLAP = timedelta(seconds=30)
+OVERLAP_SECONDS = 30
 # How many events back a reconnecting browser may have stopped.
 REPLAYED = 20_000
-# How many a first look, or the look after a silence, goes back.
-GLANCE = 1000
+# How many events a first look goes back: what was taken away while a page was on its way is still told.
+GLANCE = 200
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Change:
     deal_id: int
     role: str | None
     by: int | None
-    at: datetime
+    at: float
 
     def message(self) -> Message:
         if self.role is None:
@@ -92,7 +92,8 @@ class _Listener:
             # What a page that has just been made shows already is no news, unless it was taken away since.
             early = {each.event_id for each in missed}
             self._told = {each.event_id for each in mine.values() if each.role is not None} - early
-        elif (place := found.places.get(self.login_id)) != self.last.places.get(self.login_id):
+        elif (place := found.places.get(self.login_id)) is not None and place != self.last.places.get(self.login_id):
+            # (Without a session the login is over, or the next request begins another one; neither is a choice of no deal.)
             yield Message("selection", _selection(place))
         for change in mine.values():
             if change.event_id not in self._told:
@@ -142,31 +143,34 @@ class Updates:
         now = self.house.clock.now()
         async with self.house.database.read() as db:
             newest = await db.scalar(select(func.coalesce(func.max(Event.id), 0))) or 0
-            events = await self._new_events(db, newest, now)
+            events = await self._new_events(db, newest)
             found = await _changes(db, events, users, now=now)
             places = await self._look_at_places(db, logins)
             counters = select(NoticeCounter.user_id, NoticeCounter.last).where(NoticeCounter.user_id.in_(users))
             notices = {row.user_id: row.last for row in await db.execute(counters)}
-        self._note(newest, events, found, now)
+        self._note(newest, events, found)
         return Snapshot(logins, places, notices, self._changes, newest)
 
     def _reset(self) -> None:
         self._places: dict[int, Place] = {}
         self._changes: tuple[Change, ...] = ()
-        self._seen: dict[int, datetime] = {}
-        self._tops: list[tuple[datetime, int]] = []
+        # When what was found, by this process's own time: the clocks of a fleet differ, and jump.
+        self._seen: dict[int, float] = {}
+        self._tops: list[tuple[float, int]] = []
 
-    async def _new_events(self, db: AsyncSession, newest: int, now: datetime) -> Sequence[Event]:
+    async def _new_events(self, db: AsyncSession, newest: int) -> Sequence[Event]:
         """Those not seen yet, among them the ones whose transactions took their time."""
-        passed = [top for at, top in self._tops if at <= now - OVERLAP]
-        low = passed[-1] if passed else self._tops[0][1] - GLANCE if self._tops else newest - GLANCE
-        recent = select(Event).where(Event.id > low, Event.kind.in_(KINDS), Event.at > now - 2 * OVERLAP).order_by(Event.id)
+        passed = [top for at, top in self._tops if at <= _time() - OVERLAP_SECONDS]
+        low = passed[-1] if passed else (self._tops[0][1] if self._tops else newest) - GLANCE
+        recent = select(Event).where(Event.id > low, Event.kind.in_(KINDS)).order_by(Event.id)
         return [event for event in await db.scalars(recent) if event.id not in self._seen]
 
-    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[Change], now: datetime) -> None:
-        self._tops = [*[each for each in self._tops if each[0] > now - 2 * OVERLAP], (now, newest)]
-        self._seen = {event_id: at for event_id, at in self._seen.items() if at > now - 4 * OVERLAP} | {each.id: now for each in events}
-        self._changes = (*(each for each in self._changes if each.at > now - OVERLAP), *changes)
+    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[Change]) -> None:
+        now = _time()
+        self._tops = [*[each for each in self._tops if each[0] > now - 2 * OVERLAP_SECONDS], (now, newest)]
+        self._seen = {event_id: at for event_id, at in self._seen.items() if at > now - 4 * OVERLAP_SECONDS}
+        self._seen |= {each.id: now for each in events}
+        self._changes = (*(each for each in self._changes if each.at > now - OVERLAP_SECONDS), *changes)
 
     async def _look_at_places(self, db: AsyncSession, logins: frozenset[int]) -> dict[int, Place]:
         """The data of a session is read only where its version is another one."""
@@ -208,10 +212,20 @@ async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *
         everybody = {user_id for user_id, deal_id in roles if deal_id == event.deal_id} if event.kind in _FOR_ALL else set()
         for user_id in sorted(named | everybody):
             role = roles.get((user_id, event.deal_id or 0))
-            name = _NAMES.get(event.kind, "deal.shared")
             if role is None or event.actor_id != user_id:
-                changes.append(Change(event.id, name, user_id, event.deal_id or 0, role, event.actor_id, now))
+                changes.append(Change(event.id, _name(event, user_id), user_id, event.deal_id or 0, role, event.actor_id, _time()))
     return changes
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _name(event: Event, user_id: int) -> str:
+    if event.kind == "deal.undeleted":
+        return "deal.returned"
+    given = event.kind in ("member.granted", "deal.transferred") and event.user_id == user_id
+    return "deal.shared" if given else "deal.changed"
 
 
 def _people_in(event: Event) -> set[int]:

@@ -69,7 +69,18 @@ async def next_of(reader: Reader, event: str) -> dict[str, object]:
 
 async def test_a_browser_hears_of_access_and_of_its_own_other_tabs(office: Office) -> None:
     shared, other = office.deals[0].id, office.deals[1].id
-    async with office.browser(office.owner) as owner, office.browser(office.analyst) as analyst, listening(analyst) as reader:
+    async with AsyncExitStack() as stack:
+        owner, analyst, bystander, outsider = [
+            await stack.enter_async_context(office.browser(who))
+            for who in (
+                office.owner,
+                office.analyst,
+                await make_user(office.database, office.organisation),
+                await make_user(office.database),
+            )
+        ]
+        reader = await stack.enter_async_context(listening(analyst))
+        others = [await stack.enter_async_context(listening(each)) for each in (bystander, outsider)]
         hello = await next_of(reader, "hello")
         assert hello["selection"]["deal"]["id"] == shared  # type: ignore[index]  # the only deal
         assert (await owner.post(f"/api/deals/{other}/members", json={"user_id": office.analyst.id, "role": "editor"})).status_code == 201
@@ -88,6 +99,14 @@ async def test_a_browser_hears_of_access_and_of_its_own_other_tabs(office: Offic
         assert found["deal.unavailable"] == {"deal_id": other}
         assert (found["selection"]["deal"], found["selection"]["notice"]) == (None, "deal_unavailable")
         assert selection["version"] < found["selection"]["version"]
+        assert (await owner.post(f"/api/deals/{other}/restore")).status_code in (200, 204)
+        assert (await next_of(reader, "deal.returned"))["role"] == "viewer"
+        assert (await owner.post(f"/api/deals/{other}/transfer", json={"user_id": office.analyst.id})).status_code == 200
+        assert (await next_of(reader, "deal.shared"))["role"] == "owner"
+        for client, other_reader in zip((bystander, outsider), others, strict=True):
+            await client.post("/api/auth/logout")
+            async with asyncio.timeout(SOON):
+                assert [said.event for said in await other_reader.to_end()] == ["hello", "end"], "what is not theirs they do not hear"
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
