@@ -58,7 +58,7 @@ async def worker(environ: dict[str, str]) -> AsyncIterator[ServerProcess]:
 
 
 async def sign_in(browser: Browser, office: Office, person: User, **options: object) -> Visitor:
-    visitor = await make_visitor(browser, office.url, **options)  # type: ignore[arg-type]
+    visitor = await make_visitor(browser, office.url, **options)
     await visitor.sign_in(person.email)
     await visitor.page.wait_for_url(lambda url: "/login" not in url)
     return visitor
