@@ -3,37 +3,79 @@
 Faults of the database leave here as `DatabaseUnavailable`, nothing else does: an `IntegrityError` is the caller's business.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-from sqlalchemy import URL, ColumnElement, Insert, event, literal, make_url
+from sqlalchemy import URL, ColumnElement, Insert, event, literal, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, StorageFull
 
 # Below the 10 s a hold lives (sessions/redis_store.py): no transaction may outlive the hold taken for it.
 STATEMENT_LIMIT_SECONDS = 5
-# For a connection of the pool, a lock, or a connect: two of these in a row stay within the 3 s that no request may exceed.
+# For a connection of the pool, a lock, or a connect.
 WAIT_LIMIT_SECONDS = 1.5
 # For the answer to one statement. Above the wait for a lock, which the database ends itself and the connection survives.
 ANSWER_LIMIT_SECONDS = 2
 GOODBYE_SECONDS = 0.2
+# For everything one request asks of the database, because the waits above add up; with what it may wait for Redis, that
+# stays within the 3 s that no request may exceed. A commit, whose outcome would be unknown, always gets some time.
+PATIENCE_SECONDS = 2
+COMMIT_SECONDS = 0.5
 READERS = 8
 
 # Ours, not the database's, to report: wrong SQL, a broken constraint, a value that does not fit.
 _CALLERS_BUSINESS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+# PostgreSQL's disk_full; SQLite's own word for it, and what it says where a quota rather than the disk ended the write.
+_STORAGE_FULL = {"53100", "SQLITE_FULL", "SQLITE_IOERR_WRITE"}
 
 
 class Contended(DatabaseUnavailable):
     """The transaction lost against another one; trying it again may well succeed."""
+
+
+class _Patience:
+    """What the request at hand may yet wait for the database. Blocks that overlap count once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._blocks = 0
+        self._since = 0.0
+
+    @property
+    def left(self) -> float:
+        return self._left - (time.monotonic() - self._since if self._blocks else 0)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        if not self._blocks:
+            self._since = time.monotonic()
+        self._blocks += 1
+        try:
+            yield
+        finally:
+            if self._blocks == 1:
+                self._left = self.left
+            self._blocks -= 1
+
+
+_patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
+
+
+def limit_patience(seconds: float | None = PATIENCE_SECONDS) -> None:
+    """From here on this task, and what it starts, waits so long for the database in all; None: as long as each step may take."""
+    _patience.set(None if seconds is None else _Patience(seconds))
 
 
 class Database:
@@ -52,18 +94,25 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A read-only look; what is written in it is rolled back."""
+        """A look, in which nothing may be written."""
         with _faults_translated():
-            async with self._read() as db:
+            async with _patiently(), self._read() as db:
                 yield db
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed at the end of the block, rolled back by an exception. Raises `Contended` where a retry may help."""
         with _faults_translated():
-            async with self._write() as db:
+            async with _patiently() as limit, self._write() as db:
                 yield db
+                if (ends_at := limit.when()) is not None:
+                    limit.reschedule(max(ends_at, asyncio.get_running_loop().time() + COMMIT_SECONDS))
                 await db.commit()
+
+    async def ping(self) -> None:
+        """Raises `DatabaseUnavailable` unless it answers."""
+        async with self.read() as db:
+            await db.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         for engine in self.engines:
@@ -87,6 +136,15 @@ def as_columns(table: type[DeclarativeBase], values: Mapping[str, Any]) -> list[
     return [literal(value, types[name]).label(name) for name, value in values.items()]
 
 
+@asynccontextmanager
+async def _patiently() -> AsyncIterator[asyncio.Timeout]:
+    """The block takes from the patience of its request; where that is used up, it ends with a `TimeoutError`."""
+    patience = _patience.get()
+    with patience.waiting() if patience else nullcontext():
+        async with asyncio.timeout(patience.left if patience else None) as limit:
+            yield limit
+
+
 @contextmanager
 def _faults_translated() -> Iterator[None]:
     try:
@@ -96,8 +154,11 @@ def _faults_translated() -> Iterator[None]:
             raise DatabaseUnavailable("The database closed the connection.") from error
         raise
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK):
+        reason = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+        if reason in (_SERIALIZATION_FAILURE, _DEADLOCK):
             raise Contended("Another transaction won.") from error
+        if reason in _STORAGE_FULL:
+            raise StorageFull("The storage is full, so nothing can be changed. What you see is what is kept.") from error
         raise DatabaseUnavailable("The database does not answer.") from error
     except (PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable("The database cannot be reached.") from error
@@ -110,26 +171,33 @@ def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     limits: dict[str, Any] = {"pool_timeout": WAIT_LIMIT_SECONDS, "max_overflow": 0, "connect_args": {"timeout": WAIT_LIMIT_SECONDS}}
     reader = create_async_engine(url, pool_size=READERS, **limits)
     writer = create_async_engine(url, pool_size=1, **limits)
-    for engine, begin in ((reader, "BEGIN"), (writer, "BEGIN IMMEDIATE")):
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_with(begin))
+    # Each statement of a read is a look of its own, as on PostgreSQL (READ COMMITTED): a BEGIN would be as costly as the query.
+    event.listen(reader.sync_engine, "connect", _set_up_sqlite("query_only=ON"))
+    event.listen(writer.sync_engine, "connect", _set_up_sqlite("synchronous=FULL"))
+    event.listen(writer.sync_engine, "begin", _begin_immediate)
     return reader, writer
 
 
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    # We say BEGIN ourselves: the driver's own begins too late, and deferred, so that a read-then-write would fail at once.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _set_up_sqlite(*pragmas: str) -> Callable[[Any, Any], None]:
+    def set_up(connection: Any, _record: Any) -> None:
+        # We say BEGIN ourselves: the driver's own begins too late, and deferred, so that a read-then-write would fail at once.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", *pragmas):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return set_up
 
 
-def _begin_with(statement: str) -> Any:
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql(statement)
-
-    return begin
+def _begin_immediate(connection: Any) -> None:
+    # A thread that waits for a lock cannot be called back, so it is told beforehand how long its request has patience.
+    patience = _patience.get()
+    wait_ms = int(1000 * min(WAIT_LIMIT_SECONDS, max(patience.left, 0) if patience else WAIT_LIMIT_SECONDS))
+    if connection.info.get("busy_timeout") != wait_ms:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
+        connection.info["busy_timeout"] = wait_ms
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]

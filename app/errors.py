@@ -71,5 +71,9 @@ class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
 
 
+class StorageFull(DatabaseUnavailable):
+    code, title = "storage_full", "Storage full"
+
+
 class StoreUnavailable(Unavailable):
     code = "session_store_unavailable"

@@ -9,7 +9,8 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterable
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
@@ -20,7 +21,7 @@ from quart import Quart, Response, current_app, request
 from sqlalchemy import select
 
 from app.clock import Clock
-from app.database import Database
+from app.database import Database, limit_patience
 from app.errors import AppError, Unavailable
 from app.metrics import METRICS
 from app.models import Login, User
@@ -33,7 +34,6 @@ T = TypeVar("T")
 
 # Below the 30 to 60 s after which proxies take a silent connection for a dead one.
 HEARTBEAT = timedelta(seconds=15)
-LOOK_EVERY = timedelta(seconds=1)
 # How old the last proof of a stream's login and access may be. An outage of SQL proves nothing, so it ends streams too.
 PROOF_LIFE = timedelta(seconds=15)
 # How often access is asked about, which costs a statement a stream; logins are looked up all at once.
@@ -104,7 +104,7 @@ async def event_stream(source: Source, *, allowed: Check | None = None) -> Respo
     """The answer of a signed-in route: `source` until it ends, or the stream must. Raises `Unavailable` while the server stops.
 
     `allowed` is asked again every `CHECK_EVERY`; that the login lives, and for operators' routes that it is an operator's, is
-    seen to every `LOOK_EVERY` anyway. `source` runs outside of the request: take from it what is needed before.
+    seen to once a second anyway. `source` runs outside of the request: take from it what is needed before.
     """
     live, session = current_live(), current_session()
     if live.stopping:
@@ -131,7 +131,8 @@ def last_event_id() -> int | None:
 
 def init_live(app: Quart, house: Resources) -> None:
     """Call it before what closes `house`: streams end first."""
-    live = Live(house.database, house.clock)
+    # As often as this process looks at the backend flag: once a second.
+    live = Live(house.database, house.clock, look_every=house.backend.poll_interval)
     app.extensions["live"] = live
     app.before_serving(live.start)
     app.after_serving(live.stop)
@@ -140,10 +141,11 @@ def init_live(app: Quart, house: Resources) -> None:
 class Live:
     """The open streams of this process and what they share."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, look_every: timedelta) -> None:
         self.database = database
         self.clock = clock
-        self.heartbeat = HEARTBEAT
+        self.look_every = look_every
+        self.heartbeat, self.check_every = HEARTBEAT, CHECK_EVERY
         self.stopping = False
         self.streams: list[Stream] = []
         self._shared: dict[str, Any] = {}
@@ -181,6 +183,7 @@ class Live:
     async def frames(self, stream: Stream, source: Source) -> AsyncGenerator[bytes, None]:
         """What goes over the wire. Entered and left with the connection."""
         self._enter(stream)
+        limit_patience(None)  # which was that of the request; a stream looks for as long as it is open
         upcoming = asyncio.create_task(_pull(source))
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
@@ -207,14 +210,14 @@ class Live:
             self._shared[name] = make()
         return cast(T, self._shared[name])
 
-    async def watch(self, key: Hashable, look: Callable[[], Awaitable[T]], *, every: timedelta = LOOK_EVERY) -> AsyncGenerator[T, None]:
+    async def watch(self, key: Hashable, look: Callable[[], Awaitable[T]], *, every: timedelta | None = None) -> AsyncGenerator[T, None]:
         """What `look` finds: now, and whenever it is something else. One look serves everybody of this process who watches `key`.
 
         Whoever is slow misses what came between, never the newest. An outage is waited out; another error reaches everybody.
         """
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches[key] = _Watch(look, every)
+            watch = self._watches[key] = _Watch(look, every or self.look_every)
         watch.readers += 1
         seen = 0
         try:
@@ -232,14 +235,14 @@ class Live:
     def _enter(self, stream: Stream) -> None:
         mine = [each for each in self.streams if each.user_id == stream.user_id and not each.ended.done()]
         # The oldest goes: it may be one whose browser is long gone, and refusing the newest would lock its person out.
-        for surplus in mine[: len(mine) - MOST_STREAMS + 1]:
+        for surplus in mine[: max(0, len(mine) - MOST_STREAMS + 1)]:
             surplus.end(REPLACED)
         self.streams.append(stream)
         METRICS.event_streams.inc()
         if self.stopping:
             stream.end(SHUTDOWN)
         if self._logins is None or self._logins.done():
-            self._logins = asyncio.create_task(self._look_at_logins_forever(), name="event-streams-logins")
+            self._logins = _apart(self._look_at_logins_forever(), name="event-streams-logins")
 
     def _leave(self, stream: Stream) -> None:
         self.streams.remove(stream)
@@ -248,7 +251,7 @@ class Live:
     async def _look_at_logins_forever(self) -> None:
         """As long as anybody listens."""
         while self.streams:
-            await asyncio.sleep(LOOK_EVERY.total_seconds())
+            await asyncio.sleep(self.look_every.total_seconds())
             try:
                 await self._look_at_logins(list(self.streams))
             except Unavailable as outage:
@@ -282,7 +285,7 @@ class Live:
             else:
                 stream.proven_at = began
         for stream in streams:
-            if stream.allowed and began - stream.allowed_at >= CHECK_EVERY.total_seconds():
+            if stream.allowed and began - stream.allowed_at >= self.check_every.total_seconds():
                 if not await stream.allowed():
                     stream.end(REFUSED)
                 stream.allowed_at = began
@@ -295,7 +298,7 @@ class _Watch(Generic[T]):
         self.changed = asyncio.Event()
         self._found: T | None = None
         self._error: Exception | None = None
-        self.task = asyncio.create_task(self._look_forever(look, every), name="event-streams-watch")
+        self.task = _apart(self._look_forever(look, every), name="event-streams-watch")
 
     def result(self) -> T:
         if self._error:
@@ -303,14 +306,18 @@ class _Watch(Generic[T]):
         return cast(T, self._found)
 
     async def _look_forever(self, look: Callable[[], Awaitable[T]], every: timedelta) -> None:
+        waiting = False
         while self._error is None:
             try:
                 found = await look()
+                waiting = False
                 if self.count == 0 or found != self._found:
                     self._found = found
                     self._tell()
             except Unavailable as outage:
-                log.info("What event streams are about cannot be looked at; they wait.", fault=outage.detail)
+                if not waiting:
+                    log.warning("What event streams are about cannot be looked at; they wait.", fault=outage.detail)
+                waiting = True
             except Exception as error:
                 self._error = error
                 self._tell()
@@ -320,6 +327,11 @@ class _Watch(Generic[T]):
         self.count += 1
         self.changed.set()
         self.changed = asyncio.Event()
+
+
+def _apart(loop: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    """A task that serves everybody: nothing of the request that happened to start it (its id, its patience) goes with it."""
+    return asyncio.create_task(loop, name=name, context=Context())
 
 
 def _next_or_end(upcoming: asyncio.Task[Message | None], stream: Stream) -> Message | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from quart import Quart, current_app, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from app.database import limit_patience
 from app.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, PayloadTooLarge, StoreUnavailable, UnsupportedMediaType
 from app.resources import Resources
 from app.security import refuse_cross_site
@@ -46,6 +47,8 @@ class UserCard(NamedTuple):
     remember_last_deal: bool
     start_at: str
     theme: str
+    # A session begun before there was this preference says nothing of it.
+    start_deal_id: int | None = None
 
 
 def _declare(access: Access) -> Callable[[View], View]:
@@ -63,6 +66,16 @@ operators_only = _declare(Access.OPERATORS)
 
 def resources() -> Resources:
     return cast(Resources, current_app.extensions["holdfast"])
+
+
+def limit_patience_of(asgi_app: Any) -> Any:
+    """Every request waits for the database within one limit, from before its session is opened."""
+
+    async def limited(scope: Any, receive: Any, send: Any) -> None:
+        limit_patience()
+        await asgi_app(scope, receive, send)
+
+    return limited
 
 
 async def name_request() -> None:

@@ -19,6 +19,7 @@ from app.database import Database
 from app.factory import create_app
 from app.migrate import upgrade
 from tests.fakes import FakeClock
+from tests.logs import logging_restored
 from tests.servers import leash, redis
 from tests.servers.blocking import blocking
 from tests.servers.chromium import MISSING, find_chromium, running_browser
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_unconfigure() -> None:
     leash.let_go()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    with logging_restored():
+        yield
 
 
 # Databases

@@ -8,6 +8,7 @@ import structlog
 
 from app.config import Settings
 from app.resources import Resources, open_resources
+from worker.consumers.loops import run_events
 from worker.probe import watch
 from worker.queue import Queue, finish
 from worker.runner import Runner
@@ -37,11 +38,12 @@ async def run(settings: Settings) -> None:
 
 def _parts(house: Resources, runner: Runner) -> dict[str, Coroutine[None, None, None]]:
     """What runs until it is cancelled, by name."""
+    events = {"events": run_events(house)}
     if house.settings.redis_url is None:
         log.info("No REDIS_URL: jobs run without arq")
-        return {"scheduler": Scheduler(house, runner).keep()}
+        return events | {"scheduler": Scheduler(house, runner).keep()}
     arq = Queue(runner)
-    parts = {"scheduler": Scheduler(house, runner, arq).keep(), "arq": arq.keep_alive()}
+    parts = events | {"scheduler": Scheduler(house, runner, arq).keep(), "arq": arq.keep_alive()}
     return parts | ({"probe": watch(house)} if house.redis else {})
 
 

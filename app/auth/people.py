@@ -67,10 +67,20 @@ def clean_name(text: str) -> str:
 
 
 async def change_preferences(house: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
-    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash."""
+    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash.
+
+    `start_at` "deal" comes with a `start_deal_id`. Raises `BadRequest` for a deal this person does not see.
+    """
+    columns = dict(preferences)
+    if preferences.get("start_at") == "deal":
+        await _check_start_deal(house, user_id, preferences["start_deal_id"])
+        del columns["start_at"]  # what opens should the deal be no more
+    elif "start_at" in preferences:
+        columns["start_deal_id"] = None
+        preferences = preferences | {"start_deal_id": None}
 
     async def keep(db: AsyncSession) -> None:
-        await db.execute(update(User).where(User.id == user_id).values(**preferences).execution_options(synchronize_session=False))
+        await db.execute(update(User).where(User.id == user_id).values(**columns).execution_options(synchronize_session=False))
 
     def show(data: SessionData) -> SessionData | None:
         card = data.get("user")
@@ -79,3 +89,10 @@ async def change_preferences(house: Resources, user_id: int, preferences: dict[s
         return data | {"user": card | preferences}
 
     return await house.sessions.change_sessions(Session.user_id == user_id, show, also=keep)
+
+
+async def _check_start_deal(house: Resources, user_id: int, deal_id: int) -> None:
+    # Asked before the foreign key could answer: whether a deal of others exists is nobody's business.
+    async with house.database.read() as db:
+        if not await house.sees_deal(db, user_id, deal_id, now=house.clock.now()):
+            raise BadRequest("There is no such deal for you to start at.", code="unknown_deal")

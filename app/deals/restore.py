@@ -56,6 +56,7 @@ async def auto_restore_deal_context() -> None:
 
 async def initial_session_data(house: Resources, db: AsyncSession, user_id: int, now: datetime) -> SessionData:
     """What the session of a new login begins with, decided in the login's own transaction."""
+    began = time.perf_counter()
     for _ in range(ATTEMPTS):
         candidate = await find_candidate(db, user_id, now=now)
         if candidate is None:
@@ -64,7 +65,7 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
         if plan.may_be_only_deal:
             plan = await plan.or_only_deal(db, now)
         try:
-            await plan.confirm(db, now)
+            await plan.confirm(db, now, began)
         except AccessMoved:
             continue
         plan.tell()
@@ -116,8 +117,11 @@ class Plan:
             data = strip_deal(data) | {"refused": self.candidate.pointer_version}
         return data | {"nothing_until": int((now + NOTHING_FOR).timestamp() * 1000)}
 
-    async def confirm(self, db: AsyncSession, now: datetime) -> None:
-        """In the transaction of the write: it is still so, stays so until the commit, and is audited. Raises `AccessMoved`."""
+    async def confirm(self, db: AsyncSession, now: datetime, began: float) -> None:
+        """In the transaction of the write: it is still so, stays so until the commit, and is audited. Raises `AccessMoved`.
+
+        The event tells how long it took since `began` (of `time.perf_counter`), which is all but the commit.
+        """
         who = self.candidate
         user_id, unmoved = who.user["id"], User.last_deal_version == who.pointer_version
         if self.card:
@@ -130,6 +134,7 @@ class Plan:
                 now=now,
                 also=unmoved,
                 source=self.outcome,
+                ms=round((time.perf_counter() - began) * 1000, 2),
             ):
                 raise AccessMoved
         elif self.outcome.startswith("refused"):
@@ -170,7 +175,7 @@ class Plan:
 
 def decide(candidate: Candidate, data: SessionData, *, enabled: bool) -> Plan:
     """The precedence rule below "current deal of this session"."""
-    if not enabled:
+    if not enabled or data.get("restore_undone"):
         return Plan("none", candidate)
     if candidate.pointer is not None and candidate.user["remember_last_deal"]:
         if candidate.permitted:
@@ -202,7 +207,7 @@ def _show_person(session: UserSession, now: datetime) -> None:
 async def _restore_or_serve_without(house: Resources, session: UserSession) -> None:
     began = time.perf_counter()
     try:
-        await _restore(house, session)
+        await _restore(house, session, began)
     except Unavailable as fault:
         METRICS.restores.labels("error").inc()
         log.warning("Auto-restore failed; the request is served without it, nothing is forgotten.", fault=fault.detail)
@@ -211,7 +216,7 @@ async def _restore_or_serve_without(house: Resources, session: UserSession) -> N
         METRICS.restore_seconds.observe(time.perf_counter() - began)
 
 
-async def _restore(house: Resources, session: UserSession) -> None:
+async def _restore(house: Resources, session: UserSession, began: float) -> None:
     loaded = session.loaded
     if loaded is None:
         return
@@ -228,7 +233,7 @@ async def _restore(house: Resources, session: UserSession) -> None:
                 plan = await plan.or_only_deal(db, now)
         change = _Application(plan, now)
         try:
-            record = await house.sessions.write(loaded, change, also=partial(plan.confirm, now=now))
+            record = await house.sessions.write(loaded, change, also=partial(plan.confirm, now=now, began=began))
         except AccessMoved:
             continue
         except Unavailable:

@@ -9,19 +9,24 @@ from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.links import OneTimeLink
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
+from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
 __all__ = [
+    "FINDING_STATUSES",
     "RUN_STATES",
+    "SEVERITIES",
     "STAGES",
     "TRIGGERS",
     "Analytics",
     "Base",
+    "ChecklistItem",
     "DeadLetter",
     "Deal",
     "Event",
     "EventEffect",
     "EventMark",
     "EventSeal",
+    "Finding",
     "Import",
     "ImportPiece",
     "ImportProblem",

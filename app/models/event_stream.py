@@ -10,6 +10,8 @@ from app.models.base import Base, BigId
 
 # The chain, and the figures, of events that belong to no organisation.
 NO_ORGANISATION = 0
+# Figures over all organisations.
+ALL_ORGANISATIONS = -1
 
 
 class EventSeal(Base):
@@ -29,7 +31,8 @@ class EventSeal(Base):
 
 
 class Analytics(Base):
-    """How often something happened in a period: hours (resolution 60, minutes) per organisation, and 5 minutes over all of them."""
+    """How often something happened in a period: in hours (resolution 60, minutes) per organisation and over all of them, and in
+    5 minutes over all of them."""
 
     __tablename__ = "analytics"
 

@@ -1,12 +1,15 @@
 """What a signed-in person is told: live, and kept until it is read."""
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, jsonify, request
 
+from app.deals.listing import parse_query
 from app.live import current_live, event_stream, last_event_id
+from app.notices.schemas import NoticeList, NoticeQuery, ReadUpTo
+from app.notices.store import list_notices, update_read
 from app.notices.updates import Updates
 from app.openapi import documented
 from app.sessions.interface import current_session
-from app.web import resources, signed_in
+from app.web import current_user, read_json, resources, signed_in
 
 blueprint = Blueprint("notices", __name__, url_prefix="/api")
 
@@ -16,6 +19,29 @@ blueprint = Blueprint("notices", __name__, url_prefix="/api")
 @signed_in
 async def events() -> Response:
     """Server-sent events: the selection of this login, access given and taken, notices. docs/events.md names them."""
-    live, session = current_live(), current_session()
-    updates = live.shared("updates", lambda: Updates(resources()))
-    return await event_stream(updates.listen(live, login_id=session.login_id, user_id=session.user_id, since=last_event_id()))
+    live, session, house = current_live(), current_session(), resources()
+    updates = live.shared("updates", lambda: Updates(house))
+    told = updates.listen(live, login_id=session.login_id, user_id=session.user_id, since=last_event_id())
+    return await event_stream(told)
+
+
+@blueprint.get("/notices")
+@documented("notices", NoticeList, query=NoticeQuery, problems=(400,))
+@signed_in
+async def list_() -> Response:
+    """One's own notices, the newest first; `?unread=true` leaves out what has been read."""
+    house, query = resources(), parse_query(NoticeQuery, request.args)
+    async with house.database.read() as db:
+        found = await list_notices(db, current_user().id, query, now=house.clock.now())
+    return jsonify(found.model_dump(mode="json"))
+
+
+@blueprint.post("/notices/read")
+@documented("notices", body=ReadUpTo, status=204, problems=(400, 403, 413, 415))
+@signed_in
+async def read() -> tuple[str, int]:
+    """Everything up to an id has been read; it stays in the list."""
+    house, asked = resources(), await read_json(ReadUpTo)
+    async with house.database.write() as db:
+        await update_read(db, current_user().id, up_to=asked.up_to, now=house.clock.now())
+    return "", 204

@@ -4,11 +4,12 @@ Access is told as it is, not as an event had it: an event only says which people
 late nor a repeated one can mislead.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -17,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.deals.permissions import reach_of
 from app.live import Live, Message
 from app.models import Event, NoticeCounter, Session
+from app.notices.schemas import NoticeQuery
+from app.notices.store import list_notices
 from app.resources import Resources
 
 KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "deal.undeleted", "deal.transferred")
@@ -25,11 +28,11 @@ _FOR_ALL = ("deal.deleted", "deal.undeleted")
 _NAMES = {"member.changed": "deal.changed"}
 # Ids are given out before their transactions commit. A change of access commits within 5 s of its hold or not at all
 # (sessions/claim.py), so an id that is absent for longer stays so.
-OVERLAP = timedelta(seconds=30)
+OVERLAP_SECONDS = 30
 # How many events back a reconnecting browser may have stopped.
 REPLAYED = 20_000
-# How many a first look, or the look after a silence, goes back.
-GLANCE = 1000
+# How many events a first look goes back: what was taken away while a page was on its way is still told.
+GLANCE = 200
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Change:
     deal_id: int
     role: str | None
     by: int | None
-    at: datetime
+    at: float
 
     def message(self) -> Message:
         if self.role is None:
@@ -68,7 +71,36 @@ class Snapshot:
     places: Mapping[int, Place] = field(default_factory=dict)
     notices: Mapping[int, int] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
-    newest: int = 0
+    # Not compared: it alone is nothing to tell.
+    newest: int = field(default=0, compare=False)
+
+
+class _Listener:
+    """What one stream has been told."""
+
+    def __init__(self, login_id: int, user_id: int) -> None:
+        self.login_id = login_id
+        self.user_id = user_id
+        self.last: Snapshot | None = None
+        self.notices = 0
+        self._told: set[int] = set()
+
+    def news(self, found: Snapshot, missed: Iterable[Change]) -> Iterator[Message]:
+        mine = {each.event_id: each for each in (*missed, *found.changes) if each.user_id == self.user_id}
+        if self.last is None:
+            yield Message("hello", _state(found, self.login_id, self.user_id), found.newest)
+            self.notices = found.notices.get(self.user_id, 0)
+            # What a page that has just been made shows already is no news, unless it was taken away since.
+            early = {each.event_id for each in missed}
+            self._told = {each.event_id for each in mine.values() if each.role is not None} - early
+        elif (place := found.places.get(self.login_id)) is not None and place != self.last.places.get(self.login_id):
+            # (Without a session the login is over, or the next request begins another one; neither is a choice of no deal.)
+            yield Message("selection", _selection(place))
+        for change in mine.values():
+            if change.event_id not in self._told:
+                yield change.message()
+        self._told = set(mine)
+        self.last = found
 
 
 class Updates:
@@ -80,37 +112,30 @@ class Updates:
         self._reset()
 
     async def listen(self, live: Live, *, login_id: int, user_id: int, since: int | None) -> AsyncGenerator[Message, None]:
-        """What this login is told: how things stand, then every change."""
+        """What this login is told: how things stand, then every change. `since`: the last event its browser was told."""
         if not self._listeners:
             self._reset()
         self._listeners[login_id, user_id] += 1
-        last: Snapshot | None = None
-        told: set[int] = set()
+        listener = _Listener(login_id, user_id)
         try:
             async with aclosing(live.watch("updates", self.look)) as looks:
                 async for found in looks:
                     if login_id not in found.logins:
                         continue  # a look that began before this stream did
-                    mine = [each for each in found.changes if each.user_id == user_id]
-                    if last is None:
-                        yield Message("hello", _state(found, login_id, user_id), found.newest)
-                        if since is not None:
-                            mine += [each for each in await self._missed(user_id, since) if each not in mine]
-                        else:
-                            # What a page that has just been made shows already is no news, unless it was taken away since.
-                            told |= {each.event_id for each in mine if each.role is not None}
-                    elif (place := found.places.get(login_id)) != last.places.get(login_id):
-                        yield Message("selection", _selection(place))
-                    for change in mine:
-                        if change.event_id not in told and (since is None or change.event_id != since):
-                            yield change.message()
-                    told = told | {each.event_id for each in mine} if last is None else {each.event_id for each in mine}
-                    if last and found.notices.get(user_id, 0) > last.notices.get(user_id, 0):
-                        yield Message("notices", {"last": found.notices[user_id]})
-                    last = found
+                    missed = await self._missed(user_id, since) if since is not None and listener.last is None else []
+                    for message in listener.news(found, missed):
+                        yield message
+                    if found.notices.get(user_id, 0) > listener.notices:
+                        seen, listener.notices = listener.notices, found.notices[user_id]
+                        yield await self._notices(user_id, seen)
         finally:
             self._listeners[login_id, user_id] -= 1
             self._listeners += Counter()  # without what has come to nothing
+
+    async def _notices(self, user_id: int, after: int) -> Message:
+        async with self.house.database.read() as db:
+            new = await list_notices(db, user_id, NoticeQuery(), after=after, now=self.house.clock.now())
+        return Message("notices", new.model_dump(mode="json", exclude={"next_cursor"}))
 
     async def look(self) -> Snapshot:
         """Raises `Unavailable`; then nothing is passed over, the next look finds it."""
@@ -119,31 +144,34 @@ class Updates:
         now = self.house.clock.now()
         async with self.house.database.read() as db:
             newest = await db.scalar(select(func.coalesce(func.max(Event.id), 0))) or 0
-            events = await self._new_events(db, newest, now)
+            events = await self._new_events(db, newest)
             found = await _changes(db, events, users, now=now)
             places = await self._look_at_places(db, logins)
             counters = select(NoticeCounter.user_id, NoticeCounter.last).where(NoticeCounter.user_id.in_(users))
             notices = {row.user_id: row.last for row in await db.execute(counters)}
-        self._note(newest, events, found, now)
+        self._note(newest, events, found)
         return Snapshot(logins, places, notices, self._changes, newest)
 
     def _reset(self) -> None:
         self._places: dict[int, Place] = {}
         self._changes: tuple[Change, ...] = ()
-        self._seen: dict[int, datetime] = {}
-        self._tops: list[tuple[datetime, int]] = []
+        # When what was found, by this process's own time: the clocks of a fleet differ, and jump.
+        self._seen: dict[int, float] = {}
+        self._tops: list[tuple[float, int]] = []
 
-    async def _new_events(self, db: AsyncSession, newest: int, now: datetime) -> Sequence[Event]:
+    async def _new_events(self, db: AsyncSession, newest: int) -> Sequence[Event]:
         """Those not seen yet, among them the ones whose transactions took their time."""
-        passed = [top for at, top in self._tops if at <= now - OVERLAP]
-        low = passed[-1] if passed else self._tops[0][1] - GLANCE if self._tops else newest - GLANCE
-        recent = select(Event).where(Event.id > low, Event.kind.in_(KINDS), Event.at > now - 2 * OVERLAP).order_by(Event.id)
+        passed = [top for at, top in self._tops if at <= _time() - OVERLAP_SECONDS]
+        low = passed[-1] if passed else (self._tops[0][1] if self._tops else newest) - GLANCE
+        recent = select(Event).where(Event.id > low, Event.kind.in_(KINDS)).order_by(Event.id)
         return [event for event in await db.scalars(recent) if event.id not in self._seen]
 
-    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[Change], now: datetime) -> None:
-        self._tops = [*[each for each in self._tops if each[0] > now - 2 * OVERLAP], (now, newest)]
-        self._seen = {event_id: at for event_id, at in self._seen.items() if at > now - 4 * OVERLAP} | {each.id: now for each in events}
-        self._changes = (*(each for each in self._changes if each.at > now - OVERLAP), *changes)
+    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[Change]) -> None:
+        now = _time()
+        self._tops = [*[each for each in self._tops if each[0] > now - 2 * OVERLAP_SECONDS], (now, newest)]
+        self._seen = {event_id: at for event_id, at in self._seen.items() if at > now - 4 * OVERLAP_SECONDS}
+        self._seen |= {each.id: now for each in events}
+        self._changes = (*(each for each in self._changes if each.at > now - OVERLAP_SECONDS), *changes)
 
     async def _look_at_places(self, db: AsyncSession, logins: frozenset[int]) -> dict[int, Place]:
         """The data of a session is read only where its version is another one."""
@@ -187,8 +215,12 @@ async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *
             role = roles.get((user_id, event.deal_id or 0))
             name = _NAMES.get(event.kind, "deal.shared")
             if role is None or event.actor_id != user_id:
-                changes.append(Change(event.id, name, user_id, event.deal_id or 0, role, event.actor_id, now))
+                changes.append(Change(event.id, name, user_id, event.deal_id or 0, role, event.actor_id, _time()))
     return changes
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _people_in(event: Event) -> set[int]:

@@ -43,8 +43,8 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     redis = await check_redis(settings) if wants_redis else "not used"
     findings = [_of_redis(redis)]
     try:
+        await database.ping()
         async with database.read() as db:
-            await db.execute(text("SELECT 1"))
             findings.insert(0, Finding("database", "ok", "answers"))
             findings += [await check(db, clock.now(), wants_redis) for check in _CHECKS]
     except Unavailable as outage:

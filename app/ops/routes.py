@@ -9,7 +9,6 @@ from pydantic import BaseModel
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
-from sqlalchemy import text
 
 from app.config import LOOPBACK_HOSTS
 from app.errors import DatabaseUnavailable, Forbidden
@@ -48,7 +47,7 @@ async def live() -> ResponseReturnValue:
 async def ready() -> ResponseReturnValue:
     """The process can serve: SQL answers."""
     try:
-        await _ask_sql()
+        await resources().database.ping()
     except DatabaseUnavailable:
         return {"status": "unavailable"}, 503, {"Retry-After": "2"}
     return {"status": "ready"}
@@ -61,7 +60,7 @@ async def session_health() -> ResponseReturnValue:
     """200 while any backend works, 503 when none does; `?strict=1`: 503 when degraded, too. Operators are told why."""
     backend = resources().backend
     try:
-        await _ask_sql()
+        await resources().database.ping()
         sql = "ok"
     except DatabaseUnavailable as fault:
         sql = fault.detail
@@ -89,8 +88,3 @@ async def metrics() -> ResponseReturnValue:
     elif not compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()):
         raise Forbidden("Figures are given for the bearer token of METRICS_TOKEN.")
     return METRICS.render(), 200, {"Content-Type": CONTENT_TYPE_LATEST}
-
-
-async def _ask_sql() -> None:
-    async with resources().database.read() as db:
-        await db.execute(text("SELECT 1"))

@@ -265,11 +265,13 @@ class SessionManager:
             plan = self._plan(loaded, change)
             if plan is None:
                 return loaded.record
+            if not attempt and also is None and loaded.context is None:
+                # Nobody has asked SQL yet. If it is away, a hold would hide the record for its life from those who still can read it.
+                await self.database.ping()
             claim = Claim(self.backend, self.database, [loaded.token_hash], redis_failed=loaded.redis_failed)
             try:
-                record = await self._commit(claim, loaded.token_hash, None if attempt else plan, change, also)
+                record = await self._commit(claim, loaded.token_hash, plan, change, also)
             except (_Moved, Contended):
-                METRICS.session_writes.labels("conflict").inc()
                 await self.backend.refresh()
                 loaded = await self._look_again(loaded.token_hash)
                 continue
@@ -286,8 +288,8 @@ class SessionManager:
             return None
         return self._next(base, data, loaded.stale_version), base.version
 
-    async def _commit(self, claim: Claim, token_hash: str, plan: tuple[Record, int] | None, change: Change, also: Also | None) -> Record:
-        """After a conflict there is no `plan`: it is made from the locked row, so that each of many writers loses no more than once."""
+    async def _commit(self, claim: Claim, token_hash: str, plan: tuple[Record, int], change: Change, also: Also | None) -> Record:
+        """Where somebody was quicker, `plan` is made anew from the locked row, so that each of many writers loses no more than once."""
         if self.database.dialect == "sqlite":
             # One writer at a time: it must not make the others wait for Redis.
             await claim.ready()
@@ -295,13 +297,16 @@ class SessionManager:
             if also:
                 await also(db)
             sessions = self.sql.within(db, fence=claim.fence)
-            if plan is None:
-                plan = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
-                await claim.add([token_hash])
-            if plan is None or not await sessions.write(token_hash, *plan):
+            if await sessions.write(token_hash, *plan):
+                await claim.settle(db)
+                return plan[0]
+            METRICS.session_writes.labels("conflict").inc()
+            anew = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
+            await claim.add([token_hash])
+            if anew is None or not await sessions.write(token_hash, *anew):
                 raise _Moved
             await claim.settle(db)
-        return plan[0]
+            return anew[0]
 
     async def _write_many(
         self, keys: Any, work: Callable[[AsyncSession], Awaitable[dict[str, Record | None]]], also: Also | None

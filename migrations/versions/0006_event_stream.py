@@ -101,6 +101,9 @@ def upgrade() -> None:
         sa.Column("user_id", big_id, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
         sa.Column("last", sa.Integer, nullable=False),
     )
+    # The figures begin with the first event there is, but nobody is told today of what happened long ago.
+    op.execute("INSERT INTO event_marks (consumer_group, event_id) VALUES ('analytics', 0)")
+    op.execute("INSERT INTO event_marks (consumer_group, event_id) SELECT 'notify', COALESCE(MAX(id), 0) FROM events")
     for statement in POSTGRESQL if op.get_context().dialect.name == "postgresql" else SQLITE:
         op.execute(sa.text(statement))
 

@@ -160,7 +160,15 @@ def _check_health(history: History) -> Iterator[str]:
         undisturbed = not any(fault.start <= op.end and fault.end + history.health_seconds >= op.start for fault in history.faults)
         if away and op.redis_serves and not history.is_disturbed(op.start - history.health_seconds, op.end, by=("machine",)):
             yield f"I10 health says that Redis serves, long after it went: {op}"
-        if undisturbed and not op.redis_serves:
+        # A machine too busy to wait a quarter of a second for Redis leaves it for a moment, and health truly says so.
+        lasting = not any(
+            other.kind == "health"
+            and other.server == op.server
+            and other.redis_serves
+            and op.start - history.health_seconds <= other.start < op.start
+            for other in history.operations
+        )
+        if undisturbed and lasting and not op.redis_serves:
             yield f"I10 health says that Redis does not serve, long after it was back: {op}"
 
 

@@ -80,6 +80,10 @@ class Site:
         self.worker = WorkerProcess(self.environ(self.proxies[-1])) if worker else None
 
     @property
+    def probe_interval(self) -> float:
+        return float(self.settings["PROBE_INTERVAL_SECONDS"])
+
+    @property
     def processes(self) -> list[WebServer | WorkerProcess]:
         return [*self.webs, *([self.worker] if self.worker else [])]
 

@@ -3,21 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import COMMANDS, cli
-from tests.logs import logging_restored
 
 
 @pytest.fixture
-def holdfast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Call"]:
+def holdfast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Call":
     monkeypatch.chdir(tmp_path)
-    with logging_restored():
-        yield Call()
+    return Call()
 
 
 class Call:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,14 +9,12 @@ import structlog
 
 from app.config import load_settings
 from app.logging import configure_logging
-from tests.logs import logging_restored
 
 
 @pytest.fixture(params=["json", "console"])
-def lines(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    with logging_restored():
-        configure_logging(load_settings({"LOG_FORMAT": request.param, "SECRET_KEY": "k" * 32}))
-        yield capsys
+def lines(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    configure_logging(load_settings({"LOG_FORMAT": request.param, "SECRET_KEY": "k" * 32}))
+    return capsys
 
 
 def test_event_is_one_line_whatever_is_in_it(lines: pytest.CaptureFixture[str]) -> None:

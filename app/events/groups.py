@@ -1,0 +1,189 @@
+"""A consumer of the event stream: reads for its group, claims what dead consumers left, puts poison aside, and trims what all have read."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from app.clock import Clock
+from app.database import Database
+from app.errors import StoreUnavailable, Unavailable
+from app.events.effects import BATCH, TRIES, apply, bury
+from app.events.streams import DEAD_STREAM, GROUPS, STREAM
+from app.redis import RedisClient
+
+log = structlog.get_logger()
+
+# An entry that comes up more often than this without ever failing takes its consumer down with it.
+MOST_DELIVERIES = 10 * TRIES
+# Only to be looked at; SQL has all of them.
+DEAD_KEPT = 1000
+NO_ENTRY = "0-0"
+
+Entry = tuple[bytes, Mapping[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long to wait for entries, when one counts as left behind, and when a consumer counts as gone."""
+
+    block: timedelta = timedelta(seconds=1)
+    claim_after: timedelta = timedelta(seconds=30)
+    forget_after: timedelta = timedelta(minutes=10)
+
+
+class Malformed(Exception):
+    """An entry that names no event."""
+
+
+class Consumer:
+    """One consumer of one group, under a name of its own. `lost` is set when the stream turned out to be another one."""
+
+    def __init__(
+        self, database: Database, clock: Clock, redis: RedisClient, *, group: str, name: str, lost: asyncio.Event, pace: Pace | None = None
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.redis = redis
+        self.group = group
+        self.name = name
+        self.lost = lost
+        self.pace = pace or Pace()
+        # How many effects were new, in this life.
+        self.applied = 0
+        self._claim_at = 0.0
+
+    async def step(self) -> bool:
+        """Take what there is, at most a batch. Whether there was something. Raises `Unavailable`; then it stays pending."""
+        try:
+            if asyncio.get_running_loop().time() >= self._claim_at:
+                if await self._take_over():
+                    return True
+                self._claim_at = asyncio.get_running_loop().time() + self.pace.claim_after.total_seconds() / 2
+            entries = await self._read()
+        except StoreUnavailable as fault:
+            if not is_no_group(fault):
+                raise
+            await self._make_group()
+            return True
+        await self._handle(entries, {})
+        return bool(entries)
+
+    async def _read(self) -> list[Entry]:
+        async with self.redis.deadline(self.redis.timeout + self.pace.block) as commands:
+            block = max(1, int(self.pace.block.total_seconds() * 1000))
+            answer = await commands.xreadgroup(self.group, self.name, {STREAM: ">"}, count=BATCH, block=block)
+        return answer[0][1] if answer else []
+
+    async def _take_over(self) -> bool:
+        """What was handed out and not done within `claim_after`, by a consumer that died or by us, when it failed."""
+        async with self.redis.deadline() as commands:
+            idle = int(self.pace.claim_after.total_seconds() * 1000)
+            _, claimed, *_ = await commands.xautoclaim(STREAM, self.group, self.name, idle, NO_ENTRY, count=BATCH)
+            if not claimed:
+                return False
+            pending = await commands.xpending_range(STREAM, self.group, claimed[0][0], claimed[-1][0], BATCH * 5, self.name)
+        deliveries = {each["message_id"]: int(each["times_delivered"]) for each in pending}
+        suspects = [entry for entry in claimed if deliveries.get(entry[0], 1) >= TRIES]
+        await self._handle([entry for entry in claimed if entry not in suspects], deliveries)
+        for entry in suspects:
+            await self._handle([entry], deliveries)
+        return True
+
+    async def _handle(self, entries: Sequence[Entry], deliveries: Mapping[bytes, int]) -> None:
+        """All at once, or where one of them fails each half for itself, down to that one."""
+        if not entries:
+            return
+        try:
+            if len(entries) == 1 and deliveries.get(entries[0][0], 1) > MOST_DELIVERIES:
+                raise RuntimeError("its consumer died of it again and again")
+            self.applied += await apply(self.database, self.clock, self.group, [_event_id(fields) for _, fields in entries])
+        except Unavailable:
+            raise
+        except Exception as error:
+            if (half := len(entries) // 2) > 0:
+                await self._handle(entries[:half], deliveries)
+                await self._handle(entries[half:], deliveries)
+                return
+            if not await self._put_aside(entries[0], error, deliveries.get(entries[0][0], 1)):
+                return
+        async with self.redis.deadline() as commands:
+            await commands.xack(STREAM, self.group, *[entry_id for entry_id, _ in entries])
+
+    async def _put_aside(self, entry: Entry, error: Exception, deliveries: int) -> bool:
+        """After `TRIES` deliveries. False: it stays pending and is tried again in a while."""
+        entry_id, fields = entry[0].decode(), entry[1]
+        log.warning("An entry of the event stream failed.", group=self.group, entry=entry_id, error=repr(error), deliveries=deliveries)
+        if deliveries < TRIES:
+            return False
+        with suppress(Malformed):
+            event_id = None
+            event_id = _event_id(fields)
+        content = {"fields": {_shown(key): _shown(value) for key, value in fields.items()}}
+        told: dict[str, Any] = {"event_id": event_id, "error": error, "deliveries": deliveries, "content": content}
+        if await bury(self.database, self.clock, self.group, entry_id=entry_id, **told):
+            async with self.redis.deadline() as commands:
+                dead: dict[Any, Any] = {"group": self.group, "entry": entry_id, "event": event_id or "", "error": repr(error)[:500]}
+                await commands.xadd(DEAD_STREAM, dead, maxlen=DEAD_KEPT)
+        return True
+
+    async def _make_group(self) -> None:
+        """There is no such group, so this is a new stream: read it from its beginning, and have SQL make up for what an old one held."""
+        with suppress(StoreUnavailable):  # somebody else made it at the same moment; the next step sees whether it is there
+            async with self.redis.deadline() as commands:
+                await commands.xgroup_create(STREAM, self.group, id="0", mkstream=True)
+            log.info("A consumer group was made; what an earlier stream held is taken from SQL.", group=self.group)
+        self.lost.set()
+
+
+async def trim(redis: RedisClient, *, pace: Pace | None = None) -> int:
+    """Drop what every group has done with, and consumers that are gone. Returns how many entries were dropped."""
+    forget_ms = (pace or Pace()).forget_after.total_seconds() * 1000
+    async with redis.deadline() as commands:
+        try:
+            groups = {each["name"].decode(): each for each in await commands.xinfo_groups(STREAM)}
+        except ResponseError:
+            return 0  # there is no stream
+        if not groups.keys() >= set(GROUPS):
+            return 0  # one of them has read nothing at all
+        needed = min([await _first_needed(commands, name, told) for name, told in groups.items()], key=_order)
+        dropped: int = await commands.xtrim(STREAM, minid=needed, approximate=False)
+        for name in GROUPS:
+            for consumer in await commands.xinfo_consumers(STREAM, name):
+                if consumer["pending"] == 0 and consumer["idle"] > forget_ms:
+                    await commands.xgroup_delconsumer(STREAM, name, consumer["name"])
+    return dropped
+
+
+def is_no_group(fault: StoreUnavailable) -> bool:
+    return isinstance(fault.__cause__, ResponseError) and str(fault.__cause__).startswith("NOGROUP")
+
+
+async def _first_needed(commands: Redis, group: str, told: Mapping[str, Any]) -> str:
+    """The oldest entry this group still may ask for: its oldest pending one, else the last it was handed."""
+    last: bytes = told["last-delivered-id"]
+    if told["pending"]:
+        last = (await commands.xpending(STREAM, group))["min"] or last
+    return last.decode()
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _event_id(fields: Mapping[bytes, bytes]) -> int:
+    given = (fields or {}).get(b"event", b"")
+    if not given.isdigit() or len(given) > 18:
+        raise Malformed(f"the entry names no event: {_shown(given)!r}")
+    return int(given)
+
+
+def _shown(value: bytes) -> str:
+    return value[:500].decode(errors="replace").replace("\x00", "�")

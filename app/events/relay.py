@@ -1,0 +1,77 @@
+"""From the outbox to the stream: an event is in the stream before its outbox row goes, so it may be there twice, never not at all."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Database
+from app.events.streams import GROUPS, STREAM
+from app.models import Event, EventMark, Outbox
+from app.redis import RedisClient
+
+BATCH = 200
+# Beyond this the rest waits in SQL, where it costs nothing, rather than in Redis' memory.
+MOST_IN_STREAM = 50_000
+
+
+async def relay_once(database: Database, redis: RedisClient, *, batch: int = BATCH) -> int:
+    """Pass on the oldest events of the outbox. Returns how many; raises `Unavailable`, then they stay where they are."""
+    if database.dialect == "postgresql":
+        async with database.write() as db:
+            # Two workers share the outbox. No longer than one answer of Redis: the database ends a transaction that idles.
+            events = await _oldest(db, batch, lock=True)
+            sent = await _send(redis, events)
+            await _forget(db, events[:sent])
+        return sent
+    # One writer must not make the others wait for Redis; what two workers both send is dropped by the groups.
+    async with database.read() as db:
+        events = await _oldest(db, batch)
+    if sent := await _send(redis, events):
+        async with database.write() as db:
+            await _forget(db, events[:sent])
+    return sent
+
+
+async def empty_without_redis(database: Database) -> None:
+    """Where no stream is used nothing is passed on: what every group has done needs no outbox row any more."""
+    async with database.read() as db:
+        marks = {mark.consumer_group: mark.event_id for mark in await db.scalars(select(EventMark))}
+        done = min(marks.get(group, 0) for group in GROUPS)
+        waits = await db.scalar(select(func.min(Outbox.event_id)))
+    if waits is not None and waits <= done:
+        async with database.write() as db:
+            await db.execute(delete(Outbox).where(Outbox.event_id <= done).execution_options(synchronize_session=False))
+
+
+async def _oldest(db: AsyncSession, batch: int, *, lock: bool = False) -> Sequence[Event]:
+    oldest = select(Event).join(Outbox, Outbox.event_id == Event.id).order_by(Outbox.event_id).limit(batch)
+    if lock:
+        oldest = oldest.with_for_update(of=Outbox, skip_locked=True)
+    return (await db.scalars(oldest)).all()
+
+
+async def _send(redis: RedisClient, events: Sequence[Event]) -> int:
+    if not events:
+        return 0
+    async with redis.deadline() as commands:
+        room: int = MOST_IN_STREAM - await commands.xlen(STREAM)
+        if room <= 0:
+            return 0
+        async with commands.pipeline(transaction=False) as pipe:
+            for event in events[:room]:
+                pipe.xadd(STREAM, {"event": str(event.id), "body": body_of(event)})
+            await pipe.execute()
+    return min(len(events), room)
+
+
+async def _forget(db: AsyncSession, events: Sequence[Event]) -> None:
+    gone = delete(Outbox).where(Outbox.event_id.in_([event.id for event in events]))
+    await db.execute(gone.execution_options(synchronize_session=False))
+
+
+def body_of(event: Event) -> bytes:
+    """The whole event as JSON, for readers without our database. Our own groups take the id and read SQL, which cannot be forged."""
+    names = ("id", "kind", "at", "organisation_id", "actor_id", "user_id", "deal_id", "request_id", "payload")
+    return msgspec.json.encode({name: getattr(event, name) for name in names})

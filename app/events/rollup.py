@@ -1,0 +1,52 @@
+"""Once an hour: what the stream may have lost is made up for from SQL, and what no figure needs any more is deleted."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from sqlalchemy import ColumnElement, delete
+
+from app.clock import Clock
+from app.database import Database
+from app.events.effects import EFFECTS, catch_up
+from app.events.measures import FIVE_MINUTES
+from app.models import Analytics, DeadLetter, UserNotice
+
+# The chart of five minutes shows an hour.
+FINE_KEPT = timedelta(days=2)
+NOTICES_KEPT = timedelta(days=90)
+DEAD_LETTERS_KEPT = timedelta(days=90)
+
+
+class House(Protocol):
+    """What this needs of `Resources`, which stand above the events."""
+
+    @property
+    def database(self) -> Database: ...
+    @property
+    def clock(self) -> Clock: ...
+
+
+@dataclass(frozen=True)
+class RolledUp:
+    """How many effects were missing, by group, and how many old rows went."""
+
+    applied: dict[str, int]
+    deleted: int
+
+
+async def roll_up(house: House) -> RolledUp:
+    """Idempotent; two at once do no harm. Raises `DatabaseUnavailable`; what is done by then stays done."""
+    database, now = house.database, house.clock.now()
+    applied = {group: await catch_up(database, house.clock, group) for group in EFFECTS}
+    old: tuple[tuple[type, ColumnElement[bool]], ...] = (
+        (Analytics, (Analytics.resolution == FIVE_MINUTES) & (Analytics.start < now - FINE_KEPT)),
+        (UserNotice, UserNotice.created_at < now - NOTICES_KEPT),
+        (DeadLetter, DeadLetter.resolved_at < now - DEAD_LETTERS_KEPT),
+    )
+    deleted = 0
+    for table, over in old:
+        async with database.write() as db:
+            done = await db.execute(delete(table).where(over).execution_options(synchronize_session=False))
+            deleted += done.rowcount  # type: ignore[attr-defined]
+    return RolledUp(applied, deleted)

@@ -1,0 +1,53 @@
+"""Up to which id the events are complete.
+
+An id is given out before its transaction commits, so on PostgreSQL a lower one may appear after a higher one. What must
+miss nothing (the sealed chain, the marks of the groups) goes no further than what is settled.
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Database
+from app.models import Event
+
+log = structlog.get_logger()
+
+# Whoever has an id and has not committed holds this lock on the table, taken before the id was: the lock of every INSERT.
+_WRITERS = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted"
+    " AND relation = 'events'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+# A transaction that takes longer is waited for by the next call.
+PATIENCE_SECONDS = 2.0
+LOOK_SECONDS = 0.02
+
+
+async def settled_id(database: Database) -> int | None:
+    """The highest id such that what is committed up to it is all there will ever be; 0 where there is none.
+
+    None: somebody has been writing for too long to wait for. What the caller reads after this sees all of it.
+    """
+    async with database.read() as db:
+        newest = await db.scalar(select(func.max(Event.id))) or 0
+        writers = await _writers(db)
+    waited = 0.0
+    while writers:
+        if waited >= PATIENCE_SECONDS:
+            log.warning("Somebody has been writing an event for long; what must miss none of them waits.", seconds=PATIENCE_SECONDS)
+            return None
+        await asyncio.sleep(LOOK_SECONDS)
+        waited += LOOK_SECONDS
+        async with database.read() as db:
+            writers &= await _writers(db)
+    return newest
+
+
+async def _writers(db: AsyncSession) -> set[Any]:
+    """SQLite has one writer at a time, who takes the next id: what can be read is complete."""
+    if db.get_bind().dialect.name != "postgresql":
+        return set()
+    return set(await db.scalars(_WRITERS))

@@ -1,0 +1,1 @@
+"""The loops beside arq that seal the events and have their effects: each lives through any outage, with or without Redis."""
