@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint check bench-faults clean
+.PHONY: help run test chaos lint check bench-faults bench-sweeps clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -40,6 +40,9 @@ check: lint test ## What CI runs: lint, then test
 
 bench-faults: .venv/installed-dev $(FAULTS)/.venv/installed ## Run five session layers through the same faults; the table goes to benchmarks/faults/RESULTS.md
 	$(PY) -m benchmarks.faults $(ARGS)
+
+bench-sweeps: .venv/installed-dev ## Run the sweeps on a million sessions while somebody works; the table goes to benchmarks/sweeps/RESULTS.md
+	$(PY) -m benchmarks.sweeps $(ARGS)
 
 clean: ## Remove what was installed and cached; data/ stays
 	rm -rf .venv $(FAULTS)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov

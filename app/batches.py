@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 MOST_ROWS = 1000
 FIRST_ROWS = 250
-FEWEST_ROWS = 25
-# Half of what a request may wait behind one batch, because the next one may meet a slower moment.
-AIM = timedelta(milliseconds=50)
+# Fewer would only make more of them: what a transaction costs by itself is the most of it then.
+FEWEST_ROWS = 100
+# A quarter of what a request may wait behind one batch, because the next one may meet a slower moment.
+AIM = timedelta(milliseconds=25)
+LONGEST_REST = timedelta(milliseconds=100)
 
 
 class Tell(Protocol):
@@ -45,4 +47,4 @@ class Pace:
 
     async def rest(self) -> None:
         """As long as the last batch took, so that half of the time belongs to everybody else, also on SQLite with its one writer."""
-        await asyncio.sleep(self.took)
+        await asyncio.sleep(min(self.took, LONGEST_REST.total_seconds()))

@@ -46,7 +46,8 @@ class Runner:
                 return
             self.active[run_id] = asyncio.create_task(self._run(run_id), name=f"run {run_id}")
             self.active[run_id].add_done_callback(lambda _: self.active.pop(run_id))
-        await asyncio.shield(self.active[run_id])
+        # Waited for instead of awaited: its failure is told where it happens, and whoever waits may be cancelled alone.
+        await asyncio.wait({self.active[run_id]})
 
     def cancel(self, run_id: int) -> None:
         """What the row says already, told at once to a body of this process."""
@@ -69,6 +70,9 @@ class Runner:
                 row = await queue.claim(db, run_id, process_id=self.process_id, now=self.house.clock.now())
         except Unavailable as outage:
             log.warning("A run cannot be claimed; it stays queued.", run_id=run_id, fault=outage.detail)
+            return
+        except Exception:  # a bug, and no reason for whoever waits to die of it, arq included
+            log.exception("A run cannot be claimed.", run_id=run_id)
             return
         if row is None:
             return

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -12,6 +12,9 @@ from app.jobs.run import Run
 from app.models import JobRun, JobSchedule, Process
 
 LOST = "WorkerLost"
+# Literals, because an index of these runs alone is used only where the statement itself says so.
+QUEUED: ColumnElement[str] = literal_column("'queued'")
+RUNNING: ColumnElement[str] = literal_column("'running'")
 # More than a worker can start at a time.
 MOST_READY = 20
 _SCHEDULED = [job.name for job in JOBS.values() if job.cron is not None]
@@ -29,14 +32,14 @@ class Failure:
 def ready(now: datetime) -> Select[int, int]:
     """Id and attempts so far of the runs that may start, the oldest first."""
     other = aliased(JobRun)
-    blocked = exists().where(other.name == JobRun.name, other.status == "running") & JobRun.name.in_(_SCHEDULED)
+    blocked = exists().where(other.name == JobRun.name, other.status == RUNNING) & JobRun.name.in_(_SCHEDULED)
     return select(JobRun.id, JobRun.attempt).where(is_ready(now), ~blocked).order_by(JobRun.id).limit(MOST_READY)
 
 
 def is_ready(now: datetime) -> ColumnElement[bool]:
     """Over `JobRun`: it may start now."""
     waited = or_(JobRun.not_before.is_(None), JobRun.not_before <= now)
-    return (JobRun.status == "queued") & waited & JobRun.name.in_(JOBS)
+    return (JobRun.status == QUEUED) & waited & JobRun.name.in_(JOBS)
 
 
 async def claim(db: AsyncSession, run_id: int, *, process_id: str, now: datetime) -> JobRun | None:
@@ -94,7 +97,7 @@ def orphans(me: str, mine: set[int], is_live: ColumnElement[bool]) -> Select[int
     lives = exists().where(Process.id == JobRun.process_id, is_live)
     dead = ~lives & (JobRun.process_id != me)
     forgotten = (JobRun.process_id == me) & JobRun.id.not_in(mine)
-    return select(JobRun.id, JobRun.attempt).where(JobRun.status == "running", or_(dead, forgotten))
+    return select(JobRun.id, JobRun.attempt).where(JobRun.status == RUNNING, or_(dead, forgotten))
 
 
 async def take_up(db: AsyncSession, run_id: int, attempt: int, *, now: datetime) -> None:
@@ -112,7 +115,7 @@ async def _may_start(db: AsyncSession, run: JobRun) -> bool:
     if JOBS[run.name].cron is None:
         return True
     await db.execute(select(JobSchedule.name).where(JobSchedule.name == run.name).with_for_update())
-    return await db.scalar(select(JobRun.id).where(JobRun.name == run.name, JobRun.status == "running").limit(1)) is None
+    return await db.scalar(select(JobRun.id).where(JobRun.name == run.name, JobRun.status == RUNNING).limit(1)) is None
 
 
 async def _lock_mine(db: AsyncSession, run: Run) -> JobRun | None:

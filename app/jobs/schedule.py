@@ -12,9 +12,6 @@ from app.jobs.cron import Cron
 from app.jobs.definitions import JOBS
 from app.models import JobRun, JobSchedule
 
-# What a new run holds besides.
-BLANK: dict[str, Any] = {"payload": {}, "counts": {}, "earlier_attempts": []}
-
 
 async def sync_schedules(db: AsyncSession, zone: ZoneInfo, *, now: datetime) -> None:
     """Write down when this version's jobs are due, in JOBS_TIMEZONE. What is owed already stays owed."""
@@ -53,9 +50,8 @@ async def launch_due(db: AsyncSession, *, now: datetime) -> list[str]:
         cron, zone = Cron.parse(schedule.cron), ZoneInfo(schedule.zone)
         due = cron.last_until(now, zone, since=schedule.next_due_at)
         run = {"name": schedule.name, "trigger": "schedule", "due_at": due, "queued_at": now}
-        await db.execute(
-            insert_into(db, JobRun).values(run | {"payload": {}, "counts": {}, "earlier_attempts": []}).on_conflict_do_nothing()
-        )
+        blank: dict[str, Any] = {"payload": {}, "counts": {}, "earlier_attempts": []}
+        await db.execute(insert_into(db, JobRun).values(run | blank).on_conflict_do_nothing())
         schedule.last_due_at, schedule.next_due_at = due, cron.next_after(due, zone)
         launched.append(schedule.name)
     return launched

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -80,14 +80,14 @@ async def get_schedule(db: AsyncSession, name: str, *, lock: bool = False) -> Jo
 async def list_schedules(db: AsyncSession, *statuses: str) -> list[tuple[JobSchedule, JobRun | None]]:
     """Every schedule with its job's last run, whatever asked for it; `statuses`: the last one in one of these states."""
     run = aliased(JobRun)
-    ids = select(func.max(run.id)).where(run.name == JobSchedule.name, *([run.status.in_(statuses)] if statuses else []))
-    last = ids.correlate(JobSchedule).scalar_subquery()
+    ids = select(run.id).where(run.name == JobSchedule.name, *([run.status.in_(statuses)] if statuses else []))
+    last = ids.order_by(run.id.desc()).limit(1).correlate(JobSchedule).scalar_subquery()
     rows = await db.execute(select(JobSchedule, JobRun).outerjoin(JobRun, JobRun.id == last).order_by(JobSchedule.name))
     return [(row[0], row[1]) for row in rows]
 
 
 async def count_waiting(db: AsyncSession) -> Waiting:
-    row = (await db.execute(select(func.count(), func.min(JobRun.queued_at)).where(JobRun.status == "queued"))).one()
+    row = (await db.execute(select(func.count(), func.min(JobRun.queued_at)).where(JobRun.status == literal_column("'queued'")))).one()
     return Waiting(row[0], row[1])
 
 

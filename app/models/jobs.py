@@ -13,6 +13,8 @@ RUN_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 _SCHEDULED = text("trigger = 'schedule'")
 _FAILED = text("status = 'failed'")
+_QUEUED = text("status = 'queued'")
+_RUNNING = text("status = 'running'")
 
 
 class JobRun(Base):
@@ -30,6 +32,10 @@ class JobRun(Base):
         Index("ix_job_runs_status_id", "status", "id"),
         Index("ix_job_runs_name_status_id", "name", "status", "id"),
         Index("ix_job_runs_finished_at", "finished_at"),
+        Index("ix_job_runs_took_ms_id", "took_ms", "id"),
+        # What workers look for every second among all that is over. Conditions on them need the status as a literal.
+        Index("ix_job_runs_queued", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+        Index("ix_job_runs_running", "id", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
         Index("ix_job_runs_failures", "name", "error_class", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
     )
 

@@ -21,6 +21,7 @@ _SAID = {
     "deal.restored": "{user} came back to this deal",
     "deal.restore_undone": "{actor} did not want to come back to this deal",
     "deal.cleared": "{actor} left this deal",
+    "deal.swept": "{user} no longer had access, and does not come back to this deal by themselves",
     "deal.pinned": "{actor} pinned this deal",
     "deal.unpinned": "{actor} unpinned this deal",
     "member.granted": "{actor} gave {user} access",

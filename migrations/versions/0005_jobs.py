@@ -11,6 +11,8 @@ moment = sa.DateTime(timezone=True)
 
 SCHEDULED = sa.text("trigger = 'schedule'")
 FAILED = sa.text("status = 'failed'")
+QUEUED = sa.text("status = 'queued'")
+RUNNING = sa.text("status = 'running'")
 
 
 def upgrade() -> None:
@@ -48,6 +50,9 @@ def upgrade() -> None:
         sa.Index("ix_job_runs_status_id", "status", "id"),
         sa.Index("ix_job_runs_name_status_id", "name", "status", "id"),
         sa.Index("ix_job_runs_finished_at", "finished_at"),
+        sa.Index("ix_job_runs_took_ms_id", "took_ms", "id"),
+        sa.Index("ix_job_runs_queued", "id", sqlite_where=QUEUED, postgresql_where=QUEUED),
+        sa.Index("ix_job_runs_running", "id", sqlite_where=RUNNING, postgresql_where=RUNNING),
         sa.Index("ix_job_runs_failures", "name", "error_class", "id", sqlite_where=FAILED, postgresql_where=FAILED),
     )
     op.create_table(

@@ -372,3 +372,13 @@ async def test_request_that_is_rolled_back_runs_nothing(house: Resources, worker
     assert body.begun == 0
     with pytest.raises(NotFound):
         await ask(house, "no_such_job")
+
+
+async def test_old_runs_are_forgotten_by_the_nightly_job(house: Resources, clock: FakeClock) -> None:
+    old = await run_job(house, "check_session_backend")
+    clock.advance(timedelta(days=89))
+    young = await run_job(house, "check_session_backend")
+    clock.advance(timedelta(days=2))
+    assert (await run_job(house, "expire_sessions")).counts["runs"] == 1
+    assert [run.id for run in await runs_of(house, "check_session_backend")] == [young.id]
+    assert old.id != young.id

@@ -21,7 +21,7 @@ from tests.waiting import until
 CHECK, SWEEP, EXPIRE = "check_session_backend", "sweep_stale_deals", "expire_sessions"
 STOPS_WITHIN = 10
 # Enough for the sweep to be under way for a while: it rests between its batches.
-PEOPLE = 8000
+PEOPLE = 4000
 
 
 async def make_stale_people(database: Database) -> Deal:
@@ -82,7 +82,7 @@ async def test_killed_in_the_middle_of_a_job_its_effect_is_there_exactly_once(
     await asyncio.to_thread(victim.kill)
     left, began = await count_stale(database), time.perf_counter()
     assert 0 < left < PEOPLE, "it was killed in the middle"
-    await until(lambda: is_over(database, SWEEP), within=40)
+    await until(lambda: is_over(database, SWEEP), within=60)
     tell("taken up and done after", f"{time.perf_counter() - began:.1f} s, {left} of {PEOPLE} were left")
     [run] = await runs(database, SWEEP)
     assert (run.id, run.status, run.attempt) == (run_id, "succeeded", 2)

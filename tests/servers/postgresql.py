@@ -4,7 +4,7 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,8 +76,8 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def private_postgres() -> Iterator[PostgresServer]:
-    """A server of our own, without a template. Its `process` may be killed or stopped by a test."""
+def private_postgres(**options: str) -> Iterator[PostgresServer]:
+    """A server of our own, without a template, `options` its configuration. Its `process` may be killed or stopped by a test."""
     home = held_directory("pg", parent=_parent_open_to_all())
     try:
         identity = _unprivileged()
@@ -89,7 +89,7 @@ def private_postgres() -> Iterator[PostgresServer]:
         run([binaries / "initdb", "--pgdata", data, *settings], check=True, capture_output=True, cwd=home, **identity)
         port = free_port()
         server = PostgresServer(f"postgresql://postgres@127.0.0.1:{port}/postgres")
-        server.process = PostgresProcess(_command(binaries, data, port), port=port, log=home / "log", cwd=home, **identity)
+        server.process = PostgresProcess(_command(binaries, data, port, options), port=port, log=home / "log", cwd=home, **identity)
         server.process.start()
         wait_until(lambda: _answers(server), within=20, what="PostgreSQL")
         try:
@@ -101,8 +101,8 @@ def private_postgres() -> Iterator[PostgresServer]:
         remove_directory(home)
 
 
-def _command(binaries: Path, data: Path, port: int) -> list[str | Path]:
-    settings = {
+def _command(binaries: Path, data: Path, port: int, options: Mapping[str, str]) -> list[str | Path]:
+    settings: dict[str, str | int] = {
         "port": port,
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
@@ -118,6 +118,7 @@ def _command(binaries: Path, data: Path, port: int) -> list[str | Path]:
         "autovacuum": "off",
         "log_min_messages": "warning",
     }
+    settings.update(options)
     return [binaries / "postgres", "-D", data, *(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))]
 
 
