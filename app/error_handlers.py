@@ -8,7 +8,9 @@ import structlog
 from quart import Quart, Response, g, jsonify, redirect, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from app.errors import AppError, NotAuthenticated
+from app.errors import AppError, NotAuthenticated, PayloadTooLarge, Unavailable
+from app.security import return_to
+from app.sessions.interface import current_session
 from app.web import wants_json
 
 log = structlog.get_logger()
@@ -26,6 +28,8 @@ async def _app_error(error: AppError) -> Response:
     if isinstance(error, NotAuthenticated) and not wants_json() and request.method in ("GET", "HEAD"):
         asked_for = request.full_path.rstrip("?")
         return redirect("/login" if asked_for == "/" else f"/login?{urlencode({'next': asked_for})}")  # type: ignore[return-value]
+    if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await _typed()):
+        return await _sign_in_to_send(typed)
     if error.status >= 500:
         log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300])
     wait = None if error.retry_after is None else math.ceil(error.retry_after.total_seconds())
@@ -59,7 +63,43 @@ async def _render(status: int, code: str, title: str, detail: str, extra: dict[s
         response = jsonify(problem | extra)
         response.content_type = "application/problem+json"
     else:
-        page = await render_template("error.html", status=status, title=title, detail=detail, request_id=request_id, retry_after=wait)
+        said = {"status": status, "title": title, "detail": detail, "request_id": request_id, "retry_after": wait}
+        typed = [] if status == PayloadTooLarge.status else await _typed() or (await _sent() if status == Unavailable.status else [])
+        page = await render_template("error.html", **said, typed=typed)
         response = Response(page, content_type="text/html; charset=utf-8")
     response.status_code = status
     return response
+
+
+async def _typed() -> list[tuple[str, str]]:
+    """What stands in a form of a deal page that could not be served: it is shown, and sent on, and never lost."""
+    if request.method != "POST" or not request.path.startswith("/deals/"):
+        return []
+    try:
+        form = await request.form
+    except HTTPException:
+        return []  # it cannot be read, or is too large to be carried on
+    card = current_session().get("user")
+    if "deal" not in form or (card and form.get("by") not in (None, str(card["id"]))):
+        return []  # no form of a deal page, or one that somebody else has filled in
+    return list(form.items(multi=True))
+
+
+async def _sent() -> list[tuple[str, str]]:
+    """The fields of a form that an outage kept from being saved, to be sent again. No password and no file goes back."""
+    if request.method != "POST" or request.mimetype != "application/x-www-form-urlencoded":
+        return []
+    form = await request.form
+    if any("password" in name for name in form):
+        return []
+    return list(form.items(multi=True))
+
+
+async def _sign_in_to_send(typed: list[tuple[str, str]]) -> Response:
+    """The login has ended while somebody wrote. They sign in, see what they wrote, and send it."""
+    wanted = return_to(dict(typed).get("here"))
+    message = "Your sign-in has ended. Nothing is lost: sign in, and you can send what you typed."
+    page = await render_template(
+        "auth/login.html", next=wanted, email="", keep_signed_in=False, message=message, error=None, typed=typed, typed_for=request.path
+    )
+    return Response(page, status=NotAuthenticated.status, content_type="text/html; charset=utf-8")

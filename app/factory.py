@@ -6,16 +6,25 @@ from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
 from quart_schema import QuartSchema, hide
 
+from app.admin.import_pages import blueprint as import_pages
+from app.admin.pages import blueprint as admin_pages
+from app.admin.routes import blueprint as admin
+from app.auth.link_pages import blueprint as link_pages
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
 from app.auth.user import has_plain_cookies, make_login_cookie
+from app.checklist.routes import blueprint as checklist
 from app.clock import Clock
+from app.compression import init_compression
 from app.config import Settings
 from app.deals.candidate import COLD_CONTEXT
+from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
 from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
 from app.error_handlers import init_errors
+from app.findings.routes import blueprint as findings
+from app.imports.routes import blueprint as imports
 from app.live import init_live
 from app.metrics import METRICS
 from app.notices.routes import blueprint as notices
@@ -25,7 +34,9 @@ from app.ops.site import init_ops
 from app.resources import make_resources
 from app.security import init_security
 from app.sessions.interface import HoldfastSessions
+from app.uploads import HouseConnection, HouseRequest
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
+from app.workspace.account_pages import blueprint as account_pages
 from app.workspace.routes import blueprint as workspace
 
 A_YEAR = timedelta(days=365)
@@ -39,8 +50,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
+    app.request_class, app.asgi_http_class = HouseRequest, HouseConnection
 
-    house = make_resources(settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data)
+    house = make_resources(
+        settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
+    )
     app.extensions["holdfast"] = house
     auth_cookie = make_login_cookie(app, settings)
     plain = has_plain_cookies(settings)
@@ -54,13 +68,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
 
     app.asgi_app = limit_patience_of(app.asgi_app)  # type: ignore[method-assign]
     app.before_request(name_request)
+    init_compression(app)
     init_security(app, settings)
     app.before_request(check_access)
     app.before_request(auto_restore_deal_context)
     app.before_request(check_role)
     app.after_request(_count)
     init_errors(app)
-    for blueprint in (health, auth, deals, selection, login_pages, workspace, notices):
+    parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
+    for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed

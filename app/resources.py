@@ -21,6 +21,7 @@ from app.sessions.sql_store import ColdContext, SqlSessions
 
 InitialData = Callable[[AsyncSession, int, datetime], Awaitable[SessionData]]
 FirstData = Callable[["Resources", AsyncSession, int, datetime], Awaitable[SessionData]]
+SeesDeal = Callable[..., Awaitable[bool]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Resources:
     backend: BackendFlag
     sessions: SessionManager
     first_data: "FirstData"
+    # `permissions.user_can_access_deal`, for features below the deals.
+    sees_deal: SeesDeal
 
     async def initial_session_data(self, db: AsyncSession, user_id: int, now: datetime) -> SessionData:
         """What the session of a login made in this transaction begins with: its person, and the deal to come back to."""
@@ -58,12 +61,22 @@ async def _nothing(house: Resources, db: AsyncSession, user_id: int, now: dateti
     return {}
 
 
+async def _nobody(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> bool:
+    return False
+
+
 def make_resources(
-    settings: Settings, *, kind: str, clock: Clock | None = None, context: ColdContext | None = None, first_data: FirstData = _nothing
+    settings: Settings,
+    *,
+    kind: str,
+    clock: Clock | None = None,
+    context: ColdContext | None = None,
+    first_data: FirstData = _nothing,
+    sees_deal: SeesDeal = _nobody,
 ) -> Resources:
     """Everything wired and nothing connected yet. `kind` (web, worker, cli) names the clients.
 
-    `context` and `first_data` are what the web app adds to a session: this module stands below the features.
+    `context`, `first_data` and `sees_deal` are what the web app adds: this module stands below the features.
     """
     clock = clock or Clock()
     name = f"holdfast-{kind}"
@@ -77,7 +90,7 @@ def make_resources(
     backend = BackendFlag(database, store, probe, clock=clock, kind=kind, pin=settings.session_backend, poll=settings.session_backend_poll)
     sql = SqlSessions(database, clock=clock, limits=limits, context=context)
     sessions = SessionManager(sql, backend, database=database, clock=clock)
-    return Resources(settings, clock, database, redis, probe, backend, sessions, first_data)
+    return Resources(settings, clock, database, redis, probe, backend, sessions, first_data, sees_deal)
 
 
 @asynccontextmanager

@@ -47,6 +47,8 @@ class UserCard(NamedTuple):
     remember_last_deal: bool
     start_at: str
     theme: str
+    # A session begun before there was this preference says nothing of it.
+    start_deal_id: int | None = None
 
 
 def _declare(access: Access) -> Callable[[View], View]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from argon2 import PasswordHasher
 
 from app.database import Database
-from app.models import Base, Deal, Login, Member, Organisation, User
+from app.models import Base, ChecklistItem, Deal, Finding, Login, Member, Organisation, User
 from app.sessions.token import hash_token, new_token
 
 PASSWORD = "correct-horse-battery"
@@ -37,6 +37,14 @@ async def make_deal(database: Database, organisation: Organisation, *, owner: Us
 
 async def make_member(database: Database, deal: Deal, user: User, *, role: str = "viewer", expires_at: datetime | None = None) -> Member:
     return await _insert(database, Member(deal_id=deal.id, user_id=user.id, role=role, created_at=_now(), expires_at=expires_at))
+
+
+async def make_work(database: Database, deal: Deal) -> tuple[Finding, ChecklistItem]:
+    """One finding and one item of the checklist."""
+    times = {"created_at": _now(), "updated_at": _now()}
+    finding = Finding(deal_id=deal.id, number=1, title=f"Finding {next(_numbers)}", **times)
+    item = ChecklistItem(deal_id=deal.id, section="Tax", title=f"Item {next(_numbers)}", position=1, **times)
+    return await _insert(database, finding), await _insert(database, item)
 
 
 async def make_login(database: Database, user: User, *, token: str | None = None, **values: Any) -> Login:

@@ -3,12 +3,15 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 import click
 
 from app.auth.people import add_user
-from app.auth.service import disable_user, reset_password, revoke_logins
+from app.auth.personal_data import count_administrators, erase_person, export_person
+from app.auth.service import disable_user, get_account, reset_password, revoke_logins
 from app.config import load_settings
 from app.resources import Resources, open_resources
 
@@ -20,7 +23,7 @@ password_option = click.option("--password-stdin", is_flag=True, help="Read the 
 
 @click.group()
 def user() -> None:
-    """Add, disable or give a new password to a person."""
+    """Add, disable, export or erase a person, or give them a new password."""
 
 
 @user.command()
@@ -55,6 +58,43 @@ def reset(email: str, password_stdin: bool) -> None:
     password = _read_password(password_stdin)
     _run(lambda house: reset_password(house, email, password))
     click.echo(f"Changed the password of {email}. Every login of theirs has ended.")
+
+
+@user.command()
+@click.argument("email")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of standard output.")
+def export(email: str, output: Path | None) -> None:
+    """Write everything kept of EMAIL as JSON: what the person themselves can download."""
+
+    async def write(house: Resources) -> None:
+        user_id = (await get_account(house, email)).id
+        with output.open("w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
+            async for piece in export_person(house, user_id):
+                file.write(piece)
+
+    _run(write)
+    if output:
+        click.echo(f"Wrote {output}.", err=True)
+
+
+@user.command()
+@click.argument("email")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def erase(email: str, yes: bool) -> None:
+    """Delete EMAIL for good: the audit trail keeps a number without a name, their deals have no owner."""
+    if not yes:
+        click.confirm(f"Erase {email} for good? This cannot be undone", abort=True)
+    user_id, administrators = _run(lambda house: _erase(house, email))
+    click.echo(f"Erased {email}. The audit trail knows user {user_id} by this number alone.")
+    if not administrators:
+        click.echo("Their organisation has no administrator now: make one with `holdfast user add --admin`.", err=True)
+
+
+async def _erase(house: Resources, email: str) -> tuple[int, int]:
+    account = await get_account(house, email)
+    await erase_person(house, email)
+    async with house.database.read() as db:
+        return account.id, await count_administrators(db, account.organisation_id)
 
 
 @click.command()

@@ -7,6 +7,7 @@ from typing import Any
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
+from werkzeug.datastructures import MultiDict
 
 from app.auth.browser import sign_in_here, sign_out_here
 from app.errors import AppError, BadRequest, NotAuthenticated, TooManyRequests, Unavailable
@@ -17,6 +18,7 @@ from app.web import public
 blueprint = Blueprint("login_pages", __name__)
 
 SEE_OTHER = 303
+KEPT = "typed:"
 NOTHING_TYPED: Mapping[str, str] = {}
 
 
@@ -42,6 +44,10 @@ async def login() -> ResponseReturnValue:
         await sign_in_here(form.get("email", ""), form.get("password", ""), keep_signed_in="keep_signed_in" in form)
     except (NotAuthenticated, BadRequest, TooManyRequests, Unavailable) as refusal:
         return await _show_form(wanted, form, refusal=refusal)
+    typed, typed_for = kept_fields(form), return_to(form.get("typed-for"))
+    author = form.get(f"{KEPT}by", "")
+    if typed and typed_for != "/" and author == str(current_session().user_id):
+        return await render_template("auth/typed.html", next=wanted, typed=typed, typed_for=typed_for)
     return redirect(wanted, SEE_OTHER)
 
 
@@ -53,13 +59,21 @@ async def logout() -> ResponseReturnValue:
     return redirect("/login", SEE_OTHER)
 
 
+def kept_fields(form: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The fields of a form whose sender had to sign in first; they travel with the sign-in under names of their own."""
+    pairs = form.items(multi=True) if isinstance(form, MultiDict) else form.items()
+    return [(name.removeprefix(KEPT), value) for name, value in pairs if name.startswith(KEPT)]
+
+
 async def _show_form(
     wanted: str, typed: Mapping[str, str] = NOTHING_TYPED, *, message: str = "", refusal: AppError | None = None
 ) -> ResponseReturnValue:
     """The form with what was typed, but for the password."""
     email, keep_signed_in = typed.get("email", ""), "keep_signed_in" in typed
     error = _explain(refusal) if refusal else None
-    page = await render_template("auth/login.html", next=wanted, email=email, keep_signed_in=keep_signed_in, message=message, error=error)
+    kept = {"typed": kept_fields(typed), "typed_for": typed.get("typed-for", "")}
+    said = {"email": email, "keep_signed_in": keep_signed_in, "message": message, "error": error}
+    page = await render_template("auth/login.html", next=wanted, **said, **kept)
     headers = {"Retry-After": str(_seconds(refusal))} if refusal and refusal.retry_after else {}
     return page, 401 if isinstance(refusal, BadRequest) else refusal.status if refusal else 200, headers
 

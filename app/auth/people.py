@@ -1,5 +1,6 @@
 """Adds people and changes what they prefer."""
 
+import unicodedata
 from typing import Any
 
 from sqlalchemy import update
@@ -8,20 +9,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.passwords import check_new_password, hash_password
 from app.auth.store import LONGEST_EMAIL, find_organisation, normalised_email
+from app.errors import BadRequest
 from app.events.service import record_event
 from app.models import Organisation, Session, User
 from app.resources import Resources
 from app.sessions.record import Record, SessionData
 
+LONGEST_NAME = 200
+_NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Overrides of writing direction make a name read as another one.
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 
 async def add_user(
     house: Resources, email: str, password: str, *, name: str, organisation: str, is_admin: bool = False, is_operator: bool = False
 ) -> int:
-    """The id of the new user. The organisation is made when there is none of that name. Raises ValueError."""
-    email = normalised_email(email)
-    local, at, domain = email.partition("@")
-    if not (local and at and domain) or "@" in domain or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
-        raise ValueError(f"{email!r} is not an e-mail address.")
+    """The id of the new user. The organisation is made when there is none of that name. Raises `BadRequest`, ValueError."""
+    email = checked_email(email)
     check_new_password(password)
     password_hash, now = await hash_password(password, house.settings), house.clock.now()
     try:
@@ -41,11 +45,42 @@ async def add_user(
         raise ValueError(f"There is a user {email} already.") from error
 
 
+def checked_email(text: str) -> str:
+    """An address as it is stored. Raises `BadRequest`."""
+    email = normalised_email(text)
+    local, at, domain = email.partition("@")
+    if not (local and at and domain) or "@" in domain or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
+        raise BadRequest(f"{email!r} is not an e-mail address.", code="invalid_email")
+    return email
+
+
+def clean_name(text: str) -> str:
+    """A person's name as others see it. Raises ValueError, in words that follow "The name"."""
+    name = unicodedata.normalize("NFC", " ".join(text.split(" "))).strip()
+    if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in _DIRECTION for letter in name):
+        raise ValueError("must be one line without control characters")
+    if not any(unicodedata.category(letter)[0] in "LN" for letter in name):
+        raise ValueError("must have letters to call somebody by")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"may have {LONGEST_NAME} characters")
+    return name
+
+
 async def change_preferences(house: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
-    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash."""
+    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash.
+
+    `start_at` "deal" comes with a `start_deal_id`. Raises `BadRequest` for a deal this person does not see.
+    """
+    columns = dict(preferences)
+    if preferences.get("start_at") == "deal":
+        await _check_start_deal(house, user_id, preferences["start_deal_id"])
+        del columns["start_at"]  # what opens should the deal be no more
+    elif "start_at" in preferences:
+        columns["start_deal_id"] = None
+        preferences = preferences | {"start_deal_id": None}
 
     async def keep(db: AsyncSession) -> None:
-        await db.execute(update(User).where(User.id == user_id).values(**preferences).execution_options(synchronize_session=False))
+        await db.execute(update(User).where(User.id == user_id).values(**columns).execution_options(synchronize_session=False))
 
     def show(data: SessionData) -> SessionData | None:
         card = data.get("user")
@@ -54,3 +89,10 @@ async def change_preferences(house: Resources, user_id: int, preferences: dict[s
         return data | {"user": card | preferences}
 
     return await house.sessions.change_sessions(Session.user_id == user_id, show, also=keep)
+
+
+async def _check_start_deal(house: Resources, user_id: int, deal_id: int) -> None:
+    # Asked before the foreign key could answer: whether a deal of others exists is nobody's business.
+    async with house.database.read() as db:
+        if not await house.sees_deal(db, user_id, deal_id, now=house.clock.now()):
+            raise BadRequest("There is no such deal for you to start at.", code="unknown_deal")

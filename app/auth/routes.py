@@ -1,22 +1,22 @@
 """The API of signing in and out, of one's own account and of one's devices."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from quart import Blueprint
 from quart.typing import ResponseReturnValue
 
 from app.auth.browser import change_password_here, sign_in_here, sign_out_here
 from app.auth.devices import describe_device
-from app.auth.people import change_preferences
+from app.auth.people import change_preferences, clean_name
 from app.auth.service import end_logins
 from app.auth.store import list_live_logins
 from app.errors import NotFound
 from app.models import Login
 from app.openapi import documented
 from app.sessions.interface import current_session
-from app.web import current_user, path_id, public, read_json, resources, signed_in
+from app.web import MAX_ID, current_user, path_id, public, read_json, resources, signed_in
 
 blueprint = Blueprint("auth", __name__, url_prefix="/api")
 
@@ -34,9 +34,19 @@ class Credentials(_Strict):
 
 
 class Preferences(_Strict):
+    """`start_at` "deal" goes with `start_deal_id`, a deal you see; the others without it."""
+
+    name: Annotated[str, AfterValidator(clean_name)] = ""
     remember_last_deal: bool = True
-    start_at: Literal["last_deal", "list"] = "last_deal"
+    start_at: Literal["last_deal", "deal", "list"] = "last_deal"
+    start_deal_id: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
     theme: Literal["system", "light", "dark"] = "system"
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "Preferences":
+        if (self.start_at == "deal") != (self.start_deal_id is not None):
+            raise ValueError('give start_deal_id with start_at "deal", and only with it')
+        return self
 
 
 class NewPassword(_Strict):
@@ -53,8 +63,9 @@ class Me(BaseModel):
     role: Literal["admin", "member"]
     is_operator: bool
     remember_last_deal: bool
-    start_at: Literal["last_deal", "list"]
+    start_at: Literal["last_deal", "deal", "list"]
     theme: Literal["system", "light", "dark"]
+    start_deal_id: int | None
 
 
 class Account(BaseModel):
@@ -69,6 +80,13 @@ class DealOfLogin(BaseModel):
 
 class SignedIn(Account):
     current_deal: DealOfLogin | None
+
+
+class Deadline(BaseModel):
+    """When this login ends if nobody does anything, by the clock that says `now`."""
+
+    signed_in_until: datetime
+    now: datetime
 
 
 class Device(BaseModel):
@@ -136,6 +154,18 @@ async def change_password() -> ResponseReturnValue:
     return _me()
 
 
+@blueprint.post("/auth/stay")
+@documented("account", Deadline, problems=(403,))
+@signed_in
+async def stay() -> ResponseReturnValue:
+    """Somebody is there: the idle clock of this login begins anew. Its absolute end does not move."""
+    house, session = resources(), current_session()
+    await house.sessions.sql.touch(session.login_id)
+    async with house.database.read() as db:
+        login = await db.get_one(Login, session.login_id)
+    return {"signed_in_until": min(login.idle_expires_at, login.expires_at).isoformat(), "now": house.clock.now().isoformat()}
+
+
 @blueprint.get("/logins")
 @documented("devices", Devices)
 @signed_in
@@ -143,7 +173,7 @@ async def list_logins() -> ResponseReturnValue:
     session, house = current_session(), resources()
     async with house.database.read() as db:
         logins = await list_live_logins(db, session.user_id, now=house.clock.now())
-    return {"logins": [_device(login, this_one=login.id == session.login_id) for login in logins]}
+    return {"logins": [as_device(login, this_one=login.id == session.login_id) for login in logins]}
 
 
 @blueprint.delete("/logins/<login_id>")
@@ -174,7 +204,7 @@ def _me() -> dict[str, Any]:
     return {"user": current_user()._asdict()}
 
 
-def _device(login: Login, *, this_one: bool) -> dict[str, Any]:
+def as_device(login: Login, *, this_one: bool) -> dict[str, Any]:
     return {
         "id": login.id,
         "created_at": login.created_at.isoformat(),

@@ -1,5 +1,6 @@
 """Signing in and out, and everything else that ends logins. Takes what it needs as arguments; knows nothing of requests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -30,6 +31,7 @@ from app.sessions.token import hash_token, new_token
 log = structlog.get_logger()
 
 MOST_LOGINS = 20
+NOTHING: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -121,23 +123,23 @@ async def change_password(house: Resources, record: Record, current: str, new: s
 
 async def reset_password(house: Resources, email: str, new: str) -> None:
     """An operator's change of somebody's password. Every login of theirs ends. Raises LookupError."""
-    account = await _get_account(house, email)
+    account = await get_account(house, email)
     check_new_password(new)
     password_hash = await hash_password(new, house.settings)
-    await _change_and_end_all(house, account, event="password.changed", reason="password_changed", password_hash=password_hash)
+    await change_and_end_all(house, account, event="password.changed", reason="password_changed", password_hash=password_hash)
 
 
 async def disable_user(house: Resources, email: str) -> None:
     """Nobody signs in to this account any more, and every login of it ends. Raises LookupError."""
-    account = await _get_account(house, email)
+    account = await get_account(house, email)
     if not account.is_disabled:
-        await _change_and_end_all(house, account, event="user.disabled", reason="disabled", disabled_at=house.clock.now())
+        await change_and_end_all(house, account, event="user.disabled", reason="disabled", disabled_at=house.clock.now())
 
 
 async def revoke_logins(house: Resources, email: str) -> list[int]:
     """Sign somebody out everywhere. Moves `auth_version` as well, so that a sign-in under way does not slip through."""
-    account = await _get_account(house, email)
-    return await _change_and_end_all(house, account, event=None, reason="revoked")
+    account = await get_account(house, email)
+    return await change_and_end_all(house, account, event=None, reason="revoked")
 
 
 async def _insert_login(
@@ -179,14 +181,28 @@ async def _end_replaced(house: Resources, user_id: int, *, replaced: str | None)
         await end_logins(house, Login.token_hash == replaced, reason="replaced")
 
 
-async def _change_and_end_all(house: Resources, account: Account, *, event: str | None, reason: str, **values: object) -> list[int]:
+async def change_and_end_all(
+    house: Resources,
+    account: Account,
+    *,
+    event: str | None,
+    reason: str,
+    actor_id: int | None = None,
+    first: Also | None = None,
+    told: Mapping[str, object] = NOTHING,
+    **values: object,
+) -> list[int]:
+    """Change what logins depend on and end all of them; the ids of those that ended. `first` is done before, in the same
+    transaction; `told` goes into the event. Raises `Conflict` where the account was changed since it was read."""
     everything = Login.user_id == account.id
-    tell_ended = _tell_ended(house, everything, reason=reason)
+    tell_ended = _tell_ended(house, everything, reason=reason, actor_id=actor_id)
 
     async def change(db: AsyncSession) -> None:
+        if first:
+            await first(db)
         await _update_or_conflict(db, account, **values)
         if event:
-            await _record(house, db, event, account)
+            await _record(house, db, event, account, actor_id=actor_id, **told)
         await tell_ended(db)
 
     return await house.sessions.end_logins(everything, also=change)
@@ -226,7 +242,8 @@ async def _refuse_while_blocked(house: Resources, db: AsyncSession, attempt: bac
         await backoff.refuse_while_blocked(db, attempt.subject_to, now=house.clock.now())
 
 
-async def _get_account(house: Resources, email: str) -> Account:
+async def get_account(house: Resources, email: str) -> Account:
+    """Raises LookupError."""
     async with house.database.read() as db:
         account = await find_account_by_email(db, normalised_email(email))
     if account is None:

@@ -65,6 +65,12 @@ async def list_live_logins(db: AsyncSession, user_id: int, *, now: datetime) -> 
     return list(await db.scalars(_live_logins(user_id, now)))
 
 
+async def find_login_before(db: AsyncSession, user_id: int, login_id: int) -> Login | None:
+    """The sign-in before this one, live or over, so that a person can see whether it was theirs."""
+    earlier = select(Login).where(Login.user_id == user_id, Login.id < login_id)
+    return await db.scalar(earlier.order_by(Login.id.desc()).limit(1))
+
+
 async def list_ids_beyond(db: AsyncSession, most: int, user_id: int, *, now: datetime) -> list[int]:
     """The oldest live logins of a person who has more than `most`."""
     return list(await db.scalars(_live_logins(user_id, now).with_only_columns(Login.id).offset(most)))

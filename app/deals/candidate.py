@@ -17,10 +17,12 @@ _columns: list[Any] = [
     User.name.label("user_name"),
     User.organisation_id.label("user_organisation_id"),
     Organisation.name.label("organisation"),
+    Organisation.auto_restore_deal.label("organisation_restores"),
     User.role.label("user_role"),
     User.is_operator,
     User.remember_last_deal,
     User.start_at,
+    User.start_deal_id,
     User.theme,
     User.last_deal_id,
     User.last_deal_version,
@@ -64,6 +66,7 @@ class Candidate:
     deal: dict[str, Any] | None
     deleted: bool
     permitted: bool
+    organisation_restores: bool
 
     @classmethod
     def from_row(cls, row: Any, user_id: int, *, now: datetime) -> "Candidate":
@@ -80,8 +83,9 @@ class Candidate:
                 "role": row.user_role,
                 "is_operator": row.is_operator,
                 "remember_last_deal": row.remember_last_deal,
-                "start_at": row.start_at,
+                "start_at": row.start_at if row.start_deal_id is None else "deal",
                 "theme": row.theme,
+                "start_deal_id": row.start_deal_id,
             },
             pointer=row.last_deal_id,
             pointer_version=row.last_deal_version,
@@ -90,6 +94,7 @@ class Candidate:
             deal=None if row.deal_id is None else card,
             deleted=row.deal_deleted_at is not None,
             permitted=permitted and row.deal_deleted_at is None,
+            organisation_restores=row.organisation_restores,
         )
 
 

@@ -23,6 +23,16 @@ def single_line(value: Any) -> Any:
     return unicodedata.normalize("NFC", value)
 
 
+def several_lines(value: Any) -> Any:
+    """Text of any number of lines, composed, its line ends one LF each: a browser's form sends two characters."""
+    if not isinstance(value, str):
+        return value
+    lines = value.replace("\r\n", "\n").replace("\r", "\n")
+    if any(unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t" for character in lines):
+        raise ValueError("control characters are not allowed")
+    return unicodedata.normalize("NFC", lines)
+
+
 def _visible(value: str) -> str:
     if not any(unicodedata.category(character)[0] in "LNPS" for character in value):
         raise ValueError("there must be something to see in it")
@@ -60,6 +70,14 @@ def _moment(value: Any) -> Any:
         raise ValueError("must be a time with its zone, like 2026-11-30T18:00:00Z") from None
 
 
+def _whose(value: Any) -> Any:
+    if value in ("me", "none") or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(r"[1-9]\d{0,17}", value, re.ASCII):
+        raise ValueError("must be a person's id, me or none")
+    return int(value)
+
+
 def _line(longest: int, shortest: int = 0) -> Any:
     return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest)
 
@@ -67,7 +85,10 @@ def _line(longest: int, shortest: int = 0) -> Any:
 Name = Annotated[str, BeforeValidator(single_line), _line(200, 1), AfterValidator(_visible)]
 Line = Annotated[str, BeforeValidator(single_line), _line(120)]
 LongLine = Annotated[str, BeforeValidator(single_line), _line(2000)]
+Prose = Annotated[str, BeforeValidator(several_lines), StringConstraints(max_length=20_000)]
 Party = Annotated[str, BeforeValidator(single_line), _line(200)]
+Section = Annotated[str, BeforeValidator(single_line), _line(120, 1), AfterValidator(_visible)]
+Task = Annotated[str, BeforeValidator(single_line), _line(300, 1), AfterValidator(_visible)]
 Status = Annotated[str, BeforeValidator(single_line), _line(40)]
 Terms = Annotated[str, BeforeValidator(single_line), _line(80)]
 Reference = Annotated[str, BeforeValidator(single_line), _line(200, 1)]
@@ -76,6 +97,7 @@ Email = Annotated[str, BeforeValidator(single_line), _line(320, 3)]
 Dollars = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_ID)]
 Year = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=9999)]
 Identifier = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ID)]
+Whose = Annotated[int | Literal["me", "none"], BeforeValidator(_whose)]
 Day = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Stage = Literal["sourcing", "diligence", "negotiation", "signing", "closed"]

@@ -5,20 +5,22 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import ColumnElement, and_, case, func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.deals.cursors import Column, Cursors, beyond, in_order
 from app.deals.fields import Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
-from app.deals.search import matches
+from app.deals.search import matches, relevance
 from app.deals.store import as_summary, count_deals, summaries
 from app.errors import BadRequest
-from app.models import Deal, Visit
+from app.models import Deal, Pin, Visit
 
 MOST_ON_A_PAGE = 100
 RECENTS = 10
+# More than this is no longer at hand.
+MOST_PINS, MOST_AT_HAND = 20, 12
 
 Query = TypeVar("Query", bound=BaseModel)
 
@@ -33,11 +35,12 @@ def _digits(value: Any) -> Any:
 
 Limit = Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MOST_ON_A_PAGE)]
 Cursor = Annotated[str, StringConstraints(max_length=4000)]
-Sort = Literal["announced", "-announced", "name", "-name", "price", "-price", "recent", "-recent", "updated", "-updated"]
+Sort = Literal["announced", "-announced", "name", "-name", "price", "-price", "recent", "-recent", "updated", "-updated", "match"]
 
 
 class ListQuery(BaseModel):
-    """`sort` goes newest, dearest, latest first and A to Z; a minus turns it round. What has no date or price comes last."""
+    """`sort` goes newest, dearest, latest first and A to Z; a minus turns it round. What has no date or price comes last.
+    "match" has what is called like `q` first, then what is described so."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -50,18 +53,18 @@ class ListQuery(BaseModel):
     cursor: Cursor | None = None
 
 
-class _Sort(NamedTuple):
+class Order(NamedTuple):
     key: Column
     descending: bool
     parse: Callable[[Any], Any] = lambda key: key
 
 
-_SORTS: Mapping[str, _Sort] = {
-    "announced": _Sort(Deal.announced_on, True, date.fromisoformat),
-    "name": _Sort(func.lower(Deal.name), False),
-    "price": _Sort(Deal.price_usd, True),
-    "recent": _Sort(Visit.visited_at, True, datetime.fromisoformat),
-    "updated": _Sort(Deal.updated_at, True, datetime.fromisoformat),
+_SORTS: Mapping[str, Order] = {
+    "announced": Order(Deal.announced_on, True, date.fromisoformat),
+    "name": Order(func.lower(Deal.name), False),
+    "price": Order(Deal.price_usd, True),
+    "recent": Order(Visit.visited_at, True, datetime.fromisoformat),
+    "updated": Order(Deal.updated_at, True, datetime.fromisoformat),
 }
 
 
@@ -79,10 +82,8 @@ async def list_deals(
 ) -> DealList:
     """One page of the deals this person may see. Raises `BadRequest` for a cursor of another list."""
     cursors = Cursors(settings, "deals", user_id, query.q, query.status, query.stage, query.archived, query.sort)
-    name = query.sort.removeprefix("-")
-    key, descending, parse = _SORTS[name]
-    descending ^= name != query.sort
-    wanted = list(_conditions(query))
+    key, descending, parse = order_of(query)
+    wanted = list(conditions(query))
     page = summaries(user_id, key.label("sort_key"), now=now).where(*wanted)
     if query.cursor:
         last_key, last_id = cursors.open(query.cursor)
@@ -98,6 +99,15 @@ async def list_deals(
     )
 
 
+def order_of(query: ListQuery) -> Order:
+    """What `query` sorts by, and which way."""
+    if query.sort == "match":
+        return Order(relevance(query.q), False)
+    name = query.sort.removeprefix("-")
+    order = _SORTS[name]
+    return order._replace(descending=order.descending != (name != query.sort))
+
+
 async def list_recents(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
     """The deals this person chose last, the latest first."""
     visited = summaries(user_id, now=now).where(Visit.visited_at.is_not(None))
@@ -105,7 +115,18 @@ async def list_recents(db: AsyncSession, user_id: int, *, current_deal_id: int |
     return [as_summary(row, current_deal_id=current_deal_id) for row in rows]
 
 
-def _conditions(query: ListQuery) -> Iterable[ColumnElement[bool]]:
+async def list_at_hand(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
+    """What a person switches between: their pinned deals by name, then those they chose last."""
+    kept = summaries(user_id, now=now).where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
+    by_name = case((Pin.pinned_at.is_not(None), func.lower(Deal.name)))
+    rows = await db.execute(kept.order_by(by_name.nulls_last(), Visit.visited_at.desc(), Deal.id.desc()).limit(MOST_PINS + RECENTS))
+    deals = [as_summary(row, current_deal_id=current_deal_id) for row in rows]
+    pinned = sum(deal.is_pinned for deal in deals)
+    return deals[: max(pinned, MOST_AT_HAND)]
+
+
+def conditions(query: ListQuery) -> Iterable[ColumnElement[bool]]:
+    """Which deals `query` asks for, over `Deal`."""
     if query.q:
         yield matches(query.q)
     if query.status is not None:

@@ -6,12 +6,13 @@ The access row changes first, then the sessions it concerns: see "Rows that give
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.deals.permissions import ACCESS_UNTIL, ANY_ROLE, MANAGING_ROLES, ROLE, people_who_see
 from app.deals.realign import Realignment
-from app.deals.schemas import MemberView, NewMember
+from app.deals.schemas import MemberView, NewMember, person_name
 from app.deals.service import record
 from app.deals.store import colleague, find_grant, get_colleague, get_grant, lock_deal
 from app.errors import BadRequest, Conflict
@@ -19,10 +20,15 @@ from app.models import Deal, Member, Session, User
 from app.resources import Resources
 
 _RANK = ("owner", "admin", "editor", "viewer")
+_SHOWN = ("user_id", "name", "email", "role", "expires_at", "granted_at")
+
+# What a grant says: the role, and until when.
+Terms = tuple[str, datetime | None]
 
 
 async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list[MemberView]:
     """Everybody who sees the deal now, those who may do most first. The caller has made sure that the asker does."""
+    granter = aliased(User)
     columns = (
         User.id.label("user_id"),
         User.name,
@@ -30,9 +36,14 @@ async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list
         ROLE,
         ACCESS_UNTIL.label("expires_at"),
         Member.created_at.label("granted_at"),
+        granter.id.label("granter_id"),
+        granter.name.label("granter_name"),
     )
-    rows = await db.execute(people_who_see(deal_id, *columns, now=now))
-    people = [MemberView.model_validate(row) for row in rows]
+    rows = await db.execute(people_who_see(deal_id, *columns, now=now).outerjoin(granter, granter.id == Member.granted_by_id))
+    people = [
+        MemberView(**{name: row._mapping[name] for name in _SHOWN}, granted_by=person_name(row.granter_id, row.granter_name))
+        for row in rows
+    ]
     return sorted(people, key=lambda each: (_RANK.index(each.role), each.name.casefold(), each.user_id))
 
 
@@ -64,8 +75,18 @@ async def grant_access(house: Resources, user_id: int, deal_id: int, grant: NewM
     return view, is_new
 
 
-async def change_grant(house: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any]) -> MemberView:
-    """Another role or end of a grant there is. Raises `NotFound` where there is none."""
+async def list_colleagues(db: AsyncSession, user_id: int, deal_id: int, *, limit: int, now: datetime) -> list[User]:
+    """People of this person's organisation who do not see the deal yet, by name."""
+    me, seen = aliased(User), people_who_see(deal_id, User.id, now=now)
+    here = select(me.organisation_id).where(me.id == user_id).scalar_subquery()
+    others = select(User).where(User.organisation_id == here, User.disabled_at.is_(None), User.id.not_in(seen))
+    return list(await db.scalars(others.order_by(func.lower(User.name), User.id).limit(limit)))
+
+
+async def change_grant(
+    house: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: Terms | None = None
+) -> MemberView:
+    """Another role or end of a grant there is. Raises `NotFound` where there is none, `Conflict` where it is not as `expected`."""
     now, realignment = house.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=member_id)
     _refuse_past_end(changes.get("expires_at"), now)
@@ -75,6 +96,9 @@ async def change_grant(house: Resources, user_id: int, deal_id: int, member_id: 
         nonlocal view
         deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
         member = await get_grant(db, deal_id, member_id)
+        if expected is not None and (member.role, member.expires_at) != expected:
+            current = _view(await db.get_one(User, member_id), member)
+            raise Conflict("Somebody changed this access meanwhile.", current=current.model_dump(mode="json"))
         for name, value in changes.items():
             setattr(member, name, value)
         await realignment.look(db, {member_id}, now=now)

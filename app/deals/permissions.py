@@ -68,12 +68,6 @@ def people_who_see(deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
     )
 
 
-def sees_last_deal(now: datetime) -> ColumnElement[bool]:
-    """The same rule over `User` alone: this person may see the deal they would come back to."""
-    seen = select(Deal.id).outerjoin(Member, granted_now(now)).where(Deal.id == User.last_deal_id, access_rule())
-    return seen.correlate(User).exists()
-
-
 def reach_of(user_ids: Collection[int], deal_ids: Collection[int], *, now: datetime) -> Select[Any]:
     """How these people stand to these deals (`user_id`, `deal_id`, `role`, `deleted_at`), to say who lost a deal to the bin.
 
@@ -86,6 +80,12 @@ def reach_of(user_ids: Collection[int], deal_ids: Collection[int], *, now: datet
         .outerjoin(Member, granted_now(now))
         .where(Deal.id.in_(deal_ids), User.id.in_(user_ids), _reach_rule())
     )
+
+
+def sees_last_deal(now: datetime) -> ColumnElement[bool]:
+    """The same rule over `User` alone: this person may see the deal they would come back to."""
+    seen = select(Deal.id).outerjoin(Member, granted_now(now)).where(Deal.id == User.last_deal_id, access_rule())
+    return seen.correlate(User).exists()
 
 
 def in_bin_of(user_id: int, *, now: datetime) -> Select[Deal]:

@@ -64,7 +64,7 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
         candidate = await find_candidate(db, user_id, now=now)
         if candidate is None:
             return {}
-        plan = decide(candidate, {}, enabled=restore_enabled(house))
+        plan = decide(candidate, {}, enabled=restore_enabled(house, organisation=candidate.organisation_restores))
         if plan.may_be_only_deal:
             plan = await plan.or_only_deal(db, now)
         try:
@@ -76,13 +76,22 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
     raise StoreUnavailable("Your access is being changed at this very moment.")
 
 
-def restore_enabled(house: Resources) -> bool:
-    return is_restore_on(house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH))
+def restore_enabled(house: Resources, *, organisation: bool = True) -> bool:
+    """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
+    return who_decides_restore(house, organisation=organisation)[0]
 
 
-def is_restore_on(configured: bool | None, switched: bool | None) -> bool:
-    """AUTO_RESTORE_DEAL from the environment; where that says nothing, the operator's switch; else on."""
-    return next((each for each in (configured, switched) if each is not None), True)
+def who_decides_restore(house: Resources, *, organisation: bool) -> tuple[bool, str]:
+    return decide_restore(house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH), organisation)
+
+
+def decide_restore(configured: bool | None, switched: bool | None, organisation: bool) -> tuple[bool, str]:
+    """AUTO_RESTORE_DEAL from the environment has the first word, then an operator's "off", then the organisation: with who it was."""
+    if configured is not None:
+        return configured, "environment"
+    if switched is False:
+        return False, "operators"
+    return organisation, "organisation"
 
 
 def is_due(data: Mapping[str, Any], *, is_new: bool, enabled: bool, now_ms: int) -> bool:
@@ -181,7 +190,7 @@ class Plan:
 
 def decide(candidate: Candidate, data: SessionData, *, enabled: bool) -> Plan:
     """The precedence rule below "current deal of this session"."""
-    if not enabled:
+    if not enabled or data.get("restore_undone"):
         return Plan("none", candidate)
     if candidate.pointer is not None and candidate.user["remember_last_deal"]:
         if candidate.permitted:
@@ -225,7 +234,7 @@ async def _restore(house: Resources, session: UserSession, began: float) -> None
         context = None
         if candidate is None:
             _refuse_ended(session)
-        plan = decide(candidate, session, enabled=restore_enabled(house))
+        plan = decide(candidate, session, enabled=restore_enabled(house, organisation=candidate.organisation_restores))
         if plan.may_be_only_deal:
             async with house.database.read() as db:
                 plan = await plan.or_only_deal(db, now)

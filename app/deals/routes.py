@@ -1,7 +1,6 @@
 """Deals over HTTP: the list, one deal and what is done to it, pins and recents. Each route checks in the contract's order:
 who sees it (404), who may (403), what is said (400), whether it still fits (409)."""
 
-import re
 from collections.abc import Collection
 
 from pydantic import BaseModel
@@ -11,6 +10,7 @@ from app.deals.activity import ActivityQuery, list_activity
 from app.deals.listing import ListQuery, list_deals, list_recents, parse_query
 from app.deals.member_routes import members
 from app.deals.permissions import ANY_ROLE, BIN_LIFE, EDITING_ROLES, MANAGING_ROLES
+from app.deals.preconditions import expected_versions
 from app.deals.schemas import (
     Activity,
     Bin,
@@ -27,7 +27,6 @@ from app.deals.schemas import (
 )
 from app.deals.service import archive_deal, bring_back_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal
 from app.deals.store import get_detail, list_bin, require_role, require_role_or_bin
-from app.errors import BadRequest
 from app.openapi import documented
 from app.ratelimit import limit_rate
 from app.sessions.interface import current_session
@@ -109,7 +108,7 @@ async def change(deal_id: str) -> Response:
     wanted = await _require(deal_id, EDITING_ROLES)
     body = await read_json(DealChanges)
     facts = body.model_dump(exclude_unset=True, exclude={"version"})
-    await change_deal(resources(), current_user().id, wanted, facts, expected=_expected_versions(body.version))
+    await change_deal(resources(), current_user().id, wanted, facts, expected=expected_versions(body.version))
     return await _answer_deal(wanted)
 
 
@@ -222,15 +221,3 @@ def _answer(model: BaseModel) -> Response:
 
 def _current_deal_id() -> int | None:
     return current_session().get("current_deal_id")
-
-
-def _expected_versions(stated: int | None) -> set[int] | None:
-    """The versions a change may be made from, by body and If-Match; None where neither says. Raises `BadRequest`."""
-    expected = None if stated is None else {stated}
-    header = request.headers.get("If-Match", "*").strip()
-    if header != "*":
-        if not re.fullmatch(r'"\d{1,18}"(\s*,\s*"\d{1,18}")*', header, re.ASCII):
-            raise BadRequest('If-Match takes the ETag of this deal, like "7".', code="invalid")
-        matched = {int(version) for version in re.findall(r"\d+", header)}
-        expected = matched if expected is None else expected & matched
-    return expected

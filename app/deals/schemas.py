@@ -126,6 +126,11 @@ class PersonName(Answer):
     name: str
 
 
+def person_name(person_id: int | None, name: str | None) -> PersonName | None:
+    """None for nobody, and for somebody who is gone."""
+    return None if person_id is None else PersonName(id=person_id, name=name or "")
+
+
 class DealDetail(DealSummary):
     terms: str
     founded_year: int | None
@@ -184,6 +189,7 @@ class MemberView(Answer):
     role: Role
     expires_at: datetime | None
     granted_at: datetime | None
+    granted_by: PersonName | None = None
 
 
 class OneMember(Answer):
@@ -219,8 +225,11 @@ class DealCard(Answer):
 
 
 class Selected(Answer):
+    """`previous_deal_id` is the deal this session was on before, for an undo; null where there was none."""
+
     deal: DealCard
     selected_at: datetime
+    previous_deal_id: int | None
 
 
 class Notice(Answer):

@@ -4,24 +4,29 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import upsert
 from app.deals.access_lock import record_access
 from app.deals.permissions import visible_to
 from app.deals.restore import ATTEMPTS, AccessMoved
-from app.deals.session_data import choose_deal, deal_card, dismiss, forget_deal
+from app.deals.session_data import PREVIOUS, choose_deal, deal_card, dismiss, forget_deal, leave_restored, where_on
+from app.deals.visits import remember_visit
 from app.errors import NotAuthenticated, NotFound, StoreUnavailable
 from app.events.service import record_event
 from app.metrics import METRICS
-from app.models import Deal, Session, User, Visit
+from app.models import Deal, Session, User
 from app.resources import Resources
 from app.sessions.interface import UserSession
 from app.sessions.manager import Change, Loaded
 
 
-async def select_deal(house: Resources, session: UserSession, deal_id: int) -> dict[str, Any]:
+async def select_deal(
+    house: Resources, session: UserSession, deal_id: int, *, page: str | None = None, is_undo: bool = False
+) -> dict[str, Any]:
     """Work on this deal from now on, in this session and in every later one. Returns its card.
+
+    `page` is the one the person sees. An undo offers no undo.
 
     Raises `NotFound` for what this person may not see, `Unavailable` when SQL could not say; nothing is half done then.
     """
@@ -35,8 +40,8 @@ async def select_deal(house: Resources, session: UserSession, deal_id: int) -> d
             METRICS.selections.labels("refused").inc()
             raise NotFound
         card = deal_card(row)
-        change = partial(_choose, card=card, person=person, now=now)
-        remember = partial(_remember, user_id=session.user_id, card=card, now=now)
+        change = partial(_choose, card=card, person=person, now=now, is_undo=is_undo)
+        remember = partial(_remember, user_id=session.user_id, card=card, page=page, now=now)
         try:
             record = await house.sessions.write(loaded, change, also=remember)
         except AccessMoved:
@@ -67,6 +72,23 @@ async def clear_selection(house: Resources, session: UserSession) -> None:
         session.adopt(mine)
 
 
+async def undo_restore(house: Resources, session: UserSession) -> bool:
+    """Out of the deal that came back by itself, in this session alone: the next login comes back to it. False where none did."""
+    deal, user_id, now = session.get("deal"), session.user_id, house.clock.now()
+    if deal is None or leave_restored(session) is None:
+        return False
+
+    async def tell(db: AsyncSession) -> None:
+        organisation_id = await db.scalar(select(User.organisation_id).where(User.id == user_id))
+        whom = {"organisation_id": organisation_id, "actor_id": user_id, "user_id": user_id}
+        await record_event(db, "deal.restore_undone", at=now, deal_id=deal["id"], **whom)
+
+    record = await house.sessions.write(_loaded(session), where_on(deal["id"], leave_restored), also=tell)
+    if record:
+        session.adopt(record)
+    return record is not None
+
+
 async def dismiss_notice(house: Resources, session: UserSession, code: str | None) -> None:
     """The notice of `code` has been read; it does not come back."""
     await change_session(house, session, partial(dismiss, code=code))
@@ -79,11 +101,12 @@ async def change_session(house: Resources, session: UserSession, change: Change)
         session.adopt(record)
 
 
-def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
-    return choose_deal({"user": person} | data, card, source="selected", at=now)
+def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any] | None, now: datetime, is_undo: bool) -> dict[str, Any]:
+    chosen = choose_deal({"user": person} | data, card, source="selected", at=now)
+    return {key: value for key, value in chosen.items() if not (is_undo and key == PREVIOUS)}
 
 
-async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now: datetime) -> None:
+async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], page: str | None, now: datetime) -> None:
     """The durable half: audit with proof of access, the person's last deal, the visit."""
     if not await record_access(db, "deal.selected", user_id=user_id, deal_id=card["id"], role=card["role"], now=now):
         raise AccessMoved
@@ -93,7 +116,7 @@ async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], now
         raise AccessMoved
     user.update_last_deal(card["id"], at=now)
     await db.flush()
-    await db.execute(upsert(db, Visit, {"user_id": user_id, "deal_id": card["id"], "visited_at": now}, key=["user_id", "deal_id"]))
+    await remember_visit(db, user_id, card["id"], page, now=now, chosen=True)
 
 
 def _loaded(session: UserSession) -> Loaded:

@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from quart import Blueprint, session
+from pydantic import BaseModel
+from quart import Blueprint, request, session
 
-from app.deals.schemas import CurrentDeal, Dismissal, Selected
-from app.deals.selection import clear_selection, dismiss_notice, select_deal
+from app.deals.schemas import CurrentDeal, Dismissal, Nothing, Selected
+from app.deals.selection import clear_selection, dismiss_notice, select_deal, undo_restore
+from app.deals.session_data import PREVIOUS
+from app.deals.visits import PAGES, note_page
 from app.openapi import documented
 from app.ratelimit import limit_rate
 from app.sessions.interface import current_session
@@ -14,16 +17,34 @@ from app.web import current_user, path_id, read_json, resources, signed_in
 selection = Blueprint("selection", __name__, url_prefix="/api")
 
 
+class Shown(BaseModel):
+    """`page` of the deal that the person sees: overview, findings, checklist, team or activity. Anything else says nothing."""
+
+    page: str | None = None
+
+
 @selection.post("/deals/<deal_id>/select")
-@documented("selection", Selected, problems=(404, 429))
+@documented("selection", Selected, query=Shown, problems=(404, 429))
 @signed_in
 async def select(deal_id: str) -> dict[str, Any]:
     """Work on this deal. Idempotent; durable once it answers 200."""
     wanted = path_id(deal_id)
     house = resources()
     await limit_rate(house, "select", current_user().id, house.settings.rate_limit_select)
-    card = await select_deal(house, current_session(), wanted)
-    return {"deal": card, "selected_at": session["selected_at"]}
+    card = await select_deal(house, current_session(), wanted, page=_page_shown())
+    previous = session.get(PREVIOUS)
+    return {"deal": card, "selected_at": session["selected_at"], "previous_deal_id": previous and previous["id"]}
+
+
+@selection.post("/deals/<deal_id>/visit")
+@documented("selection", query=Shown, status=204, problems=(404, 429))
+@signed_in
+async def visit(deal_id: str) -> tuple[str, int]:
+    """A page of this deal is really seen, without choosing the deal anew: it is the one to come back to, what it shows is no longer new."""
+    house, user, wanted = resources(), current_user(), path_id(deal_id)
+    await limit_rate(house, "select", user.id, house.settings.rate_limit_select)
+    await note_page(house, user.id, wanted, _page_shown() or "overview")
+    return "", 204
 
 
 @selection.get("/deals/current")
@@ -43,6 +64,16 @@ async def clear() -> tuple[str, int]:
     return "", 204
 
 
+@selection.post("/deals/current/undo")
+@documented("selection", CurrentDeal, body=Nothing, problems=(400, 413, 415))
+@signed_in
+async def undo() -> dict[str, Any]:
+    """Leave a deal that was restored, in this session only; it stays the one that other browsers and later logins come back to."""
+    await read_json(Nothing)
+    await undo_restore(resources(), current_session())
+    return await current()
+
+
 @selection.post("/notices/dismiss")
 @documented("selection", status=204, body=Dismissal, problems=(400, 413, 415))
 @signed_in
@@ -50,3 +81,8 @@ async def dismiss() -> tuple[str, int]:
     """The notice has been read. With a `code`, only that one: another that came meanwhile stays."""
     await dismiss_notice(resources(), current_session(), (await read_json(Dismissal)).code)
     return "", 204
+
+
+def _page_shown() -> str | None:
+    page = request.args.get("page")
+    return page if page in PAGES else None

@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import insert_into
-from app.deals.permissions import EDITING_ROLES, MANAGING_ROLES, visible_to
+from app.deals.permissions import MANAGING_ROLES, visible_to
 from app.deals.realign import Realignment
 from app.deals.schemas import Person
 from app.deals.session_data import forget_nothing, refresh_card, strip_deal, where_on
-from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, get_detail, lock_deal
+from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, get_detail, lock_deal, lock_editable_deal
 from app.errors import Conflict, NotFound
 from app.events.service import record_event
 from app.models import Deal, Pin, Session, User
@@ -48,9 +48,7 @@ async def change_deal(
     now = house.clock.now()
 
     async def change(db: AsyncSession) -> None:
-        deal = await lock_deal(db, user_id, deal_id, roles=EDITING_ROLES, now=now)
-        if deal.archived_at is not None:
-            raise Conflict("An archived deal cannot be edited; bring it back first.", code="deal_archived")
+        deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         if expected is not None and deal.version not in expected:
             current = await get_detail(db, user_id, deal_id, current_deal_id=None, now=now)
             raise Conflict("Somebody changed this deal meanwhile.", current=current.model_dump(mode="json", exclude={"is_current"}))

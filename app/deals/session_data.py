@@ -9,9 +9,13 @@ from app.sessions.record import SessionData
 
 Change = Callable[[SessionData], SessionData | None]
 
-_DEAL_KEYS = frozenset({"current_deal_id", "deal", "source", "selected_at"})
 _NOTHING_UNTIL = "nothing_until"
-_SAID_BEFORE = frozenset({"notice", "only_deal_off", "refused", _NOTHING_UNTIL})
+# The deal before the current one and when it was left, until the notice of that is dismissed: what an undo goes back to.
+# Without its name: who may no longer see it is not told of it.
+PREVIOUS = "previous_deal"
+SWITCHED = "switched"
+_DEAL_KEYS = frozenset({"current_deal_id", "deal", "source", "selected_at", PREVIOUS})
+_SAID_BEFORE = frozenset({"notice", "only_deal_off", "refused", "restore_undone", _NOTHING_UNTIL})
 
 
 def deal_card(row: Sequence[Any]) -> dict[str, Any]:
@@ -31,8 +35,11 @@ def has_deal(data: SessionData, now_ms: int) -> bool:
 
 
 def choose_deal(data: SessionData, card: dict[str, Any], *, source: str, at: datetime) -> SessionData:
-    """Work on this deal from now on. What was said about an earlier one no longer counts."""
+    """Work on this deal from now on. What was said about an earlier one no longer counts; which one it was can be undone to."""
     kept = {key: value for key, value in data.items() if key not in _SAID_BEFORE}
+    before = data.get("deal")
+    if before and before["id"] != card["id"]:
+        kept[PREVIOUS] = {"id": before["id"], "left_at": at.isoformat()}
     return kept | {"current_deal_id": card["id"], "deal": card, "source": source, "selected_at": at.isoformat()}
 
 
@@ -41,8 +48,17 @@ def forget_deal(data: SessionData) -> SessionData:
     return {key: value for key, value in data.items() if key not in _DEAL_KEYS | {"notice"}}
 
 
+def leave_restored(data: SessionData) -> SessionData | None:
+    """Out of a deal that came back by itself, in this session only, which is not moved again until its person chooses."""
+    if data.get("source") != "restored" or "deal" not in data:
+        return None
+    return forget_deal(data) | {"restore_undone": True}
+
+
 def dismiss(data: SessionData, code: str | None = None) -> SessionData | None:
     """Without the notice that was read: the one of `code`, or whichever there is. A newer one stays to be read."""
+    if code == SWITCHED:
+        return {key: value for key, value in data.items() if key != PREVIOUS} if PREVIOUS in data else None
     notice = data.get("notice")
     if notice is None or code not in (None, notice["code"]):
         return None

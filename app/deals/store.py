@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from app.deals.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, in_bin_of, people_who_see, visible_to
 from app.deals.schemas import DealDetail, DealSummary, PersonName
 from app.deals.session_data import ends_at_ms
-from app.errors import BadRequest, Forbidden, NotFound
+from app.errors import BadRequest, Conflict, Forbidden, NotFound
 from app.models import Deal, Member, Pin, User, Visit
 
 _SHOWN_IN_LISTS = (
@@ -84,7 +84,7 @@ async def get_detail(db: AsyncSession, user_id: int, deal_id: int, *, current_de
 async def require_role(db: AsyncSession, user_id: int, deal_id: int, roles: Collection[str], *, now: datetime) -> str:
     """How this person stands to the deal. Raises `NotFound` where they do not see it, `Forbidden` for a role not among `roles`."""
     role: str | None = await db.scalar(visible_to(user_id, ROLE, now=now).where(Deal.id == deal_id))
-    return _checked(role, roles)
+    return checked_role(role, roles)
 
 
 async def require_role_or_bin(db: AsyncSession, user_id: int, deal_id: int, roles: Collection[str], *, now: datetime) -> None:
@@ -100,8 +100,16 @@ async def lock_deal(db: AsyncSession, user_id: int, deal_id: int, *, roles: Coll
     """
     statement = visible_to(user_id, Deal, ROLE, now=now).where(Deal.id == deal_id).with_for_update(of=Deal)
     row = (await db.execute(statement)).first()
-    _checked(row and row.role, roles)
+    checked_role(row and row.role, roles)
     deal: Deal = row.Deal
+    return deal
+
+
+async def lock_editable_deal(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> Deal:
+    """Like `lock_deal`, for a change of what is in the deal. Raises `Conflict` as well, where it is archived."""
+    deal = await lock_deal(db, user_id, deal_id, roles=EDITING_ROLES, now=now)
+    if deal.archived_at is not None:
+        raise Conflict("An archived deal cannot be edited; bring it back first.", code="deal_archived")
     return deal
 
 
@@ -127,6 +135,18 @@ async def get_colleague(db: AsyncSession, which: ColumnElement[bool]) -> User:
     if person is None:
         raise BadRequest("There is no such person in your organisation.", code="unknown_person")
     return person
+
+
+async def list_people(db: AsyncSession, deal_id: int, *, now: datetime) -> list[PersonName]:
+    """Who sees the deal now, by name: those whom something in it can be given to. The caller has made sure that the asker does."""
+    rows = await db.execute(people_who_see(deal_id, User.id, User.name, now=now).order_by(func.lower(User.name), User.id))
+    return [PersonName(id=row.id, name=row.name) for row in rows]
+
+
+async def check_person(db: AsyncSession, deal_id: int, user_id: int | None, *, now: datetime) -> None:
+    """Raises `BadRequest` for somebody who does not see the deal: nothing in it can be given to them."""
+    if user_id is not None and await db.scalar(people_who_see(deal_id, User.id, now=now).where(User.id == user_id)) is None:
+        raise BadRequest("owner_id: must be somebody who can see this deal", code="unknown_person")
 
 
 async def find_grant(db: AsyncSession, deal_id: int, user_id: int) -> Member | None:
@@ -158,7 +178,8 @@ async def forget_last_deal(db: AsyncSession, deal_id: int, user_ids: Collection[
     )
 
 
-def _checked(role: str | None, roles: Collection[str]) -> str:
+def checked_role(role: str | None, roles: Collection[str]) -> str:
+    """Raises `NotFound` for None, `Forbidden` for a role that is not among `roles`."""
     if role is None:
         raise NotFound
     if role not in roles:

@@ -34,6 +34,28 @@ SYNONYMS: dict[str, str] = {
     "news_url": "news link, link, source, source url, article",
 }
 
+# What the facts are called on a page.
+LABELS = {
+    "name": "Target (the deal's name)",
+    "acquirer": "Acquirer",
+    "external_ref": "Reference",
+    "announced_on": "Announced on",
+    "announced_year": "Year announced",
+    "price_usd": "Price in US dollars",
+    "status": "Status",
+    "terms": "Terms",
+    "tagline": "Description",
+    "categories": "Categories",
+    "founded_year": "Year founded",
+    "city": "City",
+    "region": "State or region",
+    "country": "Country",
+    "homepage": "Homepage",
+    "profile_url": "Profile address",
+    "news_title": "Headline",
+    "news_url": "News address",
+}
+
 
 class BadMapping(BadRequest):
     code, title = "bad_mapping", "The columns cannot be matched"
@@ -67,6 +89,31 @@ def map_columns(headings: Sequence[str], overrides: Mapping[str, str] | None = N
         placed.setdefault(fact, []).append(index)
     _check(headings, placed)
     return ColumnMap({fact: indexes[0] for fact, indexes in placed.items()}, tuple(headings), tuple(ignored))
+
+
+def guess_fields(headings: Sequence[str]) -> list[str]:
+    """The fact each column seems to hold, "" where nobody can say. Of two that seem to hold the same, the first does."""
+    fields: list[str] = []
+    for heading in headings:
+        fact = _BY_SYNONYM.get(normalise(heading), "")
+        fields.append("" if fact in fields else fact)
+    return fields
+
+
+def map_by_position(headings: Sequence[str], fields: Sequence[str]) -> ColumnMap:
+    """The columns as somebody placed them one by one, "" for one to be ignored. Raises `BadMapping`, in their words."""
+    if len(fields) != len(headings) or any(field and field not in SYNONYMS for field in fields):
+        raise BadMapping("Say for each column which field it holds, or none.")
+    placed: dict[str, int] = {}
+    for index, field in enumerate(fields):
+        if field in placed:
+            raise BadMapping(f'"{headings[placed[field]]}" and "{headings[index]}" cannot both be the {LABELS[field].lower()}.')
+        if field:
+            placed[field] = index
+    if "name" not in placed:
+        raise BadMapping("Say which column holds the name of the target: without one no row can become a deal.")
+    ignored = tuple(heading for heading, field in zip(headings, fields, strict=True) if heading and not field)
+    return ColumnMap(placed, tuple(headings), ignored)
 
 
 def normalise(heading: str) -> str:

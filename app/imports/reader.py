@@ -28,7 +28,7 @@ class UnreadableFile(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of the file; where it could not be read, `problem` says why and there are no cells."""
+    """One record of the file; `problem` says why it cannot be a row of this table. One that cannot be read has no cells."""
 
     line: int
     cells: list[str]
@@ -41,6 +41,7 @@ class Batch:
 
     records: list[Record]
     position: int
+    is_last: bool = False
 
 
 class Table:
@@ -69,7 +70,7 @@ class Table:
             if len(records) == BATCH:
                 yield Batch(records, self._stream.tell())
                 records = []
-        yield Batch(records, self._stream.tell())
+        yield Batch(records, self._stream.tell(), is_last=True)
 
     def _records(self) -> Iterator[Record]:
         while True:
@@ -84,7 +85,7 @@ class Table:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(self.headings):
-                yield Record(line, [], f"it has {len(cells)} columns where the heading line has {len(self.headings)}")
+                yield Record(line, cells, f"it has {len(cells)} columns where the heading line has {len(self.headings)}")
                 continue
             yield Record(line, cells)
 

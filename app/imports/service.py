@@ -5,7 +5,7 @@ Knows nothing of files, terminals or requests, so that any of them can be the so
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -72,19 +72,16 @@ async def import_deals(
     `progress` is told the position of each batch once it is done.
     """
     report = Report(organisation, outcome="dry_run" if dry_run else "imported", ignored_headings=columns.ignored)
+    run = Run(columns, at)
     organisation_id = await store.find_organisation(db, organisation)
     report.organisation_created = organisation_id is None
     if not dry_run:
         organisation_id = (await store.lock_organisations(db, [organisation], at=at))[organisation]
 
-    seen: dict[int, int] = {}
     async for batch in source:
-        rows = _readable(batch.records, columns, seen, report)
+        rows = run.read(batch.records, report)
         if skip_bad or not report.refused:
-            plan = await _plan(db, rows, columns, organisation_id, report)
-            if not dry_run:
-                await store.insert_deals(db, plan.new, at=at)
-                await store.update_deals(db, plan.changed, at=at)
+            await run.place(db, rows, organisation_id, report, write=not dry_run)
         progress(batch.position)
 
     if not report.rows:
@@ -97,6 +94,43 @@ async def import_deals(
     return report
 
 
+@dataclass
+class Run:
+    """Takes the rows of one file in their order. `common` are further columns of every new deal."""
+
+    columns: ColumnMap
+    at: datetime
+    common: Mapping[str, Any] = field(default_factory=dict)
+    seen: dict[int, int] = field(default_factory=dict)
+
+    def read(self, records: Sequence[Record], report: Report) -> list[Row]:
+        """The rows that can become deals; the others, and second rows of one deal, go into the report."""
+        rows = []
+        for record in records:
+            report.rows += 1
+            row = read_row(record, self.columns)
+            if isinstance(row, Refusal):
+                report.refused.append(row)
+                continue
+            # The hash instead of the text keeps a file of any length small in memory: 64 bits do not collide by chance.
+            first = self.seen.setdefault(hash(row.reference), row.line)
+            if first != row.line:
+                report.skipped += 1
+                report.warn(RowWarning(row.line, "duplicate", f"{shown(row.reference)} is already on line {first}; this row is skipped"))
+                continue
+            for warning in row.warnings:
+                report.warn(warning)
+            rows.append(row)
+        return rows
+
+    async def place(self, db: AsyncSession, rows: Sequence[Row], organisation_id: int | None, report: Report, *, write: bool) -> None:
+        """Look up what is there, and with `write` insert and change what is not as the file says."""
+        plan = await _plan(db, rows, self.columns, organisation_id, report)
+        if write:
+            await store.insert_deals(db, [{**self.common, **deal} for deal in plan.new], at=self.at)
+            await store.update_deals(db, plan.changed, at=self.at)
+
+
 async def show_new_names(house: Resources, names: Mapping[int, str]) -> None:
     """Once the import is committed: the header of everybody who is on a renamed deal shows its new name."""
 
@@ -107,27 +141,6 @@ async def show_new_names(house: Resources, names: Mapping[int, str]) -> None:
     ids = list(names)
     for start in range(0, len(ids), BATCH):
         await house.sessions.change_sessions(Session.current_deal_id.in_(ids[start : start + BATCH]), rename)
-
-
-def _readable(records: Sequence[Record], columns: ColumnMap, seen: dict[int, int], report: Report) -> list[Row]:
-    """The rows that can become deals; the others, and second rows of one deal, go into the report."""
-    rows = []
-    for record in records:
-        report.rows += 1
-        row = read_row(record, columns)
-        if isinstance(row, Refusal):
-            report.refused.append(row)
-            continue
-        # The hash instead of the text keeps a file of any length small in memory: 64 bits do not collide by chance.
-        first = seen.setdefault(hash(row.reference), row.line)
-        if first != row.line:
-            report.skipped += 1
-            report.warn(RowWarning(row.line, "duplicate", f"{shown(row.reference)} is already on line {first}; this row is skipped"))
-            continue
-        for warning in row.warnings:
-            report.warn(warning)
-        rows.append(row)
-    return rows
 
 
 async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organisation_id: int | None, report: Report) -> Plan:

@@ -54,6 +54,11 @@ async def lock_organisations(db: AsyncSession, names: Sequence[str], *, at: date
     return {row.name: row.id for row in found}
 
 
+async def lock_organisation(db: AsyncSession, organisation_id: int) -> None:
+    """As `lock_organisations`, of one that is known."""
+    await db.execute(select(Organisation.id).where(Organisation.id == organisation_id).with_for_update(key_share=True))
+
+
 async def find_deals(db: AsyncSession, organisation_id: int, references: Sequence[str], facts: Sequence[str]) -> dict[str, Row[Any]]:
     """By external reference: `id`, `deleted_at` and the columns named in `facts`, of those deals that exist, in the bin or not."""
     columns = [DEALS.c.external_ref, DEALS.c.id, DEALS.c.deleted_at, *(DEALS.c[fact] for fact in facts)]

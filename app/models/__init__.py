@@ -4,29 +4,40 @@ from app.models.base import Base
 from app.models.deals import STAGES, Deal, Member, Pin, Visit
 from app.models.event_stream import Analytics, DeadLetter, EventEffect, EventMark, EventSeal, NoticeCounter, UserNotice
 from app.models.events import Event, Outbox, Switch
+from app.models.imports import Import, ImportPiece, ImportProblem
 from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
+from app.models.links import OneTimeLink
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
 from app.models.traffic import Traffic
+from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
 __all__ = [
+    "FINDING_STATUSES",
     "RUN_STATES",
+    "SEVERITIES",
     "STAGES",
     "TRIGGERS",
     "Analytics",
     "Base",
+    "ChecklistItem",
     "DeadLetter",
     "Deal",
     "Event",
     "EventEffect",
     "EventMark",
     "EventSeal",
+    "Finding",
+    "Import",
+    "ImportPiece",
+    "ImportProblem",
     "JobRun",
     "JobSchedule",
     "Login",
     "LoginAttempt",
     "Member",
     "NoticeCounter",
+    "OneTimeLink",
     "Organisation",
     "Outbox",
     "Pin",

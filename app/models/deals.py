@@ -24,6 +24,8 @@ class Deal(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     organisation_id: Mapped[int] = mapped_column(ForeignKey("organisations.id"))
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    # The import in the browser that made it, if one did.
+    import_id: Mapped[int | None] = mapped_column(ForeignKey("imports.id", ondelete="SET NULL"), index=True)
     external_ref: Mapped[str | None] = mapped_column(String(200))
     name: Mapped[str] = mapped_column(String(200))
     acquirer: Mapped[str] = mapped_column(String(200), server_default="")
@@ -68,7 +70,7 @@ class Member(Base):
 
 
 class Visit(Base):
-    """When a person last chose a deal: the recents."""
+    """When a person last chose a deal (the recents), the page they left it on, and up to when they have seen what is new there."""
 
     __tablename__ = "visits"
     __table_args__ = (Index("ix_visits_user_id_visited_at", "user_id", "visited_at"),)
@@ -76,6 +78,11 @@ class Visit(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     deal_id: Mapped[int] = mapped_column(ForeignKey("deals.id", ondelete="CASCADE"), primary_key=True, index=True)
     visited_at: Mapped[datetime]
+    last_page: Mapped[str] = mapped_column(String(20), server_default="overview")
+    # None: as much as by `visited_at`.
+    findings_seen_at: Mapped[datetime | None]
+    checklist_seen_at: Mapped[datetime | None]
+    activity_seen_at: Mapped[datetime | None]
 
 
 class Pin(Base):

@@ -28,6 +28,7 @@ class Event(Base):
             sqlite_where=text("organisation_id IS NULL"),
             postgresql_where=text("organisation_id IS NULL"),
         ),
+        Index("ix_events_organisation_id_kind_at", "organisation_id", "kind", "at"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)

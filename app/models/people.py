@@ -14,6 +14,8 @@ class Organisation(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     created_at: Mapped[datetime]
+    # What its administrators chose; environment and operators have the first word (deals/restore.py).
+    auto_restore_deal: Mapped[bool] = mapped_column(server_default=true())
 
 
 class User(Base):
@@ -48,6 +50,8 @@ class User(Base):
 
     remember_last_deal: Mapped[bool] = mapped_column(server_default=true())
     start_at: Mapped[str] = mapped_column(String(10), server_default="last_deal")
+    # Goes before `start_at`, which says again what opens once this deal is no more.
+    start_deal_id: Mapped[int | None] = mapped_column(ForeignKey("deals.id", ondelete="SET NULL", use_alter=True), index=True)
     theme: Mapped[str] = mapped_column(String(10), server_default="system")
 
     def update_last_deal(self, deal_id: int, *, at: datetime) -> None:

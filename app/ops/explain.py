@@ -16,7 +16,7 @@ from app.clock import from_unix_ms, to_unix_ms
 from app.config import Settings
 from app.deals.candidate import Candidate, find_candidate
 from app.deals.permissions import visible_to
-from app.deals.restore import RESTORE_SWITCH, decide, is_due, is_restore_on
+from app.deals.restore import RESTORE_SWITCH, decide, decide_restore, is_due
 from app.deals.session_data import has_deal
 from app.models import Organisation, Session, Switch, User
 from app.ops import explain_words as words
@@ -48,8 +48,8 @@ class Explainer:
         row = (await db.execute(select(User, Organisation.name).join(Organisation).where(User.id == user_id))).one()
         self.user: User = row.User
         self.switch = await db.get(Switch, RESTORE_SWITCH)
-        self.enabled = is_restore_on(self.settings.auto_restore_deal, self.switch.enabled if self.switch else None)
         self.candidate = await find_candidate(db, user_id, now=self.now)
+        self.enabled, self.decided_by = self._whether_restored(self.candidate is None or self.candidate.organisation_restores)
         self.visible = await db.scalar(visible_to(user_id, func.count(), now=self.now)) or 0
         logins = await list_live_logins(db, user_id, now=self.now)
         rows = await db.scalars(select(Session).where(Session.user_id == user_id, Session.expires_at > self.now))
@@ -103,7 +103,8 @@ class Explainer:
         now_ms = to_unix_ms(self.now)
         if has_deal(data, now_ms):
             return self._told("keeps", data.get("source") or "selected", data["current_deal_id"])
-        if not is_due(data, is_new=is_new, enabled=self.enabled, now_ms=now_ms):
+        looks = self._whether_restored(organisation=True)[0]
+        if not is_due(data, is_new=is_new, enabled=looks, now_ms=now_ms):
             return self._told("none", self._why_nothing(self.candidate, data), None)
         plan = decide(self.candidate, data, enabled=self.enabled)
         if plan.may_be_only_deal:
@@ -114,10 +115,13 @@ class Explainer:
             return self._told("none", self._why_nothing(self.candidate, data), None)
         return self._told(plan.outcome, plan.outcome, self.candidate.pointer)
 
+    def _whether_restored(self, organisation: bool) -> tuple[bool, str]:
+        return decide_restore(self.settings.auto_restore_deal, self.switch.enabled if self.switch else None, organisation)
+
     def _why_nothing(self, candidate: Candidate, data: dict[str, Any]) -> str:
         """Why `decide` came to nothing: a code of `explain_words.NOTHING`."""
         if not self.enabled:
-            return "switched_off_by_environment" if self.settings.auto_restore_deal is False else "switched_off_by_operator"
+            return f"switched_off_by_{self.decided_by}"
         if candidate.pointer is not None and candidate.user["remember_last_deal"]:
             return "already_refused" if data.get("refused") == candidate.pointer_version else "waits"
         if candidate.pointer is not None:
@@ -187,7 +191,6 @@ class Explainer:
         ]
 
     def _pointer_values(self, pointer: DealState | None) -> dict[str, Any]:
-        environment = self.settings.auto_restore_deal
         return {
             "last_deal_id": self.user.last_deal_id,
             "last_deal_accessed_at": self.user.last_deal_accessed_at,
@@ -195,7 +198,7 @@ class Explainer:
             "cleared_at": self.user.last_deal_cleared_at,
             "remember_last_deal": self.user.remember_last_deal,
             "auto_restore": self.enabled,
-            "auto_restore_set_by": "environment" if environment is not None else "operator" if self.switch else "default",
+            "auto_restore_set_by": self.decided_by,
             "access": pointer.state if pointer else None,
             "access_as": pointer.role if pointer else None,
             "access_until": pointer.access_until if pointer else None,

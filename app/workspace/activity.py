@@ -1,6 +1,13 @@
-"""Says in a sentence what an event of the audit trail was."""
+"""Says in a sentence what an event of the audit trail was, and to what it happened."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.deals.schemas import ActivityEvent, PersonName
+from app.models import ChecklistItem, Finding
 
 _SAID = {
     "deal.created": "{actor} created this deal",
@@ -12,6 +19,7 @@ _SAID = {
     "deal.transferred": "{actor} made {user} the owner",
     "deal.selected": "{actor} began to work on this deal",
     "deal.restored": "{user} came back to this deal",
+    "deal.restore_undone": "{actor} did not want to come back to this deal",
     "deal.cleared": "{actor} left this deal",
     "deal.swept": "{user} no longer had access, and does not come back to this deal by themselves",
     "deal.pinned": "{actor} pinned this deal",
@@ -19,17 +27,60 @@ _SAID = {
     "member.granted": "{actor} gave {user} access",
     "member.changed": "{actor} changed the access of {user}",
     "member.revoked": "{actor} withdrew the access of {user}",
+    "finding.created": "{actor} wrote down finding #{number}",
+    "finding.updated": "{actor} changed finding #{number}",
+    "finding.deleted": "{actor} deleted finding #{number}",
+    "finding.undeleted": "{actor} brought back finding #{number}",
+    "checklist.item_created": "{actor} added an item to the checklist",
+    "checklist.item_updated": "{actor} changed an item of the checklist",
+    "checklist.item_done": "{actor} ticked an item of the checklist",
+    "checklist.item_reopened": "{actor} took back a tick on the checklist",
+    "checklist.item_deleted": "{actor} deleted an item of the checklist",
+    "checklist.item_undeleted": "{actor} brought back an item of the checklist",
+    "checklist.template_added": "{actor} added {items} items of the {template} checklist",
+    "checklist.template_removed": "{actor} took back {items} items of a standard checklist",
 }
+_FIELDS = {"price_usd": "price", "owner_id": "owner", "due_on": "due date", "external_ref": "external reference", "announced_on": "date"}
 
 
 def sentence(event: ActivityEvent, *, reader_id: int) -> str:
     """Who is gone, or did it by a command, is "somebody": an event outlives the people in it."""
     template = _SAID.get(event.kind, event.kind.replace(".", " "))
-    text = template.format(actor=_name(event.actor, reader_id), user=_name(event.user, reader_id))
+    said: dict[str, Any] = {name: event.payload.get(name, "") for name in ("number", "items", "template")}
+    text = template.format(actor=_name(event.actor, reader_id), user=_name(event.user, reader_id), **said)
     role = event.payload.get("role")
     if event.kind in ("member.granted", "member.changed") and role:
         text += f" as {role}"
+    if event.kind in ("deal.updated", "finding.updated", "checklist.item_updated") and event.payload.get("fields"):
+        text += f": {', '.join(_FIELDS.get(name, name.replace('_', ' ')) for name in event.payload['fields'])}"
     return text[0].upper() + text[1:]
+
+
+def address(event: ActivityEvent, deal_id: int) -> str | None:
+    """Where the thing is that it happened to, if it has a page and is not deleted by this very event."""
+    if event.kind.startswith("finding.") and event.kind != "finding.deleted":
+        return f"/deals/{deal_id}/findings/{event.payload.get('finding_id', '')}"
+    if event.kind.startswith("checklist.item_") and event.kind != "checklist.item_deleted":
+        return f"/deals/{deal_id}/checklist#item-{event.payload.get('item_id', '')}"
+    return None
+
+
+def subject_of(event: ActivityEvent) -> tuple[str, int]:
+    """Kind and id of the thing it happened to, where that is a thing inside the deal."""
+    kind = event.kind.partition(".")[0]
+    return kind, int(event.payload.get({"finding": "finding_id", "checklist": "item_id"}.get(kind, ""), 0))
+
+
+async def find_titles(db: AsyncSession, deal_id: int, events: Sequence[ActivityEvent]) -> dict[tuple[str, int], str]:
+    """What the things are called that these events happened to, also of those deleted since: events themselves hold no names."""
+    wanted = [subject_of(each) for each in events]
+    looks = [
+        select(literal(kind), table.id, table.title).where(
+            table.deal_id == deal_id, table.id.in_([id_ for each, id_ in wanted if each == kind])
+        )
+        for kind, table in (("finding", Finding), ("checklist", ChecklistItem))
+    ]
+    return {(kind, id_): title for kind, id_, title in await db.execute(union_all(*looks))}
 
 
 def _name(person: PersonName | None, reader_id: int) -> str:

@@ -21,6 +21,7 @@ _OPTIONS = {
         ("-price", "lowest price"),
         ("recent", "last worked on"),
         ("updated", "last changed"),
+        ("match", "best match"),
     ],
 }
 _LABELS = {"stage": "Stage", "status": "Status", "archived": "Show", "sort": "Sort"}
@@ -28,13 +29,18 @@ _LABELS = {"stage": "Stage", "status": "Status", "archived": "Show", "sort": "So
 _HEADS = {"name": ("name", "-name"), "announced": ("", "-announced"), "price": ("price", "-price")}
 
 
-def list_state(query: ListQuery) -> dict[str, Any]:
+def list_state(query: ListQuery, *, view: str = "list") -> dict[str, Any]:
     """What the template shows of `query`: the values chosen, the choices there are, and `list_url` to change one."""
     chosen = query.model_dump(exclude_defaults=True, exclude={"limit"})
-    values = {name: chosen.get(name) or "" for name in ("q", "cursor", *_OPTIONS)}
-    choices = [_choice(values, name) for name in _OPTIONS]
+    values = {name: chosen.get(name) or "" for name in ("q", "cursor", *_OPTIONS)} | {"view": "board" if view == "board" else ""}
+    # On the board every stage has its column.
+    choices = [_choice(values, name) for name in _OPTIONS if not (values["view"] and name == "stage")]
     return {
         "query": values,
+        "views": [
+            {"name": "list", "address": list_url(values, view=""), "is_chosen": not values["view"]},
+            {"name": "board", "address": list_url(values, view="board", stage=""), "is_chosen": bool(values["view"])},
+        ],
         "choices": choices,
         "filtered": any(values[name] for name in ("q", "stage", "status", "archived")),
         "heads": {column: _head(values, column) for column in _HEADS},
@@ -45,7 +51,8 @@ def list_state(query: ListQuery) -> dict[str, Any]:
 def list_url(values: dict[str, str], **changes: str) -> str:
     """The address of the list with `changes`. It begins at the first page unless it says otherwise."""
     wanted = {name: value for name, value in {**values, "cursor": "", **changes}.items() if value}
-    return f"/deals?{urlencode(wanted)}" if wanted else "/deals"
+    page = "/deals/board" if wanted.pop("view", "") else "/deals"
+    return f"{page}?{urlencode(wanted)}" if wanted else page
 
 
 def _choice(values: dict[str, str], name: str) -> dict[str, Any]:

@@ -9,55 +9,61 @@ from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.people import change_preferences
-from app.deals.activity import ActivityQuery, list_activity
-from app.deals.listing import ListQuery, list_deals, list_recents, parse_query
-from app.deals.members import list_members
-from app.deals.schemas import DealList, DealSummary
-from app.deals.selection import clear_selection, dismiss_notice, select_deal
+from app.deals.listing import ListQuery, parse_query
+from app.deals.permissions import in_bin_of
+from app.deals.schemas import DealDetail
+from app.deals.selection import clear_selection, dismiss_notice, select_deal, undo_restore
 from app.deals.store import get_detail
+from app.deals.visits import PAGES, find_last_page
 from app.errors import BadRequest, NotFound, Unavailable
+from app.models import Deal
 from app.ratelimit import limit_rate
 from app.security import return_to
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, resources, signed_in
-from app.workspace.activity import sentence
+from app.workspace.activity_page import activity
+from app.workspace.board import board
+from app.workspace.checklist_pages import checklist
 from app.workspace.context import current_deal, init_context
+from app.workspace.deal_actions import actions
 from app.workspace.deal_list import list_state
+from app.workspace.findings_pages import findings
+from app.workspace.inbox import inbox
+from app.workspace.new_deal import new_deal
+from app.workspace.overview_pages import overview
+from app.workspace.shell import SEE_OTHER, address_of, current_id, list_here, list_others, shell_values, show_gone
+from app.workspace.team_pages import team
 
 blueprint = Blueprint("workspace", __name__)
 init_context(blueprint)
+for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity):
+    blueprint.register_blueprint(part)
 
-SEE_OTHER = 303
-PAGES = ("overview", "team", "activity")
-# Deals offered where the one asked for cannot be shown, or none was chosen yet.
-OTHERS = 5
-THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "list")
-# What a page says after the form that led to it; the address carries the code.
-DONE = {
-    "cleared": "You have no current deal any more, in any browser. Choose the one to work on.",
-    "saved": "Your settings are saved.",
-}
+THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "deal", "list")
 
 
 @blueprint.get("/")
 @hide
 @signed_in
 async def start() -> ResponseReturnValue:
-    deal = current_deal() if current_user().start_at == "last_deal" else None
-    return redirect(_address(deal["id"]) if deal else "/deals")
+    user, deal = current_user(), current_deal()
+    if user.start_at == "deal" and user.start_deal_id and await _sees(user.start_deal_id):
+        return redirect(await _page_left(user.start_deal_id))
+    return redirect(await _page_left(deal["id"]) if deal and user.start_at != "list" else "/deals")
 
 
 @blueprint.get("/workspace")
 @blueprint.get("/workspace/<page>")
 @hide
 @signed_in
-async def workspace(page: str = "overview") -> ResponseReturnValue:
-    """My current deal, whichever it is."""
-    _check_page(page)
+async def workspace(page: str = "") -> ResponseReturnValue:
+    """My current deal, whichever it is, on `page` or on the one I left it on."""
+    if page:
+        _check_page(page)
     deal = current_deal()
     if deal:
-        return redirect(_address(deal["id"], page))
-    return await render_template("workspace/choose.html", page=page, others=await _others())
+        return redirect(address_of(deal["id"], page) if page else await _page_left(deal["id"]))
+    return await render_template("workspace/choose.html", page=page, others=await list_others())
 
 
 @blueprint.get("/deals")
@@ -67,43 +73,23 @@ async def deals() -> ResponseReturnValue:
     house, user = resources(), current_user()
     await limit_rate(house, "list", user.id, house.settings.rate_limit_list)
     query = parse_query(ListQuery, request.args)
-    values = list_state(query) | {"done": DONE.get(request.args.get("done", ""))}
+    values = list_state(query)
     try:
         async with house.database.read() as db:
-            found = await _list(db, query)
-            recents = await _recents(db)
+            values["deleted"] = await _find_deleted(db)
+            found = await list_here(db, query)
+            values |= await shell_values(db)
     except Unavailable as outage:
         page = await render_template("workspace/deals.html", failed=True, **values)
         return page, outage.status, {"Retry-After": str(math.ceil(outage.retry_after.total_seconds()) if outage.retry_after else 1)}
-    return await render_template("workspace/deals.html", found=found, recents=recents, **values)
+    return await render_template("workspace/deals.html", found=found, **values)
 
 
 @blueprint.get("/deals/<deal_id>")
 @hide
 @signed_in
 async def deal(deal_id: str) -> ResponseReturnValue:
-    return redirect(_address(path_id(deal_id)))
-
-
-@blueprint.get("/deals/<deal_id>/overview")
-@hide
-@signed_in
-async def overview(deal_id: str) -> ResponseReturnValue:
-    return await _show_deal(deal_id, "overview")
-
-
-@blueprint.get("/deals/<deal_id>/team")
-@hide
-@signed_in
-async def team(deal_id: str) -> ResponseReturnValue:
-    return await _show_deal(deal_id, "team")
-
-
-@blueprint.get("/deals/<deal_id>/activity")
-@hide
-@signed_in
-async def activity(deal_id: str) -> ResponseReturnValue:
-    return await _show_deal(deal_id, "activity")
+    return redirect(await _page_left(path_id(deal_id)))
 
 
 @blueprint.post("/deals/<deal_id>/select")
@@ -111,7 +97,7 @@ async def activity(deal_id: str) -> ResponseReturnValue:
 @signed_in
 async def select(deal_id: str) -> ResponseReturnValue:
     """Make the deal whose page this is the current one, for those without a script."""
-    return await _select(deal_id, (await request.form).get("page", "overview"))
+    return await _select(deal_id, (await request.form).get("page", ""))
 
 
 @blueprint.post("/workspace/select")
@@ -119,7 +105,16 @@ async def select(deal_id: str) -> ResponseReturnValue:
 @signed_in
 async def switch() -> ResponseReturnValue:
     form = await request.form
-    return await _select(form.get("deal_id", ""), form.get("page", "overview"))
+    return await _select(form.get("deal_id", ""), form.get("page", ""), is_undo="undo" in form)
+
+
+@blueprint.post("/workspace/undo")
+@hide
+@signed_in
+async def undo() -> ResponseReturnValue:
+    """Out of the deal that was restored; it stays the last deal of every other browser."""
+    await undo_restore(resources(), current_session())
+    return redirect("/deals?done=undone", SEE_OTHER)
 
 
 @blueprint.post("/workspace/clear")
@@ -144,8 +139,9 @@ async def dismiss() -> ResponseReturnValue:
 @signed_in
 async def settings() -> ResponseReturnValue:
     async with resources().database.read() as db:
-        recents = await _recents(db)
-    return await render_template("workspace/settings.html", recents=recents, done=DONE.get(request.args.get("done", "")))
+        values = await shell_values(db)
+        start_deal = await _find_start_deal(db)
+    return await render_template("workspace/settings.html", start_deal=start_deal, **values)
 
 
 @blueprint.post("/settings")
@@ -153,78 +149,76 @@ async def settings() -> ResponseReturnValue:
 @signed_in
 async def save_settings() -> ResponseReturnValue:
     form, session = await request.form, current_session()
-    preferences = {"remember_last_deal": "remember_last_deal" in form, "start_at": form.get("start_at"), "theme": form.get("theme")}
+    preferences: dict[str, Any] = {name: form.get(name) for name in ("start_at", "theme")}
     if preferences["start_at"] not in STARTS or preferences["theme"] not in THEMES:
         raise BadRequest("The form came without all of its answers.")
+    preferences["remember_last_deal"] = "remember_last_deal" in form
+    if preferences["start_at"] == "deal":
+        preferences["start_deal_id"] = _chosen_id(form.get("start_deal_id", ""))
     records = await change_preferences(resources(), session.user_id, preferences)
     if session.loaded and (record := records.get(session.loaded.token_hash)):
         session.adopt(record)
     return redirect("/settings?done=saved", SEE_OTHER)
 
 
-async def _show_deal(deal_id: str, page: str) -> ResponseReturnValue:
-    house, user = resources(), current_user()
-    try:
-        wanted = path_id(deal_id)
-        async with house.database.read() as db:
-            shown = await get_detail(db, user.id, wanted, current_deal_id=_current_id(), now=house.clock.now())
-            values = await (_load_activity(db, wanted) if page == "activity" else _load_people(db, wanted))
-            recents = await _recents(db)
-    except NotFound:
-        return await _show_gone(page)
-    return await render_template(f"workspace/{page}.html", deal=shown, page=page, recents=recents, **values)
-
-
-async def _load_people(db: AsyncSession, deal_id: int) -> dict[str, Any]:
-    return {"members": await list_members(db, deal_id, now=resources().clock.now())}
-
-
-async def _load_activity(db: AsyncSession, deal_id: int) -> dict[str, Any]:
-    user, query = current_user(), parse_query(ActivityQuery, request.args)
-    found = await list_activity(db, user.id, deal_id, query, settings=resources().settings)
-    events = [{"at": event.at, "text": sentence(event, reader_id=user.id)} for event in found.events]
-    return {"events": events, "next_cursor": found.next_cursor}
-
-
-async def _select(deal_id: str, page: str) -> ResponseReturnValue:
-    _check_page(page)
+async def _select(deal_id: str, page: str, *, is_undo: bool = False) -> ResponseReturnValue:
+    """`page` is where to go; none is the page this person left the deal on."""
+    if page:
+        _check_page(page)
     house = resources()
     await limit_rate(house, "select", current_user().id, house.settings.rate_limit_select)
     try:
-        card = await select_deal(house, current_session(), path_id(deal_id))
+        card = await select_deal(house, current_session(), path_id(deal_id), page=page or None, is_undo=is_undo)
     except NotFound:
-        return await _show_gone(page)
-    return redirect(_address(card["id"], page), SEE_OTHER)
+        return await show_gone(page)
+    return redirect(address_of(card["id"], page) if page else await _page_left(card["id"]), SEE_OTHER)
 
 
-async def _show_gone(page: str) -> ResponseReturnValue:
-    """The same for a deal that is gone, that one may not see, and that never was."""
-    return await render_template("workspace/gone.html", page=page, others=await _others()), NotFound.status
+async def _page_left(deal_id: int) -> str:
+    """The address of the page this person left the deal on; while SQL cannot say, its first."""
+    try:
+        async with resources().database.read() as db:
+            return address_of(deal_id, await find_last_page(db, current_user().id, deal_id))
+    except Unavailable:
+        return address_of(deal_id)
 
 
-async def _others() -> list[DealSummary]:
-    async with resources().database.read() as db:
-        return (await _list(db, ListQuery(sort="recent", limit=OTHERS))).deals
+async def _find_start_deal(db: AsyncSession) -> DealDetail | None:
+    """The deal this person chose to start at, unless they may no longer see it."""
+    user = current_user()
+    if user.start_deal_id is None:
+        return None
+    try:
+        return await get_detail(db, user.id, user.start_deal_id, current_deal_id=current_id(), now=resources().clock.now())
+    except NotFound:
+        return None
 
 
-async def _list(db: AsyncSession, query: ListQuery) -> DealList:
+async def _find_deleted(db: AsyncSession) -> Deal | None:
+    """The deal that the form before this page put into the bin, for an undo."""
+    number = request.args.get("deleted", "")
+    if not number:
+        return None
+    deal: Deal | None = await db.scalar(in_bin_of(current_user().id, now=resources().clock.now()).where(Deal.id == path_id(number)))
+    return deal
+
+
+async def _sees(deal_id: int) -> bool:
+    """Where nobody can say, the start page goes by what the session knows."""
     house = resources()
-    return await list_deals(db, current_user().id, query, settings=house.settings, current_deal_id=_current_id(), now=house.clock.now())
+    try:
+        async with house.database.read() as db:
+            return await house.sees_deal(db, current_user().id, deal_id, now=house.clock.now())
+    except Unavailable:
+        return False
 
 
-async def _recents(db: AsyncSession) -> list[DealSummary]:
-    return await list_recents(db, current_user().id, current_deal_id=_current_id(), now=resources().clock.now())
-
-
-def _current_id() -> int | None:
-    deal = current_deal()
-    return deal["id"] if deal else None
+def _chosen_id(text: str) -> int:
+    if not text:
+        raise BadRequest("Choose the deal to start at.")
+    return path_id(text)
 
 
 def _check_page(page: str) -> None:
     if page not in PAGES:
         raise NotFound
-
-
-def _address(deal_id: int, page: str = "overview") -> str:
-    return f"/deals/{deal_id}/{page}"

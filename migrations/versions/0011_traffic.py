@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
-down_revision = "0006"
+down_revision = "0010"
 
 COUNTS = (
     *("requests", "failures", "reads_redis", "reads_sql", "reads_redis_failed"),

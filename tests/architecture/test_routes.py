@@ -78,10 +78,12 @@ async def test_what_is_open_to_everybody_is_known(app: Quart) -> None:
         ("GET", "/api/openapi.json"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
+        ("GET", "/link"),
         ("GET", "/login"),
         ("GET", "/metrics"),
         ("POST", "/api/auth/login"),
         ("POST", "/api/auth/logout"),
+        ("POST", "/link"),
         ("POST", "/login"),
         ("POST", "/logout"),
     }

@@ -8,7 +8,7 @@ import pytest
 from quart import Quart
 
 from app.models import Deal, Member
-from tests.factories import make_member
+from tests.factories import make_member, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
@@ -31,6 +31,19 @@ ROUTES: dict[tuple[str, str], tuple[tuple[str, ...], Any]] = {
     ("POST", "~/members"): (MANAGING, {"user_id": 1, "role": "viewer"}),
     ("PATCH", "~/members/1"): (MANAGING, {"role": "viewer"}),
     ("DELETE", "~/members/1"): (MANAGING, None),
+    ("POST", "~/visit"): (ANYONE, None),
+    ("GET", "~/findings"): (ANYONE, None),
+    ("POST", "~/findings"): (EDITING, {"title": "Churn"}),
+    ("GET", "~/findings/1"): (ANYONE, None),
+    ("PATCH", "~/findings/1"): (EDITING, {"severity": "high"}),
+    ("DELETE", "~/findings/1"): (EDITING, None),
+    ("POST", "~/findings/1/restore"): (EDITING, {}),
+    ("GET", "~/checklist"): (ANYONE, None),
+    ("POST", "~/checklist"): (EDITING, {"section": "Tax", "title": "Returns"}),
+    ("GET", "~/checklist/1"): (ANYONE, None),
+    ("PATCH", "~/checklist/1"): (EDITING, {"done": True}),
+    ("DELETE", "~/checklist/1"): (EDITING, None),
+    ("POST", "~/checklist/1/restore"): (EDITING, {}),
 }
 READS = {key for key, (people, _) in ROUTES.items() if people == ANYONE}
 NO_DEAL = 2**62
@@ -38,7 +51,10 @@ NO_DEAL = 2**62
 
 @pytest.fixture
 async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
+    """With a finding and an item of the checklist, so that there is something at the addresses above."""
+    scene = await Scene.set(app)
+    await make_work(scene.house.database, scene.deal)
+    return scene
 
 
 async def answer(scene: Scene, who: str, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -66,7 +82,7 @@ async def test_every_route_under_a_deal_is_in_the_matrix(app: Quart) -> None:
     found = set()
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/api/deals/<deal_id>"):
-            path = rule.rule.replace("/api/deals/<deal_id>", "~").replace("<user_id>", "1")
+            path = rule.rule.replace("/api/deals/<deal_id>", "~").replace("<user_id>", "1").replace("<item_id>", "1")
             found |= {(method, path) for method in (rule.methods or set()) - {"OPTIONS", "HEAD"}}
     assert found == {key for key in ROUTES if key[0] != "HEAD"}
 
@@ -104,7 +120,7 @@ async def test_a_role_gets_what_it_allows_and_403_for_the_rest(scene: Scene) -> 
         for who in ("viewer", "editor"):
             status, json = await answer(scene, who, method, path, body)
             if who in people:
-                assert status in (200, 204), (who, method, path, json)
+                assert status in (200, 201, 204), (who, method, path, json)
             else:
                 assert (status, json["code"]) == (403, "forbidden"), (who, method, path, json)
     async with scene.house.database.read() as db:
@@ -147,6 +163,8 @@ async def test_what_is_no_id_is_absent(scene: Scene) -> None:
             assert status == 404, (method, path, text)
         for method in ("PATCH", "DELETE"):
             assert (await answer(scene, "owner", method, f"~/members/{text}", {"role": "viewer"}))[0] == 404
+            for kind in ("findings", "checklist"):
+                assert (await answer(scene, "owner", method, f"~/{kind}/{text}", {}))[0] == 404
 
 
 async def test_a_change_of_role_counts_from_the_next_request(scene: Scene) -> None:

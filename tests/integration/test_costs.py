@@ -14,7 +14,7 @@ from app.config import Settings, load_settings
 from app.database import Database
 from app.factory import create_app
 from app.models import Session
-from tests.factories import PASSWORD, make_deal, make_member
+from tests.factories import PASSWORD, make_deal, make_member, make_user, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 from tests.servers.redis import KINDS
@@ -101,6 +101,29 @@ async def test_sign_in_is_one_transaction_with_the_deal_already_restored(scene: 
     assert (await response.get_json())["current_deal"]["id"] == scene.deal.id
     assert cost.commits == 1
     assert len(cost.statements) == 10, cost.statements
+
+
+async def test_no_number_of_rows_changes_the_number_of_statements_of_a_deal_page(scene: Scene) -> None:
+    pages = ("overview", "findings", "findings/1", "findings/1/edit", "checklist", "team", "activity", "edit")
+    client, database = await scene.client("owner"), scene.house.database
+    await make_work(database, scene.deal)
+
+    async def costs() -> dict[str, int]:
+        found = {}
+        for page in ("overview", *pages):
+            async with counted(scene) as cost:
+                assert (await client.get(f"/deals/{scene.deal.id}/{page}")).status_code == 200
+            found[page] = len(cost.statements)
+        return found
+
+    before = await costs()
+    for number in range(15):
+        await make_member(database, scene.deal, await make_user(database, scene.organisation))
+        facts = {"title": f"Finding {number}", "owner_id": scene.id_of("editor")}
+        assert (await scene.call("owner", "POST", "~/findings", json=facts))[0] == 201
+        assert (await scene.call("owner", "POST", "~/checklist", json=facts | {"section": f"S{number}"}))[0] == 201
+    assert await costs() == before
+    assert max(before.values()) <= 6, before
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0011"]
+ALL = [f"{number:04}" for number in range(1, 12)]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -39,12 +39,28 @@ JOBS = (
     f"INSERT INTO job_runs (name, trigger, due_at, payload, queued_at, counts, earlier_attempts) "
     f"VALUES ('sweep', 'schedule', {NOW}, '{{}}', {NOW}, '{{}}', '[]')",
 )
+IMPORT = (
+    f"INSERT INTO imports (id, organisation_id, user_id, filename, size, state, layout, found, counts, created_at, updated_at) "
+    f"VALUES (1, 1, 1, 'deals.csv', 1, 'draft', '{{}}', '{{}}', '{{}}', {NOW}, {NOW})",
+    "INSERT INTO import_problems (import_id, kind, line, message) VALUES (1, 'refused', 2, 'x')",
+    "UPDATE deals SET import_id = 1",
+)
+LINK = (
+    f"INSERT INTO one_time_links (kind, token_hash, organisation_id, created_at, expires_at) VALUES ('invitation', 'h', 1, {NOW}, {NOW})",
+    "UPDATE organisations SET auto_restore_deal = false",
+)
 NOTICE = (
     f"INSERT INTO user_notices (user_id, sequence, kind, event_id, payload, created_at) VALUES (1, 1, 'deal.shared', 1, '{{}}', {NOW})",
     "INSERT INTO notice_counters VALUES (1, 1)",
 )
 TRAFFIC = ("INSERT INTO traffic (minute, requests) VALUES (29449440, 7)",)
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, TRAFFIC), strict=True))
+WORK = (
+    f"INSERT INTO findings (deal_id, number, title, owner_id, created_at, updated_at) VALUES (1, 1, 'Churn', 1, {NOW}, {NOW})",
+    f"INSERT INTO checklist_items (deal_id, section, title, position, created_at, updated_at) VALUES (1, 'Tax', 'VAT', 1, {NOW}, {NOW})",
+    f"UPDATE visits SET last_page = 'findings', findings_seen_at = {NOW}",
+)
+START = ("UPDATE users SET start_deal_id = 1",)
+DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, IMPORT, LINK, TRAFFIC), strict=True))
 
 
 async def run(url: str, *statements: str) -> None:

@@ -10,6 +10,7 @@ from app.jobs.run import Run
 from app.resources import Resources
 from worker.jobs.check_session_backend import check_session_backend
 from worker.jobs.expire_sessions import expire_sessions
+from worker.jobs.import_deals import import_deals
 from worker.jobs.sweep_stale_deals import sweep_stale_deals
 
 Body = Callable[[Resources, Run], Awaitable[dict[str, Any]]]
@@ -20,5 +21,6 @@ BODIES: dict[str, Body] = {
         expire_sessions,
         sweep_stale_deals,
         check_session_backend,
+        import_deals,
     )
 }

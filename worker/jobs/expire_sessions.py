@@ -1,9 +1,10 @@
-"""Daily: takes expired sessions, dead logins, forgotten failures to sign in and old job runs out of SQL."""
+"""Daily: takes expired sessions, dead logins, forgotten failures to sign in and old job runs out of SQL, and files nobody imported."""
 
 from dataclasses import asdict
 from typing import Any
 
 from app.auth.backoff import delete_forgotten
+from app.imports.incoming import delete_abandoned
 from app.jobs.retention import delete_old_runs
 from app.jobs.run import Run
 from app.resources import Resources
@@ -15,4 +16,5 @@ async def expire_sessions(house: Resources, run: Run) -> dict[str, Any]:
     async with house.database.write() as db:
         attempts = await delete_forgotten(db, now=house.clock.now())
     runs = await delete_old_runs(house.database, house.clock)
-    return asdict(gone) | {"attempts": attempts, "runs": runs}
+    files = await delete_abandoned(house)
+    return asdict(gone) | {"attempts": attempts, "runs": runs, "files": files}

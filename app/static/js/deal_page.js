@@ -1,4 +1,8 @@
-// A deal page that a person really sees becomes their current deal. A prefetched, prerendered or background page does not.
+// A deal page that a person really sees becomes their current deal, and the page they come back to in it. A prefetched,
+// prerendered or background page does not.
+
+const modules = document.getElementById("shell").dataset;
+const { announce, toast } = await import(document.getElementById("shell").src);
 
 const banner = document.querySelector("[data-select]");
 
@@ -11,15 +15,42 @@ function say(text) {
   banner.hidden = false;
 }
 
+function undo(previousId) {
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = "/workspace/select";
+  for (const [name, value] of Object.entries({ deal_id: previousId, page: modules.page, undo: "1" })) {
+    const field = document.createElement("input");
+    field.type = "hidden";
+    field.name = name;
+    field.value = value;
+    form.append(field);
+  }
+  document.body.append(form);
+  form.submit();
+}
+
+async function selected(answer) {
+  const { deal, selected_at: selectedAt, previous_deal_id: previousId } = await answer.json();
+  banner.hidden = true;
+  document.querySelector("[data-current-chip]")?.removeAttribute("hidden");
+  // A selection settles what the notice was about, on the server too.
+  document.querySelector("[data-notice]:has([data-dismiss])")?.remove();
+  Object.assign(modules, { current: deal.id, currentName: deal.name, selectedAt });
+  document.dispatchEvent(new CustomEvent("holdfast:selected"));
+  if (!previousId || previousId === deal.id) return;
+  toast(`Switched to ${deal.name}`, { kind: "switched", actions: [["Undo", () => undo(previousId)]], brief: true });
+  announce(`Switched to ${deal.name}`);
+}
+
 async function select() {
   // keepalive: a person who moves on at once has seen this page all the same.
   const answer = await fetch(banner.dataset.select, { method: "POST", keepalive: true }).catch(() => null);
+  if (answer?.ok && !("isCurrent" in banner.dataset)) return selected(answer);
   await answer?.text(); // an unread answer keeps its connection
-  if (answer?.ok) {
-    banner.hidden = true;
-    document.querySelector("[data-current-chip]")?.removeAttribute("hidden");
-    // A selection settles what the notice was about, on the server too.
-    document.querySelector("[data-notice]:has([data-dismiss])")?.remove();
+  if ("isCurrent" in banner.dataset) {
+    // Only the page is noted; what cannot be noted is no loss that anybody must hear of.
+    if (answer?.status === 404) location.reload();
   } else if (answer?.status === 401 || answer?.status === 404) {
     location.reload();
   } else if (answer?.status === 429) {
@@ -41,8 +72,3 @@ if (banner) {
   document.addEventListener("prerenderingchange", selectOnceSeen);
   selectOnceSeen();
 }
-
-// A page out of the back/forward cache may be another login's by now, or about a deal left since: ask the server.
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload();
-});

@@ -1,0 +1,203 @@
+"""The pages of an import: send a file, place its columns, watch, see what it did. Forms work without a script."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+from quart import Blueprint, Response, redirect, render_template, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.auth.administrators import get_administered
+from app.database import Database
+from app.errors import AppError, Conflict, PayloadTooLarge, UnsupportedMediaType
+from app.imports import incoming
+from app.imports.files import LARGEST_IN_WORDS, MOST_LINES
+from app.imports.history import all_problems, find_name, get_import, list_imported, list_imports, list_problems
+from app.imports.mapping import LABELS, BadMapping, map_by_position
+from app.imports.presentation import progress_of, view_of
+from app.imports.reader import UnreadableFile
+from app.imports.upload import take_file
+from app.models import Import
+from app.uploads import LARGEST_FILE
+from app.web import current_user, path_id, resources, signed_in
+from app.workspace.shell import shell_values
+
+blueprint = Blueprint("import_pages", __name__)
+
+SEE_OTHER = 303
+# What a page says after the form that led to it; the address carries the code.
+DONE = {
+    "checked": "The columns are placed as you said, and the rows were checked again.",
+    "changed": "You changed the columns, so the rows were checked again. Nothing is imported yet.",
+    "discarded": "The file was thrown away. Nothing was imported.",
+}
+_REFUSALS = (UnreadableFile, PayloadTooLarge, Conflict, UnsupportedMediaType)
+# A spreadsheet would run what begins with one of these.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@blueprint.get("/imports")
+@hide
+@signed_in
+async def list_() -> ResponseReturnValue:
+    return await _show_list()
+
+
+@blueprint.post("/imports")
+@hide
+@signed_in
+async def upload() -> ResponseReturnValue:
+    house, user = resources(), current_user()
+    async with house.database.read() as db:
+        await get_administered(db, user.id)
+    try:
+        filename, file = await take_file(plain=False)
+        with file:
+            import_id = await incoming.receive_file(house, user.id, filename, file)
+    except AppError as refusal:
+        if isinstance(refusal, _REFUSALS) or refusal.code == "no_file":
+            return await _show_list(refusal)
+        raise
+    return redirect(f"/imports/{import_id}", SEE_OTHER)
+
+
+@blueprint.get("/imports/<import_id>")
+@hide
+@signed_in
+async def show(import_id: str) -> ResponseReturnValue:
+    return await _show(path_id(import_id))
+
+
+@blueprint.post("/imports/<import_id>/columns")
+@hide
+@signed_in
+async def columns(import_id: str) -> ResponseReturnValue:
+    wanted = path_id(import_id)
+    found = await _get(wanted)
+    try:
+        await incoming.choose_columns(resources(), current_user().id, wanted, await _chosen(found))
+    except BadMapping as refusal:
+        return await _show(wanted, await _chosen(found), refusal)
+    return redirect(f"/imports/{wanted}?done=checked", SEE_OTHER)
+
+
+@blueprint.post("/imports/<import_id>/start")
+@hide
+@signed_in
+async def start(import_id: str) -> ResponseReturnValue:
+    """What is imported is what was shown: with other columns than those, they are checked first."""
+    wanted = path_id(import_id)
+    found, house, user_id = await _get(wanted), resources(), current_user().id
+    try:
+        if found.state == "draft" and (chosen := await _chosen(found)) != found.layout["fields"]:
+            await incoming.choose_columns(house, user_id, wanted, chosen)
+            return redirect(f"/imports/{wanted}?done=changed", SEE_OTHER)
+        await incoming.start_import(house, user_id, wanted)
+    except BadMapping as refusal:
+        return await _show(wanted, await _chosen(found), refusal)
+    return redirect(f"/imports/{wanted}", SEE_OTHER)
+
+
+@blueprint.post("/imports/<import_id>/cancel")
+@hide
+@signed_in
+async def cancel(import_id: str) -> ResponseReturnValue:
+    wanted = path_id(import_id)
+    was_draft = (await _get(wanted)).state == "draft"
+    await incoming.cancel_import(resources(), current_user().id, wanted)
+    return redirect("/imports?done=discarded" if was_draft else f"/imports/{wanted}", SEE_OTHER)
+
+
+@blueprint.get("/imports/<import_id>/deals")
+@hide
+@signed_in
+async def deals(import_id: str) -> ResponseReturnValue:
+    wanted, house, user = path_id(import_id), resources(), current_user()
+    async with house.database.read() as db:
+        found = await get_import(db, user.id, wanted)
+        made, next_cursor, total = await list_imported(
+            db, user.id, wanted, cursor=request.args.get("cursor"), settings=house.settings, now=house.clock.now()
+        )
+        shell = await shell_values(db)
+    paging = {"cursor": request.args.get("cursor"), "next_cursor": next_cursor, "total": total}
+    return await render_template("imports/deals.html", shown_import=found, made=made, **shell, **paging)
+
+
+@blueprint.get("/imports/<import_id>/problems.csv")
+@hide
+@signed_in
+async def problems(import_id: str) -> ResponseReturnValue:
+    """The refused rows as they stand in the file, with why: correct them and import this very file."""
+    found = await _get(path_id(import_id))
+    kind = "warning" if request.args.get("kind") == "warning" else "refused"
+    headers = {"Content-Disposition": f'attachment; filename="import-{found.id}-{kind}.csv"'}
+    return Response(_as_csv(resources().database, found, kind), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
+    house, user = resources(), current_user()
+    async with house.database.read() as db:
+        organisation_id = await get_administered(db, user.id)
+        cursor = request.args.get("cursor")
+        found, next_cursor = await list_imports(db, user.id, organisation_id, cursor=cursor, settings=house.settings)
+        shell = await shell_values(db)
+    rows = [view_of(each, by, {"refused": [], "warning": []}) for each, by in found]
+    limits = {"largest": LARGEST_FILE, "largest_in_words": LARGEST_IN_WORDS, "most_lines": MOST_LINES}
+    paging = {"cursor": cursor, "next_cursor": next_cursor, "done": DONE.get(request.args.get("done", ""))}
+    page = await render_template("imports/list.html", imports=rows, refusal=refusal, **shell, **limits, **paging)
+    return page, refusal.status if refusal else 200
+
+
+async def _show(import_id: int, chosen: list[str] | None = None, refusal: BadMapping | None = None) -> ResponseReturnValue:
+    house = resources()
+    async with house.database.read() as db:
+        found = await get_import(db, current_user().id, import_id)
+        view = view_of(found, await find_name(db, found.user_id), await list_problems(db, import_id))
+        shell = await shell_values(db)
+    values: dict[str, Any] = {"shown_import": view, **shell, "done": DONE.get(request.args.get("done", ""))}
+    if found.state != "draft":
+        stuck = incoming.stands_still(found, house.clock.now())
+        return await render_template("imports/progress.html", progress=progress_of(found), stuck=stuck, **values)
+    for column, field in zip(view.columns, chosen or (), strict=False):
+        column.field = field
+    refusal = refusal or _why_not(found)
+    return await render_template("imports/preview.html", labels=LABELS, refusal=refusal, **values), 400 if chosen else 200
+
+
+def _why_not(found: Import) -> BadMapping | None:
+    """What is missing before the columns say enough."""
+    try:
+        map_by_position(found.layout["headings"], found.layout["fields"])
+    except BadMapping as missing:
+        return missing
+    return None
+
+
+async def _get(import_id: int) -> Import:
+    async with resources().database.read() as db:
+        return await get_import(db, current_user().id, import_id)
+
+
+async def _chosen(found: Import) -> list[str]:
+    form = await request.form
+    return [form.get(f"field-{index}", "") for index in range(len(found.layout["headings"]))]
+
+
+async def _as_csv(database: Database, found: Import, kind: str) -> AsyncIterator[bytes]:
+    """Sent outside of the request."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["Line", "Problem", *map(_harmless, found.layout["headings"] if kind == "refused" else ())])
+    async for row in all_problems(database, found.id, kind):
+        writer.writerow([row.line, _harmless(row.message), *map(_harmless, row.cells or ())])
+        if text.tell() > 64 * 1024:
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -1,0 +1,207 @@
+"""Administration over HTTP: people, invitations, logins, grants, and how well people come back. For administrators of the organisation."""
+
+from quart import Blueprint, Response, jsonify, request
+from quart.typing import ResponseReturnValue
+
+from app.admin import service
+from app.admin.figures import TARGET_OF_ALL, TARGET_OF_POSSIBLE, choose_restore, get_figures, get_restore_state
+from app.admin.schemas import (
+    Figures,
+    GrantInList,
+    InvitationInList,
+    Invitations,
+    Link,
+    NewInvitation,
+    OneLink,
+    OnePerson,
+    People,
+    PeopleQuery,
+    PersonChanges,
+    PersonInList,
+    PersonQuery,
+    Restore,
+    RestoreChoice,
+    RestoreSwitch,
+    dump,
+)
+from app.admin.store import get_person, get_row, list_grants, list_invitations, list_people
+from app.auth.administrators import get_administered
+from app.auth.link_pages import link_url
+from app.auth.links import NewLink, invite
+from app.auth.routes import Device, Ended, as_device
+from app.auth.store import list_live_logins
+from app.deals.listing import parse_query
+from app.deals.schemas import Nothing
+from app.openapi import documented
+from app.web import current_user, path_id, read_json, resources, signed_in
+
+blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
+
+_BODY = (400, 413, 415)
+
+
+@blueprint.get("/people")
+@documented("administration", People, query=PeopleQuery, problems=(400, 403))
+@signed_in
+async def people() -> Response:
+    """The people of your organisation, by name."""
+    house, user = resources(), current_user()
+    async with house.database.read() as db:
+        organisation_id = await get_administered(db, user.id)
+        query = parse_query(PeopleQuery, request.args)
+        found, next_cursor, total = await list_people(db, user.id, organisation_id, q=query.q, cursor=query.cursor, settings=house.settings)
+    rows = [PersonInList.model_validate(person) for person in found]
+    return jsonify(dump(People(people=rows, next_cursor=next_cursor, total=total)))
+
+
+@blueprint.get("/people/<user_id>")
+@documented("administration", OnePerson, query=PersonQuery, problems=(400, 403, 404))
+@signed_in
+async def person(user_id: str) -> Response:
+    """One of them, with their devices and what is shared with them."""
+    return await _answer_person(path_id(user_id))
+
+
+@blueprint.patch("/people/<user_id>")
+@documented("administration", OnePerson, body=PersonChanges, problems=(403, 404, 409, *_BODY))
+@signed_in
+async def change(user_id: str) -> Response:
+    """Another role, disabled or enabled. Ends the person's logins; the last administrator stays one."""
+    wanted, house, admin_id = await _require(user_id), resources(), current_user().id
+    body = await read_json(PersonChanges)
+    if body.role is not None:
+        await service.change_role(house, admin_id, wanted, body.role)
+    elif body.disabled:
+        await service.disable_person(house, admin_id, wanted)
+    else:
+        await service.enable_person(house, admin_id, wanted)
+    if wanted == admin_id:
+        # Nobody of that name is signed in here any more, who could be shown anything.
+        return jsonify({})
+    return await _answer_person(wanted)
+
+
+@blueprint.post("/people/<user_id>/reset")
+@documented("administration", OneLink, 201, body=Nothing, problems=(403, 404, 409, *_BODY))
+@signed_in
+async def reset(user_id: str) -> ResponseReturnValue:
+    """A one-time link by which the person sets a new password. It is told this once."""
+    wanted = await _require(user_id)
+    await read_json(Nothing)
+    return _answer_link(await service.offer_new_password(resources(), current_user().id, wanted)), 201
+
+
+@blueprint.delete("/people/<user_id>/logins")
+@documented("administration", Ended, problems=(403, 404))
+@signed_in
+async def end_logins(user_id: str) -> Response:
+    """Sign a person out everywhere."""
+    ended = await service.end_logins_of(resources(), current_user().id, path_id(user_id))
+    return jsonify({"ended": ended})
+
+
+@blueprint.delete("/people/<user_id>/logins/<login_id>")
+@documented("administration", status=204, problems=(403, 404))
+@signed_in
+async def end_login(user_id: str, login_id: str) -> ResponseReturnValue:
+    """Sign a person out of one browser."""
+    await service.end_logins_of(resources(), current_user().id, path_id(user_id), path_id(login_id))
+    return "", 204
+
+
+@blueprint.delete("/people/<user_id>/grants/<deal_id>")
+@documented("administration", status=204, problems=(403, 404))
+@signed_in
+async def withdraw_grant(user_id: str, deal_id: str) -> ResponseReturnValue:
+    """Take back what is shared with a person."""
+    await service.withdraw_grant(resources(), current_user().id, path_id(user_id), path_id(deal_id))
+    return "", 204
+
+
+@blueprint.get("/invitations")
+@documented("administration", Invitations, problems=(403,))
+@signed_in
+async def invitations() -> Response:
+    """Those that still can be used."""
+    house = resources()
+    async with house.database.read() as db:
+        organisation_id = await get_administered(db, current_user().id)
+        found = await list_invitations(db, organisation_id, now=house.clock.now())
+    return jsonify(dump(Invitations(invitations=[InvitationInList.model_validate(each) for each in found])))
+
+
+@blueprint.post("/invitations")
+@documented("administration", OneLink, 201, body=NewInvitation, problems=(403, 409, *_BODY))
+@signed_in
+async def invite_somebody() -> ResponseReturnValue:
+    """A one-time link by which somebody joins your organisation. It is told this once; an earlier one for the address is worth nothing."""
+    house, user = resources(), current_user()
+    async with house.database.read() as db:
+        await get_administered(db, user.id)
+    body = await read_json(NewInvitation)
+    return _answer_link(await invite(house, user.id, body.email, body.role)), 201
+
+
+@blueprint.delete("/invitations/<link_id>")
+@documented("administration", status=204, problems=(403, 404))
+@signed_in
+async def withdraw_invitation(link_id: str) -> ResponseReturnValue:
+    """Make its link worthless."""
+    await service.withdraw_invitation(resources(), current_user().id, path_id(link_id))
+    return "", 204
+
+
+@blueprint.get("/restore")
+@documented("administration", Restore, problems=(403,))
+@signed_in
+async def restore() -> Response:
+    """Whether deals come back by themselves, who decided that, and how often they did in the last thirty days."""
+    return await _answer_restore()
+
+
+@blueprint.patch("/restore")
+@documented("administration", Restore, body=RestoreChoice, problems=(403, *_BODY))
+@signed_in
+async def choose() -> Response:
+    """Your organisation's own choice. The environment and the operators of the installation have the first word."""
+    house, user = resources(), current_user()
+    async with house.database.read() as db:
+        await get_administered(db, user.id)
+    await choose_restore(house, user.id, enabled=(await read_json(RestoreChoice)).enabled)
+    return await _answer_restore()
+
+
+async def _require(user_id: str) -> int:
+    """The id, once it is sure that this person may be managed by who asks: before the body is looked at."""
+    wanted = path_id(user_id)
+    async with resources().database.read() as db:
+        await get_person(db, current_user().id, wanted)
+    return wanted
+
+
+async def _answer_person(user_id: int) -> Response:
+    house, admin_id = resources(), current_user().id
+    now = house.clock.now()
+    async with house.database.read() as db:
+        await get_person(db, admin_id, user_id)
+        query = parse_query(PersonQuery, request.args)
+        row = PersonInList.model_validate(await get_row(db, user_id))
+        logins = [Device(**as_device(login, this_one=False)) for login in await list_live_logins(db, user_id, now=now)]
+        found, next_cursor = await list_grants(db, admin_id, user_id, cursor=query.cursor, settings=house.settings, now=now)
+    grants = [GrantInList.model_validate(grant) for grant in found]
+    return jsonify(dump(OnePerson(person=row, logins=logins, grants=grants, next_cursor=next_cursor)))
+
+
+def _answer_link(link: NewLink) -> Response:
+    told = Link(id=link.id, kind=link.kind, email=link.email, url=link_url(link), expires_at=link.expires_at)
+    return jsonify(dump(OneLink(link=told)))
+
+
+async def _answer_restore() -> Response:
+    house = resources()
+    async with house.database.read() as db:
+        organisation_id = await get_administered(db, current_user().id)
+        state = RestoreSwitch.model_validate(await get_restore_state(db, house, organisation_id))
+        figures = Figures.model_validate(await get_figures(db, organisation_id, now=house.clock.now()))
+    targets = {"of_all": TARGET_OF_ALL, "of_possible": TARGET_OF_POSSIBLE}
+    return jsonify(dump(Restore(switch=state, figures=figures, targets=targets)))

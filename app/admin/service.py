@@ -1,0 +1,148 @@
+"""What an administrator does to the people of their organisation. Every change is checked again, and told, in its transaction."""
+
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import and_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.admin.store import get_person, keep_an_administrator
+from app.auth.administrators import get_administered
+from app.auth.links import NewLink, links_through, offer_reset, withdraw
+from app.auth.service import change_and_end_all, end_logins
+from app.auth.store import Account, find_account, update_account
+from app.deals.members import withdraw_access
+from app.errors import Conflict, NotFound
+from app.events.service import record_event
+from app.models import Login, OneTimeLink, User
+from app.resources import Resources
+from app.sessions.manager import Also
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Deed:
+    """One administrator about to do something to one account."""
+
+    house: Resources
+    admin_id: int
+    account: Account
+
+
+async def change_role(house: Resources, admin_id: int, user_id: int, role: str) -> None:
+    """`admin` or `member`. Ends every login of the person, who signs in again as what they are now. Raises `Conflict` for the last
+    administrator."""
+    deed, current = await _begin(house, admin_id, user_id)
+    if current.role == role:
+        return
+    is_demotion = role == "member"
+    await change_and_end_all(
+        house,
+        deed.account,
+        event="user.role_changed",
+        reason="role_changed",
+        actor_id=admin_id,
+        first=_checks(deed, takes_away=is_demotion),
+        told={"role": role},
+        role=role,
+    )
+    log.info("A role was changed.", user_id=user_id, role=role)
+
+
+async def disable_person(house: Resources, admin_id: int, user_id: int) -> None:
+    """They sign in no more, and every login of theirs ends. Raises `Conflict` for oneself and for the last administrator."""
+    deed, current = await _begin(house, admin_id, user_id)
+    if admin_id == user_id:
+        raise Conflict("You cannot disable yourself; another administrator can.", code="not_yourself")
+    if current.disabled_at is not None:
+        return
+    await change_and_end_all(
+        house,
+        deed.account,
+        event="user.disabled",
+        reason="disabled",
+        actor_id=admin_id,
+        first=_checks(deed, takes_away=True),
+        disabled_at=house.clock.now(),
+    )
+    log.info("Somebody was disabled.", user_id=user_id)
+
+
+async def enable_person(house: Resources, admin_id: int, user_id: int) -> None:
+    """They sign in again with the password they had, and come back to what they may still see."""
+    deed, current = await _begin(house, admin_id, user_id)
+    if current.disabled_at is None:
+        return
+    async with house.database.write() as db:
+        await _checks(deed, takes_away=False)(db)
+        if not await update_account(db, deed.account, disabled_at=None):
+            raise Conflict("This account was changed at the same moment. Please try again.")
+        await record_event(db, "user.enabled", at=house.clock.now(), **_ids(deed))
+
+
+async def offer_new_password(house: Resources, admin_id: int, user_id: int) -> NewLink:
+    """A link to give to the person. Their password, and their logins, stay until they use it."""
+    now = house.clock.now()
+    async with house.database.write() as db:
+        person = await get_person(db, admin_id, user_id)
+        if person.disabled_at is not None:
+            raise Conflict("This person is disabled. Enable them first.", code="disabled")
+        link = await offer_reset(db, admin_id, person, now=now)
+        ids = {"organisation_id": person.organisation_id, "actor_id": admin_id, "user_id": user_id}
+        await record_event(db, "user.reset_offered", at=now, link_id=link.id, **ids)
+        return link
+
+
+async def end_logins_of(house: Resources, admin_id: int, user_id: int, login_id: int | None = None) -> int:
+    """Sign a person out of one browser, or of all of them; of how many. Raises `NotFound` for a login that is not theirs, or over."""
+    async with house.database.read() as db:
+        await get_person(db, admin_id, user_id)
+    which = Login.user_id == user_id if login_id is None else and_(Login.user_id == user_id, Login.id == login_id)
+    ended = await end_logins(house, which, reason="revoked", actor_id=admin_id)
+    if login_id is not None and not ended:
+        raise NotFound
+    return len(ended)
+
+
+async def withdraw_grant(house: Resources, admin_id: int, user_id: int, deal_id: int) -> None:
+    """Take a grant back. Raises `NotFound` where there is none."""
+    async with house.database.read() as db:
+        await get_person(db, admin_id, user_id)
+    await withdraw_access(house, admin_id, deal_id, user_id)
+
+
+async def withdraw_invitation(house: Resources, admin_id: int, link_id: int) -> None:
+    """Raises `NotFound` for one that is not of this organisation, or was used."""
+    now = house.clock.now()
+    async with house.database.write() as db:
+        organisation_id = await get_administered(db, admin_id)
+        which = and_(OneTimeLink.id == link_id, OneTimeLink.organisation_id == organisation_id, OneTimeLink.kind == "invitation")
+        if not await withdraw(db, which, now=now):
+            raise NotFound
+        await record_event(db, "user.invitation_withdrawn", at=now, organisation_id=organisation_id, actor_id=admin_id, link_id=link_id)
+
+
+async def _begin(house: Resources, admin_id: int, user_id: int) -> tuple[_Deed, User]:
+    async with house.database.read() as db:
+        person = await get_person(db, admin_id, user_id)
+        account = await find_account(db, User.id == user_id)
+    if account is None:
+        raise NotFound
+    return _Deed(house, admin_id, account), person
+
+
+def _checks(deed: _Deed, *, takes_away: bool) -> Also:
+    """In the transaction: the asker still is an administrator, somebody stays one, and no link of the person's is left behind."""
+
+    async def check(db: AsyncSession) -> None:
+        await get_person(db, deed.admin_id, deed.account.id)
+        if takes_away:
+            await keep_an_administrator(db, deed.account.organisation_id, without=deed.account.id)
+            await withdraw(db, links_through(deed.account.id), now=deed.house.clock.now())
+
+    return check
+
+
+def _ids(deed: _Deed) -> dict[str, int]:
+    return {"organisation_id": deed.account.organisation_id, "actor_id": deed.admin_id, "user_id": deed.account.id}

@@ -1,0 +1,76 @@
+"""The page behind a one-time link: joining an organisation, or a new password. Looking at it changes nothing."""
+
+from collections.abc import Mapping
+
+from quart import Blueprint, redirect, render_template, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.auth.browser import sign_in_here
+from app.auth.links import LinkSpent, NewLink, join, look_at_link, reset_by_link
+from app.auth.people import clean_name
+from app.errors import AppError, BadRequest, Conflict
+from app.web import public, resources
+
+blueprint = Blueprint("link_pages", __name__)
+
+SEE_OTHER = 303
+NOTHING_TYPED: Mapping[str, str] = {}
+
+
+@blueprint.get("/link")
+@hide
+@public
+async def open_link() -> ResponseReturnValue:
+    return await _show(request.args.get("token", ""))
+
+
+@blueprint.post("/link")
+@hide
+@public
+async def use_link() -> ResponseReturnValue:
+    """Use it up, and sign in: the person has just said who they are and what their password is."""
+    form, house = await request.form, resources()
+    token, password = form.get("token", ""), form.get("password", "")
+    try:
+        async with house.database.read() as db:
+            link = await look_at_link(db, token, now=house.clock.now())
+        if password != form.get("again", ""):
+            raise BadRequest("The two passwords are not the same.", code="passwords_differ")
+        if link.kind == "invitation":
+            email = await join(house, token, name=_checked_name(form.get("name", "")), password=password)
+        else:
+            email = await reset_by_link(house, token, password=password)
+    except LinkSpent as spent:
+        return await _show_spent(spent)
+    except (BadRequest, Conflict) as refusal:
+        return await _show(token, form, refusal=refusal)
+    await sign_in_here(email, password, keep_signed_in=False)
+    return redirect("/", SEE_OTHER)
+
+
+def link_url(link: NewLink) -> str:
+    """Where its person goes. In the query, which our own logs leave out, and not in the path, which they tell."""
+    return f"{request.host_url}link?token={link.token}"
+
+
+async def _show(token: str, typed: Mapping[str, str] = NOTHING_TYPED, *, refusal: AppError | None = None) -> ResponseReturnValue:
+    house = resources()
+    try:
+        async with house.database.read() as db:
+            link = await look_at_link(db, token, now=house.clock.now())
+    except LinkSpent as spent:
+        return await _show_spent(spent)
+    values = {"link": link, "token": token, "name": typed.get("name", ""), "refusal": refusal}
+    return await render_template("auth/link.html", **values), refusal.status if refusal else 200
+
+
+async def _show_spent(spent: LinkSpent) -> ResponseReturnValue:
+    return await render_template("auth/link_spent.html", spent=spent), spent.status
+
+
+def _checked_name(text: str) -> str:
+    try:
+        return clean_name(text)
+    except ValueError as error:
+        raise BadRequest(f"The name {error}.", code="invalid_name") from error

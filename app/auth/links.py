@@ -1,0 +1,176 @@
+"""One-time links: made by an administrator, used once by the person they are for.
+
+A link is consumed in the transaction of what it does, so it works once however often it is sent at the same moment.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.administrators import get_administered
+from app.auth.passwords import check_new_password, hash_password
+from app.auth.people import checked_email
+from app.auth.service import change_and_end_all
+from app.auth.store import find_account
+from app.errors import Conflict, NotFound
+from app.events.service import record_event
+from app.models import OneTimeLink, Organisation, User
+from app.resources import Resources
+from app.sessions.token import hash_token, new_token
+
+log = structlog.get_logger()
+
+LINK_LIFE = timedelta(days=7)
+RESET_LIFE = timedelta(days=1)
+LONGEST_TOKEN = 200
+
+
+class LinkSpent(NotFound):
+    """The same for a link that was used, has run out, was taken back or never was."""
+
+    code, title = "link_spent", "This link does not work any more"
+
+    def __init__(self) -> None:
+        super().__init__("It was used already, or has run out. Ask an administrator of your organisation for a new one.")
+
+
+@dataclass(frozen=True)
+class NewLink:
+    """`token` is shown once and kept nowhere."""
+
+    id: int
+    kind: str
+    email: str
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class OpenLink:
+    """A link as its holder meets it."""
+
+    kind: str
+    organisation: str
+    email: str
+
+
+async def invite(house: Resources, admin_id: int, email: str, role: str) -> NewLink:
+    """A link by which somebody joins the organisation. Raises `BadRequest`, and `Conflict` for one of its people.
+
+    Whether an address belongs to somebody of another organisation is not told here.
+    """
+    now, token, email = house.clock.now(), new_token(), checked_email(email)
+    async with house.database.write() as db:
+        organisation_id = await get_administered(db, admin_id)
+        if await db.scalar(select(User.id).where(User.email == email, User.organisation_id == organisation_id)):
+            raise Conflict("This person belongs to your organisation already.", code="already_here")
+        # One open invitation an address: the newer link is the one that counts.
+        await withdraw(db, and_(OneTimeLink.email == email, OneTimeLink.organisation_id == organisation_id), now=now)
+        link = await _insert(db, "invitation", organisation_id, admin_id, token, now=now, life=LINK_LIFE, email=email, role=role)
+        await record_event(db, "user.invited", at=now, organisation_id=organisation_id, actor_id=admin_id, link_id=link.id, role=role)
+        return NewLink(link.id, link.kind, email, token, link.expires_at)
+
+
+async def offer_reset(db: AsyncSession, admin_id: int, user: User, *, now: datetime) -> NewLink:
+    """A link by which a person sets a new password; an earlier one is worth nothing any more. The caller has checked who asks."""
+    token = new_token()
+    await withdraw(db, OneTimeLink.user_id == user.id, now=now)
+    link = await _insert(db, "reset", user.organisation_id, admin_id, token, now=now, life=RESET_LIFE, user_id=user.id)
+    return NewLink(link.id, link.kind, user.email, token, link.expires_at)
+
+
+async def look_at_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLink:
+    """What a link is for; looking does not use it. Raises `LinkSpent`."""
+    columns = (OneTimeLink.kind, Organisation.name, OneTimeLink.email, User.email.label("user_email"))
+    found = (
+        select(*columns).join(Organisation, Organisation.id == OneTimeLink.organisation_id).outerjoin(User, User.id == OneTimeLink.user_id)
+    )
+    row = (await db.execute(found.where(_is_open(token, now)))).first()
+    if row is None:
+        raise LinkSpent
+    return OpenLink(row.kind, row.name, row.user_email or row.email)
+
+
+async def join(house: Resources, token: str, *, name: str, password: str) -> str:
+    """Become one of the organisation's people. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`, `Conflict`."""
+    now = house.clock.now()
+    async with house.database.read() as db:
+        await look_at_link(db, token, now=now)
+    check_new_password(password)
+    password_hash = await hash_password(password, house.settings)
+    try:
+        async with house.database.write() as db:
+            link = await _consume(db, token, "invitation", now)
+            user = User(organisation_id=link.organisation_id, email=link.email, name=name, password_hash=password_hash, role=link.role)
+            user.created_at = now
+            db.add(user)
+            await db.flush()
+            ids = {"organisation_id": user.organisation_id, "user_id": user.id, "actor_id": user.id}
+            await record_event(db, "user.joined", at=now, link_id=link.id, role=user.role, **ids)
+            log.info("Somebody joined by an invitation.", user_id=user.id, link_id=link.id)
+            return user.email
+    except IntegrityError as error:
+        raise Conflict(
+            "There is an account with this e-mail address already. Ask the person who invited you.", code="email_taken"
+        ) from error
+
+
+async def reset_by_link(house: Resources, token: str, *, password: str) -> str:
+    """Set the password anew and end every login of the person. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`."""
+    now = house.clock.now()
+    async with house.database.read() as db:
+        user_id = await db.scalar(select(OneTimeLink.user_id).where(_is_open(token, now), OneTimeLink.kind == "reset"))
+        account = await find_account(db, User.id == user_id) if user_id else None
+    if account is None or account.is_disabled:
+        raise LinkSpent
+    check_new_password(password)
+    password_hash = await hash_password(password, house.settings)
+
+    async def consume(db: AsyncSession) -> None:
+        await _consume(db, token, "reset", now)
+
+    await change_and_end_all(
+        house, account, event="password.changed", reason="password_changed", actor_id=account.id, first=consume, password_hash=password_hash
+    )
+    log.info("A password was set by a link.", user_id=account.id)
+    return account.email
+
+
+async def withdraw(db: AsyncSession, which: ColumnElement[bool], *, now: datetime) -> int:
+    """Make open links matched by a condition over `OneTimeLink` worthless; how many."""
+    taken = update(OneTimeLink).where(which, OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None)).values(withdrawn_at=now)
+    return int((await db.execute(taken.execution_options(synchronize_session=False))).rowcount)  # type: ignore[attr-defined]
+
+
+def links_through(user_id: int) -> ColumnElement[bool]:
+    """Those a person made, who may have kept a copy, and those that are for them."""
+    return or_(OneTimeLink.created_by_id == user_id, OneTimeLink.user_id == user_id)
+
+
+async def _consume(db: AsyncSession, token: str, kind: str, now: datetime) -> OneTimeLink:
+    used = update(OneTimeLink).where(_is_open(token, now), OneTimeLink.kind == kind).values(used_at=now)
+    link = await db.scalar(used.returning(OneTimeLink).execution_options(synchronize_session=False))
+    if link is None:
+        raise LinkSpent
+    return link
+
+
+async def _insert(
+    db: AsyncSession, kind: str, organisation_id: int, admin_id: int, token: str, *, now: datetime, life: timedelta, **values: object
+) -> OneTimeLink:
+    times = {"created_at": now, "expires_at": now + life}
+    link = OneTimeLink(kind=kind, organisation_id=organisation_id, created_by_id=admin_id, token_hash=hash_token(token), **times, **values)
+    db.add(link)
+    await db.flush()
+    return link
+
+
+def _is_open(token: str, now: datetime) -> ColumnElement[bool]:
+    known = hash_token(token[: LONGEST_TOKEN + 1])
+    return and_(
+        OneTimeLink.token_hash == known, OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None), OneTimeLink.expires_at > now
+    )

@@ -1,0 +1,64 @@
+"""Bodies and answers of the checklist API."""
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from app.deals.fields import Day, Identifier, Section, Task, Whose
+from app.deals.schemas import Answer, Body, PersonName
+
+
+class ItemFacts(Body):
+    """`owner_id` is somebody who sees the deal; `due_on` a day."""
+
+    owner_id: Identifier | None = None
+    due_on: Day | None = None
+    done: bool = False
+
+
+class NewItem(ItemFacts):
+    section: Section
+    title: Task
+
+
+class ItemChanges(ItemFacts):
+    """What is left out stays as it is. With `version` (or If-Match) the change is refused when the item has moved on."""
+
+    section: Section = ""
+    title: Task = ""
+    version: Identifier | None = None
+
+
+class ItemView(Answer):
+    id: int
+    deal_id: int
+    section: str
+    title: str
+    position: int
+    owner: PersonName | None
+    due_on: date | None
+    done: bool
+    done_at: datetime | None
+    version: int
+    updated_at: datetime
+    updated_by: PersonName | None
+
+
+class OneItem(Answer):
+    item: ItemView
+
+
+class Checklist(Answer):
+    """The items in their order, all that match. `total` and `done` count those of the whole checklist."""
+
+    items: list[ItemView]
+    total: int
+    done: int
+
+
+class ChecklistQuery(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    state: Literal["open", "done", "overdue"] | None = None
+    owner: Whose | None = None

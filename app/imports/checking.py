@@ -1,0 +1,81 @@
+"""The check before an import: what the first rows of a file would do, with nothing written."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, BinaryIO
+
+from app.database import Database
+from app.imports.mapping import ColumnMap
+from app.imports.reader import Record, Table, UnreadableFile
+from app.imports.report import Report
+from app.imports.service import Run, batches_of
+
+# Half a second of work. A longer file is checked as it is imported.
+CHECKED_ROWS = 5_000
+SAMPLES = 3
+LONGEST_SAMPLE = 120
+MOST_REFUSED_KEPT, MOST_WARNINGS_KEPT = 5_000, 1_000
+
+
+async def open_table(file: BinaryIO) -> Table:
+    """Raises `UnreadableFile`."""
+    await asyncio.to_thread(file.seek, 0)
+    return await asyncio.to_thread(Table, file)
+
+
+async def check_rows(
+    database: Database, file: BinaryIO, columns: ColumnMap, *, organisation_id: int, at: datetime
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The counts of what would be done, and the rows to look at. Raises `UnreadableFile`."""
+    table, run = await open_table(file), Run(columns, at)
+    found, problems = tally(Report("")), list[dict[str, Any]]()
+    found["complete"] = True
+    async for batch in batches_of(table):
+        report = Report("")
+        rows = run.read(batch.records, report)
+        async with database.read() as db:
+            await run.place(db, rows, organisation_id, report, write=False)
+        problems += problems_of(report, batch.records, found)
+        add(found, tally(report))
+        if found["rows"] >= CHECKED_ROWS:
+            found["complete"] = batch.is_last
+            break
+    if not found["rows"]:
+        raise UnreadableFile("There are no rows below the heading line.")
+    return found, problems
+
+
+async def take_samples(table: Table) -> list[list[str]]:
+    """For each column the first things it says, cut short, to recognise it by."""
+    batch = await asyncio.to_thread(next, table.batches())
+    samples: list[list[str]] = [[] for _ in table.headings]
+    for record in batch.records:
+        for cell, seen in zip(record.cells, samples, strict=False):
+            text = cell.strip()[:LONGEST_SAMPLE]
+            if text and len(seen) < SAMPLES and text not in seen:
+                seen.append(text)
+    return samples
+
+
+def tally(report: Report) -> dict[str, Any]:
+    return {"rows": report.rows, **report.counts(), "warnings": report.warning_counts.total()}
+
+
+def add(total: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, count in more.items():
+        total[name] = total.get(name, 0) + count
+
+
+def problems_of(report: Report, records: Sequence[Record], so_far: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `import_problems` for one batch, as many as are still kept after what `so_far` counts."""
+    cells = {record.line: record.cells for record in records}
+    refused = [
+        {"kind": "refused", "line": each.line, "code": "refused", "message": each.reason, "cells": cells.get(each.line)}
+        for each in report.refused[: max(0, MOST_REFUSED_KEPT - so_far["refused"])]
+    ]
+    warnings = [
+        {"kind": "warning", "line": each.line, "code": each.code, "message": each.message, "cells": None}
+        for each in report.warnings[: max(0, MOST_WARNINGS_KEPT - so_far["warnings"])]
+    ]
+    return refused + warnings

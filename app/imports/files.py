@@ -1,0 +1,89 @@
+"""The file of an import: kept in SQL by the piece, copied to a nameless local file where it is read, deleted after use."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
+
+from sqlalchemy import delete, insert, select
+
+from app.database import Database
+from app.errors import NotFound, PayloadTooLarge
+from app.models import ImportPiece
+from app.uploads import LARGEST_FILE
+
+# One transaction each: on SQLite, whose writers wait for each other, a few hundredths of a second.
+PIECE = 1024 * 1024
+# What an import must remember of each row, so that a second row of one deal is found, stays within some fifty megabytes.
+MOST_LINES = 500_000
+LARGEST_IN_WORDS = f"{LARGEST_FILE // (1024 * 1024)} MB"
+
+
+async def keep_locally(chunks: AsyncIterable[bytes]) -> BinaryIO:
+    """A nameless file of what comes; the caller closes it. Raises `PayloadTooLarge`."""
+    file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  # closed by the caller
+    size = lines = 0
+    try:
+        async for chunk in chunks:
+            size += len(chunk)
+            lines += chunk.count(b"\n")
+            check_size(size, lines)
+            await asyncio.to_thread(file.write, chunk)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_size(size: int, lines: int = 0) -> None:
+    if size > LARGEST_FILE:
+        raise PayloadTooLarge(f"A file to import may have {LARGEST_IN_WORDS}. Split it, or ask an operator to use the command line.")
+    if lines > MOST_LINES:
+        raise PayloadTooLarge(f"A file to import may have {MOST_LINES:,} lines. Split it, or ask an operator to use the command line.")
+
+
+async def store_file(database: Database, import_id: int, file: BinaryIO) -> None:
+    """Piece by piece, so that nobody waits long for their turn to write."""
+    await asyncio.to_thread(file.seek, 0)
+    number = 0
+    while piece := await asyncio.to_thread(file.read, PIECE):
+        async with database.write() as db:
+            await db.execute(insert(ImportPiece).values(import_id=import_id, number=number, data=piece))
+        number += 1
+
+
+@asynccontextmanager
+async def local_copy(database: Database, import_id: int) -> AsyncIterator[BinaryIO]:
+    """The file of an import on this machine. Raises `NotFound` where it is no more."""
+    file = await keep_locally(_pieces(database, import_id))
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+async def delete_file(database: Database, import_id: int) -> None:
+    """Piece by piece, as it came."""
+    first = select(ImportPiece.number).where(ImportPiece.import_id == import_id).order_by(ImportPiece.number).limit(1).scalar_subquery()
+    gone = delete(ImportPiece).where(ImportPiece.import_id == import_id, ImportPiece.number == first)
+    while True:
+        async with database.write() as db:
+            done = await db.execute(gone.execution_options(synchronize_session=False))
+        if not done.rowcount:  # type: ignore[attr-defined]
+            return
+
+
+async def _pieces(database: Database, import_id: int) -> AsyncIterator[bytes]:
+    number = 0
+    while True:
+        async with database.read() as db:
+            wanted = select(ImportPiece.data).where(ImportPiece.import_id == import_id, ImportPiece.number == number)
+            piece: bytes | None = await db.scalar(wanted)
+        if piece is None:
+            break
+        yield piece
+        number += 1
+    if not number:
+        raise NotFound("The file is no longer here.")

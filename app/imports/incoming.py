@@ -1,0 +1,179 @@
+"""An import from its arrival to its start, and its end by somebody's will. The import itself is `run.py`."""
+
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+import structlog
+from sqlalchemy import exists, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.administrators import get_administered
+from app.errors import AppError, Conflict
+from app.events.service import record_event
+from app.imports.checking import check_rows, open_table, take_samples
+from app.imports.files import delete_file, local_copy, store_file
+from app.imports.history import UNFINISHED, count_unfinished, get_import, replace_problems
+from app.imports.mapping import BadMapping, guess_fields, map_by_position
+from app.jobs.service import request_run
+from app.models import Import, ImportPiece
+from app.resources import Resources
+
+log = structlog.get_logger()
+
+MOST_UNFINISHED = 5
+LONGEST_FILENAME = 200
+ABANDONED_AFTER = timedelta(days=1)
+# A worker writes many times a second, and one that was killed is replaced within this.
+STANDS_STILL_AFTER = timedelta(minutes=2)
+
+
+async def receive_file(house: Resources, user_id: int, filename: str, file: BinaryIO) -> int:
+    """Keep a file, guess its columns, check its first rows. Returns the id of the draft. Raises `UnreadableFile`, `Conflict`."""
+    now = house.clock.now()
+    table = await open_table(file)
+    layout = {
+        "headings": table.headings,
+        "fields": guess_fields(table.headings),
+        "samples": await take_samples(table),
+        "encoding": table.encoding,
+    }
+    size = file.seek(0, 2)
+    await delete_abandoned(house)
+    async with house.database.write() as db:
+        organisation_id = await get_administered(db, user_id)
+        if await count_unfinished(db, organisation_id) >= MOST_UNFINISHED:
+            raise Conflict(
+                f"{MOST_UNFINISHED} imports of your organisation are not finished yet. Finish or cancel one first.", code="too_many_imports"
+            )
+        common = {"found": {}, "counts": {}, "created_at": now, "updated_at": now}
+        draft = Import(organisation_id=organisation_id, user_id=user_id, size=size, state="arriving", layout=layout, **common)
+        draft.filename = clean_filename(filename)
+        db.add(draft)
+        await db.flush()
+        import_id = draft.id
+    try:
+        await store_file(house.database, import_id, file)
+        await _check(house, import_id, organisation_id, file, layout)
+    except AppError:
+        await _end(house, import_id, "cancelled", states=("arriving",))
+        raise
+    log.info("A file to import has arrived.", import_id=import_id, size=size)
+    return import_id
+
+
+async def choose_columns(house: Resources, user_id: int, import_id: int, fields: list[str]) -> None:
+    """Place the columns otherwise and check again. Raises `BadMapping`, `Conflict`, `NotFound`."""
+    async with house.database.read() as db:
+        draft = await get_import(db, user_id, import_id)
+    _refuse_unless_draft(draft)
+    map_by_position(draft.layout["headings"], fields)
+    async with local_copy(house.database, import_id) as file:
+        await _check(house, import_id, draft.organisation_id, file, draft.layout | {"fields": fields})
+
+
+async def start_import(house: Resources, user_id: int, import_id: int) -> None:
+    """Ask for the job that imports a draft, or that goes on with an import which stands still.
+
+    Raises `BadMapping` where the columns do not say enough, `Conflict` where it is under way or over.
+    """
+    now = house.clock.now()
+    async with house.database.write() as db:
+        found = await get_import(db, user_id, import_id, lock=True)
+        if found.state == "draft":
+            map_by_position(found.layout["headings"], found.layout["fields"])
+            found.state, found.started_at = "queued", now
+            await replace_problems(db, import_id, [])
+        elif not stands_still(found, now):
+            raise Conflict("This import is under way, or over.", code="not_a_draft")
+        # Whoever starts it will own its deals.
+        found.updated_at, found.user_id = now, user_id
+        await _record(db, "import.started", found, user_id)
+        await request_run(db, "import_deals", at=now, payload={"import_id": import_id}, requested_by=user_id)
+
+
+def stands_still(found: Import, now: datetime) -> bool:
+    """Started, and nothing was written for so long that no worker can be at it."""
+    return found.state in ("queued", "running") and now - found.updated_at > STANDS_STILL_AFTER
+
+
+async def cancel_import(house: Resources, user_id: int, import_id: int) -> None:
+    """Go no further. What is in stays in. Raises `Conflict` where it is over already."""
+    now = house.clock.now()
+    async with house.database.write() as db:
+        found = await get_import(db, user_id, import_id, lock=True)
+        if found.state not in UNFINISHED:
+            raise Conflict("This import is over already.", code="import_over")
+        if found.state in ("queued", "running"):
+            await _record(db, "import.cancelled", found, user_id, rows=found.rows_done)
+        found.state, found.updated_at, found.finished_at = "cancelled", now, now
+    await delete_file(house.database, import_id)
+
+
+async def stop_import(house: Resources, import_id: int) -> None:
+    """Its job was cancelled by an operator."""
+    now = house.clock.now()
+    under_way = update(Import).where(Import.id == import_id, Import.state.in_(("queued", "running")))
+    ended = under_way.values(state="cancelled", updated_at=now, finished_at=now).returning(Import)
+    async with house.database.write() as db:
+        found = await db.scalar(ended)
+        if found is not None:
+            await _record(db, "import.cancelled", found, None, rows=found.rows_done)
+    await delete_file(house.database, import_id)
+
+
+async def delete_abandoned(house: Resources) -> int:
+    """Files nobody came back to for a day, and those of an import that is over: a process may have died before it deleted one."""
+    old = Import.state.in_(("arriving", "draft")) & (Import.updated_at < house.clock.now() - ABANDONED_AFTER)
+    over = Import.state.not_in(UNFINISHED) & exists().where(ImportPiece.import_id == Import.id)
+    async with house.database.read() as db:
+        forgotten = (await db.execute(select(Import.id, Import.state).where(old | over).limit(100))).all()
+    for import_id, state in forgotten:
+        await _end(house, import_id, "cancelled" if state in UNFINISHED else state, states=("arriving", "draft"))
+        await delete_file(house.database, import_id)
+    if forgotten:
+        log.info("Files of imports deleted.", import_ids=[import_id for import_id, _ in forgotten])
+    return len(forgotten)
+
+
+def clean_filename(name: str) -> str:
+    """As it is shown: the last part of a path, without what cannot be seen."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    return "".join(letter if letter.isprintable() else " " for letter in last).strip()[:LONGEST_FILENAME] or "deals.csv"
+
+
+async def _check(house: Resources, import_id: int, organisation_id: int, file: BinaryIO, layout: dict[str, Any]) -> None:
+    """Look at the rows, if it is clear what the columns hold, and keep what was found."""
+    found: dict[str, Any] = {}
+    problems: list[dict[str, Any]] = []
+    try:
+        columns = map_by_position(layout["headings"], layout["fields"])
+    except BadMapping:
+        pass  # the person places the columns first; the page says so
+    else:
+        found, problems = await check_rows(house.database, file, columns, organisation_id=organisation_id, at=house.clock.now())
+    async with house.database.write() as db:
+        kept = update(Import).where(Import.id == import_id, Import.state.in_(("arriving", "draft")))
+        done = await db.execute(kept.values(layout=layout, found=found, state="draft", updated_at=house.clock.now()))
+        if not done.rowcount:  # type: ignore[attr-defined]
+            raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
+        await replace_problems(db, import_id, problems)
+
+
+async def _end(house: Resources, import_id: int, state: str, *, states: tuple[str, ...]) -> None:
+    now = house.clock.now()
+    async with house.database.write() as db:
+        ended = update(Import).where(Import.id == import_id, Import.state.in_(states))
+        await db.execute(ended.values(state=state, updated_at=now, finished_at=now))
+    await delete_file(house.database, import_id)
+
+
+async def _record(db: AsyncSession, kind: str, about: Import, actor_id: int | None, **payload: Any) -> None:
+    await record_event(
+        db, kind, at=about.updated_at, organisation_id=about.organisation_id, actor_id=actor_id, import_id=about.id, **payload
+    )
+
+
+def _refuse_unless_draft(found: Import) -> None:
+    if found.state != "draft":
+        raise Conflict("This import has begun already, or was cancelled.", code="not_a_draft")

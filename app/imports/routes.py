@@ -1,0 +1,175 @@
+"""Imports over HTTP: send a file, look at it, place its columns, start, watch, cancel. For administrators of the organisation."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from quart import Blueprint, Response, jsonify, request
+from quart.typing import ResponseReturnValue
+
+from app.auth.administrators import get_administered
+from app.deals.listing import Cursor, parse_query
+from app.deals.schemas import Nothing
+from app.errors import Forbidden, NotFound
+from app.imports import incoming
+from app.imports.history import find_name, get_import, list_imports, list_problems
+from app.imports.presentation import ColumnChoice, ImportView, progress_of, view_of
+from app.imports.upload import take_file
+from app.live import Message, current_live, event_stream
+from app.models import Import
+from app.openapi import documented
+from app.web import current_user, path_id, read_json, resources, signed_in
+
+blueprint = Blueprint("imports", __name__, url_prefix="/api/imports")
+
+_BODY = (400, 413, 415)
+
+
+class Upload(BaseModel):
+    """`start`: import at once, by the guessed columns; else the file waits as a draft to be looked at."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    filename: Annotated[str, Field(max_length=1000)] = ""
+    start: bool = True
+
+
+class HistoryQuery(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    cursor: Cursor | None = None
+
+
+class OneImport(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    import_: Annotated[ImportView, Field(alias="import")]
+
+
+class Imports(BaseModel):
+    imports: list[ImportView]
+    next_cursor: str | None
+
+
+@blueprint.get("")
+@documented("imports", Imports, query=HistoryQuery, problems=(400, 403))
+@signed_in
+async def list_() -> Response:
+    """The imports into your organisation, the latest first; without their rows."""
+    house, user = resources(), current_user()
+    async with house.database.read() as db:
+        organisation_id = await get_administered(db, user.id)
+        query = parse_query(HistoryQuery, request.args)
+        found, next_cursor = await list_imports(db, user.id, organisation_id, cursor=query.cursor, settings=house.settings)
+    views = [view_of(each, by, {"refused": [], "warning": []}) for each, by in found]
+    return jsonify(Imports(imports=views, next_cursor=next_cursor).model_dump(mode="json"))
+
+
+@blueprint.post("")
+@documented("imports", OneImport, 202, query=Upload, problems=(403, 409, *_BODY))
+@signed_in
+async def upload() -> ResponseReturnValue:
+    """Send a CSV file: as the body (`text/csv`), or as the field `file` of a form."""
+    house, user = resources(), current_user()
+    async with house.database.read() as db:
+        await get_administered(db, user.id)
+    query = parse_query(Upload, request.args)
+    filename, file = await take_file(plain=True)
+    with file:
+        import_id = await incoming.receive_file(house, user.id, filename, file)
+    if query.start:
+        try:
+            await incoming.start_import(house, user.id, import_id)
+        except Exception:
+            await incoming.cancel_import(house, user.id, import_id)
+            raise
+    response = await _answer(import_id)
+    response.status_code = 202
+    response.headers["Location"] = f"/api/imports/{import_id}"
+    return response
+
+
+@blueprint.get("/<import_id>")
+@documented("imports", OneImport, problems=(403, 404))
+@signed_in
+async def show(import_id: str) -> Response:
+    """How far it is, what it did, and the first hundred rows of each kind to look at."""
+    return await _answer(path_id(import_id))
+
+
+@blueprint.get("/<import_id>/progress")
+@documented("imports", problems=(403, 404))
+@signed_in
+async def progress(import_id: str) -> Response:
+    """Server-sent events `progress`: state, percent and counts, whenever they change, until the import is over."""
+    live, house, user_id, wanted = current_live(), resources(), current_user().id, path_id(import_id)
+
+    async def look() -> dict[str, Any]:
+        async with house.database.read() as db:
+            return progress_of(await db.get_one(Import, wanted))
+
+    async def tell() -> AsyncGenerator[Message, None]:
+        async for told in live.watch(("import", wanted), look):
+            yield Message("progress", told)
+            if told["over"]:
+                return
+
+    async def may_still() -> bool:
+        try:
+            async with house.database.read() as db:
+                return bool(await get_import(db, user_id, wanted))
+        except (Forbidden, NotFound):
+            return False
+
+    await _require(import_id)
+    return await event_stream(tell(), allowed=may_still)
+
+
+@blueprint.post("/<import_id>/columns")
+@documented("imports", OneImport, body=ColumnChoice, problems=(403, 404, 409, *_BODY))
+@signed_in
+async def columns(import_id: str) -> Response:
+    """Say which column holds what, and have the first rows checked again."""
+    wanted = await _require(import_id)
+    choice = await read_json(ColumnChoice)
+    await incoming.choose_columns(resources(), current_user().id, wanted, choice.fields)
+    return await _answer(wanted)
+
+
+@blueprint.post("/<import_id>/start")
+@documented("imports", OneImport, 202, body=Nothing, problems=(403, 404, 409, *_BODY))
+@signed_in
+async def start(import_id: str) -> ResponseReturnValue:
+    """Import a draft, or go on with an import that stands still."""
+    wanted = await _require(import_id)
+    await read_json(Nothing)
+    await incoming.start_import(resources(), current_user().id, wanted)
+    response = await _answer(wanted)
+    response.status_code = 202
+    return response
+
+
+@blueprint.post("/<import_id>/cancel")
+@documented("imports", OneImport, body=Nothing, problems=(403, 404, 409, *_BODY))
+@signed_in
+async def cancel(import_id: str) -> Response:
+    """Go no further. The deals that are in stay in."""
+    wanted = await _require(import_id)
+    await read_json(Nothing)
+    await incoming.cancel_import(resources(), current_user().id, wanted)
+    return await _answer(wanted)
+
+
+async def _require(import_id: str) -> int:
+    """The id, once it is sure that this person may do something with it: before the body is looked at."""
+    wanted = path_id(import_id)
+    async with resources().database.read() as db:
+        await get_import(db, current_user().id, wanted)
+    return wanted
+
+
+async def _answer(import_id: int) -> Response:
+    async with resources().database.read() as db:
+        found = await get_import(db, current_user().id, import_id)
+        view = view_of(found, await find_name(db, found.user_id), await list_problems(db, import_id))
+    return jsonify({"import": view.model_dump(mode="json")})

@@ -1,0 +1,192 @@
+"""The import itself, in the worker: short transactions that each write some rows and how far they are.
+
+A run that was killed is taken up after the last of them, so every row is written once. Whoever takes an import up last has
+it: a run that lost it, or whose import was cancelled, finds that out in its next transaction and stops.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.batches import Pace
+from app.database import Contended
+from app.errors import StoreUnavailable, Unavailable
+from app.events.service import record_event
+from app.imports.checking import add, open_table, problems_of, tally
+from app.imports.files import delete_file, local_copy
+from app.imports.history import insert_problems
+from app.imports.mapping import map_by_position
+from app.imports.reader import BATCH, Record, UnreadableFile
+from app.imports.report import Report
+from app.imports.rows import Row
+from app.imports.service import Run, batches_of, show_new_names
+from app.imports.store import lock_organisation
+from app.jobs.run import RunCancelled, RunLost
+from app.models import Import, User
+from app.resources import Resources
+
+log = structlog.get_logger()
+
+ATTEMPTS = 5
+# What a person may do decides whose deals these become.
+NOT_ALLOWED, UNREADABLE, INTERNAL = "not_an_administrator", "unreadable_file", "internal_error"
+
+
+Tell = Callable[..., Awaitable[None]]
+
+
+class _Lost(Exception):
+    """The import was cancelled, or another worker has it now."""
+
+
+class _NotAllowed(Exception):
+    """Who began it is no administrator any more."""
+
+
+@dataclass
+class _Job:
+    """An import as this run took it up."""
+
+    house: Resources
+    import_id: int
+    organisation_id: int
+    token: str
+    fields: list[str]
+    size: int
+    rows_done: int
+    counts: dict[str, Any]
+    tell: Tell
+
+
+async def run_import(house: Resources, import_id: int, *, tell: Tell) -> dict[str, Any]:
+    """Import until the end of the file, or until it is cancelled; what was counted. Nothing where it is neither waiting nor under way.
+
+    `tell` is called between transactions with bytes done and their total; what it raises ends this run, and another may go on.
+    Raises `Unavailable`: call it again later.
+    """
+    job = await _take_up(house, import_id, tell)
+    if job is None:
+        return {}
+    try:
+        await _import(job)
+    except _Lost:
+        log.info("The import was cancelled, or is another worker's now.", import_id=import_id)
+    except _NotAllowed:
+        await _finish(job, "failed", error=NOT_ALLOWED)
+    except UnreadableFile as unreadable:
+        log.info("The import ended early.", import_id=import_id, reason=unreadable.detail)
+        await _finish(job, "failed", error=UNREADABLE)
+    except (Unavailable, RunCancelled, RunLost):
+        raise
+    except Exception:
+        await _finish(job, "failed", error=INTERNAL)
+        raise
+    else:
+        await _finish(job, "done")
+    return job.counts
+
+
+async def _take_up(house: Resources, import_id: int, tell: Tell) -> _Job | None:
+    now, token = house.clock.now(), secrets.token_hex(16)
+    taken = (
+        update(Import)
+        .where(Import.id == import_id, Import.state.in_(("queued", "running")))
+        .values(state="running", run=token, updated_at=now)
+        .returning(Import.organisation_id, Import.layout, Import.size, Import.rows_done, Import.counts)
+    )
+    async with house.database.write() as db:
+        row = (await db.execute(taken.execution_options(synchronize_session=False))).first()
+    if row is None:
+        return None
+    log.info("An import is taken up.", import_id=import_id, rows_done=row.rows_done)
+    return _Job(house, import_id, row.organisation_id, token, row.layout["fields"], row.size, row.rows_done, dict(row.counts), tell)
+
+
+async def _import(job: _Job) -> None:
+    async with local_copy(job.house.database, job.import_id) as file:
+        table = await open_table(file)
+        run = Run(map_by_position(table.headings, job.fields), job.house.clock.now(), {"import_id": job.import_id})
+        pace, passed = Pace(most=BATCH), 0
+        async for batch in batches_of(table):
+            # Rows that are in already are read all the same: a later one may be about the same deal.
+            old = batch.records[: max(0, job.rows_done - passed)]
+            await asyncio.to_thread(run.read, old, Report(""))
+            new = batch.records[len(old) :]
+            while new:
+                taken, new = new[: pace.rows], new[pace.rows :]
+                await _write(job, run, taken, pace, position=batch.position)
+            passed += len(batch.records)
+
+
+async def _write(job: _Job, run: Run, records: list[Record], pace: Pace, *, position: int) -> None:
+    """One transaction, and the rest after it. Raises `_Lost`, `_NotAllowed`."""
+    report = Report("")
+    rows = await asyncio.to_thread(run.read, records, report)
+    for attempt in range(1, ATTEMPTS + 1):
+        found = Report("", rows=report.rows, skipped=report.skipped, refused=report.refused, warnings=list(report.warnings))
+        found.warning_counts = report.warning_counts.copy()
+        try:
+            with pace.batch():
+                async with job.house.database.write() as db:
+                    await _write_rows(db, job, run, rows, records, found, position=position)
+            break
+        except (IntegrityError, Contended):
+            # Somebody made a deal of the same reference between our look and our insert: now it is there to be seen.
+            if attempt == ATTEMPTS:
+                raise StoreUnavailable("The organisation's deals are being changed by too many at once.") from None
+    await pace.rest()
+    await job.tell(position, job.size, **job.counts)
+    if found.new_names:
+        await show_new_names(job.house, found.new_names)
+
+
+async def _write_rows(
+    db: AsyncSession, job: _Job, run: Run, rows: list[Row], records: list[Record], report: Report, *, position: int
+) -> None:
+    mine = Import.id == job.import_id, Import.state == "running", Import.run == job.token
+    held = (await db.execute(select(Import.user_id, Import.counts, Import.rows_done).where(*mine).with_for_update())).first()
+    if held is None:
+        raise _Lost
+    await lock_organisation(db, job.organisation_id)
+    run.common = {"import_id": job.import_id, "owner_id": held.user_id}
+    await run.place(db, rows, job.organisation_id, report, write=True)
+    # After the deals, as everybody locks: what gives access, then the person.
+    await _check_owner(db, held.user_id, job.organisation_id)
+    counts = dict(held.counts) or tally(Report(""))
+    await insert_problems(db, job.import_id, problems_of(report, records, counts))
+    add(counts, tally(report))
+    values = {"counts": counts, "rows_done": held.rows_done + len(records), "position": position, "updated_at": job.house.clock.now()}
+    await db.execute(update(Import).where(*mine).values(**values).execution_options(synchronize_session=False))
+    job.counts = counts
+
+
+async def _check_owner(db: AsyncSession, user_id: int | None, organisation_id: int) -> None:
+    """Who began the import is kept from being demoted or disabled until these rows are in. Raises `_NotAllowed`."""
+    is_admin = User.organisation_id == organisation_id, User.role == "admin", User.disabled_at.is_(None)
+    who = select(User.id).where(User.id == user_id, *is_admin)
+    if await db.scalar(who.with_for_update(read=True)) is None:
+        raise _NotAllowed
+
+
+async def _finish(job: _Job, state: str, *, error: str = "") -> None:
+    now = job.house.clock.now()
+    mine = Import.id == job.import_id, Import.state == "running", Import.run == job.token
+    ended = update(Import).where(*mine).values(state=state, error=error, updated_at=now, finished_at=now, position=Import.size)
+    if error:
+        ended = update(Import).where(*mine).values(state=state, error=error, updated_at=now, finished_at=now)
+    async with job.house.database.write() as db:
+        row = (await db.execute(ended.returning(Import.user_id, Import.counts).execution_options(synchronize_session=False))).first()
+        if row is None:
+            return
+        kind, payload = ("import.failed", {"reason": error}) if error else ("import.finished", {})
+        ids: dict[str, Any] = {"organisation_id": job.organisation_id, "actor_id": row.user_id, "import_id": job.import_id}
+        await record_event(db, kind, at=now, **ids, **payload, **row.counts)
+    log.info("An import has ended.", import_id=job.import_id, state=state, error=error or None, **row.counts)
+    await delete_file(job.house.database, job.import_id)

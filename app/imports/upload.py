@@ -1,0 +1,42 @@
+"""Takes a file out of a request, in the order of checks: what it is (415), how large (413), whether it is there (400)."""
+
+from collections.abc import AsyncIterator
+from typing import BinaryIO, cast
+
+from quart import request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from app.imports.files import LARGEST_IN_WORDS, check_size, keep_locally
+from app.uploads import HELD
+
+FORM = "multipart/form-data"
+PLAIN = frozenset({"text/csv", "text/plain", "text/tab-separated-values", "application/csv", "application/octet-stream"})
+
+
+async def take_file(*, plain: bool) -> tuple[str, BinaryIO]:
+    """The name and a local copy of the uploaded file, which the caller closes. `plain`: the body itself may be the file."""
+    if request.mimetype != FORM and not (plain and request.mimetype in PLAIN):
+        raise UnsupportedMediaType("Send the file as text/csv, or as the field `file` of multipart/form-data.")
+    try:
+        if request.mimetype == FORM:
+            return await _take_field()
+        return request.args.get("filename", ""), await keep_locally(request.body)
+    except RequestEntityTooLarge as error:
+        raise PayloadTooLarge(f"A file to import may have {LARGEST_IN_WORDS}.") from error
+
+
+async def _take_field() -> tuple[str, BinaryIO]:
+    field = (await request.files).get("file")
+    if field is None or not field.filename:
+        raise BadRequest("Choose a file first.", code="no_file")
+    file = cast(BinaryIO, field.stream)
+    check_size(file.seek(0, 2))
+    file.seek(0)
+    # Once more by its lines, which only a look at all of it can tell.
+    return field.filename, await keep_locally(_chunks(file))
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := file.read(HELD):
+        yield chunk

@@ -1,0 +1,56 @@
+"""The board: deals by stage, each column as long as its address says."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from quart import Blueprint, render_template, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.deals.board import load_board
+from app.deals.listing import MOST_ON_A_PAGE, ListQuery, parse_query
+from app.models import STAGES
+from app.ratelimit import limit_rate
+from app.web import current_user, resources, signed_in
+from app.workspace.deal_list import list_state
+from app.workspace.shell import current_id, shell_values
+
+board = Blueprint("board", __name__)
+
+CARDS = 20
+
+
+@board.get("/deals/board")
+@hide
+@signed_in
+async def show_board() -> ResponseReturnValue:
+    house, user = resources(), current_user()
+    await limit_rate(house, "list", user.id, house.settings.rate_limit_list)
+    query = parse_query(ListQuery, {name: value for name, value in request.args.items() if name not in ("stage", "cursor", "limit")})
+    shown = {stage: _length(request.args.get(stage, "")) for stage in STAGES}
+    async with house.database.read() as db:
+        columns = await load_board(db, user.id, query, shown, current_deal_id=current_id(), now=house.clock.now())
+        values = await shell_values(db)
+    state = list_state(query, view="board")
+    longer = {column.stage: _longer(request.args, column.stage, shown[column.stage]) for column in columns}
+    total = sum(column.total for column in columns)
+    moving = {"moving": request.args.get("move", ""), "move_url": _address(request.args, move=""), "back_url": _address(request.args)}
+    values |= moving | {"columns": columns, "longer": longer, "total": total, "most": MOST_ON_A_PAGE}
+    return await render_template("workspace/board.html", **state, **values)
+
+
+def _length(text: str) -> int:
+    """How many cards a column shows: what the address says, in whole steps up to the most there is on a page."""
+    steps = int(text) // CARDS if text.isascii() and text.isdigit() and len(text) < 4 else 1
+    return min(max(steps, 1) * CARDS, MOST_ON_A_PAGE)
+
+
+def _longer(args: Mapping[str, Any], stage: str, length: int) -> str:
+    return f"{_address(args, **{stage: str(length + CARDS)})}#stage-{stage}"
+
+
+def _address(args: Mapping[str, Any], **changes: str) -> str:
+    """This board with `changes`; an empty one is left to be filled in."""
+    wanted = {name: value for name, value in args.items() if value and name not in ("move", "done")} | changes
+    return f"/deals/board?{urlencode(wanted)}" if wanted else "/deals/board"

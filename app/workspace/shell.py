@@ -1,0 +1,47 @@
+"""What the pages share beyond their templates: the deals at hand, the page of a deal that is gone, where pages are."""
+
+from typing import Any
+
+from quart import render_template
+from quart.typing import ResponseReturnValue
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.deals.listing import ListQuery, list_at_hand, list_deals
+from app.deals.schemas import DealList, DealSummary
+from app.errors import NotFound
+from app.web import current_user, resources
+from app.workspace.context import current_deal
+
+SEE_OTHER = 303
+# Deals offered where the one asked for cannot be shown, or none was chosen yet.
+OTHERS = 5
+
+
+async def shell_values(db: AsyncSession) -> dict[str, Any]:
+    """What shell.html shows from SQL: the deals of the switcher."""
+    deals = await list_at_hand(db, current_user().id, current_deal_id=current_id(), now=resources().clock.now())
+    return {"at_hand": deals}
+
+
+async def list_here(db: AsyncSession, query: ListQuery) -> DealList:
+    house = resources()
+    return await list_deals(db, current_user().id, query, settings=house.settings, current_deal_id=current_id(), now=house.clock.now())
+
+
+async def list_others() -> list[DealSummary]:
+    async with resources().database.read() as db:
+        return (await list_here(db, ListQuery(sort="recent", limit=OTHERS))).deals
+
+
+async def show_gone(page: str = "overview") -> ResponseReturnValue:
+    """The same for a deal that is gone, that one may not see, and that never was."""
+    return await render_template("workspace/gone.html", page=page, others=await list_others()), NotFound.status
+
+
+def current_id() -> int | None:
+    deal = current_deal()
+    return deal["id"] if deal else None
+
+
+def address_of(deal_id: int, page: str = "overview") -> str:
+    return f"/deals/{deal_id}/{page}"

@@ -1,0 +1,59 @@
+"""The database goes away under the eyes of a person: where they are is said, what they typed is kept, and it goes on by itself."""
+
+import pytest
+from playwright.async_api import Browser, expect
+from sqlalchemy import make_url
+
+from app.database import Database
+from tests.browser.visitor import make_visitor
+from tests.conftest import StartWeb
+from tests.factories import make_deal, make_organisation, make_user
+from tests.resilience.proxy import TcpProxy
+
+pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
+
+
+async def test_page_waits_for_the_database_and_keeps_what_was_typed(
+    browser: Browser, database: Database, database_url: str, start_web: StartWeb
+) -> None:
+    organisation = await make_organisation(database)
+    lead = await make_user(database, organisation)
+    deals = [await make_deal(database, organisation, owner=lead, name=name) for name in ("Mojang", "YouTube")]
+    target = make_url(database_url)
+    assert target.port is not None
+    wire = TcpProxy(target.port)
+    try:
+        server = await start_web({"DATABASE_URL": target.set(port=wire.port).render_as_string(hide_password=False)})
+        visitor = await make_visitor(browser, server.url)
+        page = visitor.page
+        await visitor.sign_in(lead.email)
+        await page.get_by_role("link", name="Mojang").click()
+        await expect(page.get_by_text("Current deal", exact=True)).to_be_visible()
+        cookies = await visitor.context.cookies()
+        await visitor.open("/deals/new")
+        await page.get_by_label("Name of the target").fill("Nautilus")
+        await page.get_by_label("What it does, in a line").fill("Maps of the sea, drawn by whoever sails there")
+        wire.refuse()
+        await page.get_by_role("button", name="Begin this deal").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Mojang is still your deal")
+        await expect(page.locator(".typed")).to_contain_text("Maps of the sea, drawn by whoever sails there")
+        wire.accept()
+        await expect(page.get_by_role("status")).to_have_text("Holdfast is back. Send it again now.", timeout=20_000)
+        await page.get_by_role("button", name="Send it again").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Nautilus")
+        await expect(page.get_by_text("Current deal", exact=True)).to_be_visible()
+
+        wire.refuse()
+        response = await page.goto(f"{server.url}/deals/{deals[0].id}/team")
+        assert response is not None
+        assert (response.status, "retry-after" in response.headers) == (503, True)
+        await expect(page.get_by_role("status")).to_contain_text(
+            "You are still in Nautilus; nothing is lost. This page tries again by itself."
+        )
+        assert (await visitor.axe()) == []
+        assert {cookie["name"] for cookie in await visitor.context.cookies()} == {cookie["name"] for cookie in cookies}
+        wire.accept()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Team", timeout=20_000)
+        assert [each for each in visitor.complaints if "503" not in each] == []
+    finally:
+        wire.close()

@@ -1,0 +1,386 @@
+"""The shell in a real browser: switching by keyboard, tabs that tell each other, notices with their undo, the board, the bin."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from sqlalchemy import select, update
+
+from app.database import Database
+from app.models import Deal, Event, Organisation, Pin, User, UserNotice
+from tests.browser.visitor import DESKTOP, PHONE, Visitor, make_visitor
+from tests.conftest import StartWeb
+from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
+from tests.servers.web import ROOT
+
+pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+
+EXPORT = Path(ROOT) / "app" / "imports" / "demo" / "acquisitions.csv"
+SHOWN_AT_ONCE = 8
+
+
+@dataclass
+class Office:
+    """A lead who owns three deals, and a colleague who sees the first of them."""
+
+    url: str
+    organisation: Organisation
+    lead: User
+    colleague: User
+    deals: list[Deal]
+
+
+@pytest.fixture
+async def office(database: Database, start_web: StartWeb) -> Office:
+    organisation = await make_organisation(database, name="Google")
+    lead, colleague = [await make_user(database, organisation, name=name) for name in ("Ada Lead", "Ben Colleague")]
+    deals = [await make_deal(database, organisation, owner=lead, name=name) for name in ("Mojang", "YouTube", "Skype")]
+    for deal in deals[:2]:
+        await make_member(database, deal, colleague, role="viewer")
+    return Office((await start_web()).url, organisation, lead, colleague, deals)
+
+
+@pytest.fixture
+async def lead(browser: Browser, office: Office) -> Visitor:
+    visitor = await make_visitor(browser, office.url)
+    await visitor.sign_in(office.lead.email)
+    await visitor.page.wait_for_url("**/deals")
+    return visitor
+
+
+async def is_current(page: Page, name: str) -> None:
+    """The page is this deal's, has told the server, and the server has answered."""
+    await expect(page.locator("#shell")).to_have_attribute("data-current-name", name)
+    await expect(page.get_by_label(f"Current deal: {name}")).to_be_visible()
+
+
+async def test_deal_is_found_and_switched_to_by_keyboard_among_all_that_were_imported(
+    browser: Browser, database: Database, database_url: str, start_web: StartWeb
+) -> None:
+    organisation = await make_organisation(database, name="Everything")
+    admin = await make_user(database, organisation, role="admin")
+    command = [sys.executable, "-m", "app", "import", str(EXPORT), "--organisation", organisation.name]
+    environ = {"DATABASE_URL": database_url, "SECRET_KEY": "only-for-tests-" * 3, "PATH": ""}
+    importing = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ, stdout=PIPE, stderr=PIPE)
+    assert await importing.wait() == 0, await importing.communicate()
+    visitor = await make_visitor(browser, (await start_web()).url)
+    page, keys = visitor.page, visitor.page.keyboard
+
+    await visitor.open("/login")
+    await keys.type(admin.email)
+    await keys.press("Tab")
+    await keys.type(PASSWORD)
+    await keys.press("Enter")
+    await expect(page.locator(".count")).to_have_text("1,643 deals")
+
+    # The third stop: skip link, mark, switcher.
+    for _ in range(3):
+        await keys.press("Tab")
+    await expect(page.get_by_label("Choose a deal")).to_be_focused()
+    await keys.press("Enter")
+    box, options = page.get_by_role("combobox"), page.get_by_role("option")
+    await expect(box).to_be_focused()
+    await keys.type("skype")
+    # What is called so comes before the many that mention it.
+    await expect(options.first).to_contain_text("Skype")
+    await keys.press("Escape")
+    await expect(page.get_by_label("Choose a deal")).to_be_focused()
+    await keys.press("Enter")
+    await keys.type("android")
+    await expect(options.first).to_contain_text("Android")
+    await keys.press("Alt+p")
+    await expect(page.locator("[data-switcher-status]")).to_have_text("Android pinned")
+    await keys.press("Enter")
+    await page.wait_for_url("**/overview")
+    await is_current(page, "Android")
+
+    await keys.press("Control+k")
+    await expect(page.get_by_role("dialog").get_by_role("combobox")).to_be_focused()
+    await keys.type("youtube")
+    await expect(options.first).to_contain_text("YouTube")
+    assert await options.count() <= SHOWN_AT_ONCE + 1
+    await keys.press("Enter")
+    await is_current(page, "YouTube")
+    await expect(page.locator("[data-toasts]")).to_contain_text("Switched to YouTube")
+    await page.get_by_role("button", name="Undo").press("Enter")
+    await is_current(page, "Android")
+    await expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+
+    await keys.press("g")
+    await keys.press("t")
+    await page.wait_for_url("**/team")
+    await keys.press("?")
+    await expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("Pin or unpin the deal")
+    await keys.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await keys.press("g")
+    await keys.press("d")
+    await page.wait_for_url("**/deals")
+    await expect(page.get_by_role("navigation", name="Pinned deals")).to_contain_text("Android")
+    await keys.press("/")
+    await keys.type("?")
+    await expect(page.get_by_label("Search by name, acquirer or what it does")).to_have_value("?")
+    assert visitor.complaints == []
+
+
+async def test_palette_reaches_pages_and_actions(office: Office, lead: Visitor) -> None:
+    page, keys = lead.page, lead.page.keyboard
+    await lead.open(f"/deals/{office.deals[0].id}/overview")
+    await is_current(page, "Mojang")
+    for words, expected in (
+        ("activ", f"**/deals/{office.deals[0].id}/activity"),
+        ("new deal", "**/deals/new"),
+        ("settings", "**/settings"),
+    ):
+        await page.get_by_role("button", name="Search or jump to…").click()
+        await expect(page.get_by_role("dialog").get_by_role("option").first).to_be_visible()
+        await keys.type(words)
+        await keys.press("Enter")
+        await page.wait_for_url(expected)
+    await keys.press("Control+k")
+    await keys.type("dark")
+    await expect(page.get_by_role("dialog").get_by_role("option").first).to_have_text("Theme: Dark")
+    async with page.expect_response("**/api/me") as kept:
+        await keys.press("Enter")
+    assert (await kept.value).ok
+    await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    await keys.press("Control+k")
+    await keys.type("sign out")
+    await keys.press("Enter")
+    await page.wait_for_url("**/login")
+    assert lead.complaints == []
+
+
+async def test_two_tabs_keep_their_deals_and_say_what_happens_elsewhere(
+    browser: Browser, office: Office, lead: Visitor, database: Database
+) -> None:
+    """Also: another browser of the same person is not moved, and a deal that is taken away says so on its page."""
+    mojang, youtube = office.deals[:2]
+    first, second = lead.page, await lead.context.new_page()
+    await lead.open(f"/deals/{mojang.id}/overview")
+    await is_current(first, "Mojang")
+    elsewhere = await make_visitor(browser, office.url)
+    await elsewhere.sign_in(office.lead.email)
+    await is_current(elsewhere.page, "Mojang")
+
+    await second.goto(f"{office.url}/deals/{youtube.id}/activity")
+    await is_current(second, "YouTube")
+    await expect(first.locator("[data-toasts]")).to_contain_text("You switched to YouTube in another tab. This tab stays on Mojang.")
+    await expect(first).to_have_title("Mojang · Overview · Holdfast")
+    await first.get_by_role("button", name="Stay").click()
+    await expect(first.locator("[data-toasts]")).not_to_contain_text("another tab")
+    await first.reload()
+    await is_current(first, "Mojang")
+    await second.bring_to_front()
+    await expect(second.locator("[data-toasts]")).to_contain_text("You switched to Mojang in another tab.")
+    await second.get_by_role("link", name="Switch", exact=True).click()
+    await second.wait_for_url(f"**/deals/{mojang.id}/activity")
+    await expect(elsewhere.page.locator("[data-toasts]")).not_to_contain_text("another tab")
+
+    # One stream for both tabs, whoever holds the lock.
+    locks = await first.evaluate("navigator.locks.query().then((all) => [all.held.length, all.pending.length])")
+    assert locks == [1, 1]
+
+    colleague = await make_visitor(browser, office.url)
+    await colleague.sign_in(office.colleague.email)
+    await colleague.page.wait_for_url("**/deals")
+    await colleague.page.wait_for_load_state("networkidle")
+    skype = office.deals[2]
+    await api(lead, "POST", f"/api/deals/{skype.id}/members", {"user_id": office.colleague.id, "role": "viewer"})
+    await expect(colleague.page.locator("[data-toasts]")).to_contain_text("Skype was shared with you as viewer.")
+    await colleague.page.get_by_role("link", name="Open").click()
+    await is_current(colleague.page, "Skype")
+    await api(lead, "DELETE", f"/api/deals/{skype.id}/members/{office.colleague.id}")
+    gone = colleague.page.get_by_role("alert")
+    await expect(gone).to_contain_text("This deal is no longer available to you.")
+    # Nothing was loaded over what was typed.
+    await expect(colleague.page).to_have_title("Skype · Overview · Holdfast")
+    await gone.get_by_role("link", name="Mojang").click()
+    await is_current(colleague.page, "Mojang")
+    assert lead.complaints == elsewhere.complaints == colleague.complaints == []
+
+
+async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: Office, lead: Visitor, database: Database) -> None:
+    await lead.open(f"/deals/{office.deals[1].id}/overview")
+    await is_current(lead.page, "YouTube")
+    for script in (True, False):
+        again = await make_visitor(browser, office.url, java_script_enabled=script)
+        await again.sign_in(office.lead.email)
+        await expect(again.page.get_by_role("status")).to_contain_text("Back in YouTube, where you left off")
+        await again.page.get_by_role("button", name="Undo").click()
+        await again.page.wait_for_url("**/deals?done=undone")
+        await expect(again.page.get_by_role("status")).to_contain_text("still come back to it")
+        await again.open("/workspace")
+        await expect(again.page.get_by_role("heading", level=1)).to_have_text("Choose a deal to work on")
+        assert again.complaints == []
+    await lead.open("/workspace")
+    await expect(lead.page.get_by_role("heading", level=1)).to_have_text("YouTube")
+    async with database.read() as db:
+        assert (await db.get_one(User, office.lead.id)).last_deal_id == office.deals[1].id
+        assert len(list(await db.scalars(select(Event).where(Event.kind == "deal.restore_undone")))) == 2
+
+
+async def test_board_is_worked_by_keyboard_mouse_and_menu(office: Office, lead: Visitor, database: Database) -> None:
+    page, keys = lead.page, lead.page.keyboard
+    await lead.open("/deals/board?sort=name")
+    cards = page.locator("[data-card]")
+    await expect(cards).to_have_count(3)
+    await page.get_by_role("link", name="Mojang", exact=True).focus()
+    await keys.press("ArrowDown")
+    await expect(page.get_by_role("link", name="Skype", exact=True)).to_be_focused()
+    async with page.expect_response("**/api/deals/*") as moved:
+        await keys.press("Shift+ArrowRight")
+    assert (await moved.value).ok
+    await expect(page.locator("#stage-negotiation [data-card]")).to_contain_text("Skype")
+    await expect(page.get_by_role("link", name="Skype", exact=True)).to_be_focused()
+    await expect(page.locator("[data-live]")).to_have_text("Skype moved to Negotiation")
+    await expect(page.locator("#stage-negotiation [data-count]")).to_have_text("1")
+
+    async with page.expect_response("**/api/deals/*") as moved:
+        await cards.filter(has_text="Mojang").drag_to(page.locator("#stage-closed"))
+    assert (await moved.value).ok
+    await page.get_by_role("link", name="Move YouTube to another stage").click()
+    await page.get_by_label("Stage of YouTube").select_option("sourcing")
+    async with page.expect_response("**/api/deals/*") as moved:
+        await page.get_by_role("button", name="Move", exact=True).click()
+    assert (await moved.value).ok
+    assert await stages(database) == {"Mojang": "closed", "YouTube": "sourcing", "Skype": "negotiation"}
+
+    # Somebody else was quicker: theirs is shown, nothing is written over it.
+    async with database.write() as db:
+        await db.execute(update(Deal).where(Deal.name == "Skype").values(stage="signing", version=Deal.version + 1))
+    await page.get_by_role("link", name="Skype", exact=True).focus()
+    await keys.press("Shift+ArrowLeft")
+    await expect(page.locator("[data-toasts]")).to_contain_text("Somebody changed Skype meanwhile. It is in Signing now")
+    await expect(page.locator("#stage-signing [data-card]")).to_contain_text("Skype")
+    assert (await stages(database))["Skype"] == "signing"
+    assert [each for each in lead.complaints if "409" not in each] == []
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+async def test_deal_is_begun_pinned_archived_binned_and_brought_back(
+    browser: Browser, office: Office, database: Database, script: bool
+) -> None:
+    visitor = await make_visitor(browser, office.url, java_script_enabled=script)
+    page = visitor.page
+    await visitor.sign_in(office.lead.email)
+    await page.get_by_role("link", name="New deal").first.click()
+    await page.get_by_label("Price in US dollars").fill("about a million")
+    await page.get_by_label("What it does, in a line").fill("Maps of the sea")
+    await page.get_by_role("button", name="Begin this deal").click()
+    await expect(page.get_by_label("Name of the target")).to_have_attribute("aria-invalid", "true")
+    await expect(page.get_by_label("What it does, in a line")).to_have_value("Maps of the sea")
+    await page.get_by_label("Name of the target").fill("Nautilus")
+    await page.get_by_label("Price in US dollars").fill("1,250,000")
+    await page.get_by_role("button", name="Begin this deal").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Nautilus")
+
+    await do(page, "Nautilus", "Pin")
+    await do(page, "Nautilus", "Archive")
+    await expect(page.locator(".banner").get_by_text("This deal is archived.")).to_be_visible()
+    await visitor.open("/deals")
+    await expect(page.get_by_role("navigation", name="Pinned deals")).to_contain_text("Nautilus")
+    await expect(page.get_by_role("table")).not_to_contain_text("Nautilus")
+    await visitor.open("/deals?archived=true")
+    await page.get_by_role("table").get_by_role("link", name="Nautilus").click()
+    await do(page, "Nautilus", "Take out of the archive")
+    await expect(page.get_by_role("status")).to_contain_text("Out of the archive.")
+
+    await do(page, "Nautilus", "Move Nautilus to the bin")
+    await expect(page.get_by_role("status").filter(has_text="in the bin")).to_contain_text("Nautilus is in the bin, for everybody.")
+    await page.get_by_role("button", name="Undo").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Nautilus")
+    await do(page, "Nautilus", "Move Nautilus to the bin")
+    await visitor.open("/deals/bin")
+    await page.get_by_role("button", name="Bring back Nautilus").click()
+    await expect(page.get_by_role("status").last).to_contain_text("Back out of the bin.")
+    await visitor.open("/deals?q=nautilus")
+    pin = page.get_by_role("button", name="Pin Nautilus")
+    await expect(pin).to_have_attribute("aria-pressed", "true")
+    await pin.click()
+    await expect(pin).to_have_attribute("aria-pressed", "false")
+    await page.wait_for_load_state("networkidle")
+    async with database.read() as db:
+        assert (await db.scalars(select(Pin))).all() == []
+    if not script:
+        await visitor.open("/deals/board")
+        await page.get_by_role("link", name="Move Nautilus to another stage").click()
+        await page.get_by_label("Stage of Nautilus").select_option("signing")
+        await page.get_by_role("button", name="Move", exact=True).click()
+        await expect(page.locator("#stage-signing")).to_contain_text("Nautilus")
+    assert [each for each in visitor.complaints if "400" not in each] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser, office: Office, database: Database, scheme: str) -> None:
+    size = DESKTOP if scheme == "light" else PHONE
+    visitor = await make_visitor(browser, office.url, viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    page, keys = visitor.page, visitor.page.keyboard
+    async with database.write() as db:
+        await db.execute(update(Deal).where(Deal.name == "Skype").values(deleted_at=office.deals[2].created_at))
+        db.add_all(
+            UserNotice(
+                user_id=office.lead.id,
+                sequence=number,
+                kind=kind,
+                event_id=number,
+                actor_id=office.colleague.id,
+                deal_id=deal.id,
+                payload={"role": "editor"},
+                created_at=deal.created_at,
+            )
+            for number, (kind, deal) in enumerate(
+                zip(("deal.shared", "deal.role_changed", "deal.transferred"), office.deals, strict=True), 1
+            )
+        )
+    await visitor.sign_in(office.lead.email)
+    await page.wait_for_url("**/deals")
+    found = {}
+    pages = {"board": "/deals/board", "no match": "/deals/board?q=zebra", "bin": "/deals/bin", "new": "/deals/new", "notices": "/notices"}
+    for name, address in pages.items():
+        await visitor.open(address)
+        found[name] = await visitor.axe()
+        assert not await visitor.overflows(), name
+    await expect(page.locator(".inbox")).to_contain_text("Ben Colleague shared Mojang with you; you can edit it")
+    await expect(page.locator(".inbox")).not_to_contain_text("Skype")
+    await visitor.open("/deals/new")
+    await page.get_by_role("button", name="Begin this deal").click()
+    found["new, refused"] = await visitor.axe()
+    await visitor.open(f"/deals/{office.deals[0].id}/overview")
+    await is_current(page, "Mojang")
+    await visitor.open(f"/deals/{office.deals[1].id}/overview")
+    await expect(page.locator("[data-toasts]")).to_contain_text("Switched to YouTube")
+    found["switched"] = await visitor.axe()
+    await keys.press("Control+k")
+    await expect(page.get_by_role("option").first).to_be_visible()
+    found["palette"] = await visitor.axe()
+    await keys.press("Escape")
+    await keys.press("?")
+    await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    found["keys"] = await visitor.axe()
+    await keys.press("Escape")
+    for label in ("What you can do with YouTube", "Your menu"):
+        await page.get_by_label(label).click()
+        found[label] = await visitor.axe()
+    assert not {name: problems for name, problems in found.items() if problems}
+    assert [each for each in visitor.complaints if "400" not in each] == []
+
+
+async def do(page: Page, name: str, what: str) -> None:
+    """From the menu of the deal."""
+    await page.get_by_label(f"What you can do with {name}").click()
+    await page.get_by_role("button", name=what, exact=True).click()
+
+
+async def api(visitor: Visitor, method: str, path: str, body: object = None) -> None:
+    response = await visitor.context.request.fetch(visitor.url + path, method=method, data=body)
+    assert response.ok, await response.text()
+
+
+async def stages(database: Database) -> dict[str, str]:
+    async with database.read() as db:
+        return {row.name: row.stage for row in await db.execute(select(Deal.name, Deal.stage))}

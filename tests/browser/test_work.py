@@ -1,0 +1,282 @@
+"""Working inside a deal in a real browser: conflicts, drafts, roles, two tabs, with and without a script."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from app.database import Database
+from app.models import Deal, User
+from tests.browser.visitor import DESKTOP, PHONE, Visitor, make_visitor
+from tests.conftest import StartWeb
+from tests.factories import make_deal, make_member, make_organisation, make_user, make_work
+
+pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+
+
+@dataclass
+class Office:
+    """A lead who owns two deals, an editor and a viewer of both. The first has one finding and one item on its checklist."""
+
+    url: str
+    lead: User
+    editor: User
+    viewer: User
+    deal: Deal
+    other: Deal
+
+    def path(self, page: str, deal: Deal | None = None) -> str:
+        return f"/deals/{(deal or self.deal).id}/{page}"
+
+
+@pytest.fixture
+async def office(database: Database, start_web: StartWeb) -> Office:
+    organisation = await make_organisation(database, name="Google")
+    lead, editor, viewer = [await make_user(database, organisation, name=name) for name in ("Lead", "Editor", "Viewer")]
+    deals = [await make_deal(database, organisation, owner=lead, name=name, stage="diligence") for name in ("YouTube", "Skype")]
+    for deal in deals:
+        for person, role in ((editor, "editor"), (viewer, "viewer")):
+            await make_member(database, deal, person, role=role)
+    await make_work(database, deals[0])
+    return Office((await start_web()).url, lead, editor, viewer, *deals)
+
+
+async def arrive(browser: Browser, office: Office, person: User, **options: Any) -> Visitor:
+    visitor = await make_visitor(browser, office.url, reduced_motion="reduce", **options)
+    await visitor.sign_in(person.email)
+    await visitor.page.wait_for_url(lambda url: "/login" not in url)
+    return visitor
+
+
+async def api(visitor: Visitor, method: str, path: str, **data: Any) -> Any:
+    answer = await visitor.context.request.fetch(visitor.url + path, method=method, data=data or None)
+    assert answer.ok, await answer.text()
+    return await answer.json()
+
+
+async def test_a_conflict_is_settled_and_a_role_is_raised_by_keyboard(browser: Browser, office: Office) -> None:
+    """A viewer sees no edit; their role is raised; they edit, and somebody was faster."""
+    lead, colleague = await arrive(browser, office, office.lead), await arrive(browser, office, office.viewer)
+    page, list_ = colleague.page, f"/api{office.path('findings')}"
+    (finding,) = (await api(lead, "GET", list_))["findings"]
+    await colleague.open(office.path(f"findings/{finding['id']}"))
+    await expect(page.get_by_role("link", name="Edit", exact=True)).to_have_count(0)
+    await expect(page.get_by_role("button", name="Delete")).to_have_count(0)
+
+    await lead.open(office.path("team"))
+    change = lead.page.get_by_role("link", name="Change the access of Viewer")
+    await change.focus()
+    await lead.page.keyboard.press("Enter")
+    role = lead.page.get_by_label("Role")
+    await role.focus()
+    await lead.page.keyboard.type("Editor")
+    await expect(role).to_have_value("editor")
+    await lead.page.get_by_role("button", name="Save").focus()
+    await lead.page.keyboard.press("Enter")
+    await expect(lead.page.get_by_role("status")).to_have_text("Saved.")
+
+    await page.reload()
+    await page.get_by_role("link", name="Edit", exact=True).focus()
+    await page.keyboard.press("Enter")
+    title = page.get_by_label("Title")
+    await title.focus()
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type("Mine")
+    await api(lead, "PATCH", f"{list_}/{finding['id']}", title="Theirs", severity="critical")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("alert")).to_contain_text("Lead changed this finding while you were writing")
+    assert await colleague.axe() == []
+    await expect(page.get_by_label("Yours: Title")).to_have_value("Mine")
+    await expect(page.get_by_role("group", name="Severity").get_by_label("Take Lead’s")).to_be_checked()
+    await page.get_by_role("group", name="Title").get_by_label("Keep mine").focus()
+    await page.keyboard.press("Space")
+    await page.get_by_role("button", name="Save what is chosen").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Mine")
+    await expect(page.get_by_label("Facts")).to_contain_text("Critical")
+    assert lead.complaints == colleague.complaints == []
+
+
+async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Browser, office: Office) -> None:
+    writer = await arrive(browser, office, office.editor)
+    page, form = writer.page, office.path("findings/new")
+
+    async def kept() -> list[str]:
+        found: list[str] = await page.evaluate("Object.keys(localStorage).filter((key) => key.includes('draft'))")
+        return found
+
+    await writer.open(form)
+    await page.get_by_label("Title").fill("Written all morning")
+    await page.get_by_label("Text").fill("A long text")
+    await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+
+    # The login is lost before it is sent: the text is on the page that asks to sign in, and it is sent from there.
+    await writer.context.clear_cookies()
+    await page.get_by_role("button", name="Write it down").click()
+    await expect(page.get_by_role("status")).to_contain_text("Nothing is lost")
+    await expect(page.get_by_text("Written all morning")).to_be_visible()
+    assert await writer.axe() == []
+    # Or the tab dies there; signed in again the form has it back.
+    await writer.open(form)
+    await writer.sign_in(office.editor.email)
+    await page.wait_for_url(f"**{form}")
+    await expect(page.get_by_text("Draft restored")).to_be_visible()
+    await expect(page.get_by_label("Text")).to_have_value("A long text")
+    await page.reload()
+    await expect(page.get_by_label("Title")).to_have_value("Written all morning")
+    # Not on another deal's form, and gone once it is saved.
+    await writer.open(office.path("findings/new", office.other))
+    await expect(page.get_by_label("Title")).to_have_value("")
+    await writer.open(form)
+    await page.get_by_role("button", name="Write it down").click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Written all morning")
+    assert await kept() == []
+    await writer.open(form)
+    await expect(page.get_by_label("Title")).to_have_value("")
+
+    # Somebody else on the same browser sees nothing of it, and signing out leaves nothing.
+    await page.get_by_label("Title").fill("Not for others")
+    await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+    await writer.context.clear_cookies()
+    await writer.open(form)
+    await writer.sign_in(office.lead.email)
+    await page.wait_for_url(f"**{form}")
+    await expect(page.get_by_label("Title")).to_have_value("")
+    assert await kept() == []
+    await page.get_by_label("Title").fill("Until I leave")
+    await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+    await page.get_by_label("Your menu").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.wait_for_url("**/login")
+    assert await kept() == []
+    assert writer.complaints == []
+
+
+async def test_two_tabs_write_each_in_their_own_deal(browser: Browser, office: Office) -> None:
+    first = await arrive(browser, office, office.editor)
+    second = Visitor(first.context, await first.context.new_page(), office.url)
+    for tab, deal in ((first, office.deal), (second, office.other)):
+        await tab.open(office.path("findings/new", deal))
+        await tab.page.get_by_label("Title").fill(f"About {deal.name}")
+    # By now the session is on the second deal; the first tab stays where it is.
+    for tab, deal in ((first, office.deal), (second, office.other)):
+        await tab.page.bring_to_front()
+        await tab.page.get_by_role("button", name="Write it down").click()
+        await expect(tab.page.get_by_role("heading", level=1)).to_contain_text(f"About {deal.name}")
+        assert office.path("findings", deal) in tab.page.url
+    # A form that got the deal of the other tab is asked about, not saved.
+    await first.open(office.path("findings/new"))
+    await first.page.get_by_label("Title").fill("Whose is it?")
+    await first.page.evaluate(f"document.querySelector('[data-draft] [name=deal]').value = {office.other.id}")
+    await first.page.get_by_role("button", name="Write it down").click()
+    await expect(first.page.get_by_role("heading", level=1)).to_have_text("Which deal is this for?")
+    assert await first.axe() == []
+    await first.page.get_by_role("button", name="Save it in Skype").click()
+    await first.page.wait_for_url(f"**{office.path('findings', office.other)}/**")
+    titles = {
+        deal.name: [each["title"] for each in (await api(first, "GET", f"/api{office.path('findings', deal)}"))["findings"]]
+        for deal in (office.deal, office.other)
+    }
+    assert "About YouTube" in titles["YouTube"]
+    assert sorted(titles["Skype"]) == ["About Skype", "Whose is it?"]
+    assert first.complaints == second.complaints == []
+
+
+async def test_the_work_is_done_without_a_script(browser: Browser, office: Office) -> None:
+    visitor = await arrive(browser, office, office.lead, java_script_enabled=False)
+    page = visitor.page
+    await visitor.open(office.path("findings"))
+    await page.get_by_role("link", name="New finding").click()
+    await page.get_by_label("Title").fill("By hand")
+    await page.get_by_label("Severity").select_option("high")
+    await page.get_by_label("Text").fill("**Bold** and <script>alert(1)</script>")
+    await page.get_by_role("button", name="Write it down").click()
+    await expect(page.locator(".prose strong")).to_have_text("Bold")
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("button", name="Undo").click()
+    await expect(page.get_by_role("status")).to_have_text("The finding is back.")
+    await page.get_by_role("link", name="All findings").click()
+    await page.get_by_label("Tick finding 2, By hand").check()
+    await page.get_by_label("Status", exact=True).select_option("resolved")
+    await page.get_by_role("button", name="Change", exact=True).click()
+    await expect(page.get_by_role("row", name="By hand")).to_contain_text("Resolved")
+
+    await page.get_by_role("link", name="Checklist").click()
+    await page.get_by_text("Add a standard list").click()
+    await page.get_by_role("button", name="Tax 15 items").click()
+    await expect(page.get_by_role("status")).to_have_text("15 items are on the list.")
+    box = page.get_by_role("checkbox", name="Structure paper and step plan")
+    await box.click()
+    await expect(box).to_be_checked()
+    await page.get_by_role("button", name="Add item").click()
+    await expect(page.get_by_role("alert")).to_contain_text("2 fields need another look")
+
+    await page.get_by_role("link", name="Overview").click()
+    await page.get_by_role("link", name="Edit", exact=True).click()
+    await page.get_by_label("City").fill("San Bruno")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("San Bruno")).to_be_visible()
+    await page.get_by_role("link", name="Team", exact=True).click()
+    await page.get_by_label("E-mail of a colleague").fill("unknown@test.example")
+    await page.get_by_role("button", name="Add to the team").click()
+    await expect(page.get_by_label("E-mail of a colleague")).to_have_value("unknown@test.example")
+    await page.get_by_role("link", name="Activity").click()
+    await expect(page.get_by_role("listitem").filter(has_text="You changed this deal: city")).to_be_visible()
+    assert visitor.complaints == []
+
+
+async def test_the_end_of_a_login_is_told_before_it_comes(browser: Browser, office: Office) -> None:
+    visitor = await arrive(browser, office, office.editor)
+    page = visitor.page
+    await page.clock.install()
+    await visitor.open(office.path("findings/new"))
+    box = page.locator("[data-timeout]")
+    await expect(box).to_be_hidden()
+    await page.clock.fast_forward("23:56:00")
+    await expect(box).to_contain_text("Are you still there?")
+    assert await visitor.axe() == []
+    async with page.expect_response("**/api/auth/stay") as stayed:
+        await page.get_by_role("button", name="Stay signed in").click()
+    assert (await stayed.value).ok
+    await expect(box).to_be_hidden()
+    await page.clock.fast_forward("24:01:00")
+    await expect(box.get_by_role("link", name="Sign in")).to_be_visible()
+    assert visitor.complaints == []
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["light desktop", "dark phone"])
+async def test_every_state_of_the_work_is_accessible_fits_and_is_silent(
+    browser: Browser, office: Office, scheme: str, size: dict[str, int]
+) -> None:
+    visitor = await arrive(browser, office, office.lead, viewport=size, color_scheme=scheme)
+    text = "# One\n\n### Three\n\n- a\n\n|a|b|\n|--|--:|\n|1|2|\n\n`code` [link](https://a.example)"
+    finding = (await api(visitor, "POST", f"/api{office.path('findings')}", title="T" * 120, text=text, severity="critical"))["finding"]
+    await api(visitor, "POST", f"/api{office.path('checklist')}", title="Overdue", section="Tax", due_on="2020-01-01")
+    pages = {
+        "findings": office.path("findings"),
+        "no findings": office.path("findings", office.other),
+        "no match": office.path("findings?q=zebra"),
+        "finding": office.path(f"findings/{finding['id']}"),
+        "finding form": office.path(f"findings/{finding['id']}/edit"),
+        "new finding": office.path("findings/new"),
+        "missing": office.path("findings/999"),
+        "checklist": office.path("checklist"),
+        "no checklist": office.path("checklist", office.other),
+        "item": office.path("checklist/1"),
+        "edit": office.path("edit"),
+        "team": office.path("team"),
+        "access": office.path(f"team/{office.viewer.id}"),
+        "no activity": office.path("activity?kind=people"),
+    }
+    found = {}
+    for name, address in pages.items():
+        await visitor.open(address)
+        found[name] = await visitor.axe()
+        assert not await visitor.overflows(), name
+    await visitor.open(office.path("findings/new"))
+    await visitor.page.get_by_role("button", name="Write it down").click()
+    await expect(visitor.page.get_by_role("alert")).to_contain_text("1 field needs another look")
+    found["refused"] = await visitor.axe()
+    assert not {name: problems for name, problems in found.items() if problems}
+    assert visitor.complaints == []

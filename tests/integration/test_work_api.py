@@ -1,0 +1,183 @@
+"""Findings and checklists over the API: what they are, who may change them, and that no change is lost."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from app.models import Finding
+from tests.factories import make_deal, make_work
+from tests.fakes import FakeClock
+from tests.integration.scene import Scene
+
+
+@pytest.fixture
+async def scene(app: Quart) -> Scene:
+    return await Scene.set(app)
+
+
+async def make(scene: Scene, kind: str, **facts: Any) -> dict[str, Any]:
+    given = {"title": "Churn"} if kind == "findings" else {"title": "Returns", "section": "Tax"}
+    status, body = await scene.call("editor", "POST", f"~/{kind}", json=given | facts)
+    assert status == 201, body
+    (thing,) = body.values()
+    assert isinstance(thing, dict)
+    return thing
+
+
+@pytest.mark.parametrize("kind", ["findings", "checklist"])
+async def test_a_thing_is_made_changed_deleted_and_brought_back(scene: Scene, kind: str) -> None:
+    thing = await make(scene, kind, owner_id=scene.id_of("viewer"))
+    assert (thing["version"], thing["owner"]["id"], thing["updated_by"]["id"]) == (1, scene.id_of("viewer"), scene.id_of("editor"))
+    path = f"~/{kind}/{thing['id']}"
+    status, body = await scene.call("owner", "PATCH", path, json={"title": "Other"}, headers={"If-Match": '"1"'})
+    (changed,) = body.values()
+    assert (status, changed["title"], changed["version"], changed["owner"]) == (200, "Other", 2, thing["owner"])
+    assert (await scene.call("owner", "PATCH", path, json={"title": "Other"}))[1].popitem()[1]["version"] == 2, "nothing changed"
+    assert (await scene.call("editor", "DELETE", path, headers={"If-Match": '"1"'}))[0] == 409
+    assert (await scene.call("editor", "DELETE", path, headers={"If-Match": '"2"'}))[0] == 204
+    assert (await scene.call("owner", "GET", path))[0] == 404
+    listed = (await scene.call("viewer", "GET", f"~/{kind}"))[1]
+    assert (listed.get("findings") or listed.get("items") or [], listed["total"]) == ([], 0)
+    assert (await scene.call("viewer", "POST", f"{path}/restore"))[0] == 403
+    assert (await scene.call("editor", "POST", f"{path}/restore"))[0] == 200
+    assert (await scene.call("viewer", "GET", path))[1].popitem()[1]["title"] == "Other"
+    events = await scene.events(*(f"finding.{verb}" for verb in VERBS), *(f"checklist.item_{verb}" for verb in VERBS))
+    assert [event.kind.rpartition(".")[2].removeprefix("item_") for event in events] == ["created", "updated", "deleted", "undeleted"]
+    assert events[1].payload["fields"] == ["title"]
+    assert "Other" not in str([event.payload for event in events]), "ids and codes, no text"
+
+
+VERBS = ("created", "updated", "deleted", "undeleted")
+
+
+@pytest.mark.parametrize("kind", ["findings", "checklist"])
+async def test_the_second_of_two_changes_hears_of_the_first_and_both_versions_are_told(scene: Scene, kind: str) -> None:
+    thing = await make(scene, kind)
+    path = f"~/{kind}/{thing['id']}"
+    for who in ("owner", "editor"):
+        await scene.client(who)
+    answers = await asyncio.gather(
+        scene.call("owner", "PATCH", path, json={"title": "Theirs", "version": 1}),
+        scene.call("editor", "PATCH", path, json={"title": "Mine", "version": 1}),
+    )
+    assert sorted(status for status, _ in answers) == [200, 409]
+    won, lost = sorted(answers, key=lambda answer: answer[0])
+    (now,) = won[1].values()
+    assert (lost[1]["code"], lost[1]["current"]) == ("conflict", now)
+    assert {lost[1]["yours"]["title"], now["title"]} == {"Theirs", "Mine"}
+    for versions in ('"7"', '"1"'):
+        assert (await scene.call("owner", "PATCH", path, json={"title": "X"}, headers={"If-Match": versions}))[0] == 409
+    assert (await scene.call("owner", "PATCH", path, json={"title": "X"}, headers={"If-Match": "2"}))[0] == 400
+
+
+@pytest.mark.parametrize("kind", ["findings", "checklist"])
+async def test_the_things_of_another_deal_are_absent(scene: Scene, kind: str) -> None:
+    """Even for somebody who sees both deals: the deal in the address is part of the question."""
+    database = scene.house.database
+    other = await make_deal(database, scene.organisation, owner=scene.users["owner"])
+    work = await make_work(database, other)
+    path = f"~/{kind}/{work[kind == 'checklist'].id}"
+    for method, options in (("GET", {}), ("PATCH", {"json": {"title": "X"}}), ("DELETE", {}), ("POST", {"json": {}})):
+        target = f"{path}/restore" if method == "POST" else path
+        assert (await scene.call("owner", method, target, **options))[0] == 404, method
+
+
+async def test_what_is_wrong_is_said_and_an_archived_deal_is_read_only(scene: Scene) -> None:
+    bad: list[tuple[str, dict[str, Any]]] = [
+        ("findings", {"title": ""}),
+        ("findings", {"title": "a\nb"}),
+        ("findings", {"title": "a", "severity": "worst"}),
+        ("findings", {"title": "a", "text": "x" * 20_001}),
+        ("findings", {"title": "a", "number": 7}),
+        ("findings", {"title": "a", "owner_id": scene.id_of("stranger")}),
+        ("findings", {"title": "a", "owner_id": scene.id_of("outsider")}),
+        ("checklist", {"title": "a"}),
+        ("checklist", {"title": "a", "section": "b", "due_on": "soon"}),
+        ("checklist", {"title": "a", "section": "b", "done": "yes please"}),
+        ("checklist", {"title": "a", "section": "b", "owner_id": scene.id_of("stranger")}),
+    ]
+    for kind, body in bad:
+        assert (await scene.call("editor", "POST", f"~/{kind}", json=body))[0] == 400, body
+    for query in ("severity=worst", "owner=nobody", "owner=0", "sort=x", "limit=101", "cursor=abc", "status=closed"):
+        assert (await scene.call("viewer", "GET", f"~/findings?{query}"))[0] == 400, query
+    things = {kind: await make(scene, kind) for kind in ("findings", "checklist")}
+    assert (await scene.call("owner", "POST", "~/archive"))[0] == 200
+    for kind, thing in things.items():
+        status, body = await scene.call("owner", "PATCH", f"~/{kind}/{thing['id']}", json={"title": "X"})
+        assert (status, body["code"]) == (409, "deal_archived")
+        assert (await scene.call("owner", "DELETE", f"~/{kind}/{thing['id']}"))[0] == 409
+        assert (await scene.call("viewer", "GET", f"~/{kind}/{thing['id']}"))[0] == 200
+
+
+async def test_findings_are_filtered_sorted_and_paged_without_gap_or_repetition(scene: Scene, clock: FakeClock) -> None:
+    severities, statuses = ("low", "critical", "medium", "info", "high"), ("open", "resolved", "in_review")
+    now = clock.now()
+    async with scene.house.database.write() as db:
+        db.add_all(
+            Finding(
+                deal_id=scene.deal.id,
+                number=number,
+                title=f"Été {number % 4}",
+                text="",
+                severity=severities[number % 5],
+                status=statuses[number % 3],
+                owner_id=scene.id_of("editor") if number % 2 else None,
+                created_at=now,
+                updated_at=now + timedelta(seconds=number % 3),
+            )
+            for number in range(1, 24)
+        )
+    ranks = {"severity": lambda each: ("info", "low", "medium", "high", "critical").index(each["severity"])}
+    for sort in ("severity", "-severity", "status", "updated", "-updated", "number", "title", "-title"):
+        seen, cursor = [], ""
+        while True:
+            status, page = await scene.call("viewer", "GET", f"~/findings?sort={sort}&limit=5&cursor={cursor}")
+            assert (status, page["total"]) == (200, 23)
+            seen += page["findings"]
+            if not (cursor := page["next_cursor"] or ""):
+                break
+        assert sorted(each["number"] for each in seen) == list(range(1, 24)), sort
+        if sort.strip("-") in ranks:
+            order = [ranks[sort.strip("-")](each) for each in seen]
+            assert order == sorted(order, reverse=sort[0] != "-")
+    for query, expected in (
+        ("severity=critical", 5),
+        ("status=unsettled", 15),
+        ("owner=none", 11),
+        (f"owner={scene.id_of('editor')}", 12),
+        ("q=%C3%89T%C3%89+3", 6),
+        ("q=%25", 0),
+    ):
+        assert (await scene.call("viewer", "GET", f"~/findings?{query}"))[1]["total"] == expected, query
+    assert (await scene.call("editor", "GET", "~/findings?owner=me"))[1]["total"] == 12
+    cursor = (await scene.call("viewer", "GET", "~/findings?limit=5"))[1]["next_cursor"]
+    assert (await scene.call("editor", "GET", f"~/findings?limit=5&cursor={cursor}"))[0] == 400, "a cursor is its reader's"
+
+
+async def test_numbers_are_never_used_twice(scene: Scene) -> None:
+    await scene.client("editor")
+    made = await asyncio.gather(*(make(scene, "findings") for _ in range(5)))
+    assert sorted(each["number"] for each in made) == [1, 2, 3, 4, 5]
+    last = max(made, key=lambda each: each["number"])
+    assert (await scene.call("editor", "DELETE", f"~/findings/{last['id']}"))[0] == 204
+    assert (await make(scene, "findings"))["number"] == 6
+
+
+async def test_the_checklist_is_shown_whole_by_section_and_filtered(scene: Scene, clock: FakeClock) -> None:
+    today = clock.now().date()
+    for section, title, due in (("Tax", "a", -1), ("Legal", "b", 1), ("Tax", "c", None), ("Legal", "d", -2)):
+        await make(scene, "checklist", section=section, title=title, due_on=(today + timedelta(days=due)).isoformat() if due else None)
+    body = (await scene.call("viewer", "GET", "~/checklist"))[1]
+    assert [each["title"] for each in body["items"]] == ["a", "c", "b", "d"]
+    first = body["items"][0]
+    status, changed = await scene.call("editor", "PATCH", f"~/checklist/{first['id']}", json={"done": True, "version": 1})
+    assert (status, changed["item"]["done"]) == (200, True)
+    assert changed["item"]["done_at"] is not None
+    overdue = (await scene.call("viewer", "GET", "~/checklist?state=overdue"))[1]
+    assert ([each["title"] for each in overdue["items"]], overdue["total"], overdue["done"]) == (["d"], 4, 1)
+    kinds = [event["kind"] for event in (await scene.call("viewer", "GET", "~/activity?kind=checklist"))[1]["events"]]
+    assert kinds == ["checklist.item_done", *["checklist.item_created"] * 4]
+    assert (await scene.call("viewer", "GET", f"~/activity?kind=checklist&person={scene.id_of('owner')}"))[1]["events"] == []
