@@ -75,9 +75,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.before_request(check_role)
     app.after_request(_count)
     init_errors(app)
-    for blueprint in (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices):
-        app.register_blueprint(blueprint)
-    for blueprint in (imports, import_pages, admin, admin_pages, link_pages, account_pages):
+    parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
+    for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed

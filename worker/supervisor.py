@@ -41,9 +41,9 @@ def _parts(house: Resources, runner: Runner) -> dict[str, Coroutine[None, None, 
     events = {"events": run_events(house)}
     if house.settings.redis_url is None:
         log.info("No REDIS_URL: jobs run without arq")
-        return {"scheduler": Scheduler(house, runner).keep()} | events
+        return events | {"scheduler": Scheduler(house, runner).keep()}
     arq = Queue(runner)
-    parts = {"scheduler": Scheduler(house, runner, arq).keep(), "arq": arq.keep_alive()} | events
+    parts = events | {"scheduler": Scheduler(house, runner, arq).keep(), "arq": arq.keep_alive()}
     return parts | ({"probe": watch(house)} if house.redis else {})
 
 

@@ -8,11 +8,9 @@ from typing import Any
 from quart import Blueprint, Response, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
 from app.database import Database
-from app.deals.listing import list_recents
 from app.errors import AppError, Conflict, PayloadTooLarge, UnsupportedMediaType
 from app.imports import incoming
 from app.imports.files import LARGEST_IN_WORDS, MOST_LINES
@@ -22,9 +20,9 @@ from app.imports.presentation import progress_of, view_of
 from app.imports.reader import UnreadableFile
 from app.imports.upload import take_file
 from app.models import Import
-from app.sessions.interface import current_session
 from app.uploads import LARGEST_FILE
 from app.web import current_user, path_id, resources, signed_in
+from app.workspace.shell import shell_values
 
 blueprint = Blueprint("import_pages", __name__)
 
@@ -122,9 +120,9 @@ async def deals(import_id: str) -> ResponseReturnValue:
         made, next_cursor, total = await list_imported(
             db, user.id, wanted, cursor=request.args.get("cursor"), settings=house.settings, now=house.clock.now()
         )
-        recents = await _recents(db)
+        shell = await shell_values(db)
     paging = {"cursor": request.args.get("cursor"), "next_cursor": next_cursor, "total": total}
-    return await render_template("imports/deals.html", shown_import=found, made=made, recents=recents, **paging)
+    return await render_template("imports/deals.html", shown_import=found, made=made, **shell, **paging)
 
 
 @blueprint.get("/imports/<import_id>/problems.csv")
@@ -144,11 +142,11 @@ async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
         organisation_id = await get_administered(db, user.id)
         cursor = request.args.get("cursor")
         found, next_cursor = await list_imports(db, user.id, organisation_id, cursor=cursor, settings=house.settings)
-        recents = await _recents(db)
+        shell = await shell_values(db)
     rows = [view_of(each, by, {"refused": [], "warning": []}) for each, by in found]
     limits = {"largest": LARGEST_FILE, "largest_in_words": LARGEST_IN_WORDS, "most_lines": MOST_LINES}
     paging = {"cursor": cursor, "next_cursor": next_cursor, "done": DONE.get(request.args.get("done", ""))}
-    page = await render_template("imports/list.html", imports=rows, refusal=refusal, recents=recents, **limits, **paging)
+    page = await render_template("imports/list.html", imports=rows, refusal=refusal, **shell, **limits, **paging)
     return page, refusal.status if refusal else 200
 
 
@@ -157,8 +155,8 @@ async def _show(import_id: int, chosen: list[str] | None = None, refusal: BadMap
     async with house.database.read() as db:
         found = await get_import(db, current_user().id, import_id)
         view = view_of(found, await find_name(db, found.user_id), await list_problems(db, import_id))
-        recents = await _recents(db)
-    values: dict[str, Any] = {"shown_import": view, "recents": recents, "done": DONE.get(request.args.get("done", ""))}
+        shell = await shell_values(db)
+    values: dict[str, Any] = {"shown_import": view, **shell, "done": DONE.get(request.args.get("done", ""))}
     if found.state != "draft":
         stuck = incoming.stands_still(found, house.clock.now())
         return await render_template("imports/progress.html", progress=progress_of(found), stuck=stuck, **values)
@@ -185,10 +183,6 @@ async def _get(import_id: int) -> Import:
 async def _chosen(found: Import) -> list[str]:
     form = await request.form
     return [form.get(f"field-{index}", "") for index in range(len(found.layout["headings"]))]
-
-
-async def _recents(db: AsyncSession) -> Any:
-    return await list_recents(db, current_user().id, current_deal_id=current_session().get("current_deal_id"), now=resources().clock.now())
 
 
 async def _as_csv(database: Database, found: Import, kind: str) -> AsyncIterator[bytes]:

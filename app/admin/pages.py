@@ -5,7 +5,6 @@ from typing import Any
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin import service
 from app.admin.figures import TARGET_OF_ALL, TARGET_OF_POSSIBLE, choose_restore, get_figures, get_restore_state
@@ -16,10 +15,11 @@ from app.auth.devices import describe_device
 from app.auth.link_pages import link_url
 from app.auth.links import NewLink, invite
 from app.auth.store import list_live_logins
-from app.deals.listing import list_recents, parse_query
+from app.deals.listing import parse_query
 from app.errors import AppError, BadRequest, Conflict
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, resources, signed_in
+from app.workspace.shell import shell_values
 
 blueprint = Blueprint("admin_pages", __name__, url_prefix="/admin")
 
@@ -141,9 +141,9 @@ async def restore() -> ResponseReturnValue:
         organisation_id = await get_administered(db, current_user().id)
         state = await get_restore_state(db, house, organisation_id)
         figures = await get_figures(db, organisation_id, now=house.clock.now())
-        recents = await _recents(db)
+        shell = await shell_values(db)
     targets = {"target_of_all": TARGET_OF_ALL, "target_of_possible": TARGET_OF_POSSIBLE, "done": _done()}
-    return await render_template("admin/restore.html", switch=state, figures=figures, recents=recents, **targets)
+    return await render_template("admin/restore.html", switch=state, figures=figures, **shell, **targets)
 
 
 @blueprint.post("/restore")
@@ -161,8 +161,8 @@ async def _show_people(*, link: NewLink | None = None, refusal: AppError | None 
         organisation_id = await get_administered(db, user.id)
         found, next_cursor, total = await list_people(db, user.id, organisation_id, q=query.q, cursor=query.cursor, settings=house.settings)
         invitations = await list_invitations(db, organisation_id, now=house.clock.now())
-        recents = await _recents(db)
-    values: dict[str, Any] = {"people": found, "next_cursor": next_cursor, "total": total, "invitations": invitations, "recents": recents}
+        shell = await shell_values(db)
+    values: dict[str, Any] = {"people": found, "next_cursor": next_cursor, "total": total, "invitations": invitations} | shell
     values |= {"query": query, "refusal": refusal, "typed": typed, "done": _done(), "link": link, "link_url": link and link_url(link)}
     return await render_template("admin/people.html", **values), refusal.status if refusal else 200
 
@@ -176,8 +176,8 @@ async def _show_person(user_id: int, *, link: NewLink | None = None, refusal: Ap
         row = await get_row(db, user_id)
         logins = [(login, describe_device(login.user_agent)) for login in await list_live_logins(db, user_id, now=now)]
         grants, next_cursor = await list_grants(db, admin_id, user_id, cursor=query.cursor, settings=house.settings, now=now)
-        recents = await _recents(db)
-    values: dict[str, Any] = {"person": row, "logins": logins, "grants": grants, "next_cursor": next_cursor, "recents": recents}
+        shell = await shell_values(db)
+    values: dict[str, Any] = {"person": row, "logins": logins, "grants": grants, "next_cursor": next_cursor} | shell
     values |= {"cursor": query.cursor, "refusal": refusal, "done": _done(), "link": link, "link_url": link and link_url(link)}
     values |= {"login_here": current_session().login_id}
     return await render_template("admin/person.html", **values), refusal.status if refusal else 200
@@ -195,10 +195,6 @@ async def _do(user_id: int, done: str, deed: Any) -> ResponseReturnValue:
 async def _require_administrator() -> None:
     async with resources().database.read() as db:
         await get_administered(db, current_user().id)
-
-
-async def _recents(db: AsyncSession) -> Any:
-    return await list_recents(db, current_user().id, current_deal_id=current_session().get("current_deal_id"), now=resources().clock.now())
 
 
 def _done() -> str | None:

@@ -24,6 +24,7 @@ PERSONAL = (
     "deal.restore_refused",
     "deal.restore_undone",
     "deal.cleared",
+    "deal.swept",
     "deal.pinned",
     "deal.unpinned",
     "deal.swept",

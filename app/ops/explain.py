@@ -16,7 +16,7 @@ from app.clock import from_unix_ms, to_unix_ms
 from app.config import Settings
 from app.deals.candidate import Candidate, find_candidate
 from app.deals.permissions import visible_to
-from app.deals.restore import RESTORE_SWITCH, decide, is_due, who_decides_restore
+from app.deals.restore import RESTORE_SWITCH, decide, decide_restore, is_due
 from app.deals.session_data import has_deal
 from app.models import Organisation, Session, Switch, User
 from app.ops import explain_words as words
@@ -50,9 +50,8 @@ class Explainer:
         ).one()
         self.user: User = row.User
         self.switch = await db.get(Switch, RESTORE_SWITCH)
-        configured, switched = self.settings.auto_restore_deal, self.switch.enabled if self.switch else None
-        self.enabled, self.decided_by = who_decides_restore(configured, switched, organisation=row.auto_restore_deal)
         self.candidate = await find_candidate(db, user_id, now=self.now)
+        self.enabled, self.decided_by = self._whether_restored(self.candidate is None or self.candidate.organisation_restores)
         self.visible = await db.scalar(visible_to(user_id, func.count(), now=self.now)) or 0
         logins = await list_live_logins(db, user_id, now=self.now)
         rows = await db.scalars(select(Session).where(Session.user_id == user_id, Session.expires_at > self.now))
@@ -106,7 +105,8 @@ class Explainer:
         now_ms = to_unix_ms(self.now)
         if has_deal(data, now_ms):
             return self._told("keeps", data.get("source") or "selected", data["current_deal_id"])
-        if not is_due(data, is_new=is_new, enabled=self.enabled, now_ms=now_ms):
+        looks = self._whether_restored(organisation=True)[0]
+        if not is_due(data, is_new=is_new, enabled=looks, now_ms=now_ms):
             return self._told("none", self._why_nothing(self.candidate, data), None)
         plan = decide(self.candidate, data, enabled=self.enabled)
         if plan.may_be_only_deal:
@@ -116,6 +116,9 @@ class Explainer:
         if plan.outcome == "none":
             return self._told("none", self._why_nothing(self.candidate, data), None)
         return self._told(plan.outcome, plan.outcome, self.candidate.pointer)
+
+    def _whether_restored(self, organisation: bool) -> tuple[bool, str]:
+        return decide_restore(self.settings.auto_restore_deal, self.switch.enabled if self.switch else None, organisation)
 
     def _why_nothing(self, candidate: Candidate, data: dict[str, Any]) -> str:
         """Why `decide` came to nothing: a code of `explain_words.NOTHING`."""

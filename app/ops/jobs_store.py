@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, cast, func, select
+from sqlalchemy import ColumnElement, Integer, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.deals.cursors import beyond, in_order
 from app.jobs.definitions import LATE_AFTER
 from app.models import JobRun, JobSchedule, User
 from app.ops.windows import Window
@@ -40,23 +39,15 @@ async def list_history(
     key, descending = SORTS[wanted.sort]
     asker = aliased(User)
     found = select(JobRun, asker.email).outerjoin(asker, asker.id == JobRun.requested_by_id).where(*_conditions(wanted))
+    columns = [JobRun.id]
     if key is JobRun.took_ms:
         # What has not ended yet has no length, and would only be in the way.
-        found = found.where(JobRun.took_ms.is_not(None))
-        order: Sequence[Any] = in_order(key, JobRun.id, descending=descending)
-        order = (key.desc() if descending else key.asc(), order[1])
-    else:
-        order = (key.desc() if descending else key.asc(),)
+        found, columns = found.where(JobRun.took_ms.is_not(None)), [JobRun.took_ms, JobRun.id]
     if after is not None:
-        last_id = after[1]
-        on = (
-            beyond(key, JobRun.id, after, descending=descending)
-            if key is JobRun.took_ms
-            else key < last_id
-            if descending
-            else key > last_id
-        )
-        found = found.where(on)
+        # As one comparison of rows, which an index answers at any depth.
+        position, here = tuple_(*after[-len(columns) :]), tuple_(*columns)
+        found = found.where(here < position if descending else here > position)
+    order = [column.desc() if descending else column.asc() for column in columns]
     return [(run, email) for run, email in await db.execute(found.order_by(*order).limit(limit))]
 
 

@@ -12,11 +12,11 @@ from app.auth.people import change_preferences, clean_name
 from app.auth.personal_data import export_person
 from app.auth.service import end_logins
 from app.auth.store import find_login_before, list_live_logins
-from app.deals.listing import list_recents
 from app.errors import AppError, BadRequest, Conflict, NotFound, TooManyRequests
 from app.models import Login
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, resources, signed_in
+from app.workspace.shell import shell_values
 
 blueprint = Blueprint("account_pages", __name__, url_prefix="/settings")
 
@@ -75,10 +75,10 @@ async def devices() -> ResponseReturnValue:
     async with house.database.read() as db:
         logins = await list_live_logins(db, session.user_id, now=now)
         before = await find_login_before(db, session.user_id, session.login_id)
-        recents = await list_recents(db, session.user_id, current_deal_id=session.get("current_deal_id"), now=now)
+        shell = await shell_values(db)
     shown = [(login, describe_device(login.user_agent)) for login in logins]
     shown.sort(key=lambda each: each[0].id != session.login_id)
-    values = {"logins": shown, "login_here": session.login_id, "recents": recents, "done": _done()}
+    values = {"logins": shown, "login_here": session.login_id, **shell, "done": _done()}
     return await render_template("settings/devices.html", before=before and (before, describe_device(before.user_agent)), **values)
 
 
@@ -116,11 +116,9 @@ async def export() -> ResponseReturnValue:
 
 
 async def _show_profile(*, about: str = "", refusal: AppError | None = None, typed: str | None = None) -> ResponseReturnValue:
-    house, session = resources(), current_session()
-    async with house.database.read() as db:
-        now = house.clock.now()
-        recents = await list_recents(db, session.user_id, current_deal_id=session.get("current_deal_id"), now=now)
-    values: dict[str, Any] = {"about": about, "refusal": refusal, "recents": recents, "done": _done()}
+    async with resources().database.read() as db:
+        shell = await shell_values(db)
+    values: dict[str, Any] = {"about": about, "refusal": refusal, **shell, "done": _done()}
     values["name"] = current_user().name if typed is None else typed
     headers = {}
     if refusal and refusal.retry_after:

@@ -30,7 +30,7 @@ MENU = (
     ("/deals/board", "Board", "square-kanban", ""),
     ("/deals/new", "New deal", "plus", ""),
     ("/deals/bin", "Bin", "trash-2", ""),
-    ("/imports", "Import deals", "arrow-down", ""),
+    ("/imports", "Import deals", "upload", "admin"),
     ("/admin/people", "People", "users", "admin"),
     ("/ops", "Operations", "activity", "operator"),
     ("/settings", "Settings", "settings", ""),

@@ -396,6 +396,7 @@ def _waiting_run(clock: FakeClock) -> dict[str, Any]:
     return {"name": "later", "trigger": "cli", "due_at": now, "queued_at": now, "payload": {}, "counts": {}, "earlier_attempts": []}
 
 
+@on_sqlite
 async def test_figures_tell_sessions_and_jobs_over_two_processes(start_web: StartWeb, database: Any) -> None:
     """Counters of both processes are added up, whichever answers; what SQL knows is there once."""
     web = await start_web({"WEB_CONCURRENCY": "2"})

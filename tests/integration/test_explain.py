@@ -9,7 +9,7 @@ from quart import Quart
 from sqlalchemy import update
 
 from app.database import upsert
-from app.models import Deal, Member, Switch, User
+from app.models import Deal, Member, Organisation, Switch, User
 from app.ops.explain import explain
 from app.ops.explain_command import explain as explain_command
 from app.ops.schemas import Explanation
@@ -67,9 +67,12 @@ async def test_what_is_told_of_the_next_request_comes_true(app: Quart, clock: Fa
     async with house.database.write() as db:
         await db.execute(upsert(db, Switch, off, key=["name"]))
     await house.backend.refresh()
-    assert await comes_true(scene) == ("none", "switched_off_by_operator")
+    assert await comes_true(scene) == ("none", "switched_off_by_operators")
     assert "operator@test.example" in (await told(scene)).next_sign_in.words
     await change(scene, update(Switch).values(enabled=True))
+    await change(scene, update(Organisation).where(Organisation.id == scene.organisation.id).values(auto_restore_deal=False))
+    assert await comes_true(scene) == ("none", "switched_off_by_organisation")
+    await change(scene, update(Organisation).values(auto_restore_deal=True))
 
     await change(scene, update(Deal).where(Deal.id == deal).values(deleted_at=clock.now()))
     assert await comes_true(scene) == ("refused_deleted", "refused_deleted")

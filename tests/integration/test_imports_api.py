@@ -21,7 +21,6 @@ from app.imports.incoming import ABANDONED_AFTER, delete_abandoned
 from app.imports.run import run_import
 from app.jobs.run import RunCancelled
 from app.models import Deal, Event, Import, ImportPiece, JobRun, User
-from app.uploads import HELD, LARGEST_FILE, UploadBody
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_organisation, make_user
 from tests.fakes import FakeClock
@@ -329,25 +328,6 @@ async def test_import_that_stands_still_is_continued_by_hand(scene: Scene, clock
     await scene.clients.pop("admin").post("/api/auth/logout")
     assert (await scene.call("admin", "POST", path))[0] == 202
     assert await count(scene.house.database, JobRun.name == "import_deals", of=JobRun) == 2
-
-
-async def test_upload_is_taken_no_faster_than_it_is_read() -> None:
-    body = UploadBody(None)
-    body.append(b"x" * (HELD + 1))
-    waiting = asyncio.create_task(body.room())
-    await asyncio.sleep(0)
-    assert not waiting.done(), "the sender waits"
-    assert len(await anext(body)) == HELD + 1
-    await waiting
-    for _ in range(LARGEST_FILE // HELD - 2):
-        body.append(b"x" * HELD)
-        await anext(body)
-    for _ in range(2):
-        body.append(b"x" * HELD)
-    body.set_complete()
-    assert body.is_too_large
-    with pytest.raises(Exception, match="413"):
-        await anext(body)
 
 
 @sqlite_only

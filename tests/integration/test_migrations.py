@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"]
+ALL = [f"{number:04}" for number in range(1, 12)]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (

@@ -90,7 +90,7 @@ async def test_every_command_of_the_runbook_works(
                 for line in block.lines:
                     blocking(run_line, line.replace(ADDRESS, web.url))
             done += len(block.lines)
-    assert done > 50, "the blocks were found"
+    assert done > 40, "the blocks were found"
 
 
 async def furnish(database_url: str, address: str) -> None:

@@ -1,6 +1,6 @@
 // Renews the regions of a console page from one event stream, and says whether it does. Everything works without this file.
 
-const control = document.querySelector("[data-live]");
+const control = document.querySelector("[data-watch]");
 
 const WORDS = {
   connecting: "Connecting…",
@@ -18,15 +18,15 @@ function say(next) {
   if (next === state) return;
   state = next;
   control.dataset.state = next;
-  control.querySelector("[data-live-text]").textContent = WORDS[next];
+  control.querySelector("[data-watch-text]").textContent = WORDS[next];
   const paused = next === "paused";
-  control.querySelector("[data-live-toggle-text]").textContent = paused ? "Resume" : "Pause";
+  control.querySelector("[data-watch-toggle-text]").textContent = paused ? "Resume" : "Pause";
 }
 
 function open() {
   close();
   say("connecting");
-  source = new EventSource(control.dataset.live);
+  source = new EventSource(control.dataset.watch);
   source.addEventListener("open", () => say("live"));
   source.addEventListener("regions", (event) => {
     say("live");
@@ -74,9 +74,9 @@ function pathTo(region, element) {
 }
 
 if (control) {
-  const toggle = control.querySelector("[data-live-toggle]");
+  const toggle = control.querySelector("[data-watch-toggle]");
   toggle.hidden = false;
-  control.querySelector("[data-live-reload]").hidden = true;
+  control.querySelector("[data-watch-reload]").hidden = true;
   toggle.addEventListener("click", () => {
     if (state === "paused") return open();
     close();
