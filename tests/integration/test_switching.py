@@ -135,7 +135,7 @@ async def test_what_is_called_so_is_found_first(scene: Scene) -> None:
         tagline = "Maps of the sky" if name == "Maps" else ""
         await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name=name, tagline=tagline)
     found: list[str] = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         _, body = await scene.call("owner", "GET", f"/api/deals?q=SKY&sort=match&limit=2&cursor={cursor}")
         found += [deal["name"] for deal in body["deals"]]
