@@ -31,8 +31,23 @@ class Empty(BaseModel):
     """No content."""
 
 
+class EventStream(BaseModel):
+    """Server-sent events, until the stream ends."""
+
+
+# What is answered as something else than plain JSON.
+_CONTENT_TYPES: dict[Any, str] = {Problem: "application/problem+json", EventStream: "text/event-stream"}
+
+
 class PathNamed(OpenAPIProvider):
     """Operations are named after method and path, which differ where two functions are called alike."""
+
+    def build_response_object(self, model: Any, headers_model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        response, definitions = super().build_response_object(model, headers_model)
+        if (content_type := _CONTENT_TYPES.get(model)) is not None:
+            schema = response["content"].pop("application/json")
+            response["content"][content_type] = schema if model is Problem else {"schema": {"type": "string"}}
+        return response, definitions
 
     def operation_id(self, method: str, path: str, func: Callable[..., Any]) -> str:
         return "_".join([method.lower(), *re.findall(r"\w+", path)])

@@ -72,7 +72,8 @@ def limit_patience_of(asgi_app: Any) -> Any:
     """Every request waits for the database within one limit, from before its session is opened."""
 
     async def limited(scope: Any, receive: Any, send: Any) -> None:
-        limit_patience()
+        if scope["type"] == "http":  # not the server's start, whose polls go on for as long as it serves
+            limit_patience()
         await asgi_app(scope, receive, send)
 
     return limited

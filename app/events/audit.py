@@ -6,7 +6,7 @@ seal below the sealed end was not written by Holdfast, and nobody who selects a 
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
@@ -28,6 +28,8 @@ MOST_FAULTS = 100
 BEFORE_THE_FIRST = "0" * 64
 # One sealer at a time (PostgreSQL); beside RISE_LOCK of sessions/backend.py.
 SEAL_LOCK = 7302
+
+Tell = Callable[[int, int], Awaitable[None]]
 
 _COLUMNS = (
     Event.id,
@@ -91,8 +93,8 @@ async def seal(database: Database, clock: Clock) -> int:
     return sealed
 
 
-async def verify(database: Database, clock: Clock) -> Verdict:
-    """Seal what is new, then look at every event and every seal."""
+async def verify(database: Database, clock: Clock, *, tell: Tell | None = None) -> Verdict:
+    """Seal what is new, then look at every event and every seal. `tell` hears up to which id of how many it has come."""
     await seal(database, clock)
     verdict = Verdict()
     async with database.read() as db:
@@ -108,6 +110,8 @@ async def verify(database: Database, clock: Clock) -> Verdict:
             _check(verdict, event_id, events.get(event_id), seals.get(event_id))
         verdict.events += len(events)
         low = high
+        if tell:
+            await tell(low, end)
     return verdict
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock
@@ -27,8 +28,10 @@ Effect = Callable[[AsyncSession, Sequence[Event], datetime], Awaitable[None]]
 EFFECTS: dict[str, Effect] = {"analytics": count_events, "notify": write_notices}
 # Small enough that on SQLite nobody waits noticeably behind one transaction.
 BATCH = 200
-# After so many failures an event is put aside; what is not the event's fault (an outage) does not count.
+# After so many failures an event is put aside.
 TRIES = 5
+# An outage, or tables that a migration has yet to make, is not the event's fault and does not count.
+BLAMELESS = (Unavailable, ProgrammingError)
 
 
 class UnknownEvent(Exception):
@@ -124,7 +127,7 @@ async def retry_requeued(database: Database, clock: Clock) -> int:
     for letter_id in ids:
         try:
             resolved += await _retry(database, clock, letter_id)
-        except Unavailable:
+        except BLAMELESS:
             raise
         except Exception as error:
             async with database.write() as db:
@@ -151,7 +154,7 @@ async def _apply_or_count(database: Database, clock: Clock, group: str, ids: Seq
     """All at once, or where one of them fails each half for itself, down to that one."""
     try:
         return await apply(database, clock, group, ids)
-    except Unavailable:
+    except BLAMELESS:
         raise
     except Exception as error:
         if (half := len(ids) // 2) > 0:

@@ -13,8 +13,8 @@ from redis.exceptions import ResponseError
 
 from app.clock import Clock
 from app.database import Database
-from app.errors import StoreUnavailable, Unavailable
-from app.events.effects import BATCH, TRIES, apply, bury
+from app.errors import StoreUnavailable
+from app.events.effects import BATCH, BLAMELESS, TRIES, apply, bury
 from app.events.streams import DEAD_STREAM, GROUPS, STREAM
 from app.redis import RedisClient
 
@@ -104,7 +104,7 @@ class Consumer:
             if len(entries) == 1 and deliveries.get(entries[0][0], 1) > MOST_DELIVERIES:
                 raise RuntimeError("its consumer died of it again and again")
             self.applied += await apply(self.database, self.clock, self.group, [_event_id(fields) for _, fields in entries])
-        except Unavailable:
+        except BLAMELESS:
             raise
         except Exception as error:
             if (half := len(entries) // 2) > 0:

@@ -7,7 +7,7 @@ from app.live import current_live, event_stream, last_event_id
 from app.notices.schemas import NoticeList, NoticeQuery, ReadUpTo
 from app.notices.store import list_notices, update_read
 from app.notices.updates import Updates
-from app.openapi import documented
+from app.openapi import EventStream, documented
 from app.sessions.interface import current_session
 from app.web import current_user, read_json, resources, signed_in
 
@@ -15,7 +15,7 @@ blueprint = Blueprint("notices", __name__, url_prefix="/api")
 
 
 @blueprint.get("/events")
-@documented("events")
+@documented("events", EventStream)
 @signed_in
 async def events() -> Response:
     """Server-sent events: the selection of this login, access given and taken, notices. docs/events.md names them."""

@@ -25,7 +25,6 @@ from app.resources import Resources
 KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "deal.undeleted", "deal.transferred")
 # About everybody who can reach the deal, whom the event does not name.
 _FOR_ALL = ("deal.deleted", "deal.undeleted")
-_NAMES = {"member.changed": "deal.changed"}
 # Ids are given out before their transactions commit. A change of access commits within 5 s of its hold or not at all
 # (sessions/claim.py), so an id that is absent for longer stays so.
 OVERLAP_SECONDS = 30
@@ -213,14 +212,20 @@ async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *
         everybody = {user_id for user_id, deal_id in roles if deal_id == event.deal_id} if event.kind in _FOR_ALL else set()
         for user_id in sorted(named | everybody):
             role = roles.get((user_id, event.deal_id or 0))
-            name = _NAMES.get(event.kind, "deal.shared")
             if role is None or event.actor_id != user_id:
-                changes.append(Change(event.id, name, user_id, event.deal_id or 0, role, event.actor_id, _time()))
+                changes.append(Change(event.id, _name(event, user_id), user_id, event.deal_id or 0, role, event.actor_id, _time()))
     return changes
 
 
 def _time() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _name(event: Event, user_id: int) -> str:
+    if event.kind == "deal.undeleted":
+        return "deal.returned"
+    given = event.kind in ("member.granted", "deal.transferred") and event.user_id == user_id
+    return "deal.shared" if given else "deal.changed"
 
 
 def _people_in(event: Event) -> set[int]:

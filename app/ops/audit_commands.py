@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 from app.clock import Clock
 from app.config import Settings, load_settings
 from app.database import Database
-from app.events.audit import Verdict, verify
+from app.events.audit import Tell, Verdict, verify
 from app.ops.commands import as_json_option
 
 
@@ -26,7 +27,13 @@ def verify_(*, as_json: bool) -> None:
 
     The head of a chain proves everything before it: keep it elsewhere, and not even the end can be cut off unseen.
     """
-    verdict = asyncio.run(_verify(load_settings()))
+    with click.progressbar(length=0, label="Verifying", file=sys.stderr, hidden=as_json or not sys.stderr.isatty()) as bar:
+
+        async def advance(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        verdict = asyncio.run(_verify(load_settings(), advance))
     if as_json:
         click.echo(json.dumps(_as_json(verdict), indent=2))
     elif verdict.is_sound:
@@ -39,10 +46,10 @@ def verify_(*, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _verify(settings: Settings) -> Verdict:
+async def _verify(settings: Settings, tell: Tell) -> Verdict:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
-        return await verify(database, Clock())
+        return await verify(database, Clock(), tell=tell)
     finally:
         await database.close()
 

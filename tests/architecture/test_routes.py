@@ -149,6 +149,15 @@ async def test_document_is_sound_openapi(app: Quart) -> None:
     assert len(ids) == len(set(ids))
 
 
+async def test_document_tells_problems_and_streams_from_json(app: Quart) -> None:
+    responses = (await load_document(app))["paths"]["/api/events"]["get"]["responses"]
+    assert {status: list(each["content"]) for status, each in responses.items()} == {
+        "200": ["text/event-stream"],
+        "401": ["application/problem+json"],
+        "503": ["application/problem+json"],
+    }
+
+
 async def load_document(app: Quart) -> dict[str, Any]:
     response = await app.test_client().get("/api/openapi.json")
     assert (response.status_code, response.mimetype) == (200, "application/json")

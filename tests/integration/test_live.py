@@ -99,6 +99,10 @@ async def test_a_browser_hears_of_access_and_of_its_own_other_tabs(office: Offic
         assert found["deal.unavailable"] == {"deal_id": other}
         assert (found["selection"]["deal"], found["selection"]["notice"]) == (None, "deal_unavailable")
         assert selection["version"] < found["selection"]["version"]
+        assert (await owner.post(f"/api/deals/{other}/restore")).status_code in (200, 204)
+        assert (await next_of(reader, "deal.returned"))["role"] == "viewer"
+        assert (await owner.post(f"/api/deals/{other}/transfer", json={"user_id": office.analyst.id})).status_code == 200
+        assert (await next_of(reader, "deal.shared"))["role"] == "owner"
         for client, other_reader in zip((bystander, outsider), others, strict=True):
             await client.post("/api/auth/logout")
             async with asyncio.timeout(SOON):

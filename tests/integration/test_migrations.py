@@ -217,6 +217,14 @@ async def test_events_fill_the_outbox_in_their_own_transaction(database_url: str
     assert len(await ask(database_url, "SELECT * FROM events")) == 2
 
 
+async def test_figures_begin_with_the_first_event_and_notices_with_the_next(empty_database_url: str) -> None:
+    await up(empty_database_url, "0004")
+    await run(empty_database_url, EVENT, EVENT)
+    await up(empty_database_url)
+    marks = "SELECT consumer_group, event_id FROM event_marks ORDER BY 1"
+    assert await ask(empty_database_url, marks) == [("analytics", 0), ("notify", 2)]
+
+
 REWRITES = [
     (url, statement)
     for url, statements in {

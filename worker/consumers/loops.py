@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import timedelta
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.errors import StoreUnavailable, Unavailable
 from app.events.audit import seal
 from app.events.effects import EFFECTS, catch_up, retry_requeued
 from app.events.groups import Consumer, trim
-from app.events.relay import empty_without_redis, relay_once
+from app.events.relay import BATCH, empty_without_redis, relay_once
 from app.redis import RedisClient
 from app.resources import Resources
 
@@ -48,7 +49,7 @@ async def run_events(house: Resources) -> None:
 
 def _loops(house: Resources, redis: RedisClient | None) -> Iterator[Coroutine[Any, Any, None]]:
     upkeep = Upkeep(house, redis)
-    yield keep("seal", lambda: seal(house.database, house.clock), SEAL_PAUSE)
+    yield keep("seal", partial(_seal, house), SEAL_PAUSE)
     yield keep("event upkeep", upkeep.step, UPKEEP_PAUSE if redis else SEAL_PAUSE)
     if redis:
         yield keep("relay", upkeep.relay, RELAY_PAUSE)
@@ -56,6 +57,11 @@ def _loops(house: Resources, redis: RedisClient | None) -> Iterator[Coroutine[An
         for group in EFFECTS:
             consumer = Consumer(house.database, house.clock, redis, group=group, name=name, lost=upkeep.lost)
             yield keep(f"consumer {group}", consumer.step, timedelta(0))
+
+
+async def _seal(house: Resources) -> bool:
+    await seal(house.database, house.clock)
+    return False  # it went on until nothing was left; on SQLite others want to write too
 
 
 async def keep(name: str, step: Step, pause: timedelta) -> None:
@@ -91,7 +97,8 @@ class Upkeep:
         self._relay_fails = False
         self._failures: dict[str, Counter[int]] = {group: Counter() for group in EFFECTS}
 
-    async def relay(self) -> int:
+    async def relay(self) -> bool:
+        """Unless there was a full batch, what comes next waits a moment and goes together."""
         assert self.redis
         try:
             sent = await relay_once(self.house.database, self.redis)
@@ -99,7 +106,7 @@ class Upkeep:
             self._relay_fails = True
             raise
         self._relay_fails = False
-        return sent
+        return sent == BATCH
 
     async def step(self) -> bool:
         """Effects the stream will not bring, what operators asked for, and old entries."""
