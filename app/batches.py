@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
 
-MOST_ROWS = 1000
+MOST_ROWS = 500
 FIRST_ROWS = 250
 # Fewer would only make more of them: what a transaction costs by itself is the most of it then.
 FEWEST_ROWS = 100
