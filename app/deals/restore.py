@@ -78,12 +78,7 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
 
 def restore_enabled(house: Resources, *, organisation: bool = True) -> bool:
     """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
-    configured, switched = house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH)
-    return who_decides_restore(configured, switched, organisation=organisation)[0]
-
-
-def who_decides_restore(house: Resources, *, organisation: bool) -> tuple[bool, str]:
-    return decide_restore(house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH), organisation)
+    return decide_restore(house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH), organisation)[0]
 
 
 def decide_restore(configured: bool | None, switched: bool | None, organisation: bool) -> tuple[bool, str]:
