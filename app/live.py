@@ -7,6 +7,7 @@ activity for the idle clock, and it needs SQL alone. docs/events.md has what a b
 
 import asyncio
 import json
+import random
 import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterable
@@ -40,8 +41,8 @@ PROOF_LIFE = timedelta(seconds=15)
 CHECK_EVERY = timedelta(seconds=10)
 # Of one person in one process. A browser has one for all of its tabs, and one more for each page that watches something.
 MOST_STREAMS = 12
-# After which a browser comes back to a stream that broke off.
-RETRY_MS = 2000
+# After which a browser comes back to a stream that broke off: not all of them at once when a server was restarted.
+RETRY_MS = (1000, 5000)
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Live:
         limit_patience(None)  # which was that of the request; a stream looks for as long as it is open
         upcoming = asyncio.create_task(_pull(source))
         try:
-            yield f"retry: {RETRY_MS}\n\n".encode()
+            yield f"retry: {random.randint(*RETRY_MS)}\n\n".encode()
             while not stream.ended.done():
                 either: set[asyncio.Future[Any]] = {upcoming, stream.ended}
                 await asyncio.wait(either, timeout=self.heartbeat.total_seconds(), return_when=asyncio.FIRST_COMPLETED)

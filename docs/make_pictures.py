@@ -1,6 +1,6 @@
-"""Makes the pictures of the README from a running product: `make run`, then `python docs/make_pictures.py [ADDRESS]`.
+"""Makes the pictures of the README and the guide from a running product: `make run`, then `python docs/make_pictures.py [ADDRESS]`.
 
-Needs the development dependencies and a Chromium. Leaves `docs/pictures/*.png`.
+Needs the development dependencies and a Chromium. Leaves `docs/pictures/*.png`; the demo data gets a few findings by it.
 """
 
 import asyncio
@@ -14,8 +14,27 @@ from playwright.async_api import Browser, Page, async_playwright
 ADDRESS = "http://127.0.0.1:5001"
 EMAIL, PASSWORD = "lead@google.example", "holdfast-demo-password"
 PICTURES = Path(__file__).parent / "pictures"
+ADMIN = "admin@google.example"
 DEAL = "YouTube"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+# Of the guide: smaller, since there are many of them on one page.
+GUIDE = {"width": 1000, "height": 640}
+FINDINGS = (
+    {
+        "title": "Two licence disputes are open",
+        "severity": "critical",
+        "text": "Both are about **music rights**.",
+    },
+    {"title": "Traffic costs grow faster than revenue", "severity": "high", "text": "Hosting is 54 % of cost."},
+    {"title": "Key engineers are on one-year terms", "severity": "medium", "text": "Retention is to be part of the offer."},
+)
+# With one row of each kind of trouble.
+EXPORT = (
+    "Target,Buyer,Year,Price,Announced,Remark\n"
+    "Alpine Maps,Google,2026,$120m,03/02/2026,maps\n"
+    ",Google,2026,$5m,04/02/2026,who is it?\n"
+    "Blue Robotics,Google,2026,$1.2bn,13/32/2026,robots\n"
+)
 
 
 async def main(address: str) -> None:
@@ -26,6 +45,8 @@ async def main(address: str) -> None:
         browser = await playwright.chromium.launch(executable_path=executable, args=["--disable-gpu", *flags])
         await take_work(browser, address)
         await take_return(browser, address)
+        await take_guide(browser, address)
+        await take_administration(browser, address)
         await browser.close()
 
 
@@ -54,11 +75,51 @@ async def take_return(browser: Browser, address: str) -> None:
     await page.context.close()
 
 
-async def sign_in(browser: Browser, address: str, scheme: str, size: dict[str, int] = DESKTOP) -> Page:
+async def take_guide(browser: Browser, address: str) -> None:
+    """A day inside a deal."""
+    page = await sign_in(browser, address, "light", GUIDE)
+    await page.get_by_label("Dismiss this notice").click()
+    await page.locator("[data-notice]").wait_for(state="detached")
+    await page.goto(f"{address}/deals")
+    await take(page, "list")
+    await page.goto(f"{address}/deals/board")
+    await take(page, "board")
+    found = await (await page.request.get(f"{address}/api/deals/list?q={DEAL}")).json()
+    deal_id = found["deals"][0]["id"]
+    there = await (await page.request.get(f"{address}/api/deals/{deal_id}/findings")).json()
+    for finding in () if there["findings"] else FINDINGS:
+        await page.request.post(f"{address}/api/deals/{deal_id}/findings", data=finding)
+    for name in ("findings", "team"):
+        await page.goto(f"{address}/deals/{deal_id}/{name}")
+        await take(page, name)
+    await page.keyboard.press("Control+k")
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_role("option").nth(2).wait_for()
+    await take(page, "palette")
+    await page.goto(f"{address}/settings/devices")
+    await take(page, "devices")
+    await page.context.close()
+
+
+async def take_administration(browser: Browser, address: str) -> None:
+    page = await sign_in(browser, address, "light", GUIDE, ADMIN)
+    await page.goto(f"{address}/imports")
+    file = {"name": "deals-2026.csv", "mimeType": "text/csv", "buffer": EXPORT.encode()}
+    await page.set_input_files("#file", files=[file])  # type: ignore[list-item]
+    await page.get_by_role("button", name="Upload and check").click()
+    await page.get_by_role("heading", name="Check before importing").wait_for()
+    await take(page, "import")
+    await page.get_by_role("button", name="Throw this file away").click()
+    await page.goto(f"{address}/admin/people")
+    await take(page, "people")
+    await page.context.close()
+
+
+async def sign_in(browser: Browser, address: str, scheme: str, size: dict[str, int] = DESKTOP, email: str = EMAIL) -> Page:
     context = await browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     page = await context.new_page()
     await page.goto(f"{address}/login")
-    await page.fill("#email", EMAIL)
+    await page.fill("#email", email)
     await page.fill("#password", PASSWORD)
     await page.click("button")
     await page.wait_for_url(lambda url: "/login" not in url)

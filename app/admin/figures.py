@@ -8,7 +8,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
-from app.deals.restore import who_decides_restore
+from app.deals.restore import RESTORE_SWITCH, who_decides_restore
 from app.events.service import record_event
 from app.models import Event, Organisation
 from app.resources import Resources
@@ -44,7 +44,7 @@ class RestoreFigures:
 
 @dataclass(frozen=True)
 class RestoreState:
-    """`decided_by`: environment, operators or organisation; `choice` is the organisation's own, in force or not."""
+    """`decided_by`: environment, operator or organisation; `choice` is the organisation's own, in force or not."""
 
     enabled: bool
     decided_by: str
@@ -53,7 +53,8 @@ class RestoreState:
 
 async def get_restore_state(db: AsyncSession, house: Resources, organisation_id: int) -> RestoreState:
     choice = bool(await db.scalar(select(Organisation.auto_restore_deal).where(Organisation.id == organisation_id)))
-    enabled, decided_by = who_decides_restore(house, organisation=choice)
+    configured, switched = house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH)
+    enabled, decided_by = who_decides_restore(configured, switched, organisation=choice)
     return RestoreState(enabled, decided_by, choice)
 
 

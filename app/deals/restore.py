@@ -78,7 +78,8 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
 
 def restore_enabled(house: Resources, *, organisation: bool = True) -> bool:
     """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
-    return who_decides_restore(house, organisation=organisation)[0]
+    configured, switched = house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH)
+    return who_decides_restore(configured, switched, organisation=organisation)[0]
 
 
 def who_decides_restore(house: Resources, *, organisation: bool) -> tuple[bool, str]:

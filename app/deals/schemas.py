@@ -225,11 +225,8 @@ class DealCard(Answer):
 
 
 class Selected(Answer):
-    """`previous_deal_id` is the deal this session was on before, for an undo; null where there was none."""
-
     deal: DealCard
     selected_at: datetime
-    previous_deal_id: int | None
 
 
 class Notice(Answer):

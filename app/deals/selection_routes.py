@@ -7,7 +7,6 @@ from quart import Blueprint, request, session
 
 from app.deals.schemas import CurrentDeal, Dismissal, Nothing, Selected
 from app.deals.selection import clear_selection, dismiss_notice, select_deal, undo_restore
-from app.deals.session_data import PREVIOUS
 from app.deals.visits import PAGES, note_page
 from app.openapi import documented
 from app.ratelimit import limit_rate
@@ -32,8 +31,7 @@ async def select(deal_id: str) -> dict[str, Any]:
     house = resources()
     await limit_rate(house, "select", current_user().id, house.settings.rate_limit_select)
     card = await select_deal(house, current_session(), wanted, page=_page_shown())
-    previous = session.get(PREVIOUS)
-    return {"deal": card, "selected_at": session["selected_at"], "previous_deal_id": previous and previous["id"]}
+    return {"deal": card, "selected_at": session["selected_at"]}
 
 
 @selection.post("/deals/<deal_id>/visit")

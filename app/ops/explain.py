@@ -45,7 +45,9 @@ class Explainer:
 
     async def explain(self, user_id: int) -> Explanation:
         db = self.db
-        row = (await db.execute(select(User, Organisation.name).join(Organisation).where(User.id == user_id))).one()
+        row = (
+            await db.execute(select(User, Organisation.name, Organisation.auto_restore_deal).join(Organisation).where(User.id == user_id))
+        ).one()
         self.user: User = row.User
         self.switch = await db.get(Switch, RESTORE_SWITCH)
         self.candidate = await find_candidate(db, user_id, now=self.now)

@@ -1,6 +1,6 @@
 """Says in a sentence what an event of the audit trail was, and to what it happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import literal, select, union_all
@@ -65,22 +65,25 @@ def address(event: ActivityEvent, deal_id: int) -> str | None:
     return None
 
 
-def subject_of(event: ActivityEvent) -> tuple[str, int]:
+async def find_titles(db: AsyncSession, deal_id: int, events: Sequence[ActivityEvent]) -> dict[int, str]:
+    """By event: what the thing is called that it happened to, also one deleted since. Events themselves hold no names."""
+    subjects = {each.id: _subject(each) for each in events}
+    looks = [
+        select(literal(kind), table.id, table.title).where(table.deal_id == deal_id, table.id.in_(_ids(subjects, kind)))
+        for kind, table in (("finding", Finding), ("checklist", ChecklistItem))
+    ]
+    titles = {(kind, id_): title for kind, id_, title in await db.execute(union_all(*looks))}
+    return {event_id: titles[subject] for event_id, subject in subjects.items() if subject in titles}
+
+
+def _subject(event: ActivityEvent) -> tuple[str, int]:
     """Kind and id of the thing it happened to, where that is a thing inside the deal."""
     kind = event.kind.partition(".")[0]
     return kind, int(event.payload.get({"finding": "finding_id", "checklist": "item_id"}.get(kind, ""), 0))
 
 
-async def find_titles(db: AsyncSession, deal_id: int, events: Sequence[ActivityEvent]) -> dict[tuple[str, int], str]:
-    """What the things are called that these events happened to, also of those deleted since: events themselves hold no names."""
-    wanted = [subject_of(each) for each in events]
-    looks = [
-        select(literal(kind), table.id, table.title).where(
-            table.deal_id == deal_id, table.id.in_([id_ for each, id_ in wanted if each == kind])
-        )
-        for kind, table in (("finding", Finding), ("checklist", ChecklistItem))
-    ]
-    return {(kind, id_): title for kind, id_, title in await db.execute(union_all(*looks))}
+def _ids(subjects: Mapping[int, tuple[str, int]], kind: str) -> set[int]:
+    return {id_ for each, id_ in subjects.values() if each == kind}
 
 
 def _name(person: PersonName | None, reader_id: int) -> str:

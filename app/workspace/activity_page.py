@@ -17,7 +17,7 @@ from app.deals.schemas import ActivityEvent, DealDetail
 from app.deals.store import require_role
 from app.errors import NotFound
 from app.web import current_user, path_id, resources, signed_in
-from app.workspace.activity import address, find_titles, sentence, subject_of
+from app.workspace.activity import address, find_titles, sentence
 from app.workspace.frame import show_deal, show_missing
 from app.workspace.listing import ListState
 
@@ -66,7 +66,7 @@ async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
                 "at": each.at,
                 "text": sentence(each, reader_id=user.id),
                 "address": address(each, deal.id),
-                "title": titles.get(subject_of(each)),
+                "title": titles.get(each.id),
                 "kind": each.kind.partition(".")[0],
             }
             for each in found.events

@@ -106,7 +106,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
         return await show_deal(str(deal_id), "checklist", "workspace/checklist/list.html", load, roles=EDITING_ROLES, status=404)
     if status != SAVED:
         return await _show_form(str(deal_id), item_id, sheet, status)
-    return after(deal_id, "checklist", "saved", saved=f"item-{item_id}", anchor=f"item-{item_id}")
+    return after(deal_id, "checklist", "edit_saved", saved=f"item-{item_id}", anchor=f"item-{item_id}")
 
 
 @checklist.post("/deals/<deal_id>/checklist/<item_id>/tick")
@@ -143,7 +143,7 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     except Conflict as conflict:
         if "current" not in conflict.extra:
             raise
-        return after(deal_id, f"checklist/{item_id}", "moved")
+        return after(deal_id, f"checklist/{item_id}", "read_again")
     return after(deal_id, "checklist", "item_deleted", undo=item_id)
 
 

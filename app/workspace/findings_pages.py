@@ -114,7 +114,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
         return await _show_form(str(deal_id), None, sheet, NotFound.status)
     if status != SAVED:
         return await _show_form(str(deal_id), item_id, sheet, status)
-    return after(deal_id, f"findings/{item_id}", "saved", saved=f"finding-{item_id}")
+    return after(deal_id, f"findings/{item_id}", "edit_saved", saved=f"finding-{item_id}")
 
 
 @findings.post("/deals/<deal_id>/findings/<item_id>/delete")
@@ -127,7 +127,7 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     except Conflict as conflict:
         if "current" not in conflict.extra:
             raise
-        return after(deal_id, f"findings/{item_id}", "moved")
+        return after(deal_id, f"findings/{item_id}", "read_again")
     return after(deal_id, "findings", "finding_deleted", undo=item_id)
 
 

@@ -95,7 +95,7 @@ async def change(deal_id: int, form: Form) -> ResponseReturnValue:
     status = await sheet.submit(form, DealChanges, save)
     if status != SAVED:
         return await _show_form(str(deal_id), sheet, status)
-    return after(deal_id, "overview", "saved", saved=DRAFT)
+    return after(deal_id, "overview", "edit_saved", saved=DRAFT)
 
 
 async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _SAID = {
-    "saved": "Saved.",
+    "edit_saved": "Saved.",
     "finding_created": "The finding is written down.",
     "finding_undeleted": "The finding is back.",
     "nothing_chosen": "Nothing was changed: tick the findings, and choose what they shall be.",
@@ -14,7 +14,7 @@ _SAID = {
     "member_added": "They can see this deal from now on.",
     "member_back": "They have the same access again.",
     "nobody_chosen": "Nothing was changed: choose whom the deal shall belong to.",
-    "moved": "Somebody changed this after you had opened it. Nothing is deleted: read it as it is now, then decide again.",
+    "read_again": "Somebody changed this after you had opened it. Nothing is deleted: read it as it is now, then decide again.",
     "transferred": "The deal has a new owner.",
 }
 # By code: what is said, where its undo is sent, below the deal's address, and which parameters that takes along.
@@ -24,7 +24,7 @@ _UNDOABLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "member_withdrawn": ("They no longer see this deal.", "team/{undo}/restore", ("role", "expires_on")),
     "template_added": ("", "checklist/untouched", ("first", "last")),
 }
-_NEUTRAL = ("moved", "nothing_chosen", "template_known", "nobody_chosen")
+_NEUTRAL = ("read_again", "nothing_chosen", "template_known", "nobody_chosen")
 
 
 def said_of(args: Mapping[str, str]) -> dict[str, Any] | None:

@@ -122,7 +122,7 @@ async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
     status = await sheet.submit({"version": "1", **form.to_dict()}, GrantChanges, save)
     if status != SAVED:
         return await _show_form(str(deal_id), user_id, sheet, status)
-    return after(deal_id, "team", "saved", saved=f"member-{user_id}")
+    return after(deal_id, "team", "edit_saved", saved=f"member-{user_id}")
 
 
 @team.post("/deals/<deal_id>/team/<user_id>/withdraw")

@@ -8,8 +8,10 @@ import pytest
 from quart import Quart
 from sqlalchemy import select, text
 
-from app.database import limit_patience
+from app.config import Settings
+from app.database import _patience, limit_patience
 from app.events.effects import catch_up
+from app.factory import create_app
 from app.models import Login
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
@@ -105,3 +107,14 @@ async def test_what_streams_share_does_not_wear_out_the_patience_of_a_request(sc
                     break
     finally:
         limit_patience(None)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_begins_with_the_server_has_all_the_patience(settings: Settings) -> None:
+    """The poll of the backend flag, for one: with a request's patience it would fail for ever once that is used up."""
+    app = create_app(settings)
+    limits: list[object] = []
+    app.before_serving(lambda: limits.append(_patience.get()))
+    async with app.test_app():
+        pass
+    assert limits == [None]

@@ -31,7 +31,8 @@ function undo(previousId) {
 }
 
 async function selected(answer) {
-  const { deal, selected_at: selectedAt, previous_deal_id: previousId } = await answer.json();
+  const { deal, selected_at: selectedAt } = await answer.json();
+  const previousId = Number(modules.current); // as it was when this page was made
   banner.hidden = true;
   document.querySelector("[data-current-chip]")?.removeAttribute("hidden");
   // A selection settles what the notice was about, on the server too.
