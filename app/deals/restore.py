@@ -78,15 +78,16 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
 
 def restore_enabled(house: Resources, *, organisation: bool = True) -> bool:
     """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
-    return decide_restore(house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH), organisation)[0]
+    configured, switched = house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH)
+    return who_decides_restore(configured, switched, organisation=organisation)[0]
 
 
-def decide_restore(configured: bool | None, switched: bool | None, organisation: bool) -> tuple[bool, str]:
+def who_decides_restore(configured: bool | None, switched: bool | None, *, organisation: bool) -> tuple[bool, str]:
     """AUTO_RESTORE_DEAL from the environment has the first word, then an operator's "off", then the organisation: with who it was."""
     if configured is not None:
         return configured, "environment"
     if switched is False:
-        return False, "operators"
+        return False, "operator"
     return organisation, "organisation"
 
 
