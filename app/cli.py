@@ -23,6 +23,7 @@ COMMANDS = {
     "jobs": ("worker.job_commands:jobs", "List, run, cancel or pause jobs, and show what ran."),
     "deals": ("worker.job_commands:deals", "Sweep last deals nobody can come back to, and the bin."),
     "audit": ("app.ops.audit_commands:audit", "Verify the sealed chain of events."),
+    "explain": ("app.ops.explain_command:explain", "Say why somebody's deal is or is not current."),
     "health": ("app.ops.commands:health", "Check database, Redis and session backend."),
     "doctor": ("app.ops.commands:doctor", "Make the emergency checks, each with its fix."),
     "config": ("app.ops.commands:config", "Show the effective settings, secrets masked."),

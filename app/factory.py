@@ -30,6 +30,7 @@ from app.metrics import METRICS
 from app.notices.routes import blueprint as notices
 from app.openapi import INFO, PathNamed
 from app.ops.routes import health
+from app.ops.site import init_ops
 from app.resources import make_resources
 from app.security import init_security
 from app.sessions.interface import HoldfastSessions
@@ -91,6 +92,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
     init_live(app, house)
+    init_ops(app, house)
 
     @app.before_serving
     async def open_resources() -> None:

@@ -1,9 +1,11 @@
 """What the running system counts, for Prometheus and for operators."""
 
 import os
+from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 # Restore targets are 10 ms at p99 with an alert at 50 ms, so those are edges; the rest shows how far off it is.
 RESTORE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -45,13 +47,23 @@ class Metrics:
         """Over several processes, one of which may see what the others do not: the highest."""
         return Gauge(f"holdfast_{name}", documentation, registry=self.registry, multiprocess_mode="livemax")
 
-    def render(self) -> bytes:
-        """Everything counted so far in Prometheus' text format; over all web processes where there are several."""
+    def render(self, also: Iterable[Metric] = ()) -> bytes:
+        """Everything counted so far in Prometheus' text format, over all web processes where there are several; then `also`."""
         if not os.environ.get(SHARED_DIRECTORY):
-            return generate_latest(self.registry)
+            return generate_latest(self.registry) + generate_latest(_Given(also))
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-        return generate_latest(shared)
+        return generate_latest(shared) + generate_latest(_Given(also))
+
+
+class _Given(Collector):
+    """Families that are there already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 METRICS = Metrics()

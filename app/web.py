@@ -72,7 +72,7 @@ def limit_patience_of(asgi_app: Any) -> Any:
     """Every request waits for the database within one limit, from before its session is opened."""
 
     async def limited(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":  # not the server's start, whose polls go on for as long as it serves
+        if scope["type"] != "lifespan":  # what a server starts lives as long as it does, and would soon have no patience left
             limit_patience()
         await asgi_app(scope, receive, send)
 

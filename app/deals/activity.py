@@ -27,6 +27,7 @@ PERSONAL = (
     "deal.swept",
     "deal.pinned",
     "deal.unpinned",
+    "deal.swept",
 )
 # What a kind is called in a filter, and how the kinds of its events begin.
 KINDS = {"deal": "deal.", "people": "member.", "findings": "finding.", "checklist": "checklist."}

@@ -6,6 +6,7 @@ Nothing here overwrites a choice or a clear made meanwhile, and an outage never 
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -35,6 +36,8 @@ log = structlog.get_logger()
 # How long an undecided person is spared the look for a deal on every click; a grant makes it look at once.
 NOTHING_FOR = timedelta(minutes=1)
 ATTEMPTS = 3
+# The operators' switch, a row of `switches`.
+RESTORE_SWITCH = "auto_restore_deal"
 
 
 class AccessMoved(Exception):
@@ -47,7 +50,7 @@ async def auto_restore_deal_context() -> None:
     if session.signed_in and not has_deal(session, house.clock.unix_ms()) and access_of_request() is not Access.PUBLIC:
         if request.method == "HEAD" or _is_prefetch():
             _show_person(session, house.clock.now())
-        elif _is_due(session, house):
+        elif is_due(session, is_new=session.outcome is Outcome.ABSENT, enabled=restore_enabled(house), now_ms=house.clock.unix_ms()):
             await _restore_or_serve_without(house, session)
         if "deal" in session and not has_deal(session, house.clock.unix_ms()):
             session.show(strip_deal(dict(session)))  # nobody could write that its grant has run out; it is not served all the same
@@ -75,17 +78,25 @@ async def initial_session_data(house: Resources, db: AsyncSession, user_id: int,
 
 def restore_enabled(house: Resources, *, organisation: bool = True) -> bool:
     """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
-    return who_decides_restore(house, organisation=organisation)[0]
+    return decide_restore(house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH), organisation)[0]
 
 
-def who_decides_restore(house: Resources, *, organisation: bool) -> tuple[bool, str]:
+def decide_restore(configured: bool | None, switched: bool | None, organisation: bool) -> tuple[bool, str]:
     """AUTO_RESTORE_DEAL from the environment has the first word, then an operator's "off", then the organisation: with who it was."""
-    configured = house.settings.auto_restore_deal
     if configured is not None:
         return configured, "environment"
-    if not house.backend.switches.get("auto_restore_deal", True):
+    if switched is False:
         return False, "operators"
     return organisation, "organisation"
+
+
+def is_due(data: Mapping[str, Any], *, is_new: bool, enabled: bool, now_ms: int) -> bool:
+    """Whether the next request of a session without a deal looks for one. `is_new`: there is no session yet."""
+    if is_new or "deal" in data:
+        return True  # there is no session yet, or the grant of its deal has run out
+    if "user" not in data:
+        return True  # a session that could not be begun in full
+    return enabled and data.get("nothing_until", 0) <= now_ms
 
 
 @dataclass(frozen=True)
@@ -188,14 +199,6 @@ def decide(candidate: Candidate, data: SessionData, *, enabled: bool) -> Plan:
 
 def _is_prefetch() -> bool:
     return "prefetch" in request.headers.get("Sec-Purpose", "") + request.headers.get("Purpose", "")
-
-
-def _is_due(session: UserSession, house: Resources) -> bool:
-    if session.outcome is Outcome.ABSENT or "deal" in session:
-        return True  # there is no session yet, or the grant of its deal has run out
-    if "user" not in session:
-        return True  # a session that could not be begun in full
-    return restore_enabled(house) and session.get("nothing_until", 0) <= house.clock.unix_ms()
 
 
 def _show_person(session: UserSession, now: datetime) -> None:

@@ -9,6 +9,7 @@ from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.links import OneTimeLink
 from app.models.people import Organisation, User
 from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
+from app.models.traffic import Traffic
 from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Session",
     "SessionBackend",
     "Switch",
+    "Traffic",
     "User",
     "UserNotice",
     "Visit",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, BigId
@@ -20,6 +20,14 @@ class Event(Base):
         Index("ix_events_deal_id_id", "deal_id", "id"),
         Index("ix_events_user_id_id", "user_id", "id"),
         Index("ix_events_organisation_id_id", "organisation_id", "id"),
+        # What belongs to no organisation: the backend's flips and what operators did, among the failed sign-ins of strangers.
+        Index(
+            "ix_events_operations",
+            "kind",
+            "id",
+            sqlite_where=text("organisation_id IS NULL"),
+            postgresql_where=text("organisation_id IS NULL"),
+        ),
         Index("ix_events_organisation_id_kind_at", "organisation_id", "kind", "at"),
     )
 

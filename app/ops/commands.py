@@ -19,6 +19,7 @@ from app.metrics import SHARED_DIRECTORY
 from app.migrate import MigrationError, downgrade, upgrade
 from app.ops.checks import check_up
 from app.ops.doctor import examine
+from app.ops.epoch import raise_epoch
 from app.ops.figures import SessionFigures, count_sessions
 from app.ops.port import refuse_port_in_use
 from app.sessions.expiry import Expired, expire_sessions
@@ -137,6 +138,16 @@ def purge() -> None:
     click.echo(f"Deleted {gone.sessions} expired sessions and {gone.logins} dead logins.")
 
 
+@sessions.command("raise-epoch")
+def raise_epoch_by_hand() -> None:
+    """Have nothing believed that is in Redis now: after SQL was restored from a backup, before the site starts on it.
+
+    Costs nobody anything: the next read of each session comes from SQL.
+    """
+    epoch = asyncio.run(_raise_epoch(load_settings()))
+    click.echo(f"Epoch {epoch}. Sessions are read from SQL until Redis is back under a newer one, which happens by itself.")
+
+
 def _share_figures(settings: Settings) -> None:
     """Where the web processes count together, begun anew with each start."""
     if os.environ.get(SHARED_DIRECTORY):
@@ -168,5 +179,14 @@ async def _purge(settings: Settings) -> Expired:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
         return await expire_sessions(database, Clock())
+    finally:
+        await database.close()
+
+
+async def _raise_epoch(settings: Settings) -> int:
+    database = Database(settings.database_url, name="holdfast-cli")
+    try:
+        async with database.write() as db:
+            return await raise_epoch(db, Clock())
     finally:
         await database.close()

@@ -11,17 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.clock import Clock
 from app.config import Settings
 from app.database import Database
+from app.deals.restore import RESTORE_SWITCH
 from app.errors import Unavailable
 from app.jobs.store import list_schedules
 from app.migrate import head_revision
-from app.models import Deal, Process, Session, SessionBackend, User
+from app.models import DeadLetter, Deal, Event, Outbox, Process, Session, SessionBackend, Switch, User
 from app.ops.checks import check_redis
+from app.resources import Resources
 
 # Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
 SILENCE = timedelta(seconds=10)
 MOST_SESSIONS_A_USER = 10
 # A worker looks every second, and starts within seconds.
 OVERDUE = timedelta(minutes=5)
+# The relay looks twice a second.
+STUCK = timedelta(minutes=5)
 
 State = Literal["ok", "warning", "failed"]
 
@@ -37,10 +41,23 @@ class Finding:
 
 
 async def examine(settings: Settings, clock: Clock) -> list[Finding]:
-    """Everything at once. A check that cannot be made because the database is away is not made."""
+    """Everything at once, from outside of the site."""
     database = Database(settings.database_url, name="holdfast-doctor")
-    wants_redis = settings.redis_url is not None and settings.session_backend != "sql"
-    redis = await check_redis(settings) if wants_redis else "not used"
+    redis = await check_redis(settings) if _wants_redis(settings) else "not used"
+    try:
+        return await _examine(database, clock, redis, _wants_redis(settings))
+    finally:
+        await database.close()
+
+
+async def examine_site(house: Resources) -> list[Finding]:
+    """The same from inside of a process of the site, by its own connections and its last look at Redis."""
+    wants_redis = _wants_redis(house.settings)
+    return await _examine(house.database, house.clock, house.backend.redis_fault or "ok" if wants_redis else "not used", wants_redis)
+
+
+async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bool) -> list[Finding]:
+    """A check that cannot be made because the database is away is not made."""
     findings = [_of_redis(redis)]
     try:
         await database.ping()
@@ -51,9 +68,11 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
         findings.insert(
             0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")
         )
-    finally:
-        await database.close()
     return findings
+
+
+def _wants_redis(settings: Settings) -> bool:
+    return settings.redis_url is not None and settings.session_backend != "sql"
 
 
 def _of_redis(redis: str) -> Finding:
@@ -147,5 +166,25 @@ async def _last_runs(db: AsyncSession, now: datetime, wants_redis: bool) -> Find
     return Finding("last runs of jobs", "ok", f"{len(ended)} jobs have run, none failed" if ended else "none has run yet")
 
 
+async def _events(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    dead = await db.scalar(select(func.count()).select_from(DeadLetter).where(DeadLetter.resolved_at.is_(None))) or 0
+    if dead:
+        found = f"{dead} {'event was' if dead == 1 else 'events were'} given up"
+        return Finding("events", "failed", found, "/ops/streams says why. Mend the cause, then requeue them there.")
+    oldest = await db.scalar(select(Event.at).join(Outbox, Outbox.event_id == Event.id).order_by(Event.id).limit(1))
+    if oldest is not None and now - oldest > STUCK:
+        fix = "holdfast worker relays them, and needs Redis. They are kept in SQL until then."
+        return Finding("events", "warning", f"the oldest has waited for the stream since {oldest:%Y-%m-%d %H:%M:%S} UTC", fix)
+    return Finding("events", "ok", "none is stuck")
+
+
+async def _auto_restore(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+    switch = await db.get(Switch, RESTORE_SWITCH)
+    if switch is None or switch.enabled:
+        return Finding("auto-restore", "ok", "not switched off")
+    found = f"switched off by {switch.changed_by or 'an operator'} at {switch.changed_at:%Y-%m-%d %H:%M} UTC"
+    return Finding("auto-restore", "warning", found, "Switch it on at /ops/sessions. AUTO_RESTORE_DEAL wins where it is set.")
+
+
 _Check = Callable[[AsyncSession, datetime, bool], Awaitable[Finding]]
-_CHECKS: tuple[_Check, ...] = (_schema, _backend, _processes, _overdue, _last_runs, _sessions, _pointers)
+_CHECKS: tuple[_Check, ...] = (_schema, _backend, _processes, _overdue, _last_runs, _events, _sessions, _pointers, _auto_restore)

@@ -14,6 +14,8 @@ from app.config import LOOPBACK_HOSTS
 from app.errors import DatabaseUnavailable, Forbidden
 from app.metrics import METRICS
 from app.openapi import documented
+from app.ops.console import current_console
+from app.ops.site_figures import as_families
 from app.sessions.interface import current_session
 from app.web import public, resources
 
@@ -87,4 +89,5 @@ async def metrics() -> ResponseReturnValue:
             raise Forbidden("Figures are given to this machine only, unless METRICS_TOKEN is set.")
     elif not compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()):
         raise Forbidden("Figures are given for the bearer token of METRICS_TOKEN.")
-    return METRICS.render(), 200, {"Content-Type": CONTENT_TYPE_LATEST}
+    samples = await current_console().site_figures.get()
+    return METRICS.render(as_families(samples)), 200, {"Content-Type": CONTENT_TYPE_LATEST}

@@ -13,7 +13,17 @@ from app.config import load_settings, masked, variables
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # Names in capitals that are not settings of the app: they belong to make, to the tests, or to what we build on.
-OTHER_VARIABLES = {"BROWSER", "WORKERS", "ARGS", "PYTHON", "TEST_DATABASE_URL", "TEST_REDIS_URL", "QUART_DEBUG", "PIP_INDEX_URL"}
+OTHER_VARIABLES = {
+    "BROWSER",
+    "WORKERS",
+    "ARGS",
+    "PYTHON",
+    "TEST_DATABASE_URL",
+    "TEST_REDIS_URL",
+    "QUART_DEBUG",
+    "PIP_INDEX_URL",
+    "PROMETHEUS_MULTIPROC_DIR",
+}
 # Code spans that look like paths of the repository, by their first part.
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
 pages = pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))

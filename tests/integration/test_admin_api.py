@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,8 +11,8 @@ from quart import Quart
 from sqlalchemy import select, update
 
 from app.auth.links import LINK_LIFE, RESET_LIFE
-from app.deals.restore import who_decides_restore
-from app.models import Event, Login, OneTimeLink, Organisation, Switch, User
+from app.deals.restore import decide_restore
+from app.models import Event, Login, OneTimeLink, Organisation, User
 from app.sessions.token import hash_token
 from tests.factories import PASSWORD, make_deal, make_member, make_user
 from tests.fakes import FakeClock
@@ -309,16 +308,11 @@ async def test_organisation_switches_restoring_off_for_itself(scene: Scene, cloc
     assert await restored()
 
 
-@sqlite_only
-async def test_environment_has_the_first_word_then_operators_then_the_organisation(scene: Scene) -> None:
-    house = scene.house
-    assert who_decides_restore(house, organisation=False) == (False, "organisation")
-    async with house.database.write() as db:
-        db.add(Switch(name="auto_restore_deal", enabled=False, changed_at=house.clock.now()))
-    await house.backend.refresh()
-    assert who_decides_restore(house, organisation=True) == (False, "operators")
-    configured = replace(house, settings=house.settings.model_copy(update={"auto_restore_deal": True}))
-    assert who_decides_restore(configured, organisation=False) == (True, "environment")
+def test_environment_has_the_first_word_then_operators_then_the_organisation() -> None:
+    assert decide_restore(None, None, organisation=False) == (False, "organisation")
+    assert decide_restore(None, True, organisation=False) == (False, "organisation")
+    assert decide_restore(None, False, organisation=True) == (False, "operators")
+    assert decide_restore(True, False, organisation=False) == (True, "environment")
 
 
 async def test_figures_tell_returns_refusals_and_sign_ins_with_nothing(scene: Scene, clock: FakeClock) -> None:

@@ -9,8 +9,10 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from quart import Quart
 
+from app import database
 from app.clock import Clock
-from app.config import load_settings
+from app.config import Settings, load_settings
+from app.factory import create_app
 from app.ops.commands import doctor as doctor_command
 from app.ops.doctor import Finding, examine
 from app.resources import Resources
@@ -89,8 +91,10 @@ async def test_the_doctor_names_what_is_wrong_and_its_fix(environ: dict[str, str
         "processes": "warning",
         "jobs in time": "ok",
         "last runs of jobs": "ok",
+        "events": "ok",
         "sessions": "ok",
         "last deals": "ok",
+        "auto-restore": "ok",
     }
     assert all(finding.fix for finding in findings if finding.state != "ok")
 
@@ -107,3 +111,15 @@ def test_the_doctors_command_prints_and_exits(environ: dict[str, str], monkeypat
     done = CliRunner().invoke(doctor_command, ["--json"])
     assert done.exit_code == 0, done.output
     assert {Finding(**finding).check for finding in json.loads(done.output)} >= {"database", "redis", "processes"}
+
+
+async def test_what_a_server_starts_is_no_request_with_two_seconds_of_patience(settings: Settings) -> None:
+    """The poll of the backend waits for SQL a little each second; counted as one request it would soon wait no more."""
+    app, patience = create_app(settings), []
+
+    @app.before_serving
+    async def note() -> None:
+        patience.append(database._patience.get())
+
+    async with app.test_app():
+        assert patience == [None]

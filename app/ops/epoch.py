@@ -1,0 +1,23 @@
+"""Raising the epoch by hand: after SQL was restored from a backup, Redis knows sessions that SQL has forgotten."""
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.clock import Clock
+from app.events.service import record_event
+from app.models import SessionBackend
+
+REASON = "raised by hand"
+
+
+async def raise_epoch(db: AsyncSession, clock: Clock) -> int:
+    """Nothing that is in Redis now is read again; the new epoch.
+
+    The flag goes to SQL. A start, or the probe in a living fleet, brings Redis back by itself, under a newer epoch still.
+    """
+    now = clock.now()
+    epoch = (await db.scalar(select(SessionBackend.epoch).with_for_update()) or 0) + 1
+    values = {"mode": "sql", "epoch": epoch, "redis_run_id": None, "redis_replid": None}
+    await db.execute(update(SessionBackend).values(values | {"reason": REASON, "changed_at": now, "changed_by": "cli"}))
+    await record_event(db, "backend.flipped", at=now, mode="sql", epoch=epoch, reason=REASON)
+    return epoch

@@ -1,0 +1,419 @@
+"""The operators' console: what it shows is so, what it does is done and audited, and it needs SQL alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from quart import Quart
+from sqlalchemy import event, insert, select, text, update
+
+from app.config import load_settings
+from app.events.service import record_event
+from app.factory import create_app
+from app.models import DeadLetter, Event, JobRun, JobSchedule, Traffic
+from app.ops.jobs_store import RunsWanted, figures, list_history
+from app.ops.traffic import BUCKET_COLUMNS, Counts, Recorder, load
+from app.ops.windows import WINDOWS
+from tests.conftest import StartRedis, StartWeb
+from tests.factories import PASSWORD, make_user
+from tests.fakes import FakeClock
+from tests.integration.event_reader import listening
+from tests.integration.scene import Scene
+from tests.jobs import WorkerHere
+from tests.waiting import until
+from worker.runner import Runner
+
+without_redis = pytest.mark.parametrize("redis_url", ["none"], indirect=True)
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+PAGES = ("/ops", "/ops/sessions", "/ops/sessions?window=7d", "/ops/jobs", "/ops/streams?window=1h", "/ops/users")
+
+
+class Desk:
+    """An operator at the console of a small site."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.house = scene, scene.house
+
+    @classmethod
+    async def set(cls, app: Quart) -> "Desk":
+        desk = cls(await Scene.set(app))
+        desk.scene.users["operator"] = await make_user(desk.house.database, is_operator=True, email="operator@test.example")
+        await desk.scene.client("operator")
+        return desk
+
+    async def get(self, path: str) -> Any:
+        status, body = await self.scene.call("operator", "GET", path)
+        assert status == 200, (path, status, body)
+        return body
+
+    async def page(self, path: str) -> str:
+        client = await self.scene.client("operator")
+        response = await client.get(path)
+        assert response.status_code == 200, (path, response.status_code)
+        return str(await response.get_data(as_text=True))
+
+    async def post(self, path: str, **form: str) -> str:
+        """Where the form leads."""
+        client = await self.scene.client("operator")
+        response = await client.post(path, form=form)
+        assert response.status_code == 303, (path, response.status_code, await response.get_data(as_text=True))
+        return str(response.headers["Location"])
+
+    async def runs(self, *statuses: str, **values: Any) -> list[int]:
+        """Runs as a worker would have left them; their ids."""
+        now = self.house.clock.now()
+        row = {"trigger": "cli", "due_at": now, "queued_at": now, "started_at": now, "payload": {}, "counts": {}, "earlier_attempts": []}
+        row |= {"name": "expire_sessions"} | values
+        async with self.house.database.write() as db:
+            ends = {"succeeded", "failed", "cancelled"}
+            rows = [row | {"status": status, "finished_at": now if status in ends else None} for status in statuses]
+            return list(await db.scalars(insert(JobRun).returning(JobRun.id), rows))
+
+    async def schedule(self) -> None:
+        """As the first worker writes it down."""
+        await WorkerHere(self.house).scheduler.look()
+
+    async def operators_events(self) -> list[str]:
+        async with self.house.database.read() as db:
+            mine = select(Event.kind).where(Event.actor_id == self.scene.id_of("operator"), Event.kind.not_like("login%"))
+            return list(await db.scalars(mine.order_by(Event.id)))
+
+
+@pytest.fixture
+async def desk(app: Quart) -> Desk:
+    return await Desk.set(app)
+
+
+@without_redis
+async def test_every_page_works_on_an_empty_site_and_from_sql_alone(desk: Desk) -> None:
+    for path in PAGES:
+        assert "<h1>" in await desk.page(path)
+    assert "No worker" in await desk.page("/ops/jobs") or "no worker" in await desk.page("/ops/jobs")
+
+
+@on_sqlite
+async def test_a_job_is_run_paused_and_resumed_from_the_page_and_audited(desk: Desk) -> None:
+    await desk.schedule()
+    assert await desk.post("/ops/jobs/expire_sessions/run") == "/ops/jobs?said=queued"
+    (queued,) = (await desk.get("/api/ops/jobs"))["active"]
+    assert (queued["job"], queued["trigger"], queued["status"]) == ("expire_sessions", "console", "queued")
+    await Runner(desk.house).run(queued["id"])
+    done = await desk.get(f"/api/ops/jobs/runs/{queued['id']}")
+    assert (done["status"], done["requested_by"]) == ("succeeded", "operator@test.example")
+    assert "succeeded" in await desk.page(f"/ops/jobs/runs/{queued['id']}")
+
+    assert await desk.post("/ops/jobs/expire_sessions/pause") == "/ops/jobs?said=paused"
+    paused = next(each for each in (await desk.get("/api/ops/jobs"))["schedule"] if each["job"] == "expire_sessions")
+    assert (paused["state"], paused["paused_by"], paused["next_due_at"]) == ("paused", "operator@test.example", None)
+    await desk.post("/ops/jobs/expire_sessions/resume")
+    assert await desk.operators_events() == ["job.requested", "job.paused", "job.resumed"]
+    assert (await desk.scene.call("operator", "POST", "/api/ops/jobs/import_deals/run"))[0] == 400
+    assert (await desk.scene.call("operator", "POST", "/api/ops/jobs/no_such_job/run"))[0] == 404
+
+
+async def test_a_group_of_failures_is_retried_and_no_other(desk: Desk) -> None:
+    failed = await desk.runs("failed", "failed", error_class="TimeoutError", error="too slow", traceback="Traceback …")
+    (other,) = await desk.runs("failed", error_class="KeyError")
+    groups = (await desk.get("/api/ops/jobs"))["failures"]
+    assert {(each["error_class"], each["count"]) for each in groups} == {("TimeoutError", 2), ("KeyError", 1)}
+    assert "Yes, retry them" in await desk.page("/ops/jobs"), "a group is confirmed first"
+    assert await desk.post("/ops/jobs/failures/retry", job="expire_sessions", error_class="TimeoutError") == "/ops/jobs?said=retried"
+    again = await desk.post("/ops/jobs/failures/retry", job="expire_sessions", error_class="TimeoutError")
+    assert again == "/ops/jobs?said=nothing-retried"
+    view = await desk.get("/api/ops/jobs")
+    assert [each["retry_of_id"] for each in view["active"]] == failed
+    assert [each["last_run_id"] for each in view["failures"]] == [other]
+    page = await desk.page(f"/ops/jobs/runs/{failed[0]}")
+    assert "Traceback …" in page
+    assert "Run again as" in page
+    assert await desk.operators_events() == ["job.retried"] * 2
+
+    status, body = await desk.scene.call("operator", "POST", f"/api/ops/jobs/runs/{other}/retry")
+    assert status == 202
+    status, _ = await desk.scene.call("operator", "POST", f"/api/ops/jobs/runs/{body['run_id']}/cancel")
+    assert status == 200
+    assert (await desk.get(f"/api/ops/jobs/runs/{body['run_id']}"))["status"] == "cancelled"
+    assert (await desk.scene.call("operator", "POST", f"/api/ops/jobs/runs/{other}/retry"))[0] == 409, "once only"
+
+
+@on_sqlite
+async def test_a_schedule_nobody_saw_to_is_shown_as_missed(desk: Desk, clock: FakeClock) -> None:
+    await desk.schedule()
+    async with desk.house.database.write() as db:
+        await db.execute(update(JobSchedule).where(JobSchedule.name == "roll_up_analytics").values(next_due_at=clock.now()))
+    clock.advance(timedelta(minutes=2))
+    view = await desk.get("/api/ops/jobs")
+    assert {each["job"]: each["state"] for each in view["schedule"]}["roll_up_analytics"] == "missed"
+    assert view["queue"]["missed"] >= 1
+    assert "missed" in await desk.page("/ops/jobs")
+
+
+async def test_history_is_filtered_sorted_and_paged_without_gap_or_repetition(desk: Desk) -> None:
+    for took in range(40):
+        await desk.runs("succeeded" if took % 4 else "failed", took_ms=took % 7 * 100, error_class=None if took % 4 else "KeyError")
+    for sort, expected in (("newest", None), ("oldest", None), ("longest", 40), ("shortest", 40)):
+        seen: list[Any] = []
+        cursor = ""
+        while True:
+            page = await desk.get(f"/api/ops/jobs/runs?sort={sort}{'&cursor=' + cursor if cursor else ''}")
+            seen += page["runs"]
+            cursor = page["next_cursor"]
+            if not cursor:
+                break
+        assert len({each["id"] for each in seen}) == len(seen) == (expected or 40), sort
+        keys = [(each["took_ms"], each["id"]) if sort in ("longest", "shortest") else each["id"] for each in seen]
+        assert keys == sorted(keys, reverse=sort in ("longest", "newest")), sort
+    failed = await desk.get("/api/ops/jobs/runs?status=failed&job=expire_sessions&error=KeyError")
+    assert len(failed["runs"]) == 10
+    assert (await desk.get("/api/ops/jobs/runs?status=failed&trigger=schedule"))["runs"] == []
+    assert (await desk.scene.call("operator", "GET", "/api/ops/jobs/runs?status=sideways"))[0] == 400
+    assert "No run fits" in await desk.page("/ops/jobs?status=cancelled")
+    assert await desk.page(f"/ops/jobs?sort=oldest&cursor={(await desk.get('/api/ops/jobs/runs?sort=oldest'))['next_cursor']}")
+
+
+@on_sqlite
+async def test_long_histories_are_read_along_indexes(desk: Desk, clock: FakeClock) -> None:
+    """A hundred thousand runs cost what fifty do: no statement of the page reads the whole table, or sorts what it reads."""
+    await desk.runs(*["succeeded", "failed"] * 200, took_ms=5, error_class="KeyError")
+    async with desk.house.database.write() as db:
+        await db.execute(text("ANALYZE"))
+    with statements_of(desk) as sent:
+        async with desk.house.database.read() as db:
+            for sort in ("newest", "oldest", "longest", "shortest"):
+                await list_history(db, RunsWanted(sort=sort), after=(5, 300), limit=26)
+                await list_history(db, RunsWanted(job="expire_sessions", status="failed"), after=(None, 300), limit=26)
+            await figures(db, WINDOWS["1h"], clock.now() + timedelta(hours=9))
+        await desk.page("/ops/jobs?status=failed")
+    reading = [(sql, values) for sql, values in sent if "job_runs" in sql]
+    assert len(reading) > 12
+    async with desk.house.database.read() as db:
+        connection = await db.connection()
+        for sql, values in reading:
+            plan = [str(tuple(row)[3]) for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+            whole = [
+                step for step in plan if step.startswith("SCAN job_runs") and "INDEX" not in step and "ORDER BY job_runs.id" not in sql
+            ]
+            assert whole == [], (sql, plan)
+            if "LIMIT" in sql and "GROUP BY" not in sql:
+                assert not [step for step in plan if "TEMP B-TREE FOR ORDER BY" in step], (sql, plan)
+
+
+@on_sqlite
+async def test_a_page_costs_the_same_whatever_there_is_to_show(desk: Desk) -> None:
+    counted = []
+    for _ in range(2):
+        with statements_of(desk) as sent:
+            for path in PAGES:
+                await desk.page(path)
+        counted.append(len(sent))
+        await desk.runs(*["queued", "running", "failed"] * 10, error_class="KeyError")
+        await desk.schedule()
+        async with desk.house.database.write() as db:
+            for number in range(12):
+                await record_event(db, "backend.flipped", at=desk.house.clock.now(), mode="sql", epoch=number, reason="a test")
+        for cached in vars(desk.scene.app.extensions["console"]).values():
+            if hasattr(cached, "forget"):
+                cached.forget()
+    assert counted[0] + 1 >= counted[1] - 1, counted
+
+
+@contextmanager
+def statements_of(desk: Desk) -> Iterator[list[tuple[str, Any]]]:
+    sent: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        sent.append((statement, parameters))
+
+    engines = [engine.sync_engine for engine in desk.house.database.engines]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
+
+
+async def test_the_switch_counts_at_once_and_says_who_turned_it(desk: Desk, clock: FakeClock) -> None:
+    await desk.scene.select("viewer")
+    assert await desk.post("/ops/sessions/auto-restore", enabled="false") == "/ops/sessions?said=restore-off"
+    again = await desk.scene.client("viewer", again=True)
+    assert (await (await again.get("/api/deals/current")).get_json())["deal"] is None
+    switch = (await desk.get("/api/ops/sessions"))["auto_restore"]
+    assert (switch["enabled"], switch["set_by"], switch["changed_by"]) == (False, "operator", "operator@test.example")
+    status, _ = await desk.scene.call("operator", "PUT", "/api/ops/sessions/auto-restore", json={"enabled": True})
+    assert status == 204
+    clock.advance(timedelta(minutes=1))  # for so long a session that found nothing does not look again
+    assert (await (await again.get("/api/deals/current")).get_json())["source"] == "restored"
+    assert await desk.operators_events() == ["ops.auto_restore_switched"] * 2
+
+
+@on_sqlite
+async def test_where_the_environment_decides_the_page_says_so(environ: dict[str, str], clock: FakeClock) -> None:
+    app = create_app(load_settings(environ | {"AUTO_RESTORE_DEAL": "false"}), clock=clock)
+    async with app.test_app():
+        desk = await Desk.set(app)
+        await desk.post("/ops/sessions/auto-restore", enabled="true")
+        switch = (await desk.get("/api/ops/sessions"))["auto_restore"]
+        assert (switch["enabled"], switch["set_by"], switch["switched_on"]) == (False, "environment", True)
+        assert "AUTO_RESTORE_DEAL=false" in await desk.page("/ops/sessions")
+
+
+async def test_an_operator_ends_somebodys_logins_and_their_deal_comes_back(desk: Desk) -> None:
+    scene = desk.scene
+    await scene.select("viewer")
+    second = await scene.client("viewer", again=True)
+    viewer = scene.id_of("viewer")
+    login_id = (await desk.get(f"/api/ops/users/explain?q={scene.users['viewer'].email}"))["browsers"][0]["login_id"]
+    told = await desk.post(f"/ops/users/{viewer}/end-logins", login_id=str(login_id), next="/ops/users?q=x")
+    assert told == "/ops/users?q=x&said=logins-ended"
+    gone = [(await client.get("/api/me")).status_code for client in (scene.clients["viewer"], second)]
+    assert sorted(gone) == [200, 401], "one of the two"
+    status, body = await scene.call("operator", "POST", f"/api/ops/users/{viewer}/end-logins", json={})
+    assert (status, len(body["login_ids"])) == (200, 1)
+    assert [(await client.get("/api/me")).status_code for client in (scene.clients["viewer"], second)] == [401, 401]
+    third = await scene.client("viewer", again=True)
+    assert (await (await third.get("/api/deals/current")).get_json())["source"] == "restored"
+    assert await desk.operators_events() == ["ops.logins_ended"] * 2
+    ended = await scene.events("login.ended")
+    assert [each.payload["reason"] for each in ended] == ["operator", "operator"]
+    assert (await scene.call("operator", "POST", "/api/ops/users/999999/end-logins"))[0] == 404
+
+
+@on_sqlite
+async def test_people_are_found_by_a_part_of_their_address(desk: Desk) -> None:
+    found = (await desk.get("/api/ops/users?q=TEST.example"))["people"]
+    assert len(found) == 8
+    assert "Whom do you mean?" in await desk.page("/ops/users?q=test.example")
+    page = await desk.page(f"/ops/users?q={desk.scene.users['viewer'].email}")
+    assert "The rule, step by step" in page
+    assert desk.scene.deal.name not in page, "operators see no contents of deals"
+    assert "No such person" in await desk.page("/ops/users?q=%25")
+    assert (await desk.scene.call("operator", "GET", "/api/ops/users/explain?q=nobody@test.example"))[0] == 404
+
+
+async def test_dead_letters_are_requeued_from_sql(desk: Desk) -> None:
+    now = desk.house.clock.now()
+    letters = [
+        {
+            "consumer_group": group,
+            "entry_id": f"{number}-0",
+            "event_id": 1,
+            "content": {},
+            "error": "KeyError",
+            "deliveries": 5,
+            "dead_at": now,
+        }
+        for number, group in enumerate(("analytics", "notify", "notify"))
+    ]
+    async with desk.house.database.write() as db:
+        await db.execute(insert(DeadLetter), letters)
+    view = await desk.get("/api/ops/streams")
+    assert (view["dead_letters"], [each["dead_letters"] for each in view["groups"]]) == (3, [1, 2])
+    assert len((await desk.get("/api/ops/streams?group=notify"))["letters"]) == 2
+    first = view["letters"][-1]["id"]
+    assert await desk.post(f"/ops/streams/dead-letters/{first}/requeue") == "/ops/streams?said=requeued"
+    assert await desk.post(f"/ops/streams/dead-letters/{first}/requeue") == "/ops/streams?said=nothing-requeued"
+    assert await desk.scene.call("operator", "POST", "/api/ops/streams/dead-letters/requeue", json={"group": "notify"}) == (
+        202,
+        {"count": 2},
+    )
+    again = await desk.get("/api/ops/streams")
+    assert {each["requeued_by"] for each in again["letters"]} == {"operator@test.example"}
+    kinds = await desk.operators_events()
+    assert kinds.count("ops.dead_letters_requeued") == 3
+    assert "waits for another try" in await desk.page("/ops/streams")
+
+
+async def test_what_processes_count_is_added_up_by_minute(desk: Desk, clock: FakeClock) -> None:
+    """Two web processes in one minute, one of them in the next; the sums are what both counted."""
+    house, scene = desk.house, desk.scene
+    first, second = Recorder(house), Recorder(house)
+    await scene.select("viewer")
+    await (await scene.client("viewer", again=True)).get("/api/deals/current")
+    await first.record()
+    await second.record()
+    clock.advance(timedelta(minutes=1))
+    await scene.select("viewer")
+    await (await scene.client("stranger")).get("/api/me")
+    clock.advance(timedelta(minutes=1))
+    await scene.clients["stranger"].get("/api/me")  # looks for a deal again: the one attempt that is not part of signing in
+    await first.record()
+    await first.record()  # nothing new: nothing written
+    async with house.database.read() as db:
+        rows = list(await db.scalars(select(Traffic).order_by(Traffic.minute)))
+        buckets, whole = await load(db, WINDOWS["1h"], clock.now())
+    assert [(row.selected, row.restored) for row in rows] == [(2, 2), (1, 0)], "both saw the same process's counters"
+    assert [each["selected"] for each in buckets[-3:]] == [2, 0, 1]
+    assert (whole["selected"], whole.restore_rate) == (3, 100.0)
+    assert sum(whole[name] for name in BUCKET_COLUMNS) == 1
+    view = await desk.get("/api/ops/sessions?window=1h")
+    assert view["traffic"][-3]["restored"] == 4, "at signing in, and by itself"
+
+
+def test_quantiles_lie_within_their_bucket() -> None:
+    counts = Counts(dict.fromkeys(BUCKET_COLUMNS, 0))
+    assert counts.restore_quantile_ms(0.99) is None
+    counts.of |= {"restore_within_5ms": 98, "restore_within_50ms": 2}
+    assert 2.5 < (counts.restore_quantile_ms(0.5) or 0) <= 5
+    assert 25 < (counts.restore_quantile_ms(0.99) or 0) <= 50
+    counts.of["restore_over_5s"] = 100
+    assert counts.restore_quantile_ms(0.99) == 5000
+
+
+@on_sqlite
+async def test_the_stream_renews_what_changed_and_tells_of_redis(
+    start_web: StartWeb, start_redis: StartRedis, database: Any, clock: FakeClock
+) -> None:
+    redis = start_redis()
+    web = await start_web({"REDIS_URL": redis.url})
+    operator = await make_user(database, is_operator=True)
+    async with httpx.AsyncClient(base_url=web.url, trust_env=False) as client:
+        await client.post("/api/auth/login", json={"email": operator.email, "password": PASSWORD})
+        async with listening(client, "/api/ops/live/sessions") as sessions, listening(client, "/api/ops/live/jobs") as jobs:
+            whole = (await sessions.until("regions")).data
+            assert {"figures", "fleet", "switch"} <= whole.keys()
+            assert "Redis is not in use" not in whole["banner"]
+            await jobs.until("regions")
+            async with database.write() as db:
+                await db.execute(insert(JobRun), [_waiting_run(clock)])
+            changed = (await jobs.until("regions")).data
+            assert "schedule" not in changed, "only what looks different"
+            assert "waiting" in changed["active"]
+            redis.kill()
+            while "Redis is not in use" not in (await sessions.until("regions")).data.get("banner", ""):
+                pass
+        assert (await client.get("/api/ops/live/nothing")).status_code == 404
+        assert (await client.get("/api/ops/live/runs/999")).status_code == 404
+
+
+def _waiting_run(clock: FakeClock) -> dict[str, Any]:
+    now = clock.now()
+    # Of a job this version does not know, so that no worker takes it.
+    return {"name": "later", "trigger": "cli", "due_at": now, "queued_at": now, "payload": {}, "counts": {}, "earlier_attempts": []}
+
+
+@on_sqlite
+async def test_figures_tell_sessions_and_jobs_over_two_processes(start_web: StartWeb, database: Any) -> None:
+    """Counters of both processes are added up, whichever answers; what SQL knows is there once."""
+    web = await start_web({"WEB_CONCURRENCY": "2"})
+    user = await make_user(database)
+
+    async with httpx.AsyncClient(base_url=web.url, trust_env=False) as client:
+        for _ in range(10):
+            await client.get("/api/me", headers={"Connection": "close"})
+        await client.post("/api/auth/login", json={"email": user.email, "password": PASSWORD})
+
+        async def all_counted() -> bool:
+            figures = (await client.get("/metrics", headers={"Connection": "close"})).text
+            refused = sum(
+                float(line.split()[-1])
+                for line in figures.splitlines()
+                if line.startswith('holdfast_http_requests_total{method="GET",status="4xx"}')
+            )
+            return refused == 10 and figures.count("\nholdfast_sessions{") == 2 and 'holdfast_sessions{state="live"} 1.0' in figures
+
+        await until(all_counted, within=15)
