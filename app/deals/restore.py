@@ -82,16 +82,12 @@ def restore_enabled(house: Resources, *, organisation: bool = True) -> bool:
     return who_decides_restore(configured, switched, organisation=organisation)[0]
 
 
-def who_decides_restore(house: Resources, *, organisation: bool) -> tuple[bool, str]:
-    return decide_restore(house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH), organisation)
-
-
-def decide_restore(configured: bool | None, switched: bool | None, organisation: bool) -> tuple[bool, str]:
+def who_decides_restore(configured: bool | None, switched: bool | None, *, organisation: bool) -> tuple[bool, str]:
     """AUTO_RESTORE_DEAL from the environment has the first word, then an operator's "off", then the organisation: with who it was."""
     if configured is not None:
         return configured, "environment"
     if switched is False:
-        return False, "operators"
+        return False, "operator"
     return organisation, "organisation"
 
 

@@ -17,7 +17,7 @@ from app.imports.presentation import ColumnChoice, ImportView, progress_of, view
 from app.imports.upload import take_file
 from app.live import Message, current_live, event_stream
 from app.models import Import
-from app.openapi import documented
+from app.openapi import EventStream, documented
 from app.web import current_user, path_id, read_json, resources, signed_in
 
 blueprint = Blueprint("imports", __name__, url_prefix="/api/imports")
@@ -98,7 +98,7 @@ async def show(import_id: str) -> Response:
 
 
 @blueprint.get("/<import_id>/progress")
-@documented("imports", problems=(403, 404))
+@documented("imports", EventStream, problems=(403, 404))
 @signed_in
 async def progress(import_id: str) -> Response:
     """Server-sent events `progress`: state, percent and counts, whenever they change, until the import is over."""

@@ -16,7 +16,7 @@ from app.clock import from_unix_ms, to_unix_ms
 from app.config import Settings
 from app.deals.candidate import Candidate, find_candidate
 from app.deals.permissions import visible_to
-from app.deals.restore import RESTORE_SWITCH, decide, decide_restore, is_due
+from app.deals.restore import RESTORE_SWITCH, decide, is_due, who_decides_restore
 from app.deals.session_data import has_deal
 from app.models import Organisation, Session, Switch, User
 from app.ops import explain_words as words
@@ -118,7 +118,7 @@ class Explainer:
         return self._told(plan.outcome, plan.outcome, self.candidate.pointer)
 
     def _whether_restored(self, organisation: bool) -> tuple[bool, str]:
-        return decide_restore(self.settings.auto_restore_deal, self.switch.enabled if self.switch else None, organisation)
+        return who_decides_restore(self.settings.auto_restore_deal, self.switch.enabled if self.switch else None, organisation=organisation)
 
     def _why_nothing(self, candidate: Candidate, data: dict[str, Any]) -> str:
         """Why `decide` came to nothing: a code of `explain_words.NOTHING`."""

@@ -58,7 +58,7 @@ def fix(outcome: str, reason: str, facts: Facts) -> str:
         return f"Have its owner or an administrator take deal {deal} out of the bin before {_moment(until)}; it then comes back by itself."
     fixes = {
         "switched_off_by_environment": "Unset AUTO_RESTORE_DEAL, or set it to true, and restart the web processes.",
-        "switched_off_by_operators": "Switch auto-restore on again at /ops/sessions.",
+        "switched_off_by_operator": "Switch auto-restore on again at /ops/sessions.",
         "switched_off_by_organisation": "An administrator of the organisation can switch it on again, if that is wanted.",
         "remember_off": "Nothing is broken. The person can switch “Remember my last deal” on again at /settings.",
         "cleared": f"Nothing is broken: the person cleared it on {_moment(facts.user.last_deal_cleared_at)}. Choosing a deal ends that.",
@@ -120,7 +120,7 @@ def _nothing(reason: str, facts: Facts) -> str:
     told = {
         "switched_off_by_environment": "AUTO_RESTORE_DEAL=false switches auto-restore off for everybody.",
         "switched_off_by_organisation": "this person's organisation switched auto-restore off.",
-        "switched_off_by_operators": f"{_switcher(facts.switch)} switched auto-restore off for everybody.",
+        "switched_off_by_operator": f"{_switcher(facts.switch)} switched auto-restore off for everybody.",
         "remember_off": "the person does not want their last deal remembered.",
         "cleared": f"the person cleared their selection on {_moment(facts.user.last_deal_cleared_at)}.",
         "already_refused": f"{_why_not(facts)} This session has been told so.",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deals.restore import RESTORE_SWITCH, decide_restore
+from app.deals.restore import RESTORE_SWITCH, who_decides_restore
 from app.models import Event, Process, Session, SessionBackend, Switch, User
 from app.ops.targets import Target, judge
 from app.ops.traffic import Counts, load
@@ -209,7 +209,7 @@ async def count_sessions_cheaply(db: AsyncSession, now: datetime) -> SessionCoun
 async def view_restore_switch(db: AsyncSession, house: Resources) -> RestoreSwitch:
     switch, configured = await db.get(Switch, RESTORE_SWITCH), house.settings.auto_restore_deal
     return RestoreSwitch(
-        enabled=decide_restore(configured, switch.enabled if switch else None, organisation=True)[0],
+        enabled=who_decides_restore(configured, switch.enabled if switch else None, organisation=True)[0],
         set_by="environment" if configured is not None else "operator" if switch else "default",
         switched_on=switch.enabled if switch else True,
         changed_at=switch.changed_at if switch else None,

@@ -68,7 +68,7 @@ async def test_jobs_are_run_and_retried_and_the_page_follows_by_itself(site: Sit
     row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="sweep_stale_deals"))
     await expect(row).to_contain_text("never", timeout=PATIENCE)
     await row.get_by_role("button", name="Run now").click()
-    await expect(page.get_by_text("Queued. A worker takes it up")).to_be_visible()
+    await expect(page.locator("#main").get_by_text("Queued. A worker takes it up")).to_be_visible()
     # No reload: the worker does it, and the stream tells.
     await expect(row).to_contain_text("succeeded", timeout=PATIENCE)
     await row.get_by_role("link", name="just now").click()
@@ -80,7 +80,7 @@ async def test_jobs_are_run_and_retried_and_the_page_follows_by_itself(site: Sit
     await expect(failures.get_by_role("row")).to_have_count(2)
     await failures.get_by_text("Retry all…").click()
     await failures.get_by_role("button", name="Yes, retry them").click()
-    await expect(page.get_by_text("no longer counts among the open failures")).to_be_visible()
+    await expect(page.locator("#main").get_by_text("no longer counts among the open failures")).to_be_visible()
     await expect(failures).to_have_count(0)
     history = page.get_by_role("region", name="History of runs")
     again = (

@@ -311,7 +311,7 @@ async def test_organisation_switches_restoring_off_for_itself(scene: Scene, cloc
 def test_environment_has_the_first_word_then_operators_then_the_organisation() -> None:
     assert who_decides_restore(None, None, organisation=False) == (False, "organisation")
     assert who_decides_restore(None, True, organisation=False) == (False, "organisation")
-    assert who_decides_restore(None, False, organisation=True) == (False, "operator")
+    assert who_decides_restore(None, False, organisation=True) == (False, "operators")
     assert who_decides_restore(True, False, organisation=False) == (True, "environment")
 
 

@@ -67,7 +67,7 @@ async def test_what_is_told_of_the_next_request_comes_true(app: Quart, clock: Fa
     async with house.database.write() as db:
         await db.execute(upsert(db, Switch, off, key=["name"]))
     await house.backend.refresh()
-    assert await comes_true(scene) == ("none", "switched_off_by_operators")
+    assert await comes_true(scene) == ("none", "switched_off_by_operator")
     assert "operator@test.example" in (await told(scene)).next_sign_in.words
     await change(scene, update(Switch).values(enabled=True))
     await change(scene, update(Organisation).where(Organisation.id == scene.organisation.id).values(auto_restore_deal=False))

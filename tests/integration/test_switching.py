@@ -214,6 +214,7 @@ async def test_text_is_compressed_for_those_who_take_it(scene: Scene) -> None:
         assert "Content-Encoding" not in plain.headers
         assert gzip.decompress(await packed.get_data(as_text=False)) == await plain.get_data(as_text=False)
         assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
+        assert packed.headers["ETag"] == f"W/{plain.headers['ETag']}", "other bytes are not the same answer, strictly"
         known = await client.get(f"/static/{path}", headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]})
         assert known.status_code == 304
     small = await client.get("/api/deals/current", headers={"Accept-Encoding": "gzip"})
