@@ -67,18 +67,19 @@ async def run_to_the_end(database: Database, name: str = CHECK) -> JobRun:
 async def test_arq_executes_what_sql_holds_and_is_told_no_pickle(start_worker: StartWorker, settings: Settings, database: Database) -> None:
     worker = start_worker({})
     wait_until(lambda: says(worker, "redis_version"), within=10, what="arq")
-    assert (await run_to_the_end(database)).status == "succeeded"
-    assert ":run_job(1)" in worker.output(), "arq did it"
+    run = await run_to_the_end(database)
+    assert run.status == "succeeded"
+    assert f":run_job({run.id})" in worker.output(), "arq did it"
     pool = make_pool(settings)
     # Of a run that is over nothing is done, however often arq is told of it.
-    await pool.enqueue_job("run_job", 1, _job_id="again", _defer_by=1)
+    await pool.enqueue_job("run_job", run.id, _job_id="again", _defer_by=1)
     payload = await pool.get("arq:job:again")
     assert payload
     assert msgspec.msgpack.decode(payload)["f"] == "run_job"
     await pool.aclose(close_connection_pool=True)
-    await until(lambda: says(worker, "again:run_job(1)"), within=15)
+    await until(lambda: says(worker, f"again:run_job({run.id})"), within=15)
     async with database.read() as db:
-        assert (await db.get_one(JobRun, 1)).attempt == 1
+        assert (await db.get_one(JobRun, run.id)).attempt == 1
     assert await asyncio.to_thread(worker.terminate, within=STOP_SECONDS) == 0
     assert "Worker stopped" in worker.output()
 

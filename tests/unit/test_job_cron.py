@@ -9,6 +9,7 @@ from arq.cron import cron as arq_cron
 from app.errors import NotFound
 from app.jobs.cron import Cron
 from app.jobs.definitions import JOBS, get_job
+from worker.jobs import BODIES
 
 UTC_ZONE, PARIS, TOKYO = ZoneInfo("UTC"), ZoneInfo("Europe/Paris"), ZoneInfo("Asia/Tokyo")
 SUNDAY, NIGHTLY, OFTEN = Cron(hour=2, weekday="sun"), Cron(hour=3), Cron(minute=(0, 20, 40))
@@ -81,3 +82,7 @@ def test_every_job_ends_before_it_is_due_again() -> None:
 
 async def _nothing(ctx: object) -> None:
     pass
+
+
+def test_every_job_has_a_body() -> None:
+    assert BODIES.keys() == JOBS.keys()

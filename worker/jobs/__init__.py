@@ -11,7 +11,9 @@ from app.resources import Resources
 from worker.jobs.check_session_backend import check_session_backend
 from worker.jobs.expire_sessions import expire_sessions
 from worker.jobs.import_deals import import_deals
+from worker.jobs.roll_up_analytics import roll_up_analytics
 from worker.jobs.sweep_stale_deals import sweep_stale_deals
+from worker.jobs.verify_audit_chain import verify_audit_chain
 
 Body = Callable[[Resources, Run], Awaitable[dict[str, Any]]]
 
@@ -21,6 +23,8 @@ BODIES: dict[str, Body] = {
         expire_sessions,
         sweep_stale_deals,
         check_session_backend,
+        roll_up_analytics,
+        verify_audit_chain,
         import_deals,
     )
 }
