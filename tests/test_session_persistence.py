@@ -295,7 +295,7 @@ async def test_auto_restore_deal(scene: Scene, clock: FakeClock) -> None:
     [session] = await scene.sessions("viewer")
     assert session.current_deal_id == scene.deal.id
     event = (await scene.events("deal.restored"))[-1]
-    assert (event.user_id, event.deal_id, event.payload) == (scene.id_of("viewer"), scene.deal.id, {"source": "restored"})
+    assert (event.user_id, event.deal_id, event.payload["source"]) == (scene.id_of("viewer"), scene.deal.id, "restored")
 
 
 @on_every_backend
