@@ -8,7 +8,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
-from app.deals.restore import RESTORE_SWITCH, decide_restore
+from app.deals.restore import RESTORE_SWITCH, who_decides_restore
 from app.events.service import record_event
 from app.models import Event, Organisation
 from app.resources import Resources
@@ -54,7 +54,7 @@ class RestoreState:
 async def get_restore_state(db: AsyncSession, house: Resources, organisation_id: int) -> RestoreState:
     choice = bool(await db.scalar(select(Organisation.auto_restore_deal).where(Organisation.id == organisation_id)))
     configured, switched = house.settings.auto_restore_deal, house.backend.switches.get(RESTORE_SWITCH)
-    enabled, decided_by = decide_restore(configured, switched, choice)
+    enabled, decided_by = who_decides_restore(configured, switched, organisation=choice)
     return RestoreState(enabled, decided_by, choice)
 
 

@@ -11,7 +11,7 @@ from quart import Quart
 from sqlalchemy import select, update
 
 from app.auth.links import LINK_LIFE, RESET_LIFE
-from app.deals.restore import decide_restore
+from app.deals.restore import who_decides_restore
 from app.models import Event, Login, OneTimeLink, Organisation, User
 from app.sessions.token import hash_token
 from tests.factories import PASSWORD, make_deal, make_member, make_user
@@ -309,10 +309,10 @@ async def test_organisation_switches_restoring_off_for_itself(scene: Scene, cloc
 
 
 def test_environment_has_the_first_word_then_operators_then_the_organisation() -> None:
-    assert decide_restore(None, None, organisation=False) == (False, "organisation")
-    assert decide_restore(None, True, organisation=False) == (False, "organisation")
-    assert decide_restore(None, False, organisation=True) == (False, "operators")
-    assert decide_restore(True, False, organisation=False) == (True, "environment")
+    assert who_decides_restore(None, None, organisation=False) == (False, "organisation")
+    assert who_decides_restore(None, True, organisation=False) == (False, "organisation")
+    assert who_decides_restore(None, False, organisation=True) == (False, "operators")
+    assert who_decides_restore(True, False, organisation=False) == (True, "environment")
 
 
 async def test_figures_tell_returns_refusals_and_sign_ins_with_nothing(scene: Scene, clock: FakeClock) -> None:
