@@ -44,7 +44,7 @@ class RestoreFigures:
 
 @dataclass(frozen=True)
 class RestoreState:
-    """`decided_by`: environment, operators or organisation; `choice` is the organisation's own, in force or not."""
+    """`decided_by`: environment, operator or organisation; `choice` is the organisation's own, in force or not."""
 
     enabled: bool
     decided_by: str

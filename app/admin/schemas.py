@@ -134,7 +134,7 @@ class Figures(_Answer):
 
 class RestoreSwitch(_Answer):
     enabled: bool
-    decided_by: Literal["environment", "operators", "organisation"]
+    decided_by: Literal["environment", "operator", "organisation"]
     choice: bool
 
 

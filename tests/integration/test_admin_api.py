@@ -11,8 +11,8 @@ from quart import Quart
 from sqlalchemy import select, update
 
 from app.auth.links import LINK_LIFE, RESET_LIFE
-from app.deals.restore import who_decides_restore
-from app.models import Event, Login, OneTimeLink, Organisation, User
+from app.deals.restore import RESTORE_SWITCH, who_decides_restore
+from app.models import Event, Login, OneTimeLink, Organisation, Switch, User
 from app.sessions.token import hash_token
 from tests.factories import PASSWORD, make_deal, make_member, make_user
 from tests.fakes import FakeClock
@@ -304,6 +304,16 @@ async def test_organisation_switches_restoring_off_for_itself(scene: Scene, cloc
         choices = {row.id: row.auto_restore_deal for row in await db.scalars(select(Organisation))}
     assert (choices[scene.organisation.id], choices[scene.elsewhere.id]) == (False, True)
     await scene.call("admin", "PATCH", "/api/admin/restore", json={"enabled": True})
+    async with scene.house.database.write() as db:
+        db.add(Switch(name=RESTORE_SWITCH, enabled=False, changed_at=scene.house.clock.now()))
+    await scene.house.backend.refresh()
+    body = (await scene.call("admin", "GET", "/api/admin/restore"))[1]
+    assert body["switch"] == {"enabled": False, "decided_by": "operator", "choice": True}
+    page = await (await (await scene.client("admin")).get("/admin/restore")).get_data(as_text=True)
+    assert "operators of this installation have switched it off" in page
+    async with scene.house.database.write() as db:
+        await db.execute(update(Switch).values(enabled=True))
+    await scene.house.backend.refresh()
     clock.advance(timedelta(minutes=2))
     assert await restored()
 
@@ -311,7 +321,7 @@ async def test_organisation_switches_restoring_off_for_itself(scene: Scene, cloc
 def test_environment_has_the_first_word_then_operators_then_the_organisation() -> None:
     assert who_decides_restore(None, None, organisation=False) == (False, "organisation")
     assert who_decides_restore(None, True, organisation=False) == (False, "organisation")
-    assert who_decides_restore(None, False, organisation=True) == (False, "operators")
+    assert who_decides_restore(None, False, organisation=True) == (False, "operator")
     assert who_decides_restore(True, False, organisation=False) == (True, "environment")
 
 
