@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     probe_interval: Interval = Field(default=timedelta(seconds=1), validation_alias="PROBE_INTERVAL_SECONDS", description=INTERVAL_RULE)
     probe_rise: Interval = Field(default=timedelta(seconds=10), validation_alias="PROBE_RISE_SECONDS", description=INTERVAL_RULE)
     # The hold of a write outlives its transaction (10 s against 5 s) only while Redis calls stay well below that.
+    database_timeout: Annotated[timedelta, _seconds(0.1, 60)] = Field(
+        default=timedelta(seconds=2), validation_alias="DATABASE_TIMEOUT_SECONDS", description="seconds from 0.1 to 60"
+    )
     redis_timeout: Annotated[timedelta, _seconds(0.01, 2)] = Field(
         default=timedelta(milliseconds=250), validation_alias="REDIS_TIMEOUT_SECONDS", description="seconds from 0.01 to 2"
     )

@@ -28,9 +28,8 @@ WAIT_LIMIT_SECONDS = 1.5
 # For the answer to one statement. Above the wait for a lock, which the database ends itself and the connection survives.
 ANSWER_LIMIT_SECONDS = 2
 GOODBYE_SECONDS = 0.2
-# For everything one request asks of the database, because the waits above add up; with what it may wait for Redis, that
-# stays within the 3 s that no request may exceed. A commit, whose outcome would be unknown, always gets some time.
-PATIENCE_SECONDS = 2
+# The waits above add up, so a request has one limit for all of them (DATABASE_TIMEOUT_SECONDS). With what it may wait for
+# Redis, its 2 s stay within the 3 s that no request may exceed. A commit, whose outcome would be unknown, always gets some time.
 COMMIT_SECONDS = 0.5
 READERS = 8
 
@@ -73,7 +72,7 @@ class _Patience:
 _patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
 
 
-def limit_patience(seconds: float | None = PATIENCE_SECONDS) -> None:
+def limit_patience(seconds: float | None) -> None:
     """From here on this task, and what it starts, waits so long for the database in all; None: as long as each step may take."""
     _patience.set(None if seconds is None else _Patience(seconds))
 

@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         secure=not plain,
     )
 
-    app.asgi_app = limit_patience_of(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = limit_patience_of(app.asgi_app, settings.database_timeout)  # type: ignore[method-assign]
     app.before_request(name_request)
     init_compression(app)
     init_security(app, settings)

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable
+from datetime import timedelta
 from enum import Enum
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
@@ -68,12 +69,12 @@ def resources() -> Resources:
     return cast(Resources, current_app.extensions["holdfast"])
 
 
-def limit_patience_of(asgi_app: Any) -> Any:
+def limit_patience_of(asgi_app: Any, limit: timedelta) -> Any:
     """Every request waits for the database within one limit, from before its session is opened."""
 
     async def limited(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":  # what a server starts lives as long as it does, and would soon have no patience left
-            limit_patience()
+            limit_patience(limit.total_seconds())
         await asgi_app(scope, receive, send)
 
     return limited

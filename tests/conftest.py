@@ -175,6 +175,7 @@ def environ(database_url: str, redis_url: str | None) -> dict[str, str]:
         "SESSION_BACKEND_POLL_SECONDS": "0.2",
         # A loaded machine may take its time; how soon Redis is given up is for tests/resilience.
         "REDIS_TIMEOUT_SECONDS": "2",
+        "DATABASE_TIMEOUT_SECONDS": "20",
         "PROBE_INTERVAL_SECONDS": "0.05",
         "PROBE_RISE_SECONDS": "0.2",
         "LOG_FORMAT": "json",
