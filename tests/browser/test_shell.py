@@ -359,6 +359,7 @@ async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser,
     await expect(page.get_by_role("option").first).to_be_visible()
     found["palette"] = await visitor.axe()
     await keys.press("Escape")
+    await expect(page.get_by_role("option").first).to_be_hidden()
     await keys.press("?")
     await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
     found["keys"] = await visitor.axe()

@@ -74,7 +74,7 @@ async def test_a_conflict_is_settled_and_a_role_is_raised_by_keyboard(browser: B
     await expect(role).to_have_value("editor")
     await lead.page.get_by_role("button", name="Save").focus()
     await lead.page.keyboard.press("Enter")
-    await expect(lead.page.get_by_text("Saved.", exact=True)).to_be_visible()
+    await expect(lead.page.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
 
     await page.reload()
     await page.get_by_role("link", name="Edit", exact=True).focus()

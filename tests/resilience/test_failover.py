@@ -329,7 +329,7 @@ async def test_down_at_the_start(start_web: StartWeb, start_worker: StartWorker,
     web = await start_web(url)
     tell("up after", f"{time.perf_counter() - began:.1f} s")
     assert "Session backend: SQLAlchemy (Redis unavailable)" in web.output()
-    await until(lambda: worker.says("Jobs stopped, starting again"), within=20)
+    await until(lambda: worker.says("arq stopped, starting again"), within=20)
     redis.restart()
     await until(lambda: "Session backend: Redis (healthy)" in web.output(), within=20 * LENIENCE)
     worker.check_alive()
