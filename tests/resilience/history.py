@@ -152,6 +152,7 @@ def _check_each(history: History) -> Iterator[str]:
 
 
 def _check_health(history: History) -> Iterator[str]:
+    began = min((each.start for each in (*history.operations, *history.faults)), default=0)
     outages = [fault for fault in history.faults if fault.what == "redis" and fault.end - fault.start > history.health_seconds]
     for op in history.operations:
         if op.kind != "health" or op.outcome != "ok":
@@ -161,7 +162,7 @@ def _check_health(history: History) -> Iterator[str]:
         if away and op.redis_serves and not history.is_disturbed(op.start - history.health_seconds, op.end, by=("machine",)):
             yield f"I10 health says that Redis serves, long after it went: {op}"
         # A machine too busy to wait a quarter of a second for Redis leaves it for a moment, and health truly says so.
-        lasting = not any(
+        lasting = began <= op.start - history.health_seconds and not any(
             other.kind == "health"
             and other.server == op.server
             and other.redis_serves

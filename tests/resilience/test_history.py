@@ -99,6 +99,7 @@ GOOD = {
     .op("health", at=120)
     .op("health", redis_serves=True, at=170)
     .op("health", at=172),
+    "health, before anything was seen": Story().op("health", at=100),
 }
 
 BAD = {
@@ -146,7 +147,7 @@ BAD = {
     "I9 too slow": ("I9", signed_in(Fault("redis", 90, 120)).op("current", value=RED, took=3.5)),
     "I10 says up while down": ("I10", Story(Fault("redis", 100, 150)).op("health", redis_serves=True, at=115)),
     "I10 says down while up": ("I10", Story(Fault("redis", 100, 150)).op("health", at=165)),
-    "I10 one server says down while up": ("I10", Story().op("health", at=165, server=1, redis_serves=True).op("health", at=166)),
+    "I10 one server says down while up": ("I10", Story().op("health", at=150, server=1, redis_serves=True).op("health", at=166)),
 }
 
 

@@ -145,6 +145,7 @@ export function combobox({ input, list, status, search, choose, close }) {
       shown = null;
     },
     refresh: look,
+    enter,
   };
 }
 

@@ -59,6 +59,7 @@ const box = combobox({
   choose: (item) => switchTo(item.deal.id),
   close() {
     menu.open = false;
+    box.shut(); // the event `toggle` comes later, or not at all where the menu is opened again at once
     menu.querySelector("summary").focus();
   },
   async search(text) {

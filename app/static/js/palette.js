@@ -86,8 +86,11 @@ const choices = combobox({ input, list, status, search, choose, close: () => dia
 dialog.addEventListener("close", choices.shut);
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 
-export function open() {
+// `early`: what was typed before this was there.
+export function open(early) {
   if (dialog.open) return dialog.close();
   dialog.showModal();
+  if (early) input.value = early.text;
   choices.open();
+  if (early?.enter) choices.enter();
 }

@@ -144,9 +144,31 @@ document.addEventListener("click", async (event) => {
 const mod = /Mac|iP(hone|ad)/.test(navigator.platform) ? "⌘" : "Ctrl ";
 for (const key of document.querySelectorAll("[data-mod-k]")) key.textContent = `${mod}K`;
 
+let palette = null;
+// What is typed while the palette is on its way is meant for it.
+let early = null;
+
 async function openPalette() {
   for (const menu of menus()) menu.open = false;
-  (await load("palette")).open();
+  if (palette) return palette.open();
+  if (early) return;
+  early = { text: "", enter: false };
+  try {
+    palette = await load("palette");
+    palette.open(early);
+  } catch {
+    toast("The search could not be loaded. Try again in a moment.", { kind: "palette" });
+  } finally {
+    early = null;
+  }
+}
+
+function keepForPalette(event) {
+  if (event.key === "Enter") early.enter = true;
+  else if (event.key === "Backspace") early.text = early.text.slice(0, -1);
+  else if (event.key.length === 1) early.text += event.key;
+  else return;
+  event.preventDefault();
 }
 
 async function openKeys() {
@@ -163,7 +185,7 @@ const GO = { d: "/deals", b: "/deals/board", s: "/settings", n: "/notices" };
 let goes_to = 0;
 
 function isTyping(target) {
-  return target.closest?.("input, textarea, select, [contenteditable], dialog");
+  return target.closest?.("input, textarea, select, [contenteditable], dialog[open]");
 }
 
 document.addEventListener("keydown", (event) => {
@@ -171,6 +193,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     return openPalette();
   }
+  if (early && !event.ctrlKey && !event.metaKey && !event.altKey) return keepForPalette(event);
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
   if (localStorage.getItem(KEYS_OFF)) return;
   if (Date.now() - goes_to < 1500) {
