@@ -152,7 +152,7 @@ def _check_each(history: History) -> Iterator[str]:
 
 
 def _check_health(history: History) -> Iterator[str]:
-    began = min((each.start for each in (*history.operations, *history.faults)), default=0)
+    began = min([op.start for op in history.operations] + [fault.start for fault in history.faults], default=0)
     outages = [fault for fault in history.faults if fault.what == "redis" and fault.end - fault.start > history.health_seconds]
     for op in history.operations:
         if op.kind != "health" or op.outcome != "ok":
