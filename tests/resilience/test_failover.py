@@ -313,7 +313,13 @@ async def test_write_that_began_before_the_return(database_url: str, start_redis
             finally:
                 await writer.close()
                 await riser.close()
-            assert await witness.current_everywhere() == {people.deals[2].id}
+
+            async def is_shown() -> bool:
+                return await witness.current_everywhere() == {people.deals[2].id}
+
+            # The writer may still leave Redis alone, and then flips the flag, which others see within the window. A write that
+            # slipped past the return would stay hidden behind the old record for as long as that lives.
+            await until(is_shown, within=WINDOW)
     finally:
         site.remove()
 
