@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import URL, ColumnElement, Insert, event, literal, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -205,8 +205,14 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
         await super().close(timeout=min(timeout or GOODBYE_SECONDS, GOODBYE_SECONDS))
 
 
+def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    # The driver knows of a goodbye already: looking costs nothing, where a ping of the server would cost every request.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("The server closed the connection while it was idle.")
+
+
 def _postgresql_engine(url: URL, name: str) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=10,
         max_overflow=0,
@@ -223,3 +229,6 @@ def _postgresql_engine(url: URL, name: str) -> AsyncEngine:
             },
         },
     )
+    # The pool then opens another one, and nobody hears of a database that was restarted or a connection that was ended.
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
