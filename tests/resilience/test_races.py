@@ -7,8 +7,8 @@ import asyncio
 import os
 import random
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from sqlalchemy import func, select, text, true, update
 from app.clock import Clock
 from app.config import Settings, load_settings
 from app.database import Database
+from app.errors import DatabaseUnavailable
 from app.models import Deal, Event, Login, Organisation, Session, User
 from app.resources import make_resources
 from app.sessions.token import hash_token
@@ -174,10 +175,14 @@ class House:
     async def expire_sessions(self, user: User, *, login_id: int | None = None) -> None:
         """As after PERMANENT_SESSION_LIFETIME: the logins live on."""
         mine = (Login.user_id == user.id) & (Login.id == login_id if login_id else true())
-        async with self.database.write() as db:
-            concerned = Session.login_id.in_(select(Login.id).where(mine))
-            await db.execute(update(Session).where(concerned).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
-            hashes = (await db.scalars(select(Login.token_hash).where(mine))).all()
+        concerned = Session.login_id.in_(select(Login.id).where(mine))
+        hashes: Sequence[str] | None = None
+        while hashes is None:
+            # SQLite promises no turn to a writer of another process: where the servers are busy, this one asks again.
+            with suppress(DatabaseUnavailable):
+                async with self.database.write() as db:
+                    await db.execute(update(Session).where(concerned).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+                    hashes = (await db.scalars(select(Login.token_hash).where(mine))).all()
         async with Redis.from_url(self.site.redis.url) as client:
             for token_hash in hashes:
                 async for key in client.scan_iter(f"hf:s:*:{token_hash}"):
