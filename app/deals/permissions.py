@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Deal, Member, User
@@ -55,6 +55,23 @@ def visible_to(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
         .outerjoin(Member, granted_now(now))
         .where(access_rule())
     )
+
+
+def _visible_deal() -> Select[Any]:
+    """Of `user_id`, `deal_id` and `now`, its parameters."""
+    user_id: Any = bindparam("user_id")
+    now: Any = bindparam("now")
+    return visible_to(user_id, now=now).where(Deal.id == bindparam("deal_id"))
+
+
+# Made once: to put it together takes longer than to run it.
+_VISIBLE_DEAL = _visible_deal()
+
+
+async def find_visible(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> Row[Any] | None:
+    """The deal, `ROLE` and `ACCESS_UNTIL` of this person; None where they do not see it."""
+    row: Row[Any] | None = (await db.execute(_VISIBLE_DEAL, {"user_id": user_id, "deal_id": deal_id, "now": now})).first()
+    return row
 
 
 def people_who_see(deal_id: int, *columns: Any, now: datetime) -> Select[Any]:

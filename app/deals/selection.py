@@ -8,14 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.deals.access_lock import record_access
-from app.deals.permissions import visible_to
+from app.deals.permissions import find_visible
 from app.deals.restore import ATTEMPTS, AccessMoved
 from app.deals.session_data import PREVIOUS, choose_deal, deal_card, dismiss, forget_deal, leave_restored, where_on
 from app.deals.visits import remember_visit
 from app.errors import NotAuthenticated, NotFound, StoreUnavailable
 from app.events.service import record_event
 from app.metrics import METRICS
-from app.models import Deal, Session, User
+from app.models import Session, User
 from app.resources import Resources
 from app.sessions.interface import UserSession
 from app.sessions.manager import Change, Loaded
@@ -35,7 +35,7 @@ async def select_deal(
         now = house.clock.now()
         # Before the hold is taken: with a hold in its place the session could not be read where SQL is away.
         async with house.database.read() as db:
-            row = (await db.execute(visible_to(session.user_id, now=now).where(Deal.id == deal_id))).first()
+            row = await find_visible(db, session.user_id, deal_id, now=now)
         if row is None:
             METRICS.selections.labels("refused").inc()
             raise NotFound

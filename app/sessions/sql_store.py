@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.clock import Clock, from_unix_ms, to_unix_ms
@@ -54,7 +54,7 @@ class SqlSessions:
         self.database = database
         self.clock = clock
         self.limits = limits
-        self.context = context or ColdContext()
+        self.cold_read = _cold_read(context or ColdContext())
 
     def within(self, db: AsyncSession, *, fence: Fence | None = None) -> "TransactionSessions":
         return TransactionSessions(self, db, fence)
@@ -94,7 +94,7 @@ class TransactionSessions:
         if lock:
             mine = select(Login.id).where(Login.token_hash == token_hash).scalar_subquery()
             await self.db.execute(select(Session.id).where(Session.login_id == mine).with_for_update(key_share=True))
-        row = (await self.db.execute(self._cold_read(token_hash, now))).first()
+        row = (await self.db.execute(self.sql.cold_read, {"token_hash": token_hash, "now": now})).first()
         if row is None:
             return None
         login = {
@@ -174,26 +174,29 @@ class TransactionSessions:
         )
         return bool(done.rowcount)  # type: ignore[attr-defined]
 
-    def _cold_read(self, token_hash: str, now: datetime) -> Select[Any]:
-        statement = (
-            select(
-                Login.id.label("login_id"),
-                Login.user_id,
-                Login.idle_expires_at,
-                Login.expires_at.label("login_expires_at"),
-                Session.version,
-                Session.data,
-                Session.touched_at,
-                Session.expires_at.label("session_expires_at"),
-                *self.sql.context.columns,
-            )
-            .select_from(Login)
-            .outerjoin(Session, Session.login_id == Login.id)
-            .where(Login.token_hash == token_hash, Login.ended_at.is_(None), Login.expires_at > now, Login.idle_expires_at > now)
+
+def _cold_read(context: ColdContext) -> Select[Any]:
+    """Of `token_hash` at `now`, its two parameters. Made once: to put such a statement together takes longer than to run it."""
+    now: Any = bindparam("now")
+    statement = (
+        select(
+            Login.id.label("login_id"),
+            Login.user_id,
+            Login.idle_expires_at,
+            Login.expires_at.label("login_expires_at"),
+            Session.version,
+            Session.data,
+            Session.touched_at,
+            Session.expires_at.label("session_expires_at"),
+            *context.columns,
         )
-        for table, condition in self.sql.context.joins:
-            statement = statement.outerjoin(table, condition)
-        return statement
+        .select_from(Login)
+        .outerjoin(Session, Session.login_id == Login.id)
+        .where(Login.token_hash == bindparam("token_hash"), Login.ended_at.is_(None), Login.expires_at > now, Login.idle_expires_at > now)
+    )
+    for table, condition in context.joins:
+        statement = statement.outerjoin(table, condition)
+    return statement
 
 
 async def insert_session(db: AsyncSession, record: Record, *, now: datetime) -> None:
