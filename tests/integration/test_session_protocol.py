@@ -165,6 +165,20 @@ async def test_writers_of_different_keys_both_win(house: Resources) -> None:
     assert [data[f"k{i}"] for i in range(4)] == [0, 1, 2, 3]
 
 
+async def test_a_late_writer_goes_on_in_its_own_transaction(house: Resources) -> None:
+    """It merges with what it finds once the row is locked, so that each of many writers loses no more than once."""
+    late = await house.sessions.read(KEY)
+    await set_key(house, "a", 1)
+    transactions = []
+
+    async def note(db: AsyncSession) -> None:
+        transactions.append(db)
+
+    record = await house.sessions.write(late, lambda data: data | {"b": 2}, also=note)
+    assert record is not None
+    assert (record.data, len(transactions)) == ({"n": 0, "a": 1, "b": 2}, 1)
+
+
 async def test_a_write_of_a_cancelled_request_goes_on_to_its_end(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
     publish = Claim.publish
