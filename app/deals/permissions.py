@@ -47,9 +47,9 @@ def _reach_rule() -> ColumnElement[bool]:
 
 
 def visible_to(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
-    """A SELECT of `columns` (default: `Deal`, `ROLE`, `ACCESS_UNTIL`) over the deals this person may see."""
+    """A SELECT of `columns` (default: what a card is made of) over the deals this person may see."""
     return (
-        select(*(columns or (Deal, ROLE, ACCESS_UNTIL)))
+        select(*(columns or (Deal.id, Deal.name, ROLE, ACCESS_UNTIL)))
         .select_from(Deal)
         .join(User, User.id == user_id)
         .outerjoin(Member, granted_now(now))
@@ -69,7 +69,7 @@ _VISIBLE_DEAL = _visible_deal()
 
 
 async def find_visible(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> Row[Any] | None:
-    """The deal, `ROLE` and `ACCESS_UNTIL` of this person; None where they do not see it."""
+    """What the card of this deal is made of; None where this person does not see it."""
     row: Row[Any] | None = (await db.execute(_VISIBLE_DEAL, {"user_id": user_id, "deal_id": deal_id, "now": now})).first()
     return row
 

@@ -19,9 +19,9 @@ _SAID_BEFORE = frozenset({"notice", "only_deal_off", "refused", "restore_undone"
 
 
 def deal_card(row: Sequence[Any]) -> dict[str, Any]:
-    """The card a warm request is served from. `row` is (deal, role, access_until), as `permissions.visible_to` selects it."""
-    deal, role, access_until = row
-    return {"id": deal.id, "name": deal.name, "role": role, "access_until": ends_at_ms(access_until)}
+    """The card a warm request is served from. `row` is (id, name, role, access_until), as `permissions.visible_to` selects it."""
+    deal_id, name, role, access_until = row
+    return {"id": deal_id, "name": name, "role": role, "access_until": ends_at_ms(access_until)}
 
 
 def ends_at_ms(access_until: datetime | None) -> int | None:

@@ -5,16 +5,15 @@ from datetime import UTC, datetime
 import pytest
 
 from app.deals.session_data import deal_card, dismiss, forget_nothing, refresh_card, strip_deal, where_on
-from app.models import Deal
 
 CARD = {"id": 7, "name": "Mojang", "role": "viewer", "access_until": None}
 ON_A_DEAL = {"current_deal_id": 7, "deal": CARD, "source": "restored", "selected_at": "2026-11-02T08:00:00Z", "user": {"id": 3}}
 
 
 def test_card_holds_the_end_of_the_access_in_unix_milliseconds() -> None:
-    row = (Deal(id=7, name="Mojang"), "viewer", datetime(2026, 11, 2, tzinfo=UTC))
+    row = (7, "Mojang", "viewer", datetime(2026, 11, 2, tzinfo=UTC))
     assert deal_card(row) == CARD | {"access_until": 1_793_577_600_000}
-    assert deal_card((Deal(id=7, name="Mojang"), "viewer", None)) == CARD
+    assert deal_card((7, "Mojang", "viewer", None)) == CARD
 
 
 def test_strip_takes_the_deal_and_leaves_the_rest_with_a_notice() -> None:
