@@ -100,7 +100,7 @@ async def show_missing(deal_id: str, page: str) -> ResponseReturnValue:
             deal = await get_detail(db, current_user().id, path_id(deal_id), current_deal_id=current_id(), now=house.clock.now())
             values = await shell_values(db)
     except NotFound:
-        return await show_gone(page)
+        return await show_gone()
     return await render_template("workspace/missing.html", deal=deal, page=page, **values), NotFound.status
 
 

@@ -170,7 +170,7 @@ async def _select(deal_id: str, page: str, *, is_undo: bool = False) -> Response
     try:
         card = await select_deal(house, current_session(), path_id(deal_id), page=page or None, is_undo=is_undo)
     except NotFound:
-        return await show_gone(page)
+        return await show_gone()
     return redirect(address_of(card["id"], page) if page else await _page_left(card["id"]), SEE_OTHER)
 
 

@@ -33,9 +33,9 @@ async def list_others() -> list[DealSummary]:
         return (await list_here(db, ListQuery(sort="recent", limit=OTHERS))).deals
 
 
-async def show_gone(page: str = "overview") -> ResponseReturnValue:
+async def show_gone() -> ResponseReturnValue:
     """The same for a deal that is gone, that one may not see, and that never was."""
-    return await render_template("workspace/gone.html", page=page, others=await list_others()), NotFound.status
+    return await render_template("workspace/gone.html", others=await list_others()), NotFound.status
 
 
 def current_id() -> int | None:

@@ -16,9 +16,9 @@ let stayed = 0; // the deal this tab was asked about last and stayed away from
 
 // Another tab went to another deal
 
+// The same page of that deal; from elsewhere the page it was left on.
 function go(deal) {
-  const known = ["overview", "findings", "checklist", "team", "activity"];
-  return `/deals/${deal.id}/${known.includes(page.page) ? page.page : "overview"}`;
+  return pageDeal ? `/deals/${deal.id}/${page.page}` : `/deals/${deal.id}`;
 }
 
 function hearSelection(deal) {
@@ -67,7 +67,7 @@ async function sayGone() {
   const answer = await fetch("/api/deals/list?sort=recent&limit=4").catch(() => null);
   const { deals } = answer?.ok ? await answer.json() : { deals: [] };
   const list = document.createElement("ul");
-  const others = [...deals.map((deal) => [deal.name, `/deals/${deal.id}/overview`]), ["All deals", "/deals"]];
+  const others = [...deals.map((deal) => [deal.name, `/deals/${deal.id}`]), ["All deals", "/deals"]];
   for (const [name, address] of others) {
     const row = document.createElement("li");
     const link = document.createElement("a");
@@ -84,7 +84,7 @@ async function sayShared({ deal_id: dealId, role }) {
   const answer = await fetch(`/api/deals/${dealId}`).catch(() => null);
   if (!answer?.ok) return;
   const { deal } = await answer.json();
-  toast(`${deal.name} was shared with you as ${role}.`, { kind: `shared-${dealId}`, actions: [["Open", `/deals/${dealId}/overview`]] });
+  toast(`${deal.name} was shared with you as ${role}.`, { kind: `shared-${dealId}`, actions: [["Open", `/deals/${dealId}`]] });
 }
 
 function sayRole({ deal_id: dealId, role }) {
