@@ -35,8 +35,12 @@ async def show_board() -> ResponseReturnValue:
     state = list_state(query, view="board")
     longer = {column.stage: _longer(request.args, column.stage, shown[column.stage]) for column in columns}
     total = sum(column.total for column in columns)
-    moving = {"moving": request.args.get("move", ""), "move_url": _address(request.args, move=""), "back_url": _address(request.args)}
-    values |= moving | {"columns": columns, "longer": longer, "total": total, "most": MOST_ON_A_PAGE}
+    moving = {"moving": request.args.get("move", ""), "move_url": _address(request.args, move="")}
+    values |= (
+        moving
+        | {"back_url": _address(request.args, done="moved")}
+        | {"columns": columns, "longer": longer, "total": total, "most": MOST_ON_A_PAGE}
+    )
     return await render_template("workspace/board.html", **state, **values)
 
 

@@ -312,7 +312,11 @@ async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scen
     assert (await send(scene, "owner", f"team/{stranger.id}/restore", **undo))[0] == 303
     member = (await scene.call("stranger", "GET", "~"))[1]["deal"]
     assert (member["role"], member["access_until"]) == ("viewer", "2040-03-01T00:00:00Z")
-    assert (await send(scene, "stranger", f"team/{stranger.id}/withdraw"))[0] == 303
+    await scene.select("stranger")
+    assert (await send(scene, "stranger", f"team/{stranger.id}/withdraw"))[:2] == (303, "/deals?done=left")
+    page = str(await (await (await scene.client("stranger")).get("/deals?done=left")).get_data(as_text=True))
+    assert "You have left that deal" in page
+    assert "no longer available to you" not in page
     assert (await send(scene, "owner", "team/transfer", user_id=str(scene.id_of("editor"))))[0] == 303
     assert (await scene.call("editor", "GET", "~"))[1]["deal"]["role"] == "owner"
 
