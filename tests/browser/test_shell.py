@@ -229,6 +229,24 @@ async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: 
         assert len(list(await db.scalars(select(Event).where(Event.kind == "deal.restore_undone")))) == 2
 
 
+async def test_list_and_board_have_the_same_tools_in_the_same_place(lead: Visitor) -> None:
+    page = lead.page
+    parts = ".page-head, .tools-search, .tools summary, .views a"
+    places = "(parts) => [...document.querySelectorAll(parts)].map((part) => JSON.stringify(part.getBoundingClientRect()))"
+    for width in (1600, 900, 360):
+        await page.set_viewport_size({"width": width, "height": 900})
+        seen = []
+        for path in ("/deals", "/deals/board"):
+            await lead.open(path)
+            seen.append(await page.evaluate(places, parts))
+        assert seen[0] == seen[1], width
+        assert not await lead.overflows()
+    # A column alone is for the list.
+    await page.get_by_text("Stage: any").click()
+    await page.get_by_role("link", name="Signing").click()
+    await page.wait_for_url("**/deals?stage=signing")
+
+
 async def test_board_is_worked_by_keyboard_mouse_and_menu(office: Office, lead: Visitor, database: Database) -> None:
     page, keys = lead.page, lead.page.keyboard
     await lead.open("/deals/board?sort=name")
