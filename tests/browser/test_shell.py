@@ -209,6 +209,42 @@ async def test_two_tabs_keep_their_deals_and_say_what_happens_elsewhere(
     assert lead.complaints == elsewhere.complaints == colleague.complaints == []
 
 
+async def test_without_locks_each_tab_listens_while_it_is_seen(browser: Browser, office: Office, lead: Visitor) -> None:
+    """As over plain http to another machine, where browsers have none."""
+    colleague = await make_visitor(browser, office.url)
+    await colleague.context.add_init_script(
+        """delete Navigator.prototype.locks;
+        const streams = (window.streams = []);
+        window.EventSource = class extends EventSource {
+          constructor(url) {
+            super(url);
+            this.addEventListener("hello", () => streams.push(this));
+          }
+        };
+        window.turn = (seen) => {
+          Object.defineProperty(document, "visibilityState", { value: seen ? "visible" : "hidden", configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        };"""
+    )
+    await colleague.sign_in(office.colleague.email)
+    page, opened = colleague.page, "() => streams.filter((stream) => stream.readyState === EventSource.OPEN).length === %d"
+    await page.wait_for_url("**/deals")
+    await page.wait_for_function(opened % 1)
+    skype = office.deals[2]
+    await api(lead, "POST", f"/api/deals/{skype.id}/members", {"user_id": office.colleague.id, "role": "viewer"})
+    await expect(page.locator("[data-toasts]")).to_contain_text("Skype was shared with you as viewer.")
+    await page.evaluate("turn(false)")
+    await page.wait_for_function(opened % 0)
+    await page.evaluate("turn(true)")
+    await page.wait_for_function(opened % 1)
+    await page.get_by_role("link", name="Open").click()
+    await is_current(page, "Skype")
+    await page.wait_for_function(opened % 1)
+    await api(lead, "DELETE", f"/api/deals/{skype.id}/members/{office.colleague.id}")
+    await expect(page.get_by_role("alert")).to_contain_text("This deal is no longer available to you.")
+    assert colleague.complaints == []
+
+
 async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: Office, lead: Visitor, database: Database) -> None:
     await lead.open(f"/deals/{office.deals[1].id}/overview")
     await is_current(lead.page, "YouTube")

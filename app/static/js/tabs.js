@@ -1,7 +1,8 @@
 // What happens in the other tabs of this browser, and on the server, told in this one. Nothing here changes what a page shows
 // or which deal it is about: it says what happened and offers to go there.
 //
-// One tab, whoever holds the lock, keeps the one event stream of the browser and passes on what it hears.
+// One tab, whoever holds the lock, keeps the one event stream of the browser and passes on what it hears. Browsers have locks for
+// https and for this machine; over plain http to another each tab listens for itself while it is seen.
 
 const shell = document.getElementById("shell");
 const page = shell.dataset;
@@ -155,23 +156,47 @@ function hear(event, data) {
 
 // The stream
 
+// Returns what ends it.
 function listen() {
-  const stream = new EventSource(page.events);
-  for (const name of Object.keys(HEARD)) {
-    stream.addEventListener(name, (message) => {
-      const data = JSON.parse(message.data);
-      hear(name, data);
-      channel?.postMessage({ event: name, data });
-      if (name === "end" && !data.again) stream.close();
+  let stream;
+  let later;
+  let isOver = false;
+
+  function open() {
+    stream = new EventSource(page.events);
+    for (const name of Object.keys(HEARD)) {
+      stream.addEventListener(name, (message) => {
+        const data = JSON.parse(message.data);
+        hear(name, data);
+        channel?.postMessage({ event: name, data });
+        if (name === "end" && !data.again) stream.close();
+      });
+    }
+    // The browser comes back by itself to a stream that broke off; to one that was refused it does not.
+    stream.addEventListener("error", async () => {
+      if (stream.readyState !== EventSource.CLOSED) return;
+      const answer = await fetch("/api/me").catch(() => null);
+      if (answer?.status === 401) return saySignedOut();
+      if (!isOver) later = setTimeout(open, RETRY);
     });
   }
-  // The browser comes back by itself to a stream that broke off; to one that was refused it does not.
-  stream.addEventListener("error", async () => {
-    if (stream.readyState !== EventSource.CLOSED) return;
-    const answer = await fetch("/api/me").catch(() => null);
-    if (answer?.status === 401) return saySignedOut();
-    setTimeout(listen, RETRY);
-  });
+
+  open();
+  return () => {
+    isOver = true;
+    clearTimeout(later);
+    stream.close();
+  };
+}
+
+function listenWhileSeen() {
+  let end = null;
+  const look = () => {
+    if (document.visibilityState === "visible") end ??= listen();
+    else end = end?.();
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
 }
 
 if (channel) channel.onmessage = (message) => hear(message.data.event, message.data.data);
@@ -182,4 +207,4 @@ if (page.events && navigator.locks) {
     listen();
     return new Promise(() => {}); // until this tab is gone; then the next one listens
   });
-}
+} else if (page.events) listenWhileSeen();
