@@ -18,7 +18,7 @@ TABLES = {
     "/settings/devices": account_pages.DONE,
     "": context.DONE,
 }
-INSIDE_A_DEAL = {*said._SAID, *said._UNDOABLE, "findings_changed", "template_removed"}
+INSIDE_A_DEAL = {*said._SAID, *said._UNDOABLE, "findings_changed", "template_removed", "template_too_long"}
 
 
 def texts(node: ast.AST) -> list[str]:

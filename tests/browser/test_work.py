@@ -258,6 +258,18 @@ async def test_the_work_is_done_without_a_script(browser: Browser, office: Offic
     await expect(box).to_be_checked()
     await page.get_by_role("button", name="Add item").click()
     await expect(page.get_by_role("alert")).to_contain_text("2 fields need another look")
+    # Enter twice goes two steps: the button pressed has the focus again.
+    await page.get_by_role("link", name="Change the order").click()
+    items = page.get_by_role("region", name="Tax: compliance").locator(".todo-title")
+    title = "Tax audits concluded and under way, with findings"
+    step = page.get_by_role("button", name=f"Move up: {title}")
+    await step.focus()
+    for place in (2, 1):
+        await page.keyboard.press("Enter")
+        await expect(items.nth(place)).to_have_text(title)
+        await expect(step).to_be_focused()
+    await page.get_by_role("link", name="Done").click()
+    await expect(items.nth(1)).to_have_text(title)
 
     await page.get_by_role("link", name="Overview").click()
     await page.get_by_role("link", name="Edit", exact=True).click()
@@ -311,6 +323,7 @@ async def test_every_state_of_the_work_is_accessible_fits_and_is_silent(
         "checklist": office.path("checklist"),
         "no checklist": office.path("checklist", office.other),
         "item": office.path("checklist/1"),
+        "order": office.path("checklist/order"),
         "edit": office.path("edit"),
         "team": office.path("team"),
         "access": office.path(f"team/{office.viewer.id}"),

@@ -295,6 +295,22 @@ async def test_a_standard_list_is_added_once_and_taken_back_but_for_what_was_wor
     assert (await send(scene, "editor", "checklist/templates", template="nothing"))[0] == 404
 
 
+async def test_the_checklist_is_put_in_order_by_its_buttons(scene: Scene) -> None:
+    for section, title in (("Tax", "Second"), ("Legal", "Third")):
+        await scene.call("editor", "POST", "~/checklist", json={"section": section, "title": title})
+    buttons = dict(re.findall(r'name="([a-z-]+)" value="(\d+:\d+)"', await get(scene, "editor", "checklist/order")))
+    assert buttons == {"up": "2:1", "down": "2:1", "section-up": "3:1", "section-down": "3:1"}
+    assert (await send(scene, "editor", "checklist/order", up="2:1"))[:2] == (303, "checklist/order?moved=up-2")
+    page = await get(scene, "editor", "checklist/order?moved=up-2")
+    assert re.search(r'value="1:2" aria-label="Move down: Second" autofocus', page), "at the top, the way down has the focus"
+    assert (await send(scene, "editor", "checklist/order", **{"section-down": "3:1"}))[1] == "checklist/order?moved=section-down-1"
+    assert [each["id"] for each in (await scene.call("owner", "GET", "~/checklist"))[1]["items"]] == [3, 2, 1]
+    leads = (await send(scene, "editor", "checklist/order", up="3:1"))[1]
+    assert "Somebody changed the order meanwhile" in await get(scene, "editor", leads)
+    assert (await send(scene, "viewer", "checklist/order", up="1:2"))[0] == 403
+    assert (await send(scene, "editor", "checklist/order"))[0] == 400
+
+
 async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scene: Scene) -> None:
     stranger = scene.users["stranger"]
     new = {"email": stranger.email, "role": "viewer", "expires_on": "2040-02-29"}
