@@ -32,7 +32,8 @@ _HEADS = {"name": ("name", "-name"), "announced": ("", "-announced"), "price": (
 def list_state(query: ListQuery, *, view: str = "list") -> dict[str, Any]:
     """What the template shows of `query`: the values chosen, the choices there are, and `list_url` to change one."""
     chosen = query.model_dump(exclude_defaults=True, exclude={"limit"})
-    values = {name: chosen.get(name) or "" for name in ("q", "cursor", *_OPTIONS)} | {"view": "board" if view == "board" else ""}
+    values = {name: chosen.get(name) or "" for name in ("q", "cursor", *_OPTIONS)}
+    values |= {"import": str(query.import_id or ""), "view": "board" if view == "board" else ""}
     return {
         "query": values,
         "views": [
@@ -40,7 +41,8 @@ def list_state(query: ListQuery, *, view: str = "list") -> dict[str, Any]:
             {"name": "board", "address": list_url(values, view="board", stage=""), "is_chosen": bool(values["view"])},
         ],
         "choices": [_choice(values, name) for name in _OPTIONS],
-        "filtered": any(values[name] for name in ("q", "stage", "status", "archived")),
+        "filtered": any(values[name] for name in ("q", "stage", "status", "archived", "import")),
+        "without_import": list_url(values, **{"import": ""}),
         "heads": {column: _head(values, column) for column in _HEADS},
         "list_url": partial(list_url, values),
     }

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.deals.listing import ListQuery, list_at_hand, list_deals
 from app.deals.schemas import DealList, DealSummary
 from app.errors import NotFound
+from app.imports.history import find_filename
 from app.web import current_user, resources
 from app.workspace.context import current_deal
 
@@ -26,6 +27,11 @@ async def shell_values(db: AsyncSession) -> dict[str, Any]:
 async def list_here(db: AsyncSession, query: ListQuery) -> DealList:
     house = resources()
     return await list_deals(db, current_user().id, query, settings=house.settings, current_deal_id=current_id(), now=house.clock.now())
+
+
+async def filename_of(db: AsyncSession, query: ListQuery) -> dict[str, Any]:
+    """The name of the import that `query` asks for, for those who may know it."""
+    return {"filename": await find_filename(db, current_user().id, query.import_id)} if query.import_id else {}
 
 
 async def list_others() -> list[DealSummary]:
