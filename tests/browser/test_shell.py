@@ -4,6 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,16 @@ async def test_without_locks_each_tab_listens_while_it_is_seen(browser: Browser,
     await api(lead, "DELETE", f"/api/deals/{skype.id}/members/{office.colleague.id}")
     await expect(page.get_by_role("alert")).to_contain_text("This deal is no longer available to you.")
     assert colleague.complaints == []
+
+
+async def test_a_grant_that_runs_out_is_heard_of_on_the_open_page(browser: Browser, office: Office, database: Database) -> None:
+    colleague = await make_visitor(browser, office.url)
+    await colleague.sign_in(office.colleague.email)
+    await colleague.page.wait_for_url("**/deals")
+    await make_member(database, office.deals[2], office.colleague, role="viewer", expires_at=datetime.now(UTC) + timedelta(seconds=8))
+    await colleague.open(f"/deals/{office.deals[2].id}/overview")
+    await is_current(colleague.page, "Skype")
+    await expect(colleague.page.get_by_role("alert")).to_contain_text("This deal is no longer available to you.", timeout=20_000)
 
 
 async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: Office, lead: Visitor, database: Database) -> None:

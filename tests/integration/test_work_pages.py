@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from app.checklist.standard import TEMPLATES
 from app.models import Deal, Finding, User
-from tests.factories import PASSWORD, make_deal, make_work
+from tests.factories import PASSWORD, make_deal, make_member, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
@@ -328,6 +328,18 @@ async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scen
     assert (await send(scene, "owner", f"team/{stranger.id}/restore", **undo))[0] == 303
     member = (await scene.call("stranger", "GET", "~"))[1]["deal"]
     assert (member["role"], member["access_until"]) == ("viewer", "2040-03-01T00:00:00Z")
+    # Who changes what somebody else has just withdrawn is told, and can give it anew as they chose it; likewise once it is over.
+    drawn = hidden(await get(scene, "owner", f"team/{stranger.id}"), f"/deals/{scene.deal.id}/team/{stranger.id}")
+    assert (await scene.call("admin", "DELETE", f"~/members/{stranger.id}"))[0] == 204
+    mine = drawn | {"role": "editor", "expires_on": "2041-05-01"}
+    status, _, page = await send(scene, "owner", f"team/{stranger.id}", **mine)
+    assert (status, f"ended meanwhile: {scene.users['admin'].name} withdrew it" in unescape(page)) == (404, True)
+    for kept in (f'value="{stranger.email}"', '<option value="editor" selected>', 'value="2041-05-01"'):
+        assert kept in page
+    await make_member(scene.house.database, scene.deal, stranger, role="viewer", expires_at=scene.house.clock.now() - timedelta(days=1))
+    assert "ended meanwhile: its last day is over" in (await send(scene, "owner", f"team/{stranger.id}", **mine))[2]
+    assert (await send(scene, "owner", "team", email=stranger.email, role="editor", expires_on="2041-05-01"))[0] == 303
+    assert (await send(scene, "owner", "team/999999", **mine))[0] == 404
     await scene.select("stranger")
     assert (await send(scene, "stranger", f"team/{stranger.id}/withdraw"))[:2] == (303, "/deals?done=left")
     page = str(await (await (await scene.client("stranger")).get("/deals?done=left")).get_data(as_text=True))

@@ -99,6 +99,16 @@ document.addEventListener("visibilitychange", async () => {
   else if (pageDeal && hiddenAt && Date.now() - hiddenAt > AWAY && (await isGone(pageDeal))) sayGone();
 });
 
+// A grant that runs out by its date is announced by nobody: the page knows when. A day is longer than any timer is trusted with.
+async function askOnceOver(left) {
+  const wait = Math.min(left, 24 * 3600_000);
+  await new Promise((over) => setTimeout(over, wait + 1000));
+  if (left > wait) return askOnceOver(left - wait);
+  if (await isGone(pageDeal)) sayGone();
+}
+
+if (page.accessLeft) askOnceOver(Number(page.accessLeft));
+
 // Notices and the end of the login
 
 async function countUnread() {
