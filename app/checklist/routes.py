@@ -5,8 +5,8 @@ from collections.abc import Collection
 from pydantic import BaseModel
 from quart import Blueprint, Response, jsonify, request
 
-from app.checklist.schemas import Checklist, ChecklistQuery, ItemChanges, ItemView, NewItem, OneItem
-from app.checklist.service import bring_back_item, change_item, create_item, delete_item
+from app.checklist.schemas import Checklist, ChecklistQuery, ItemChanges, ItemView, NewItem, OneItem, Raise
+from app.checklist.service import bring_back_item, change_item, create_item, delete_item, raise_item
 from app.checklist.store import get_item, list_items, require_item
 from app.deals.listing import parse_query
 from app.deals.permissions import ANY_ROLE, EDITING_ROLES
@@ -84,6 +84,18 @@ async def bring_back(deal_id: str, item_id: str) -> Response:
     await read_json(Nothing)
     await bring_back_item(resources(), current_user().id, wanted, item)
     return _answer_item(await _find(wanted, item))
+
+
+@blueprint.post("/<item_id>/raise")
+@documented("checklist", Checklist, body=Raise, problems=(400, 403, 404, 409, 413, 415))
+@signed_in
+async def move_up(deal_id: str, item_id: str) -> Response:
+    """Put it above the item that stands right above it; down is the same from the other side. 409 where the two are neighbours no more."""
+    wanted, item = await _require_item(deal_id, item_id)
+    where, house, user_id = await read_json(Raise), resources(), current_user().id
+    await raise_item(house, user_id, wanted, item, above_id=where.above, section=where.section)
+    async with house.database.read() as db:
+        return _answer(await list_items(db, user_id, wanted, ChecklistQuery(), now=house.clock.now()))
 
 
 async def _require(deal_id: str, roles: Collection[str]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.checklist.schemas import ItemView
 from app.checklist.standard import Template
-from app.checklist.store import MOST_ITEMS, find_of_deal, get_item, list_titles, measure
+from app.checklist.store import MOST_ITEMS, find_of_deal, get_item, list_of_deal, list_titles, measure
 from app.deals.service import record
 from app.deals.store import check_person, lock_editable_deal
 from app.errors import Conflict, NotFound
@@ -133,6 +134,34 @@ async def bring_back_item(house: Resources, user_id: int, deal_id: int, item_id:
         await _record(db, "checklist.item_undeleted", deal, item, user_id, now)
 
 
+async def raise_item(house: Resources, user_id: int, deal_id: int, item_id: int, *, above_id: int, section: bool = False) -> None:
+    """Put an item above the one that stands right above it in its section, or its section above the section of that one.
+
+    What is above it already stays. Raises `Conflict` where the two are no longer neighbours: somebody else has moved them.
+    An item's place is no fact of its own and has no version: who rewords it is not in the way of who moves it.
+    """
+    now = house.clock.now()
+    async with house.database.write() as db:
+        deal = await lock_editable_deal(db, user_id, deal_id, now=now)
+        item = await _get(db, deal, item_id)
+        items = await list_of_deal(db, deal)
+        blocks = [list(each) for _, each in groupby(items, key=lambda each: each.section if section else each.id)]
+        of_item = {each.id: index for index, block in enumerate(blocks) for each in block}
+        lower, upper = of_item[item_id], of_item.get(above_id, -1)
+        is_apart = not section and blocks[lower][0].section != blocks[upper][0].section
+        if upper == -1 or is_apart or abs(upper - lower) != 1:
+            raise Conflict("Somebody changed the order meanwhile.", code="order_moved")
+        if lower < upper:
+            return
+        blocks[upper], blocks[lower] = blocks[lower], blocks[upper]
+        for place, each in enumerate((each for block in blocks for each in block), start=1):
+            each.position = place
+        if section:
+            await record(db, "checklist.section_moved", deal, user_id, now, items=len(blocks[upper]))
+        else:
+            await _record(db, "checklist.item_moved", deal, item, user_id, now)
+
+
 async def _get(db: AsyncSession, deal: Deal, item_id: int) -> ChecklistItem:
     item = await find_of_deal(db, deal, item_id)
     if item is None:
@@ -144,7 +173,8 @@ async def _room(db: AsyncSession, deal: Deal, wanted: int) -> int:
     """The position for the next item. Raises `Conflict` where `wanted` more would be too many."""
     count, position = await measure(db, deal)
     if count + wanted > MOST_ITEMS:
-        raise Conflict(f"A checklist may have {MOST_ITEMS} items. Delete what is no longer needed.", code="checklist_full")
+        detail = f"A checklist has at most {MOST_ITEMS} items, and this one has {count}. Delete what is no longer needed"
+        raise Conflict(f"{detail}; nothing was added.", code="checklist_full", room=MOST_ITEMS - count)
     return position
 
 

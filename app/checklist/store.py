@@ -1,8 +1,8 @@
 """Queries on checklists. Each carries the access rule and the deal: an item of another deal is as absent as none."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +17,8 @@ from app.models import ChecklistItem, Deal, User
 
 # A checklist is shown whole. This is many times what the longest of the standard ones have.
 MOST_ITEMS = 500
+
+Item = TypeVar("Item", ItemView, ChecklistItem)
 
 _owner, _updater = aliased(User), aliased(User)
 
@@ -57,6 +59,13 @@ async def find_of_deal(db: AsyncSession, deal: Deal, item_id: int, *, deleted: b
     return found
 
 
+async def list_of_deal(db: AsyncSession, deal: Deal) -> list[ChecklistItem]:
+    """Every item there is, as the list shows them. The caller has locked the deal."""
+    there = and_(ChecklistItem.deal_id == deal.id, ChecklistItem.deleted_at.is_(None))
+    every = list(await db.scalars(select(ChecklistItem).where(there).order_by(ChecklistItem.position, ChecklistItem.id)))
+    return _by_section(every, every)
+
+
 async def list_titles(db: AsyncSession, deal: Deal) -> set[tuple[str, str]]:
     """Section and title of every item there is. The caller has locked the deal."""
     there = and_(ChecklistItem.deal_id == deal.id, ChecklistItem.deleted_at.is_(None))
@@ -94,7 +103,7 @@ def _fits(item: ItemView, query: ChecklistQuery, user_id: int, now: datetime) ->
     return query.state is None or item.done == (query.state == "done")
 
 
-def _by_section(every: list[ItemView], items: list[ItemView]) -> list[ItemView]:
+def _by_section(every: Sequence[Item], items: Sequence[Item]) -> list[Item]:
     """Sections in the order of their first item, also of one that is filtered out; within a section by position."""
     order = {section: index for index, section in enumerate(dict.fromkeys(each.section for each in every))}
     return sorted(items, key=lambda each: (order[each.section], each.position, each.id))

@@ -37,6 +37,8 @@ _SAID = {
     "checklist.item_reopened": "{actor} took back a tick on the checklist",
     "checklist.item_deleted": "{actor} deleted an item of the checklist",
     "checklist.item_undeleted": "{actor} brought back an item of the checklist",
+    "checklist.item_moved": "{actor} moved an item of the checklist",
+    "checklist.section_moved": "{actor} moved a section of {items} items of the checklist",
     "checklist.template_added": "{actor} added {items} items of the {template} checklist",
     "checklist.template_removed": "{actor} took back {items} items of a standard checklist",
 }

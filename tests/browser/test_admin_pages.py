@@ -240,7 +240,7 @@ async def test_every_page_is_accessible_fits_and_is_silent(
             await db.execute(update(Import).where(Import.id == 1).values(state=state, counts=counts, position=60))
         await visitor.open("/imports/1")
         await look(state)
-    addresses = ("/imports", "/imports/1/deals", "/admin/people", "/admin/people?q=zebra", f"/admin/people/{office.member.id}")
+    addresses = ("/imports", "/deals?import=1", "/admin/people", "/admin/people?q=zebra", f"/admin/people/{office.member.id}")
     for address in (*addresses, "/admin/restore", "/settings", "/settings/profile", "/settings/devices", "/link?token=x"):
         await visitor.open(address)
         await look(address)

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,52 @@ async def test_two_tabs_keep_their_deals_and_say_what_happens_elsewhere(
     assert lead.complaints == elsewhere.complaints == colleague.complaints == []
 
 
+async def test_without_locks_each_tab_listens_while_it_is_seen(browser: Browser, office: Office, lead: Visitor) -> None:
+    """As over plain http to another machine, where browsers have none."""
+    colleague = await make_visitor(browser, office.url)
+    await colleague.context.add_init_script(
+        """delete Navigator.prototype.locks;
+        const streams = (window.streams = []);
+        window.EventSource = class extends EventSource {
+          constructor(url) {
+            super(url);
+            this.addEventListener("hello", () => streams.push(this));
+          }
+        };
+        window.turn = (seen) => {
+          Object.defineProperty(document, "visibilityState", { value: seen ? "visible" : "hidden", configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        };"""
+    )
+    await colleague.sign_in(office.colleague.email)
+    page, opened = colleague.page, "() => streams.filter((stream) => stream.readyState === EventSource.OPEN).length === %d"
+    await page.wait_for_url("**/deals")
+    await page.wait_for_function(opened % 1)
+    skype = office.deals[2]
+    await api(lead, "POST", f"/api/deals/{skype.id}/members", {"user_id": office.colleague.id, "role": "viewer"})
+    await expect(page.locator("[data-toasts]")).to_contain_text("Skype was shared with you as viewer.")
+    await page.evaluate("turn(false)")
+    await page.wait_for_function(opened % 0)
+    await page.evaluate("turn(true)")
+    await page.wait_for_function(opened % 1)
+    await page.get_by_role("link", name="Open").click()
+    await is_current(page, "Skype")
+    await page.wait_for_function(opened % 1)
+    await api(lead, "DELETE", f"/api/deals/{skype.id}/members/{office.colleague.id}")
+    await expect(page.get_by_role("alert")).to_contain_text("This deal is no longer available to you.")
+    assert colleague.complaints == []
+
+
+async def test_a_grant_that_runs_out_is_heard_of_on_the_open_page(browser: Browser, office: Office, database: Database) -> None:
+    colleague = await make_visitor(browser, office.url)
+    await colleague.sign_in(office.colleague.email)
+    await colleague.page.wait_for_url("**/deals")
+    await make_member(database, office.deals[2], office.colleague, role="viewer", expires_at=datetime.now(UTC) + timedelta(seconds=8))
+    await colleague.open(f"/deals/{office.deals[2].id}/overview")
+    await is_current(colleague.page, "Skype")
+    await expect(colleague.page.get_by_role("alert")).to_contain_text("This deal is no longer available to you.", timeout=20_000)
+
+
 async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: Office, lead: Visitor, database: Database) -> None:
     await lead.open(f"/deals/{office.deals[1].id}/overview")
     await is_current(lead.page, "YouTube")
@@ -234,6 +281,24 @@ async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: 
     async with database.read() as db:
         assert (await db.get_one(User, office.lead.id)).last_deal_id == office.deals[1].id
         assert len(list(await db.scalars(select(Event).where(Event.kind == "deal.restore_undone")))) == 2
+
+
+async def test_list_and_board_have_the_same_tools_in_the_same_place(lead: Visitor) -> None:
+    page = lead.page
+    parts = ".page-head, .tools-search, .tools summary, .views a"
+    places = "(parts) => [...document.querySelectorAll(parts)].map((part) => JSON.stringify(part.getBoundingClientRect()))"
+    for width in (1600, 900, 360):
+        await page.set_viewport_size({"width": width, "height": 900})
+        seen = []
+        for path in ("/deals", "/deals/board"):
+            await lead.open(path)
+            seen.append(await page.evaluate(places, parts))
+        assert seen[0] == seen[1], width
+        assert not await lead.overflows()
+    # A column alone is for the list.
+    await page.get_by_text("Stage: any").click()
+    await page.get_by_role("link", name="Signing").click()
+    await page.wait_for_url("**/deals?stage=signing")
 
 
 async def test_board_is_worked_by_keyboard_mouse_and_menu(office: Office, lead: Visitor, database: Database) -> None:

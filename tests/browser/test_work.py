@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from app.database import Database
 from app.models import Deal, User
@@ -183,6 +183,53 @@ async def test_two_tabs_write_each_in_their_own_deal(browser: Browser, office: O
     assert first.complaints == second.complaints == []
 
 
+async def test_tabs_that_begin_the_same_thing_keep_a_draft_each(browser: Browser, office: Office) -> None:
+    first = await arrive(browser, office, office.editor)
+    titles = ("One", "Two")
+
+    async def tab() -> Page:
+        page = await first.context.new_page()
+        await page.goto(office.url + office.path("findings/new"))
+        return page
+
+    async def shows(page: Page, title: str) -> None:
+        await expect(page.get_by_label("Title")).to_have_value(title)
+        await expect(page.get_by_text("Draft restored")).to_have_count(1 if title else 0)
+
+    pages = [await tab(), await tab()]
+    for page, title in zip(pages, titles, strict=True):
+        await page.get_by_label("Title").fill(title)
+        await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+    for page, title in zip(pages, titles, strict=True):
+        await page.reload()
+        await shows(page, title)
+    # A copy of the first tab, as "Duplicate" makes it, begins with the same text and goes on by itself.
+    mine = await pages[0].evaluate("sessionStorage['holdfast:tab']")
+    copy = await first.context.new_page()
+    await copy.goto(f"{office.url}/static/vendor/lucide.svg")
+    await copy.evaluate("id => sessionStorage.setItem('holdfast:tab', id)", mine)
+    await copy.goto(office.url + office.path("findings/new"))
+    await shows(copy, "One")
+    await copy.wait_for_function("id => sessionStorage['holdfast:tab'] !== id", arg=mine)
+    await copy.get_by_label("Title").fill("One, anew")
+    await expect(copy.get_by_text("Draft kept on this device")).to_be_visible()
+    await pages[0].reload()
+    await shows(pages[0], "One")
+    await copy.get_by_role("button", name="Discard").click()
+    # What lives is not offered to another tab; what died is, the latest first, and none of it twice.
+    third = await tab()
+    await third.wait_for_timeout(300)
+    await shows(third, "")
+    for page in (*pages, third):
+        await page.close()
+    for title in (*titles[::-1], ""):
+        page = await tab()
+        if not title:
+            await page.wait_for_timeout(300)
+        await shows(page, title)
+    assert first.complaints == []
+
+
 async def test_the_work_is_done_without_a_script(browser: Browser, office: Office) -> None:
     visitor = await arrive(browser, office, office.lead, java_script_enabled=False)
     page = visitor.page
@@ -211,6 +258,18 @@ async def test_the_work_is_done_without_a_script(browser: Browser, office: Offic
     await expect(box).to_be_checked()
     await page.get_by_role("button", name="Add item").click()
     await expect(page.get_by_role("alert")).to_contain_text("2 fields need another look")
+    # Enter twice goes two steps: the button pressed has the focus again.
+    await page.get_by_role("link", name="Change the order").click()
+    items = page.get_by_role("region", name="Tax: compliance").locator(".todo-title")
+    title = "Tax audits concluded and under way, with findings"
+    step = page.get_by_role("button", name=f"Move up: {title}")
+    await step.focus()
+    for place in (2, 1):
+        await page.keyboard.press("Enter")
+        await expect(items.nth(place)).to_have_text(title)
+        await expect(step).to_be_focused()
+    await page.get_by_role("link", name="Done").click()
+    await expect(items.nth(1)).to_have_text(title)
 
     await page.get_by_role("link", name="Overview").click()
     await page.get_by_role("link", name="Edit", exact=True).click()
@@ -264,6 +323,7 @@ async def test_every_state_of_the_work_is_accessible_fits_and_is_silent(
         "checklist": office.path("checklist"),
         "no checklist": office.path("checklist", office.other),
         "item": office.path("checklist/1"),
+        "order": office.path("checklist/order"),
         "edit": office.path("edit"),
         "team": office.path("team"),
         "access": office.path(f"team/{office.viewer.id}"),
