@@ -27,7 +27,7 @@ _SAID = {
     "member.granted": "{actor} gave {user} access",
     "member.changed": "{actor} changed the access of {user}",
     "member.revoked": "{actor} withdrew the access of {user}",
-    "finding.created": "{actor} wrote down finding #{number}",
+    "finding.created": "{actor} added finding #{number}",
     "finding.updated": "{actor} changed finding #{number}",
     "finding.deleted": "{actor} deleted finding #{number}",
     "finding.undeleted": "{actor} brought back finding #{number}",

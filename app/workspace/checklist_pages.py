@@ -232,7 +232,7 @@ async def _show_form(deal_id: str, item_id: int, sheet: Sheet | None, status: in
 
 def _fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
     return (
-        Field("title", "What", longest=300, required=True),
+        Field("title", "What", "wide", longest=300, required=True),
         Field("section", "Section", longest=120, required=True),
         Field("owner_id", "Who", "person", options=person_options(people or [], owner)),
         Field("due_on", "Due", "day"),

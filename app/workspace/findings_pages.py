@@ -199,11 +199,11 @@ async def _show_form(deal_id: str, item_id: int | None, sheet: Sheet | None, sta
 
 def _fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
     return (
-        Field("title", "Title", required=True),
+        Field("title", "Title", "wide", required=True),
         Field("severity", "Severity", "choice", options=SEVERITY_OPTIONS),
         Field("status", "Status", "choice", options=STATUS_OPTIONS),
         Field("owner_id", "Owner", "person", options=person_options(people or [], owner)),
-        Field("text", "Text", "prose", "Markdown: **bold**, *italic*, - lists, [links](https://…), tables", longest=20_000),
+        Field("text", "Text", "prose", "You can use Markdown: **bold**, *italic*, - lists, [links](https://…), tables.", longest=20_000),
     )
 
 

@@ -7,9 +7,9 @@ from app.checklist.store import MOST_ITEMS
 
 _SAID = {
     "edit_saved": "Saved.",
-    "finding_created": "The finding is written down.",
+    "finding_created": "The finding is on the list.",
     "finding_undeleted": "The finding is back.",
-    "nothing_chosen": "Nothing was changed: tick the findings, and choose what they shall be.",
+    "nothing_chosen": "Nothing was changed: tick the findings, then choose what to change.",
     "item_created": "The item is on the list.",
     "item_undeleted": "The item is back.",
     "order_moved": "Somebody changed the order meanwhile, so nothing was moved. This is how it is now.",
@@ -55,7 +55,7 @@ def said_of(args: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _many_changed(number: str, moved: str) -> str:
-    text = f"{number} {'finding is' if number == '1' else 'findings are'} as you chose."
+    text = f"{number} {'finding' if number == '1' else 'findings'} changed."
     numbers = [each for each in moved.split(",") if each.isdecimal()][:20]
     if numbers:
         names = ", ".join(f"#{each}" for each in numbers)

@@ -32,7 +32,7 @@ NEW = "member-new"
 ROLES = (("viewer", "Viewer: reads everything"), ("editor", "Editor: also changes things"))
 _TERMS = (
     Field("role", "Role", "choice", options=ROLES),
-    Field("expires_on", "Last day", "day", "Empty for no end. The access ends at midnight UTC after this day"),
+    Field("expires_on", "Last day", "day", "Leave it empty for no end. Access ends at midnight UTC after this day."),
 )
 _GRANT = (Field("email", "E-mail of a colleague", "email", longest=320, required=True), *_TERMS)
 

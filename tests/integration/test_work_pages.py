@@ -391,3 +391,16 @@ async def test_archived_deals_are_read_only_on_every_page(scene: Scene, clock: F
         assert (await (await scene.client("owner")).get(f"/deals/{scene.deal.id}/{page}")).status_code == 409, page
     status, _, text = await send(scene, "owner", "findings", title="Kept words", severity="low", status="open")
     assert (status, "Kept words" in text) == (409, True)
+    assert "Somebody else changed this first" not in text
+    assert "Back to the deal" in text
+
+
+@on_sqlite
+async def test_refusals_are_told_in_words_for_people(scene: Scene) -> None:
+    client = await scene.client("viewer")
+    for path, title in (("/nothing", "There is nothing here"), ("/deals?sort=sideways", "The request cannot be understood")):
+        page = str(await (await client.get(path)).get_data(as_text=True))
+        assert title in page
+        assert "Input should be" not in page
+    status, _, page = await send(scene, "editor", "findings", title="Long", text="x" * 140_000)
+    assert (status, "That is too much at once" in page) == (413, True)

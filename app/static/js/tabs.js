@@ -14,6 +14,7 @@ const AWAY = 30_000; // ms out of sight after which a deal page asks whether it 
 const RETRY = 10_000;
 let current = Number(page.current);
 let stayed = 0; // the deal this tab was asked about last and stayed away from
+let drawn = current; // what the page came with; the stream's first word may be no newer
 
 // Another tab went to another deal
 
@@ -149,7 +150,8 @@ function saySignedOut() {
 
 const HEARD = {
   hello: ({ selection }) => {
-    hearSelection(selection?.deal);
+    if ((selection?.deal?.id ?? 0) !== drawn) hearSelection(selection?.deal);
+    drawn = null;
     countUnread();
   },
   selection: ({ deal }) => hearSelection(deal),
