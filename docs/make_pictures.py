@@ -1,6 +1,6 @@
 """Makes the pictures of the README and the guide from a running product: `make run`, then `python docs/make_pictures.py [ADDRESS]`.
 
-Needs the development dependencies and a Chromium. Leaves `docs/pictures/*.png`; the demo data is as it was.
+Needs the development dependencies and a Chromium. Leaves `docs/pictures/*.png`; the demo deals stay as they were.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ async def take_guide(browser: Browser, address: str) -> None:
     await take(page, "list")
     await page.goto(f"{address}/deals/board")
     await take(page, "board")
-    found = await (await page.request.get(f"{address}/api/deals/list?q={DEAL}")).json()
+    found = await (await page.request.get(f"{address}/api/deals/list?q={DEAL}&sort=match")).json()
     deal_id = found["deals"][0]["id"]
     for name in ("findings", "checklist", "team"):
         await page.goto(f"{address}/deals/{deal_id}/{name}")

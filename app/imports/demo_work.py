@@ -17,7 +17,7 @@ WORK: Mapping[str, Any] = tomllib.loads((Path(__file__).with_name("demo") / "wor
 # The newest deals of an organisation are under way, in these stages by turns; what is older is closed.
 UNDER_WAY = ("sourcing", "diligence", "diligence", "negotiation", "signing")
 NEWEST = 25
-# From the day of the demo on: when the items that are not done are due, by turns. None is due on no day.
+# From the day of the demo on: when the items that are not done are due, by turns; the first is overdue. None: no day, and nobody yet.
 DUE_IN_DAYS = (-2, 3, None, 7, 14, None, 30)
 
 
@@ -44,7 +44,7 @@ async def insert_work(
             owner = people.get((organisation, finding.get("owner", "")))
             findings.append({**made, **facts, "number": number, "title": finding["title"], "owner_id": owner, "created_by_id": by})
         for place, (section, title) in enumerate(TEMPLATES[work["checklist"]].items):
-            is_done, days = place < work["done"], DUE_IN_DAYS[place % len(DUE_IN_DAYS)]
+            is_done, days = place < work["done"], DUE_IN_DAYS[(place - work["done"]) % len(DUE_IN_DAYS)]
             due_on = None if is_done or days is None else at.date() + timedelta(days=days)
             facts = {"section": section, "title": title, "position": place + 1, "due_on": due_on, "done_at": at if is_done else None}
             items.append({**made, **facts, "owner_id": None if days is None else by})

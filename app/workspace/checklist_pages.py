@@ -10,7 +10,7 @@ from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.checklist.schemas import ChecklistQuery, ItemChanges, NewItem
-from app.checklist.service import add_template, bring_back_item, change_item, create_item, delete_item, raise_item, remove_untouched
+from app.checklist.service import ITEM, add_template, raise_item, remove_untouched
 from app.checklist.standard import TEMPLATES
 from app.checklist.store import MOST_ITEMS, get_item, list_items
 from app.deals.listing import parse_query
@@ -19,6 +19,7 @@ from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
 from app.errors import BadRequest, Conflict, NotFound
 from app.web import current_user, path_id, resources, signed_in
+from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
 from app.workspace.findings_pages import person_options
 from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
@@ -62,7 +63,7 @@ async def create(deal_id: int, form: Form) -> ResponseReturnValue:
     made: list[int] = []
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        made.append(await create_item(house, user.id, deal_id, facts))
+        made.append(await create_thing(house, ITEM, user.id, deal_id, facts))
 
     status = await sheet.submit(form, NewItem, save)
     if status != SAVED:
@@ -132,7 +133,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     house, user, sheet = resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+        await change_thing(house, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     try:
         status = await sheet.submit(form, ItemChanges, save)
@@ -158,7 +159,7 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     sheet = sheet_of(_fields(), item.model_dump())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+        await change_thing(house, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     typed = {**sheet.values, **{f"was-{name}": value for name, value in sheet.values.items()}}
     typed |= {"version": form.get("version") or str(NO_VERSION), "done": form.get("done", "")}
@@ -175,7 +176,7 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @deal_write("checklist")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     try:
-        await delete_item(resources(), current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+        await delete_thing(resources(), ITEM, current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
     except Conflict as conflict:
         if "current" not in conflict.extra:
             raise
@@ -188,7 +189,7 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("checklist")
 async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await bring_back_item(resources(), current_user().id, deal_id, item_id)
+    await bring_back_thing(resources(), ITEM, current_user().id, deal_id, item_id)
     return after(deal_id, "checklist", "item_undeleted", anchor=f"item-{item_id}")
 
 
