@@ -67,8 +67,7 @@ async def _render(status: int, code: str, title: str, detail: str, extra: dict[s
         response = jsonify(problem | extra)
         response.content_type = "application/problem+json"
     else:
-        # What is wrong with each parameter is for programs.
-        said = {"status": status, "code": code, "title": title, "detail": "" if "errors" in extra else detail, "retry_after": wait}
+        said = {"status": status, "code": code, "title": title, "detail": detail, "retry_after": wait}
         typed = [] if status == PayloadTooLarge.status else await _typed() or (await _sent() if status == Unavailable.status else [])
         page = await render_template("error.html", **said, request_id=request_id, typed=typed)
         response = Response(page, content_type="text/html; charset=utf-8")
