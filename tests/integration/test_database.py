@@ -11,11 +11,12 @@ from tests.servers.postgresql import PostgresServer
 
 
 async def test_errors_do_not_tell_values(database: Database) -> None:
-    values = {"id": 7, "name": "hunter2", "created_at": Clock().now()}
-    with pytest.raises(IntegrityError, match="organisations") as raised:
-        async with database.write() as db:
-            await db.execute(insert(Organisation).values(values))
-            await db.execute(insert(Organisation).values(values))
+    statement = insert(Organisation).values({"id": 7, "name": "hunter2", "created_at": Clock().now()})
+    async with database.write() as db:
+        await db.execute(statement)
+        with pytest.raises(IntegrityError, match="organisations") as raised:
+            await db.execute(statement)
+        await db.rollback()
     assert "hunter2" not in str(raised.value)
 
 
