@@ -78,7 +78,10 @@ def limit_patience(seconds: float | None) -> None:
 
 
 class Database:
-    """One database under one client name. Reads and writes are transactions; only `write` commits. `audit`: events are kept."""
+    """One database under one client name. Reads and writes are transactions; only `write` commits. `audit`: events are kept.
+
+    Errors tell the statement without its values: those are people's, and tracebacks go to the log.
+    """
 
     def __init__(self, url: str, *, name: str, audit: bool = True) -> None:
         self.url = make_url(url)
@@ -168,8 +171,8 @@ def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     limits: dict[str, Any] = {"pool_timeout": WAIT_LIMIT_SECONDS, "max_overflow": 0, "connect_args": {"timeout": WAIT_LIMIT_SECONDS}}
-    reader = create_async_engine(url, pool_size=READERS, **limits)
-    writer = create_async_engine(url, pool_size=1, **limits)
+    reader = create_async_engine(url, pool_size=READERS, hide_parameters=True, **limits)
+    writer = create_async_engine(url, pool_size=1, hide_parameters=True, **limits)
     # Each statement of a read is a look of its own, as on PostgreSQL (READ COMMITTED): a BEGIN would be as costly as the query.
     event.listen(reader.sync_engine, "connect", _set_up_sqlite("query_only=ON"))
     event.listen(writer.sync_engine, "connect", _set_up_sqlite("synchronous=FULL"))
@@ -217,12 +220,15 @@ def _postgresql_engine(url: URL, name: str) -> AsyncEngine:
         pool_size=10,
         max_overflow=0,
         pool_timeout=WAIT_LIMIT_SECONDS,
+        hide_parameters=True,
         connect_args={
             "timeout": WAIT_LIMIT_SECONDS,
             "command_timeout": ANSWER_LIMIT_SECONDS,
             "connection_class": _Connection,
             "server_settings": {
                 "application_name": name,
+                # A server may be set to another one, under which the fence of a session's write would not see that the flag rose.
+                "default_transaction_isolation": "read committed",
                 "statement_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
                 "idle_in_transaction_session_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
                 "lock_timeout": f"{int(WAIT_LIMIT_SECONDS * 1000)}ms",

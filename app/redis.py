@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -105,16 +106,29 @@ def make_pool(url: str, *, timeout: timedelta, max_connections: int, **options: 
     credentials, _, hosts = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")
     addresses = [(host.rpartition(":")[0] or host, int(host.rpartition(":")[2] or 26379)) for host in hosts.split(",")]
-    sentinel = Sentinel(addresses, sentinel_kwargs=limits)  # type: ignore[no-untyped-call]
+    # All of them, and the master after them, are asked within one deadline: the first may be silent, as is the host a master died with.
+    share = seconds / (len(addresses) + 1)
+    asking = limits | {"socket_timeout": share, "socket_connect_timeout": share}
+    sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     login = {"username": unquote(user) or None, "password": unquote(password) or None}
-    options |= {"max_connections": max_connections, "db": int(number or 0)} | login | limits
-    return SentinelConnectionPool(master, sentinel, **options)  # type: ignore[no-untyped-call]
+    options |= {"max_connections": max_connections, "timeout": seconds, "db": int(number or 0)} | login | limits
+    return _SentinelPool(master, sentinel, **options)  # type: ignore[no-untyped-call]
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Whoever finds every connection in use waits, as with one server; the library's own refuses at once, as if Redis were away."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        if inuse_connections:  # the end of this pool, and of its connections to the sentinels
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error says that this Redis cannot be used, rather than that one command was wrong."""
-    if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError | OutOfMemoryError):
-        return str(error).startswith(("MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS", "NOPERM"))
+    if isinstance(error, ResponseError) and not isinstance(error, ReadOnlyError | OutOfMemoryError | NoPermissionError):
+        return str(error).startswith(("MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"))
     return True
 
 

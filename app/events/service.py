@@ -41,4 +41,9 @@ def is_audited(db: AsyncSession) -> bool:
 async def record_event(db: AsyncSession, kind: str, **values: Any) -> None:
     """Insert `event_row(kind, **values)`. The outbox row that the relay needs is added by a trigger."""
     if is_audited(db):
-        await db.execute(insert(Event).values(event_row(kind, **values)))
+        await record_always(db, kind, **values)
+
+
+async def record_always(db: AsyncSession, kind: str, **values: Any) -> None:
+    """The same where no audit trail is kept, too: for what the site itself goes by."""
+    await db.execute(insert(Event).values(event_row(kind, **values)))

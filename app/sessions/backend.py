@@ -19,7 +19,7 @@ from app.breaker import Breaker
 from app.clock import Clock
 from app.database import Database
 from app.errors import StoreUnavailable, Unavailable
-from app.events.service import record_event
+from app.events.service import record_always
 from app.metrics import METRICS
 from app.models import SessionBackend, Switch
 from app.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
@@ -169,7 +169,8 @@ class BackendFlag:
             .values(mode="sql", reason=reason, changed_at=self.fleet.database_now(), changed_by=self.fleet.process_id)
         )
         if flipped.rowcount:  # type: ignore[attr-defined]
-            await record_event(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
+            # The probe measures its pauses by these.
+            await record_always(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
             METRICS.backend_flips.labels("sql").inc()
             log.warning(
                 "Session backend goes to SQL: Redis did not take a write. It comes back by a new epoch.", epoch=fence.epoch, reason=reason
@@ -202,7 +203,7 @@ class BackendFlag:
                 )
             )
             if risen.rowcount:  # type: ignore[attr-defined]
-                await record_event(db, "backend.flipped", at=now, mode="redis", epoch=epoch, reason=reason)
+                await record_always(db, "backend.flipped", at=now, mode="redis", epoch=epoch, reason=reason)
                 METRICS.backend_flips.labels("redis").inc()
         await self.refresh()
         return bool(risen.rowcount)  # type: ignore[attr-defined]

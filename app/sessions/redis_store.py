@@ -6,6 +6,7 @@ Keys are `hf:s:{epoch}:{token hash}`; `hf:epoch` mirrors the epoch of the flag i
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from secrets import token_hex
 
 from app.clock import Clock
@@ -19,6 +20,8 @@ EPOCH_KEY = "hf:epoch"
 # A hold must outlive every transaction: those end after 5 s, and the manager looks at the hold's age before it commits.
 HOLD_LIFE = timedelta(seconds=10)
 LEASE_LIFE = timedelta(seconds=2)
+# So many take a few milliseconds, far from the deadline of a call: a deal that thousands work on is no reason to leave Redis.
+HOLDS_AT_ONCE = 500
 
 # My hold becomes the record (or nothing); another writer's hold is left to that writer; a lease or a record that somebody
 # put where my hold was is not to be trusted.
@@ -135,11 +138,13 @@ class EpochSessions:
     async def hold(self, token_hashes: list[str]) -> dict[str, Hold]:
         """Claim keys for a write, whatever is there. A hold is never taken back: it becomes the record, or it lapses."""
         holds = {token_hash: Hold(token_hex(16)) for token_hash in token_hashes}
-        async with self.redis.client.deadline(patient=True) as commands:
-            pipeline = commands.pipeline(transaction=False)
-            for token_hash, hold in holds.items():
-                pipeline.set(self._key(token_hash), codec.encode(hold), px=HOLD_LIFE)
-            await pipeline.execute()
+        entries = iter(holds.items())
+        while batch := list(islice(entries, HOLDS_AT_ONCE)):
+            async with self.redis.client.deadline(patient=True) as commands:
+                pipeline = commands.pipeline(transaction=False)
+                for token_hash, hold in batch:
+                    pipeline.set(self._key(token_hash), codec.encode(hold), px=HOLD_LIFE)
+                await pipeline.execute()
         return holds
 
     async def lease(self, token_hash: str) -> Lease | None:

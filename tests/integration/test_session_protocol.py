@@ -94,6 +94,13 @@ async def test_one_reader_refills_a_cold_key_and_the_others_do_not(house: Resour
     assert len([lease for lease in leases if lease]) == 1
 
 
+async def test_thousands_of_sessions_are_held_without_taking_redis_for_slow(house: Resources) -> None:
+    assert house.redis is not None
+    house.redis.timeout = timedelta(seconds=0.25)
+    keys = [f"{number:064x}" for number in range(50_000)]
+    assert set(await epoch_of(house).hold(keys)) == set(keys)
+
+
 async def test_readers_ask_sql_while_a_writer_holds(house: Resources) -> None:
     await house.sessions.read(KEY)
     await Claim(house.backend, house.database, [KEY]).ready()

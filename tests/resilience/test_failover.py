@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from sqlalchemy import make_url
 
 from app.config import load_settings
 from app.factory import create_app
+from app.redis import RedisClient, check_redis_health
 from app.resources import Resources
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
@@ -366,6 +368,25 @@ async def test_sentinel_fails_over(database_url: str, start_redis: StartRedis, k
                 assert (load.errors, load.wrong) == ([], [])
         finally:
             site.remove()
+
+
+async def test_one_of_the_sentinels_is_silent_and_many_call_at_once(start_redis: StartRedis) -> None:
+    """As after the host of a master and its sentinel died; and a burst is no outage, with sentinels as without."""
+    master, replica = start_redis(), start_redis()
+    follow(replica, master)
+    with sentinel_of(master) as sentinel, socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis+sentinel://127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{sentinel}/holdfast/0"
+        client = RedisClient(url, name="holdfast-test", timeout=timedelta(seconds=0.25 * LENIENCE), max_connections=4)
+
+        async def wait_for_nothing() -> None:
+            async with client.deadline() as commands:
+                await commands.execute_command("BLPOP", "nothing", 0.05)  # type: ignore[no-untyped-call]
+
+        try:
+            assert (await check_redis_health(client, limit=client.timeout)).role == "master"
+            await asyncio.gather(*(wait_for_nothing() for _ in range(8)))
+        finally:
+            await client.close()
 
 
 @contextmanager

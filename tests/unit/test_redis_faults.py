@@ -1,0 +1,45 @@
+"""What a server says when it cannot serve counts as an outage, what it says of one wrong command does not."""
+
+import pytest
+from redis._parsers.base import BaseParser
+
+from app.redis import describe_fault, is_outage
+
+OUTAGES = [
+    "READONLY You can't write against a read only replica.",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "LOADING Redis is loading the dataset in memory",
+    "ERR max number of clients reached",
+    "NOAUTH Authentication required.",
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    "NOPERM this user has no permissions to run the 'set' command",
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+]
+OF_ONE_COMMAND = [
+    "WRONGTYPE Operation against a key holding the wrong kind of value",
+    "NOSCRIPT No matching script. Please use EVAL.",
+    "ERR unknown command 'X'",
+]
+
+
+def of(said: str) -> BaseException:
+    error: BaseException = BaseParser.parse_error(said)  # type: ignore[no-untyped-call]
+    return error
+
+
+@pytest.mark.parametrize("said", OUTAGES)
+def test_server_that_cannot_serve_is_an_outage_told_in_words(said: str) -> None:
+    error = of(said)
+    assert is_outage(error)
+    assert describe_fault(error) not in ("", "no answer in time")
+
+
+@pytest.mark.parametrize("said", OF_ONE_COMMAND)
+def test_wrong_command_is_no_outage(said: str) -> None:
+    assert not is_outage(of(said))
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionRefusedError(), OSError("unreachable")])
+def test_silence_is_an_outage(error: OSError) -> None:
+    assert is_outage(error)
