@@ -157,7 +157,7 @@ async def test_somebody_is_invited_joins_and_is_managed(browser: Browser, office
     newcomer = await make_visitor(browser, office.url, java_script_enabled=False)
     await newcomer.page.goto(address)
     await newcomer.page.get_by_label("Your name").fill("Nora New")
-    for label in ("Password", "Password again"):
+    for label in ("Password", "The password again"):
         await newcomer.page.get_by_label(label, exact=True).fill("a-long-enough-password")
     await newcomer.page.get_by_role("button", name="Join and sign in").click()
     await expect(newcomer.page.get_by_role("heading", level=1)).to_have_text("Deals")
