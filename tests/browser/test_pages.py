@@ -307,6 +307,7 @@ async def test_every_page_is_accessible_fits_and_is_silent(browser: Browser, off
     found["link, spent"] = await visitor.look()
     await visitor.sign_in(office.nobody.email)
     await visitor.page.wait_for_url("**/deals")
+    await expect(visitor.page.locator(".tools")).to_have_count(0)
     found["empty list"] = await visitor.look()
     for name in ("board", "bin"):
         await visitor.open(f"/deals/{name}")

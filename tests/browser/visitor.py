@@ -54,7 +54,7 @@ class Visitor:
             if await self.overflows():
                 found.append(f"wider than {each['width']} px")
             for scheme in LOOKS.get(each["width"], ()):
-                await self.page.emulate_media(color_scheme=scheme)
+                await self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
                 found += [f"{scheme}, {each['width']} px: {problem}" for problem in await self.axe()]
         await self.page.set_viewport_size(size)
         return found

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from app.workspace.forms import Field
 from app.workspace.presentation import Assets, ago, day, host, initials, is_web, listed, short_dollars
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -73,3 +74,8 @@ def test_address_of_an_asset_changes_with_its_content(tmp_path: Path) -> None:
     file.write_text("b")
     assert asset("a.css") != first
     assert first.startswith("/static/a.css?v=")
+
+
+def test_day_in_a_conflict_looks_like_every_other() -> None:
+    assert Field("due_on", "Due", "day").shown("2026-12-24") == "24 Dec 2026"
+    assert Field("due_on", "Due", "day").shown("") == ""
