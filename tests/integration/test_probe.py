@@ -1,4 +1,4 @@
-"""The probe's patience: each return to Redis that did not last makes the next one wait longer."""
+"""Who may bring Redis back, and when: the probe, waiting longer each time it did not last; a web process only where none is older."""
 
 from datetime import timedelta
 
@@ -39,3 +39,21 @@ async def test_returns_that_do_not_last_wait_10_30_60_seconds(environ: dict[str,
         assert round(await seconds_to_return(house, probe, clock), -1) == 10
     finally:
         await house.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_server_whose_clock_is_behind_is_not_the_oldest_for_that(environ: dict[str, str], clock: FakeClock) -> None:
+    """In a living fleet it waits for the probe like anybody who comes later."""
+    behind = FakeClock(clock.now() - timedelta(minutes=10))
+    one, other = [make_resources(load_settings(environ), kind="web", clock=each) for each in (clock, behind)]
+    await one.open()
+    try:
+        async with one.database.write() as db:
+            await one.backend.flip_down(db, one.backend.flag.fence, "a test")
+        await other.open()
+        try:
+            assert (await one.backend.refresh()).mode == "sql"
+        finally:
+            await other.close()
+    finally:
+        await one.close()
