@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.config import load_settings
-from app.resources import Resources, make_resources
+from app.config import Settings, load_settings
+from app.errors import StoreUnavailable
+from app.resources import Resources, make_resources, open_resources
+from tests.conftest import StartRedis
 from tests.fakes import FakeClock
 from worker.probe import REMEMBERED, Probe
 
@@ -57,3 +59,23 @@ async def test_a_server_whose_clock_is_behind_is_not_the_oldest_for_that(environ
             await other.close()
     finally:
         await one.close()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_pinned_to_redis_a_server_does_not_start_without_it(environ: dict[str, str], start_redis: StartRedis) -> None:
+    """But a command does, since somebody may have to be signed out in an outage; and a Redis that was restarted is one."""
+    redis = start_redis()
+    pinned = load_settings(environ | {"SESSION_BACKEND": "redis", "REDIS_URL": redis.url})
+    await _opens(pinned, "web")
+    redis.restart()
+    await _opens(pinned, "worker")
+    redis.kill()
+    for kind in ("web", "worker"):
+        with pytest.raises(StoreUnavailable, match=r"SESSION_BACKEND=redis, but: .* no connection"):
+            await _opens(pinned, kind)
+    await _opens(pinned, "cli")
+
+
+async def _opens(settings: Settings, kind: str) -> None:
+    async with open_resources(settings, kind=kind):
+        pass
