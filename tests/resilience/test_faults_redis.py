@@ -183,6 +183,7 @@ async def test_who_only_reads_soon_stops_asking(database_url: str, start_redis: 
             tell("first hit, then", f"{milliseconds(times[0])}, {milliseconds(p99(times[-20:]))}; {paid:.0f} paid")
             assert (await people.flag()).mode == "redis"
             assert paid <= PAYERS
+            assert await site.figures("breaker_opened") == {"silent": 1}
             assert max(times) <= FIRST_HIT
             site.proxies[0].silent = False
             await site.wait_for_redis()
