@@ -26,7 +26,7 @@ test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests 
 	BROWSER=$(BROWSER) $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 chaos: .venv/installed-dev ## Run every race a thousand times, then break everything at random under load (SECONDS=180 SEED=1)
-	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py $(ARGS)
+	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py tests/integration/test_read_your_writes.py $(ARGS)
 	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
 
 lint: .venv/installed-dev ## Check style, types, import contracts, and that migrations match the models

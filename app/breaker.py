@@ -19,6 +19,8 @@ TRIALS_TO_CLOSE = 2
 SLOW = timedelta(milliseconds=100)
 SLOW_WINDOW = 10
 SLOW_SHARE = 0.5
+# For the figures: what a fault is called (redis.describe_fault). All others are answers that refuse.
+KINDS = {"no answer in time": "silent", "no connection": "no_connection"}
 # While a call has been under way for this long, others that can do without do not queue up behind it.
 SUSPICIOUS = timedelta(milliseconds=50)
 
@@ -70,7 +72,7 @@ class Breaker:
     def failed(self, reason: str) -> None:
         self._failures += 1
         if self._failures >= FAILURES_TO_OPEN:
-            self._open(reason)
+            self._open(reason, KINDS.get(reason, "refused"))
 
     def tried(self, fault: str, took: timedelta) -> None:
         """The outcome of a trial in the background: `fault` is empty when Redis served, and then it must have been quick."""
@@ -88,10 +90,10 @@ class Breaker:
         self._durations.append(took)
         slow = sum(each > SLOW.total_seconds() for each in self._durations)
         if len(self._durations) == SLOW_WINDOW and slow >= SLOW_SHARE * SLOW_WINDOW:
-            self._open(f"{slow} of the last {SLOW_WINDOW} answers took over {int(SLOW.total_seconds() * 1000)} ms")
+            self._open(f"{slow} of the last {SLOW_WINDOW} answers took over {int(SLOW.total_seconds() * 1000)} ms", "slow")
 
-    def _open(self, reason: str) -> None:
+    def _open(self, reason: str, kind: str) -> None:
         if not self.open_reason:
-            METRICS.breaker_opened.inc()
+            METRICS.breaker_opened.labels(kind).inc()
             log.warning("Redis is left alone by this process until it answers well in the background; SQL does the work.", reason=reason)
             self.open_reason, self._good_trials = reason, 0

@@ -27,7 +27,9 @@ class Metrics:
         self.selections = self._counter("selections", "Selections of a deal: selected, refused", "outcome")
         self.uses_redis = self._gauge("session_backend_redis", "1 while this process reads sessions from Redis")
         self.breaker_open = self._gauge("breaker_open", "1 while this process leaves Redis alone")
-        self.breaker_opened = Counter("holdfast_breaker_opened", "Times this process left Redis alone", registry=self.registry)
+        self.breaker_opened = self._counter(
+            "breaker_opened", "Times this process left Redis alone: silent, no_connection, refused, slow", "reason"
+        )
         self.session_reads = self._counter(
             "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
         )

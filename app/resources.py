@@ -44,9 +44,11 @@ class Resources:
     async def open(self) -> None:
         """Connect and take part in the fleet. Raises `StoreUnavailable` where SESSION_BACKEND=redis cannot be kept."""
         await self.backend.start()
-        if self.settings.session_backend == "redis" and self.backend.redis_fault:
+        fault = self.backend.view.fault
+        # A command is what one mends an outage with. And a Redis that merely awaits its epoch is there.
+        if self.settings.session_backend == "redis" and fault and self.backend.fleet.kind != "cli":
             await self.close()
-            raise StoreUnavailable(f"SESSION_BACKEND=redis, but {self.backend.redis_fault} Start Redis or set SESSION_BACKEND=auto.")
+            raise StoreUnavailable(f"SESSION_BACKEND=redis, but: {fault} Start Redis or set SESSION_BACKEND=auto.")
 
     async def close(self) -> None:
         await self.sessions.drain()

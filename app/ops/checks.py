@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.database import Database
@@ -39,6 +40,8 @@ async def _check_database(settings: Settings, found: Checkup) -> str:
     database = Database(settings.database_url, name="holdfast-health")
     try:
         async with database.read() as db:
+            if not await is_migrated(db):
+                return "The tables are missing: holdfast migrate."
             flag = (await db.execute(select(SessionBackend))).scalar_one()
     except Unavailable as outage:
         return outage.detail
@@ -47,6 +50,11 @@ async def _check_database(settings: Settings, found: Checkup) -> str:
     found.backend = "redis" if flag.mode == "redis" else "sqlalchemy"
     found.epoch, found.since = flag.epoch, flag.changed_at.isoformat()
     return "ok"
+
+
+async def is_migrated(db: AsyncSession) -> bool:
+    """Whether there are tables at all, of whichever version."""
+    return await db.run_sync(lambda sync: inspect(sync.connection()).has_table("alembic_version"))
 
 
 async def check_redis(settings: Settings) -> str:

@@ -16,7 +16,7 @@ from app.errors import Unavailable
 from app.jobs.store import list_schedules
 from app.migrate import head_revision
 from app.models import DeadLetter, Deal, Event, Outbox, Process, Session, SessionBackend, Switch, User
-from app.ops.checks import check_redis
+from app.ops.checks import check_redis, is_migrated
 from app.resources import Resources
 
 # Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
@@ -63,7 +63,9 @@ async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bo
         await database.ping()
         async with database.read() as db:
             findings.insert(0, Finding("database", "ok", "answers"))
-            findings += [await check(db, clock.now(), wants_redis) for check in _CHECKS]
+            findings.append(schema := await _schema(db))
+            if schema.state == "ok":  # the others need its tables
+                findings += [await check(db, clock.now(), wants_redis) for check in _CHECKS]
     except Unavailable as outage:
         findings.insert(
             0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")
@@ -81,7 +83,9 @@ def _of_redis(redis: str) -> Finding:
     return Finding("redis", "warning", redis, "Start Redis, or mend REDIS_URL. The site goes on with SQL; nothing is lost.")
 
 
-async def _schema(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:
+async def _schema(db: AsyncSession) -> Finding:
+    if not await is_migrated(db):
+        return Finding("schema", "failed", "the tables are missing", "holdfast migrate")
     at, head = await db.scalar(text("SELECT version_num FROM alembic_version")), head_revision()
     if at == head:
         return Finding("schema", "ok", head)
@@ -188,4 +192,4 @@ async def _auto_restore(db: AsyncSession, now: datetime, wants_redis: bool) -> F
 
 
 _Check = Callable[[AsyncSession, datetime, bool], Awaitable[Finding]]
-_CHECKS: tuple[_Check, ...] = (_schema, _backend, _processes, _overdue, _last_runs, _events, _sessions, _pointers, _auto_restore)
+_CHECKS: tuple[_Check, ...] = (_backend, _processes, _overdue, _last_runs, _events, _sessions, _pointers, _auto_restore)

@@ -172,9 +172,7 @@ class BackendFlag:
             # The probe measures its pauses by these.
             await record_always(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
             METRICS.backend_flips.labels("sql").inc()
-            log.warning(
-                "Session backend goes to SQL: Redis did not take a write. It comes back by a new epoch.", epoch=fence.epoch, reason=reason
-            )
+            log.warning("Session backend goes to SQL for every process. It comes back by a new epoch.", epoch=fence.epoch, reason=reason)
         self.look_again()
 
     async def begin_epoch(self, instance: Instance, reason: str) -> bool:

@@ -50,7 +50,7 @@ class Fleet:
             "id": self.process_id,
             "kind": self.kind,
             "version": version("holdfast"),
-            "started_at": self.started_at,
+            "started_at": self.database_now(),
             "heartbeat_at": self.database_now(),
             "pinned": self.pin,
             "redis_run_id": view.instance.run_id if view.instance else None,
@@ -71,8 +71,10 @@ class Fleet:
             await db.execute(delete(Process).where(Process.id == self.process_id))
 
     async def an_older_one_lives(self) -> bool:
-        """Of this kind, other than this process."""
-        older = (Process.started_at < self.started_at) | ((Process.started_at == self.started_at) & (Process.id < self.process_id))
+        """Of this kind, other than this process; by the database's clock, since a server's may be behind."""
+        mine = select(Process.started_at).where(Process.id == self.process_id).scalar_subquery()
+        since = func.coalesce(mine, self.database_now())
+        older = (Process.started_at < since) | ((Process.started_at == since) & (Process.id < self.process_id))
         async with self.database.read() as db:
             found = await db.scalar(select(Process.id).where(self.is_live(), Process.kind == self.kind, older).limit(1))
         return found is not None

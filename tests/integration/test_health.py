@@ -13,6 +13,7 @@ from app import database
 from app.clock import Clock
 from app.config import Settings, load_settings
 from app.factory import create_app
+from app.ops.checks import check_up
 from app.ops.commands import doctor as doctor_command
 from app.ops.doctor import Finding, examine
 from app.resources import Resources
@@ -103,6 +104,15 @@ async def test_the_doctor_works_with_the_database_away(environ: dict[str, str]) 
     findings = await examine(load_settings(environ | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}), Clock())
     assert findings[0].state == "failed"
     assert "DATABASE_URL" in findings[0].fix
+
+
+async def test_doctor_and_health_know_a_database_without_tables_from_one_that_is_away(empty_database_url: str) -> None:
+    settings = load_settings({"DATABASE_URL": empty_database_url})
+    findings = await examine(settings, Clock())
+    assert [(finding.check, finding.state) for finding in findings] == [("database", "ok"), ("redis", "ok"), ("schema", "failed")]
+    assert findings[-1].fix == "holdfast migrate"
+    found = await check_up(settings)
+    assert (found.status, found.checks["database"]) == ("unhealthy", "The tables are missing: holdfast migrate.")
 
 
 def test_the_doctors_command_prints_and_exits(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

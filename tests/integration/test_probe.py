@@ -1,11 +1,13 @@
-"""The probe's patience: each return to Redis that did not last makes the next one wait longer."""
+"""Who may bring Redis back, and when: the probe, waiting longer each time it did not last; a web process only where none is older."""
 
 from datetime import timedelta
 
 import pytest
 
-from app.config import load_settings
-from app.resources import Resources, make_resources
+from app.config import Settings, load_settings
+from app.errors import StoreUnavailable
+from app.resources import Resources, make_resources, open_resources
+from tests.conftest import StartRedis
 from tests.fakes import FakeClock
 from worker.probe import REMEMBERED, Probe
 
@@ -39,3 +41,41 @@ async def test_returns_that_do_not_last_wait_10_30_60_seconds(environ: dict[str,
         assert round(await seconds_to_return(house, probe, clock), -1) == 10
     finally:
         await house.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_server_whose_clock_is_behind_is_not_the_oldest_for_that(environ: dict[str, str], clock: FakeClock) -> None:
+    """In a living fleet it waits for the probe like anybody who comes later."""
+    behind = FakeClock(clock.now() - timedelta(minutes=10))
+    one, other = [make_resources(load_settings(environ), kind="web", clock=each) for each in (clock, behind)]
+    await one.open()
+    try:
+        async with one.database.write() as db:
+            await one.backend.flip_down(db, one.backend.flag.fence, "a test")
+        await other.open()
+        try:
+            assert (await one.backend.refresh()).mode == "sql"
+        finally:
+            await other.close()
+    finally:
+        await one.close()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_pinned_to_redis_a_server_does_not_start_without_it(environ: dict[str, str], start_redis: StartRedis) -> None:
+    """But a command does, since somebody may have to be signed out in an outage; and a Redis that was restarted is one."""
+    redis = start_redis()
+    pinned = load_settings(environ | {"SESSION_BACKEND": "redis", "REDIS_URL": redis.url})
+    await _opens(pinned, "web")
+    redis.restart()
+    await _opens(pinned, "worker")
+    redis.kill()
+    for kind in ("web", "worker"):
+        with pytest.raises(StoreUnavailable, match=r"SESSION_BACKEND=redis, but: .* no connection"):
+            await _opens(pinned, kind)
+    await _opens(pinned, "cli")
+
+
+async def _opens(settings: Settings, kind: str) -> None:
+    async with open_resources(settings, kind=kind):
+        pass

@@ -1,13 +1,16 @@
 """Redis broken in every way there is: nobody notices, nothing is lost, health tells it, and it comes back by itself."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from sqlalchemy import select
 
+from app.models import Process
 from tests.conftest import StartRedis
 from tests.resilience.conftest import Tell
 from tests.resilience.site import FLIP_SECONDS, LENIENCE, Load, People, Site, milliseconds, p99
@@ -98,6 +101,18 @@ def crowded(site: Site) -> Iterator[None]:
 
 
 FAULTS: list[Fault] = [killed, hung, blackholed, refused, slow, full, read_only, locked, crowded]
+# What each process tells of it. A web process may have seen it first by a command that was refused.
+REASONS = {
+    "killed": "no connection",
+    "hung": "no answer in time",
+    "blackholed": "no answer in time",
+    "refused": "no connection",
+    "slow": "no answer in time",
+    "full": "OutOfMemoryError",
+    "read_only": "ReadOnlyError|read-only replica",
+    "locked": "AuthenticationError",
+    "crowded": "no connection|max number of clients",
+}
 
 
 # Redis has 0.25 s to answer (REDIS_TIMEOUT_SECONDS).
@@ -112,6 +127,14 @@ async def is_left_alone(site: Site, load: Load) -> bool:
     return await site.calls_of_redis() == calls
 
 
+async def tell_why(people: People, reason: str) -> bool:
+    """The flag is down, and each process names the fault, for health and the console."""
+    async with people.database.read() as db:
+        told = (await db.scalars(select(Process.redis_fault))).all()
+    flag = await people.flag()
+    return flag.mode == "sql" and bool(flag.reason) and all(re.search(reason, each) for each in told)
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 async def test_nobody_notices(site: Site, people: People, fault: Fault, tell: Tell) -> None:
     async with Load(people) as load:
@@ -121,6 +144,7 @@ async def test_nobody_notices(site: Site, people: People, fault: Fault, tell: Te
             down = await site.wait_for_sql()
             await until(lambda: is_left_alone(site, load), within=FLIP_SECONDS)
             settled, calls = time.perf_counter(), await site.calls_of_redis()
+            await until(lambda: tell_why(people, REASONS[fault.__name__]), within=FLIP_SECONDS)
             await load.for_a_while(50)
             late_calls = await site.calls_of_redis() - calls
             ended = time.perf_counter()
@@ -159,6 +183,7 @@ async def test_who_only_reads_soon_stops_asking(database_url: str, start_redis: 
             tell("first hit, then", f"{milliseconds(times[0])}, {milliseconds(p99(times[-20:]))}; {paid:.0f} paid")
             assert (await people.flag()).mode == "redis"
             assert paid <= PAYERS
+            assert await site.figures("breaker_opened") == {"silent": 1}
             assert max(times) <= FIRST_HIT
             site.proxies[0].silent = False
             await site.wait_for_redis()
