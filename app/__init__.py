@@ -7,7 +7,8 @@ live.py                 server-sent events: what every stream shares
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals
 auth/                   logins, passwords, people
 deals/                  deals, access to them, the selection and its restoration
-findings/, checklist/   the work inside a deal
+work/                   what the things inside a deal have in common
+findings/, checklist/   the two kinds of them
 workspace/              the pages
 imports/, events/, ops/ CSV imports, the audit trail, health
 notices/                what people are told, live and until they read it

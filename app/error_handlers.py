@@ -8,14 +8,17 @@ import structlog
 from quart import Quart, Response, g, jsonify, redirect, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from app.errors import AppError, NotAuthenticated, PayloadTooLarge, Unavailable
+from app.errors import AppError, BadRequest, NotAuthenticated, NotFound, PayloadTooLarge, Unavailable, UnsupportedMediaType
 from app.security import return_to
 from app.sessions.interface import current_session
 from app.web import wants_json
 
 log = structlog.get_logger()
 
-_TITLES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
+# What the framework refuses, in the words of our own errors: its names and texts are for programmers.
+_OWN_WORDS = {error.status: (error.code, error.title) for error in (BadRequest, NotFound, PayloadTooLarge, UnsupportedMediaType)} | {
+    405: ("method_not_allowed", "This address is not a page")
+}
 
 
 def init_errors(app: Quart) -> None:
@@ -43,7 +46,8 @@ async def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
-    response = await _render(status, _TITLES.get(status, "http_error"), error.name, "" if status == 404 else error.description or "", {})
+    code, title = _OWN_WORDS.get(status, ("http_error", error.name))
+    response = await _render(status, code, title, "" if status in _OWN_WORDS else error.description or "", {})
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
@@ -52,7 +56,7 @@ async def _http_error(error: HTTPException) -> Response:
 
 async def _unexpected(error: Exception) -> Response:
     log.exception("A request failed in a way nobody foresaw.", path=request.path)
-    return await _render(500, AppError.code, AppError.title, "It has been written down. Trying again may help.", {})
+    return await _render(500, AppError.code, AppError.title, "It has been recorded. Trying again may help.", {})
 
 
 async def _render(status: int, code: str, title: str, detail: str, extra: dict[str, Any], *, wait: int | None = None) -> Response:
@@ -63,9 +67,9 @@ async def _render(status: int, code: str, title: str, detail: str, extra: dict[s
         response = jsonify(problem | extra)
         response.content_type = "application/problem+json"
     else:
-        said = {"status": status, "title": title, "detail": detail, "request_id": request_id, "retry_after": wait}
+        said = {"status": status, "code": code, "title": title, "detail": detail, "retry_after": wait}
         typed = [] if status == PayloadTooLarge.status else await _typed() or (await _sent() if status == Unavailable.status else [])
-        page = await render_template("error.html", **said, typed=typed)
+        page = await render_template("error.html", **said, request_id=request_id, typed=typed)
         response = Response(page, content_type="text/html; charset=utf-8")
     response.status_code = status
     return response

@@ -43,11 +43,18 @@ class NotFound(AppError):
 
 
 class Conflict(AppError):
+    """Without a `code` of its own: somebody else was quicker."""
+
     status, code, title = 409, "conflict", "Somebody else changed this first"
+
+    def __init__(self, detail: str = "", *, code: str | None = None, **extra: Any) -> None:
+        super().__init__(detail, code=code, **extra)
+        if code:
+            self.title = "This cannot be done now"
 
 
 class PayloadTooLarge(AppError):
-    status, code, title = 413, "payload_too_large", "The request is too large"
+    status, code, title = 413, "payload_too_large", "That is too much at once"
 
 
 class UnsupportedMediaType(AppError):

@@ -1,6 +1,6 @@
 """Makes the pictures of the README and the guide from a running product: `make run`, then `python docs/make_pictures.py [ADDRESS]`.
 
-Needs the development dependencies and a Chromium. Leaves `docs/pictures/*.png`; the demo data gets a few findings by it.
+Needs the development dependencies and a Chromium. Leaves `docs/pictures/*.png`; the demo deals stay as they were.
 """
 
 import asyncio
@@ -19,15 +19,6 @@ DEAL = "YouTube"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 # Of the guide: smaller, since there are many of them on one page.
 GUIDE = {"width": 1000, "height": 640}
-FINDINGS = (
-    {
-        "title": "Two licence disputes are open",
-        "severity": "critical",
-        "text": "Both are about **music rights**.",
-    },
-    {"title": "Traffic costs grow faster than revenue", "severity": "high", "text": "Hosting is 54 % of cost."},
-    {"title": "Key engineers are on one-year terms", "severity": "medium", "text": "Retention is to be part of the offer."},
-)
 # With one row of each kind of trouble.
 EXPORT = (
     "Target,Buyer,Year,Price,Announced,Remark\n"
@@ -84,12 +75,9 @@ async def take_guide(browser: Browser, address: str) -> None:
     await take(page, "list")
     await page.goto(f"{address}/deals/board")
     await take(page, "board")
-    found = await (await page.request.get(f"{address}/api/deals/list?q={DEAL}")).json()
+    found = await (await page.request.get(f"{address}/api/deals/list?q={DEAL}&sort=match")).json()
     deal_id = found["deals"][0]["id"]
-    there = await (await page.request.get(f"{address}/api/deals/{deal_id}/findings")).json()
-    for finding in () if there["findings"] else FINDINGS:
-        await page.request.post(f"{address}/api/deals/{deal_id}/findings", data=finding)
-    for name in ("findings", "team"):
+    for name in ("findings", "checklist", "team"):
         await page.goto(f"{address}/deals/{deal_id}/{name}")
         await take(page, name)
     await page.keyboard.press("Control+k")

@@ -14,7 +14,7 @@ from app.database import Database
 from app.errors import AppError, Conflict, PayloadTooLarge, UnsupportedMediaType
 from app.imports import incoming
 from app.imports.files import LARGEST_IN_WORDS, MOST_LINES
-from app.imports.history import all_problems, find_name, get_import, list_imported, list_imports, list_problems
+from app.imports.history import all_problems, find_name, get_import, list_imports, list_problems
 from app.imports.mapping import LABELS, BadMapping, map_by_position
 from app.imports.presentation import progress_of, view_of
 from app.imports.reader import UnreadableFile
@@ -108,21 +108,6 @@ async def cancel(import_id: str) -> ResponseReturnValue:
     was_draft = (await _get(wanted)).state == "draft"
     await incoming.cancel_import(resources(), current_user().id, wanted)
     return redirect("/imports?done=discarded" if was_draft else f"/imports/{wanted}", SEE_OTHER)
-
-
-@blueprint.get("/imports/<import_id>/deals")
-@hide
-@signed_in
-async def deals(import_id: str) -> ResponseReturnValue:
-    wanted, house, user = path_id(import_id), resources(), current_user()
-    async with house.database.read() as db:
-        found = await get_import(db, user.id, wanted)
-        made, next_cursor, total = await list_imported(
-            db, user.id, wanted, cursor=request.args.get("cursor"), settings=house.settings, now=house.clock.now()
-        )
-        shell = await shell_values(db)
-    paging = {"cursor": request.args.get("cursor"), "next_cursor": next_cursor, "total": total}
-    return await render_template("imports/deals.html", shown_import=found, made=made, **shell, **paging)
 
 
 @blueprint.get("/imports/<import_id>/problems.csv")

@@ -35,7 +35,7 @@ class LinkSpent(NotFound):
     code, title = "link_spent", "This link does not work any more"
 
     def __init__(self) -> None:
-        super().__init__("It was used already, or has run out. Ask an administrator of your organisation for a new one.")
+        super().__init__("It was used already, or has run out. Ask an admin of your organisation for a new one.")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import unicodedata
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -67,7 +66,7 @@ def clean_name(text: str) -> str:
 
 
 async def change_preferences(house: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
-    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash.
+    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash. Audited where it differs.
 
     `start_at` "deal" comes with a `start_deal_id`. Raises `BadRequest` for a deal this person does not see.
     """
@@ -79,8 +78,20 @@ async def change_preferences(house: Resources, user_id: int, preferences: dict[s
         columns["start_deal_id"] = None
         preferences = preferences | {"start_deal_id": None}
 
+    now = house.clock.now()
+
     async def keep(db: AsyncSession) -> None:
-        await db.execute(update(User).where(User.id == user_id).values(**columns).execution_options(synchronize_session=False))
+        # Without key_share, whoever inserts a session of this person would wait for this lock, and we for that session.
+        user = await db.get_one(User, user_id, with_for_update={"key_share": True})
+        changed = {name: value for name, value in columns.items() if getattr(user, name) != value}
+        if not changed:
+            return
+        for name, value in changed.items():
+            setattr(user, name, value)
+        await db.flush()
+        ids = {"organisation_id": user.organisation_id, "actor_id": user_id, "user_id": user_id}
+        codes = {name: value for name, value in changed.items() if name != "name"}
+        await record_event(db, "user.preferences_changed", at=now, fields=sorted(changed), **codes, **ids)
 
     def show(data: SessionData) -> SessionData | None:
         card = data.get("user")

@@ -30,6 +30,13 @@ class ItemChanges(ItemFacts):
     version: Identifier | None = None
 
 
+class Raise(Body):
+    """`above` is an item that stands right above, and lets it pass; with `section` its whole section lets the other's pass."""
+
+    above: Identifier
+    section: bool = False
+
+
 class ItemView(Answer):
     id: int
     deal_id: int

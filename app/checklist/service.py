@@ -1,20 +1,21 @@
-"""What can be done to a checklist. Each change is one transaction: the deal is locked, the rows change, the event is written."""
+"""What items of a checklist are among the things inside a deal; standard lists, and the order."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.checklist.schemas import ItemView
 from app.checklist.standard import Template
-from app.checklist.store import MOST_ITEMS, find_of_deal, get_item, list_titles, measure
+from app.checklist.store import MOST_ITEMS, get_item, list_of_deal, list_titles, measure
 from app.deals.service import record
-from app.deals.store import check_person, lock_editable_deal
-from app.errors import Conflict, NotFound
+from app.deals.store import lock_editable_deal
+from app.errors import Conflict
 from app.models import ChecklistItem, Deal
 from app.resources import Resources
+from app.work.service import Kind, get_of_deal, mark_changed, record_thing
 
 
 class Added(NamedTuple):
@@ -23,19 +24,6 @@ class Added(NamedTuple):
     number: int
     first_id: int
     last_id: int
-
-
-async def create_item(house: Resources, user_id: int, deal_id: int, facts: Mapping[str, Any]) -> int:
-    """At the end of its section. Returns its id. Raises `BadRequest` for an owner who sees no such deal, `Conflict` for one too many."""
-    now = house.clock.now()
-    async with house.database.write() as db:
-        deal = await lock_editable_deal(db, user_id, deal_id, now=now)
-        await check_person(db, deal_id, facts.get("owner_id"), now=now)
-        item = _item(deal, await _room(db, deal, 1), facts, user_id, now)
-        db.add(item)
-        await db.flush()
-        await _record(db, "checklist.item_created", deal, item, user_id, now)
-        return item.id
 
 
 async def add_template(house: Resources, user_id: int, deal_id: int, template: Template) -> Added:
@@ -74,87 +62,47 @@ async def remove_untouched(house: Resources, user_id: int, deal_id: int, *, firs
         items = list(await db.scalars(untouched))
         for item in items:
             item.deleted_at = now
-            _mark_changed(item, user_id, now)
+            mark_changed(item, user_id, now)
         if items:
             await record(db, "checklist.template_removed", deal, user_id, now, items=len(items))
         return len(items)
 
 
-async def change_item(
-    house: Resources, user_id: int, deal_id: int, item_id: int, facts: Mapping[str, Any], *, expected: Collection[int] | None = None
-) -> ItemView:
-    """State other facts. Raises `Conflict`, with the item as it is and as asked for, when it is at none of the `expected` versions."""
+async def raise_item(house: Resources, user_id: int, deal_id: int, item_id: int, *, above_id: int, section: bool = False) -> None:
+    """Put an item above the one that stands right above it in its section, or its section above the section of that one.
+
+    What is above it already stays. Raises `Conflict` where the two are no longer neighbours: somebody else has moved them.
+    An item's place is no fact of its own and has no version: who rewords it is not in the way of who moves it.
+    """
     now = house.clock.now()
     async with house.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
-        item = await _get(db, deal, item_id)
-        await _refuse_moved(db, item, user_id, expected, facts, now)
-        changed = _differences(item, facts)
-        if "owner_id" in changed:
-            await check_person(db, deal_id, facts["owner_id"], now=now)
-        for name in changed:
-            if name == "done":
-                item.done_at = now if facts["done"] else None
-            else:
-                setattr(item, name, facts[name])
-        if changed:
-            _mark_changed(item, user_id, now)
-            kind = (
-                "checklist.item_updated" if changed != ["done"] else "checklist.item_done" if facts["done"] else "checklist.item_reopened"
-            )
-            await _record(db, kind, deal, item, user_id, now, fields=changed)
-        await db.flush()
-        return await get_item(db, user_id, deal_id, item_id, now=now)
-
-
-async def delete_item(house: Resources, user_id: int, deal_id: int, item_id: int, *, expected: Collection[int] | None = None) -> None:
-    """`bring_back_item` undoes it. Raises `Conflict` like `change_item`."""
-    now = house.clock.now()
-    async with house.database.write() as db:
-        deal = await lock_editable_deal(db, user_id, deal_id, now=now)
-        item = await _get(db, deal, item_id)
-        await _refuse_moved(db, item, user_id, expected, {}, now)
-        item.deleted_at = now
-        _mark_changed(item, user_id, now)
-        await _record(db, "checklist.item_deleted", deal, item, user_id, now)
-
-
-async def bring_back_item(house: Resources, user_id: int, deal_id: int, item_id: int) -> None:
-    """Undo its deletion. Nothing happens where it is not deleted. Raises `NotFound` where there never was one."""
-    now = house.clock.now()
-    async with house.database.write() as db:
-        deal = await lock_editable_deal(db, user_id, deal_id, now=now)
-        item = await find_of_deal(db, deal, item_id, deleted=True)
-        if item is None:
-            await _get(db, deal, item_id)
+        item = await get_of_deal(db, ITEM, deal, item_id)
+        items = await list_of_deal(db, deal)
+        blocks = [list(each) for _, each in groupby(items, key=lambda each: each.section if section else each.id)]
+        of_item = {each.id: index for index, block in enumerate(blocks) for each in block}
+        lower, upper = of_item[item_id], of_item.get(above_id, -1)
+        is_apart = not section and blocks[lower][0].section != blocks[upper][0].section
+        if upper == -1 or is_apart or abs(upper - lower) != 1:
+            raise Conflict("Somebody changed the order meanwhile.", code="order_moved")
+        if lower < upper:
             return
-        item.deleted_at = None
-        _mark_changed(item, user_id, now)
-        await _record(db, "checklist.item_undeleted", deal, item, user_id, now)
-
-
-async def _get(db: AsyncSession, deal: Deal, item_id: int) -> ChecklistItem:
-    item = await find_of_deal(db, deal, item_id)
-    if item is None:
-        raise NotFound
-    return item
+        blocks[upper], blocks[lower] = blocks[lower], blocks[upper]
+        for place, each in enumerate((each for block in blocks for each in block), start=1):
+            each.position = place
+        if section:
+            await record(db, "checklist.section_moved", deal, user_id, now, items=len(blocks[upper]))
+        else:
+            await record_thing(db, ITEM, "moved", deal, item, user_id, now)
 
 
 async def _room(db: AsyncSession, deal: Deal, wanted: int) -> int:
     """The position for the next item. Raises `Conflict` where `wanted` more would be too many."""
     count, position = await measure(db, deal)
     if count + wanted > MOST_ITEMS:
-        raise Conflict(f"A checklist may have {MOST_ITEMS} items. Delete what is no longer needed.", code="checklist_full")
+        detail = f"A checklist has at most {MOST_ITEMS} items, and this one has {count}. Delete what is no longer needed"
+        raise Conflict(f"{detail}; nothing was added.", code="checklist_full", room=MOST_ITEMS - count)
     return position
-
-
-async def _refuse_moved(
-    db: AsyncSession, item: ChecklistItem, user_id: int, expected: Collection[int] | None, facts: Mapping[str, Any], now: datetime
-) -> None:
-    if expected is not None and item.version not in expected:
-        current = await get_item(db, user_id, item.deal_id, item.id, now=now)
-        yours = {name: value.isoformat() if name == "due_on" and value else value for name, value in facts.items()}
-        raise Conflict("Somebody changed this item meanwhile.", current=current.model_dump(mode="json"), yours=yours)
 
 
 def _item(deal: Deal, position: int, facts: Mapping[str, Any], user_id: int, now: datetime) -> ChecklistItem:
@@ -163,15 +111,29 @@ def _item(deal: Deal, position: int, facts: Mapping[str, Any], user_id: int, now
     return ChecklistItem(deal_id=deal.id, position=position, **stated, **made)
 
 
-def _differences(item: ChecklistItem, facts: Mapping[str, Any]) -> list[str]:
-    now_stated = {name: item.done_at is not None if name == "done" else getattr(item, name) for name in facts}
-    return sorted(name for name, value in facts.items() if now_stated[name] != value)
+async def _make(db: AsyncSession, deal: Deal, facts: Mapping[str, Any], user_id: int, now: datetime) -> ChecklistItem:
+    """At the end of its section. Raises `Conflict` for one too many."""
+    return _item(deal, await _room(db, deal, 1), facts, user_id, now)
 
 
-def _mark_changed(item: ChecklistItem, user_id: int, now: datetime) -> None:
-    item.version += 1
-    item.updated_at, item.updated_by_id = now, user_id
+def _put(item: ChecklistItem, name: str, value: Any, now: datetime) -> None:
+    if name == "done":
+        item.done_at = now if value else None
+    else:
+        setattr(item, name, value)
 
 
-async def _record(db: AsyncSession, kind: str, deal: Deal, item: ChecklistItem, actor_id: int, at: datetime, **payload: Any) -> None:
-    await record(db, kind, deal, actor_id, at, item_id=item.id, **payload)
+def _verb(item: ChecklistItem, changed: list[str]) -> str:
+    return "updated" if changed != ["done"] else "done" if item.done else "reopened"
+
+
+ITEM = Kind(
+    ChecklistItem,
+    word="item",
+    events="checklist.item_",
+    get=get_item,
+    make=_make,
+    named=lambda item: {"item_id": item.id},
+    put=_put,
+    verb=_verb,
+)

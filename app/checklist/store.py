@@ -1,30 +1,25 @@
 """Queries on checklists. Each carries the access rule and the deal: an item of another deal is as absent as none."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.checklist.schemas import Checklist, ChecklistQuery, ItemView
-from app.deals.permissions import ROLE, visible_to
 from app.deals.schemas import person_name
-from app.deals.store import checked_role
 from app.errors import NotFound
 from app.models import ChecklistItem, Deal, User
+from app.work.store import things_of
 
 # A checklist is shown whole. This is many times what the longest of the standard ones have.
 MOST_ITEMS = 500
 
+Item = TypeVar("Item", ItemView, ChecklistItem)
+
 _owner, _updater = aliased(User), aliased(User)
-
-
-def items_of(user_id: int, deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
-    """A SELECT of `columns` over the checklist of this deal, for a person who may see it."""
-    there = and_(Deal.id == deal_id, ChecklistItem.deleted_at.is_(None))
-    return visible_to(user_id, *columns, now=now).join(ChecklistItem, ChecklistItem.deal_id == Deal.id).where(there)
 
 
 async def list_items(db: AsyncSession, user_id: int, deal_id: int, query: ChecklistQuery, *, now: datetime) -> Checklist:
@@ -43,18 +38,11 @@ async def get_item(db: AsyncSession, user_id: int, deal_id: int, item_id: int, *
     return _view(row)
 
 
-async def require_item(db: AsyncSession, user_id: int, deal_id: int, item_id: int, roles: Collection[str], *, now: datetime) -> None:
-    """Raises `NotFound` where this person sees no such item in this deal, `Forbidden` for a role not among `roles`."""
-    checked_role(await db.scalar(items_of(user_id, deal_id, ROLE, now=now).where(ChecklistItem.id == item_id)), roles)
-
-
-async def find_of_deal(db: AsyncSession, deal: Deal, item_id: int, *, deleted: bool = False) -> ChecklistItem | None:
-    """Of a deal that the caller has locked."""
-    gone = ChecklistItem.deleted_at.is_not(None) if deleted else ChecklistItem.deleted_at.is_(None)
-    found: ChecklistItem | None = await db.scalar(
-        select(ChecklistItem).where(ChecklistItem.deal_id == deal.id, ChecklistItem.id == item_id, gone)
-    )
-    return found
+async def list_of_deal(db: AsyncSession, deal: Deal) -> list[ChecklistItem]:
+    """Every item there is, as the list shows them. The caller has locked the deal."""
+    there = and_(ChecklistItem.deal_id == deal.id, ChecklistItem.deleted_at.is_(None))
+    every = list(await db.scalars(select(ChecklistItem).where(there).order_by(ChecklistItem.position, ChecklistItem.id)))
+    return _by_section(every, every)
 
 
 async def list_titles(db: AsyncSession, deal: Deal) -> set[tuple[str, str]]:
@@ -71,7 +59,7 @@ async def measure(db: AsyncSession, deal: Deal) -> tuple[int, int]:
 
 
 def _shown(user_id: int, deal_id: int, *, now: datetime) -> Select[Any]:
-    statement = items_of(user_id, deal_id, ChecklistItem, _owner.id, _owner.name, _updater.id, _updater.name, now=now)
+    statement = things_of(ChecklistItem, user_id, deal_id, ChecklistItem, _owner.id, _owner.name, _updater.id, _updater.name, now=now)
     for person, id_ in ((_owner, ChecklistItem.owner_id), (_updater, ChecklistItem.updated_by_id)):
         statement = statement.outerjoin(person, and_(person.id == id_, person.organisation_id == Deal.organisation_id))
     return statement
@@ -79,9 +67,11 @@ def _shown(user_id: int, deal_id: int, *, now: datetime) -> Select[Any]:
 
 def _view(row: Any) -> ItemView:
     item: ChecklistItem = row[0]
-    facts = {name: getattr(item, name) for name in ("id", "deal_id", "section", "title", "position", "due_on", "done_at", "version")}
+    facts = {
+        name: getattr(item, name) for name in ("id", "deal_id", "section", "title", "position", "due_on", "done", "done_at", "version")
+    }
     people = {"owner": person_name(row[1], row[2]), "updated_by": person_name(row[3], row[4])}
-    return ItemView(**facts, **people, done=item.done_at is not None, updated_at=item.updated_at)
+    return ItemView(**facts, **people, updated_at=item.updated_at)
 
 
 def _fits(item: ItemView, query: ChecklistQuery, user_id: int, now: datetime) -> bool:
@@ -94,7 +84,7 @@ def _fits(item: ItemView, query: ChecklistQuery, user_id: int, now: datetime) ->
     return query.state is None or item.done == (query.state == "done")
 
 
-def _by_section(every: list[ItemView], items: list[ItemView]) -> list[ItemView]:
+def _by_section(every: Sequence[Item], items: Sequence[Item]) -> list[Item]:
     """Sections in the order of their first item, also of one that is filtered out; within a section by position."""
     order = {section: index for index, section in enumerate(dict.fromkeys(each.section for each in every))}
     return sorted(items, key=lambda each: (order[each.section], each.position, each.id))

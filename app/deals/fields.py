@@ -70,12 +70,17 @@ def _moment(value: Any) -> Any:
         raise ValueError("must be a time with its zone, like 2026-11-30T18:00:00Z") from None
 
 
-def _whose(value: Any) -> Any:
-    if value in ("me", "none") or (isinstance(value, int) and not isinstance(value, bool)):
+def _asked(value: Any, what: str = "an id") -> Any:
+    """An id as a query string has it."""
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     if not isinstance(value, str) or not re.fullmatch(r"[1-9]\d{0,17}", value, re.ASCII):
-        raise ValueError("must be a person's id, me or none")
+        raise ValueError(f"must be {what}")
     return int(value)
+
+
+def _whose(value: Any) -> Any:
+    return value if value in ("me", "none") else _asked(value, "a person's id, me or none")
 
 
 def _line(longest: int, shortest: int = 0) -> Any:
@@ -97,6 +102,7 @@ Email = Annotated[str, BeforeValidator(single_line), _line(320, 3)]
 Dollars = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_ID)]
 Year = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=9999)]
 Identifier = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ID)]
+AskedId = Annotated[int, BeforeValidator(_asked)]
 Whose = Annotated[int | Literal["me", "none"], BeforeValidator(_whose)]
 Day = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.deals.cursors import Column, Cursors, beyond, in_order
-from app.deals.fields import Stage, Status, single_line
+from app.deals.fields import AskedId, Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
 from app.deals.search import matches, relevance
 from app.deals.store import as_summary, count_deals, summaries
@@ -40,13 +40,14 @@ Sort = Literal["announced", "-announced", "name", "-name", "price", "-price", "r
 
 class ListQuery(BaseModel):
     """`sort` goes newest, dearest, latest first and A to Z; a minus turns it round. What has no date or price comes last.
-    "match" has what is called like `q` first, then what is described so."""
+    "match" has what is called like `q` first, then what is described so. `import` is the id of the one that made them."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     q: Annotated[str, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
     status: Status | None = None
     stage: Stage | None = None
+    import_id: Annotated[AskedId | None, Field(alias="import")] = None
     archived: Literal["false", "true", "all"] = "false"
     sort: Sort = "announced"
     limit: Limit = 50
@@ -81,7 +82,7 @@ async def list_deals(
     db: AsyncSession, user_id: int, query: ListQuery, *, settings: Settings, current_deal_id: int | None, now: datetime
 ) -> DealList:
     """One page of the deals this person may see. Raises `BadRequest` for a cursor of another list."""
-    cursors = Cursors(settings, "deals", user_id, query.q, query.status, query.stage, query.archived, query.sort)
+    cursors = Cursors(settings, "deals", user_id, query.q, query.status, query.stage, query.import_id, query.archived, query.sort)
     key, descending, parse = order_of(query)
     wanted = list(conditions(query))
     page = summaries(user_id, key.label("sort_key"), now=now).where(*wanted)
@@ -133,6 +134,8 @@ def conditions(query: ListQuery) -> Iterable[ColumnElement[bool]]:
         yield func.lower(Deal.status) == query.status.lower()
     if query.stage is not None:
         yield Deal.stage == query.stage
+    if query.import_id is not None:
+        yield Deal.import_id == query.import_id
     if query.archived != "all":
         yield and_(Deal.archived_at.is_not(None) if query.archived == "true" else Deal.archived_at.is_(None))
 

@@ -14,10 +14,12 @@ from app.deals.permissions import ACCESS_UNTIL, ANY_ROLE, MANAGING_ROLES, ROLE, 
 from app.deals.realign import Realignment
 from app.deals.schemas import MemberView, NewMember, person_name
 from app.deals.service import record
+from app.deals.session_data import dismiss
 from app.deals.store import colleague, find_grant, get_colleague, get_grant, lock_deal
 from app.errors import BadRequest, Conflict
 from app.models import Deal, Member, Session, User
 from app.resources import Resources
+from app.sessions.record import SessionData
 
 _RANK = ("owner", "admin", "editor", "viewer")
 _SHOWN = ("user_id", "name", "email", "role", "expires_at", "granted_at")
@@ -121,7 +123,13 @@ async def withdraw_access(house: Resources, user_id: int, deal_id: int, member_i
         await realignment.look(db, {member_id}, now=now)
         await _record(db, "member.revoked", deal, user_id, member, now)
 
-    await house.sessions.change_sessions(_sessions_of(colleague(user_id, user_id=member_id)), realignment.change, also=withdraw)
+    def leave(data: SessionData) -> SessionData | None:
+        """Who leaves is not told that the deal is gone: it was they who did it."""
+        changed = realignment.change(data)
+        return changed and (dismiss(changed, "deal_unavailable") or changed)
+
+    change = leave if user_id == member_id else realignment.change
+    await house.sessions.change_sessions(_sessions_of(colleague(user_id, user_id=member_id)), change, also=withdraw)
 
 
 def _sessions_of(which: Any) -> Any:

@@ -183,5 +183,5 @@ def checked_role(role: str | None, roles: Collection[str]) -> str:
     if role is None:
         raise NotFound
     if role not in roles:
-        raise Forbidden(f"You see this deal as {role}, which does not allow this.")
+        raise Forbidden(f"Your role in this deal is {role}, which does not allow this.")
     return role

@@ -1,20 +1,15 @@
-"""Findings over HTTP. Each route checks in the contract's order: sight (404), role (403), what is said (400), does it fit (409)."""
+"""Findings over HTTP: the list, and what can be done to any thing inside a deal."""
 
-from collections.abc import Collection
-
-from pydantic import BaseModel
-from quart import Blueprint, Response, jsonify, request
+from quart import Blueprint, Response, request
 
 from app.deals.listing import parse_query
-from app.deals.permissions import ANY_ROLE, EDITING_ROLES
-from app.deals.preconditions import expected_versions
-from app.deals.schemas import Nothing
-from app.deals.store import require_role
-from app.findings.schemas import FindingChanges, FindingList, FindingQuery, FindingView, NewFinding, OneFinding
-from app.findings.service import bring_back_finding, change_finding, create_finding, delete_finding
-from app.findings.store import get_finding, list_findings, require_finding
+from app.deals.permissions import ANY_ROLE
+from app.findings.schemas import FindingChanges, FindingList, FindingQuery, NewFinding, OneFinding
+from app.findings.service import FINDING
+from app.findings.store import list_findings
 from app.openapi import documented
-from app.web import current_user, path_id, read_json, resources, signed_in
+from app.web import current_user, resources, signed_in
+from app.work.routes import Api, add_routes, as_json, require
 
 blueprint = Blueprint("findings", __name__, url_prefix="/api/deals/<deal_id>/findings")
 
@@ -25,94 +20,11 @@ blueprint = Blueprint("findings", __name__, url_prefix="/api/deals/<deal_id>/fin
 async def list_(deal_id: str) -> Response:
     """What the diligence brought to light, page by page."""
     house, user = resources(), current_user()
-    wanted = await _require(deal_id, ANY_ROLE)
+    wanted = await require(deal_id, ANY_ROLE)
     query = parse_query(FindingQuery, request.args)
     async with house.database.read() as db:
-        return _answer(await list_findings(db, user.id, wanted, query, settings=house.settings, now=house.clock.now()))
+        return as_json(await list_findings(db, user.id, wanted, query, settings=house.settings, now=house.clock.now()))
 
 
-@blueprint.post("")
-@documented("findings", OneFinding, 201, body=NewFinding, problems=(400, 403, 404, 409, 413, 415))
-@signed_in
-async def create(deal_id: str) -> Response:
-    """Write a finding down."""
-    wanted = await _require(deal_id, EDITING_ROLES)
-    facts = await read_json(NewFinding)
-    item_id = await create_finding(resources(), current_user().id, wanted, facts.model_dump())
-    response = _answer_finding(await _find(wanted, item_id), 201)
-    response.headers["Location"] = f"/api/deals/{wanted}/findings/{item_id}"
-    return response
-
-
-@blueprint.get("/<item_id>")
-@documented("findings", OneFinding, problems=(404,))
-@signed_in
-async def show(deal_id: str, item_id: str) -> Response:
-    """One finding. Its ETag is the version to change it from."""
-    return _answer_finding(await _find(path_id(deal_id), path_id(item_id)))
-
-
-@blueprint.patch("/<item_id>")
-@documented("findings", OneFinding, body=FindingChanges, problems=(400, 403, 404, 409, 413, 415))
-@signed_in
-async def change(deal_id: str, item_id: str) -> Response:
-    """State other facts. With a version, in the body or as If-Match, only if the finding is still at it; else 409 with both versions."""
-    wanted, item = await _require_item(deal_id, item_id)
-    body = await read_json(FindingChanges)
-    facts = body.model_dump(exclude_unset=True, exclude={"version"})
-    user_id, expected = current_user().id, expected_versions(body.version)
-    return _answer_finding(await change_finding(resources(), user_id, wanted, item, facts, expected=expected))
-
-
-@blueprint.delete("/<item_id>")
-@documented("findings", status=204, problems=(400, 403, 404, 409))
-@signed_in
-async def remove(deal_id: str, item_id: str) -> tuple[str, int]:
-    """Delete it; `restore` undoes that. With If-Match only if it is still at that version."""
-    wanted, item = await _require_item(deal_id, item_id)
-    await delete_finding(resources(), current_user().id, wanted, item, expected=expected_versions(None))
-    return "", 204
-
-
-@blueprint.post("/<item_id>/restore")
-@documented("findings", OneFinding, body=Nothing, problems=(400, 403, 404, 409, 413, 415))
-@signed_in
-async def bring_back(deal_id: str, item_id: str) -> Response:
-    """Undo its deletion."""
-    wanted = await _require(deal_id, EDITING_ROLES)
-    item = path_id(item_id)
-    await read_json(Nothing)
-    await bring_back_finding(resources(), current_user().id, wanted, item)
-    return _answer_finding(await _find(wanted, item))
-
-
-async def _require(deal_id: str, roles: Collection[str]) -> int:
-    """The id, once it is sure that this person sees the deal in one of `roles`: before the body is looked at."""
-    house, wanted = resources(), path_id(deal_id)
-    async with house.database.read() as db:
-        await require_role(db, current_user().id, wanted, roles, now=house.clock.now())
-    return wanted
-
-
-async def _require_item(deal_id: str, item_id: str) -> tuple[int, int]:
-    house, wanted, item = resources(), path_id(deal_id), path_id(item_id)
-    async with house.database.read() as db:
-        await require_finding(db, current_user().id, wanted, item, EDITING_ROLES, now=house.clock.now())
-    return wanted, item
-
-
-async def _find(deal_id: int, item_id: int) -> FindingView:
-    house = resources()
-    async with house.database.read() as db:
-        return await get_finding(db, current_user().id, deal_id, item_id, now=house.clock.now())
-
-
-def _answer_finding(finding: FindingView, status: int = 200) -> Response:
-    response = _answer(OneFinding(finding=finding))
-    response.status_code = status
-    response.headers["ETag"] = f'"{finding.version}"'
-    return response
-
-
-def _answer(model: BaseModel) -> Response:
-    return jsonify(model.model_dump(mode="json"))
+API = Api(FINDING, "findings", "finding", OneFinding, NewFinding, FindingChanges)
+add_routes(blueprint, API, about_create="Write a finding down.")

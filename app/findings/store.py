@@ -1,6 +1,6 @@
 """Queries on findings. Each carries the access rule and the deal: a finding of another deal is as absent as none."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,13 +10,12 @@ from sqlalchemy.orm import aliased
 
 from app.config import Settings
 from app.deals.cursors import Column, Cursors, beyond, in_order
-from app.deals.permissions import ROLE, visible_to
 from app.deals.schemas import person_name
 from app.deals.search import matches
-from app.deals.store import checked_role
 from app.errors import NotFound
 from app.findings.schemas import FindingList, FindingQuery, FindingView
 from app.models import FINDING_STATUSES, SEVERITIES, Deal, Finding, User
+from app.work.store import things_of
 
 UNSETTLED = ("open", "in_review")
 
@@ -44,12 +43,6 @@ _SORTS: Mapping[str, _Sort] = {
 }
 
 
-def findings_of(user_id: int, deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
-    """A SELECT of `columns` over the findings of this deal, for a person who may see it."""
-    there = and_(Deal.id == deal_id, Finding.deleted_at.is_(None))
-    return visible_to(user_id, *columns, now=now).join(Finding, Finding.deal_id == Deal.id).where(there)
-
-
 async def list_findings(
     db: AsyncSession, user_id: int, deal_id: int, query: FindingQuery, *, settings: Settings, now: datetime
 ) -> FindingList:
@@ -64,7 +57,7 @@ async def list_findings(
         last_key, last_id = cursors.open(query.cursor)
         page = page.where(beyond(key, Finding.id, (parse(last_key), last_id), descending=descending))
     rows = (await db.execute(page.order_by(*in_order(key, Finding.id, descending=descending)).limit(query.limit + 1))).all()
-    total = await db.scalar(findings_of(user_id, deal_id, func.count(), now=now).where(*wanted)) or 0
+    total = await db.scalar(things_of(Finding, user_id, deal_id, func.count(), now=now).where(*wanted)) or 0
     shown = rows[: query.limit]
     more = cursors.seal(_plain(shown[-1].sort_key), shown[-1].Finding.id) if len(rows) > query.limit else None
     return FindingList(findings=[_view(row) for row in shown], next_cursor=more, total=total)
@@ -78,18 +71,6 @@ async def get_finding(db: AsyncSession, user_id: int, deal_id: int, item_id: int
     return _view(row)
 
 
-async def require_finding(db: AsyncSession, user_id: int, deal_id: int, item_id: int, roles: Collection[str], *, now: datetime) -> None:
-    """Raises `NotFound` where this person sees no such finding in this deal, `Forbidden` for a role not among `roles`."""
-    role = await db.scalar(findings_of(user_id, deal_id, ROLE, now=now).where(Finding.id == item_id))
-    checked_role(role, roles)
-
-
-async def find_of_deal(db: AsyncSession, deal: Deal, ids: Collection[int], *, deleted: bool = False) -> list[Finding]:
-    """Of a deal that the caller has locked, by number."""
-    gone = Finding.deleted_at.is_not(None) if deleted else Finding.deleted_at.is_(None)
-    return list(await db.scalars(select(Finding).where(Finding.deal_id == deal.id, Finding.id.in_(ids), gone).order_by(Finding.number)))
-
-
 async def next_number(db: AsyncSession, deal: Deal) -> int:
     """Deleted findings count: what somebody called number 7 is not to become another. The caller has locked the deal."""
     return (await db.scalar(select(func.max(Finding.number)).where(Finding.deal_id == deal.id)) or 0) + 1
@@ -97,7 +78,7 @@ async def next_number(db: AsyncSession, deal: Deal) -> int:
 
 def _shown(user_id: int, deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
     names = [column for person, _ in _PEOPLE for column in (person.id, person.name)]
-    statement = findings_of(user_id, deal_id, Finding, *names, *columns, now=now)
+    statement = things_of(Finding, user_id, deal_id, Finding, *names, *columns, now=now)
     for person, id_ in _PEOPLE:
         statement = statement.outerjoin(person, and_(person.id == id_, person.organisation_id == Deal.organisation_id))
     return statement

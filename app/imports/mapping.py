@@ -36,7 +36,7 @@ SYNONYMS: dict[str, str] = {
 
 # What the facts are called on a page.
 LABELS = {
-    "name": "Target (the deal's name)",
+    "name": "Target (deal name)",
     "acquirer": "Acquirer",
     "external_ref": "Reference",
     "announced_on": "Announced on",

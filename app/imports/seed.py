@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import insert_into
 from app.events.service import event_row
+from app.imports.demo_work import insert_work, stages
 from app.imports.mapping import map_columns
 from app.imports.reader import Table
 from app.imports.report import RowWarning
@@ -111,6 +112,9 @@ async def seed_demo(db: AsyncSession, demo: Demo, password_hashes: Mapping[str, 
     people = await _insert_people(db, missing, ids, password_hashes, at=at)
     deals = await _insert_deals(db, demo, missing, ids, people, at=at)
     await _insert_grants(db, demo, people, deals, at=at)
+    parts = {(person.organisation, person.part): user_id for person, user_id in people.items()}
+    names = {organisation_id: name for name, organisation_id in ids.items()}
+    await insert_work(db, parts, {reference: (names[home], deal_id) for (home, reference), deal_id in deals.items()}, at=at)
     counts = {name: sum(organisation_id == ids[name] for organisation_id, _ in deals) for name in missing}
     events = [
         event_row("import.finished", at=at, organisation_id=ids[name], source=DEMO, rows=len(demo.rows[name]), imported=counts[name])
@@ -165,12 +169,14 @@ async def _insert_deals(
     owners = {(person.organisation, person.part): user_id for person, user_id in people.items()}
     new: list[dict[str, Any]] = []
     for name in missing:
+        stage_of = stages(newest_first(demo.rows[name]))
         for row in demo.rows[name]:
             if (ids[name], row.reference) in known:
                 continue
             part = "lead" if row.facts.get("announced_year", 1) % 2 == 0 else "admin"
             owner = owners.get((name, part))
-            new.append({"organisation_id": ids[name], "external_ref": row.reference, "owner_id": owner, **row.facts})
+            columns = {"organisation_id": ids[name], "external_ref": row.reference, "owner_id": owner, "stage": stage_of[row.reference]}
+            new.append(columns | row.facts)
     await insert_deals(db, new, at=at)
     present = await _deal_ids(db, [ids[name] for name in missing])
     return {key: present[key] for key in present.keys() - known.keys()}

@@ -59,3 +59,7 @@ class ChecklistItem(Base):
     updated_at: Mapped[datetime]
     updated_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
     deleted_at: Mapped[datetime | None]
+
+    @property
+    def done(self) -> bool:
+        return self.done_at is not None

@@ -152,11 +152,22 @@ class Span:
     text: str
 
 
-def spans(changes: Sequence[tuple[datetime, str, str]], before: str, window: Window, now: datetime, tones: dict[str, Tone]) -> list[Span]:
-    """A state over time. `changes` are (when, to what, why), the oldest first; `before` is the state at the left edge."""
+def spans(
+    changes: Sequence[tuple[datetime, str, str]],
+    before: str,
+    window: Window,
+    now: datetime,
+    tones: dict[str, Tone],
+    *,
+    began_at: datetime | None = None,
+) -> list[Span]:
+    """A state over time. `changes` are (when, to what, why), the oldest first; `before` is the state until the first of them.
+
+    Nothing is drawn for the time before `began_at`.
+    """
     since, until = window.since(now), now
     whole = (until - since) / timedelta(seconds=1)
-    edges = [(since, before, ""), *changes]
+    edges = [(max(since, began_at or since), before, ""), *changes]
     drawn = []
     for (begin, state, why), end in zip(edges, [*(when for when, _, _ in changes), until], strict=True):
         begin, end = max(begin, since), min(max(end, since), until)
@@ -275,13 +286,13 @@ def _time_ticks(starts: list[datetime]) -> list[Tick]:
     for index, start in enumerate(starts):
         if int(start.timestamp()) % seconds == 0:
             at = round(index * slot, 3)
-            anchor = "start" if at < 3 else "end" if at > 97 else "middle"
+            anchor = "start" if at < 5 else "end" if at > 95 else "middle"
             ticks.append(Tick(at, f"{start:%d %b}" if by_day else f"{start:%H:%M}", minor=len(ticks) % 2 == 1, anchor=anchor))
     return ticks
 
 
 def _cell(value: float | None, unit: str, say: Callable[[float], str]) -> str:
-    return "no data" if value is None else f"{say(value)}{unit if unit == '%' else ' ' + unit if unit else ''}"
+    return "no data" if value is None else f"{say(value)}{' ' + unit if unit else ''}"
 
 
 def plain(value: float) -> str:

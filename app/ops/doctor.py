@@ -107,7 +107,7 @@ async def _processes(db: AsyncSession, now: datetime, wants_redis: bool) -> Find
     kinds = {kind: sum(process.kind == kind for process in live) for kind in ("web", "worker")}
     found = f"{kinds['web']} web, {kinds['worker']} worker"
     if blind := [process for process in live if wants_redis and not process.redis_run_id and process.kind != "cli"]:
-        objections = "; ".join(f"{process.id}: {process.redis_fault or 'uses no Redis'}" for process in blind)
+        objections = "; ".join(f"{process.id}: {process.redis_fault.rstrip('.') or 'uses no Redis'}" for process in blind)
         return Finding(
             "processes", "warning", f"{found}; not served by Redis: {objections}", "Let these processes reach Redis, or stop them."
         )
@@ -128,7 +128,7 @@ async def _sessions(db: AsyncSession, now: datetime, wants_redis: bool) -> Findi
             )
         )
     ).one()
-    found = f"{sessions} sessions for {users} people"
+    found = f"{sessions} {'session' if sessions == 1 else 'sessions'} for {users} {'person' if users == 1 else 'people'}"
     if expired:
         return Finding(
             "sessions", "warning", f"{found}, {expired} expired over two days ago", "holdfast sessions purge; and is the worker running?"
@@ -177,8 +177,9 @@ async def _events(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding
         return Finding("events", "failed", found, "/ops/streams says why. Mend the cause, then requeue them there.")
     oldest = await db.scalar(select(Event.at).join(Outbox, Outbox.event_id == Event.id).order_by(Event.id).limit(1))
     if oldest is not None and now - oldest > STUCK:
-        fix = "holdfast worker relays them, and needs Redis. They are kept in SQL until then."
-        return Finding("events", "warning", f"the oldest has waited for the stream since {oldest:%Y-%m-%d %H:%M:%S} UTC", fix)
+        does = "relays them, and needs Redis" if wants_redis else "works them off"
+        fix = f"holdfast worker {does}. They are kept in SQL until then."
+        return Finding("events", "warning", f"the oldest has waited since {oldest:%Y-%m-%d %H:%M:%S} UTC", fix)
     return Finding("events", "ok", "none is stuck")
 
 

@@ -1,7 +1,6 @@
 """A page of the console as regions: named pieces of HTML, drawn alike for the page and for the stream that renews it."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,9 +20,8 @@ async def render_regions(template: str, **values: Any) -> dict[str, str]:
 
 
 def init_filters(blueprint: Blueprint) -> None:
-    filters: dict[str, Callable[..., str]] = {"stamp": stamp, "figure": figure, "took": took, "age": age, "sentence": as_sentence}
-    for name, function in filters.items():
-        blueprint.add_app_template_filter(function, name)
+    for function in (stamp, figure, took, age, wanted, as_sentence):
+        blueprint.add_app_template_filter(function, function.__name__.removeprefix("as_"))
 
 
 def stamp(moment: datetime) -> str:
@@ -37,6 +35,11 @@ def figure(value: float) -> str:
     if 99 < value < 100:
         return f"{int(value * 100) / 100:g}"
     return charts.plain(value)
+
+
+def wanted(target: Any) -> str:
+    """What a target asks for: `at least 95 %`, `below 10`."""
+    return f"{target.wants} {figure(target.target)} {target.unit}".rstrip()
 
 
 def as_sentence(text: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.definitions import JOBS
 from app.jobs.service import MOST_RETRIED
-from app.ops.charts import Chart, Series, Span, Threshold, draw, spans, time_ticks
+from app.ops.charts import Chart, Series, Span, Threshold, Tone, draw, spans, time_ticks
 from app.ops.console import Console
 from app.ops.explain import explain
 from app.ops.explain_store import find_people
@@ -78,7 +78,7 @@ def _session_charts(view: SessionsView, window: Window) -> dict[str, Any]:
             high=100,
             summary=_last(rate, "%"),
         ),
-        draw("Restore time", times, window, view.at, unit="ms", thresholds=in_time, summary=_last(times[0].values, " ms at p99")),
+        draw("Restore time", times, window, view.at, unit="ms", thresholds=in_time, summary=_last(times[0].values, "ms at p99")),
         draw("Restores", counts, window, view.at, kind="bars", summary=f"{sum(each.restored for each in traffic):,} restored"),
         draw(
             "Session reads answered by Redis",
@@ -107,7 +107,7 @@ def _floor(values: list[float | None]) -> float:
 
 def _last(values: Any, unit: str) -> str:
     last = next((value for value in reversed(values) if value is not None), None)
-    return "" if last is None else f"now {figure(last)}{' %' if unit == '%' else unit}"
+    return "" if last is None else f"latest {figure(last)} {unit}"
 
 
 def _flip_spans(view: SessionsView, window: Window) -> list[Span]:
@@ -117,7 +117,8 @@ def _flip_spans(view: SessionsView, window: Window) -> list[Span]:
     before = earlier or (_other(within[0].to) if within else view.backend.mode)
     names = {"redis": "Redis", "sql": "SQL"}
     changes = [(each.at, names[each.to], each.reason) for each in within]
-    return spans(changes, names[before], window, view.at, {"Redis": "accent", "SQL": "amber"})
+    tones: dict[str, Tone] = {"Redis": "accent", "SQL": "amber"}
+    return spans(changes, names[before], window, view.at, tones, began_at=view.backend.began_at)
 
 
 def _other(mode: str) -> str:
@@ -128,8 +129,9 @@ def _flips_summary(flips: list[Flip], view: SessionsView, window: Window) -> str
     since = window.since(view.at)
     down = sum(each.at > since and each.to == "sql" for each in flips)
     times = "never left Redis" if not down else "left Redis once" if down == 1 else f"left Redis {down} times"
-    now = "Redis" if view.backend.mode == "redis" else "SQL"
-    return f"now {now}; {times}"
+    if view.backend.mode == "redis":
+        return f"now Redis; {times}"
+    return f"now SQL; {times}" if down else "now SQL"
 
 
 class UserQuery(BaseModel):
@@ -206,7 +208,7 @@ def _job_charts(buckets: list[RunBucket], window: Window, now: datetime) -> list
     total = sum(each.succeeded for each in buckets)
     return [
         draw("Runs that ended", ways, window, now, unit=per, kind="bars", summary=f"{total:,} succeeded"),
-        draw("How long they took", lengths, window, now, unit="s", summary=_last(lengths[0].values, " s at p95")),
+        draw("How long they took", lengths, window, now, unit="s", summary=_last(lengths[0].values, "s at p95")),
     ]
 
 

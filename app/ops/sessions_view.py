@@ -24,12 +24,16 @@ REMEMBERED_SILENCE = timedelta(hours=1)
 
 
 class BackendView(BaseModel):
-    """`uses`: what the process that answers reads sessions from now; `mode`: what the flag allows everybody."""
+    """`uses`: what the process that answers reads sessions from now; `mode`: what the flag allows everybody.
+
+    `began_at`: the first event there is, before which there was no installation; null where no audit trail is kept.
+    """
 
     status: Literal["healthy", "degraded"]
     uses: Literal["redis", "sqlalchemy"]
     mode: Literal["redis", "sql"]
     epoch: int
+    began_at: datetime | None
     since: datetime
     reason: str
     changed_by: str
@@ -154,13 +158,15 @@ async def view_sessions(db: AsyncSession, house: Resources, window: Window, *, s
 
 
 async def view_backend(db: AsyncSession, house: Resources) -> BackendView:
-    flag = (await db.execute(select(SessionBackend))).scalar_one()
+    first_event = select(Event.at).order_by(Event.id).limit(1).scalar_subquery()
+    flag, began_at = (await db.execute(select(SessionBackend, first_event))).one()
     backend = house.backend
     return BackendView(
         status=backend.status,
         uses=backend.backend,
         mode="redis" if flag.mode == "redis" else "sql",
         epoch=flag.epoch,
+        began_at=began_at,
         since=flag.changed_at,
         reason=flag.reason,
         changed_by=flag.changed_by,

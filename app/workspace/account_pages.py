@@ -21,6 +21,12 @@ from app.workspace.shell import shell_values
 blueprint = Blueprint("account_pages", __name__, url_prefix="/settings")
 
 SEE_OTHER = 303
+# The field that a refused password is about, by the code of the refusal; any other refusal is about the form.
+_FIELDS = {
+    "wrong_password": "current_password",
+    "passwords_differ": "again",
+    **dict.fromkeys(("password_too_short", "password_too_long", "password_too_common"), "new_password"),
+}
 # What a page says after the form that led to it; the address carries the code.
 DONE = {
     "name": "Your name is saved.",
@@ -62,7 +68,7 @@ async def save_password() -> ResponseReturnValue:
             raise BadRequest("The two new passwords are not the same.", code="passwords_differ")
         await change_password_here(form.get("current_password", ""), form.get("new_password", ""))
     except (BadRequest, Conflict, TooManyRequests) as refusal:
-        return await _show_profile(about="password", refusal=refusal)
+        return await _show_profile(about=_FIELDS.get(refusal.code, "password"), refusal=refusal)
     return redirect("/settings/profile?done=password", SEE_OTHER)
 
 

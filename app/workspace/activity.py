@@ -27,7 +27,7 @@ _SAID = {
     "member.granted": "{actor} gave {user} access",
     "member.changed": "{actor} changed the access of {user}",
     "member.revoked": "{actor} withdrew the access of {user}",
-    "finding.created": "{actor} wrote down finding #{number}",
+    "finding.created": "{actor} added finding #{number}",
     "finding.updated": "{actor} changed finding #{number}",
     "finding.deleted": "{actor} deleted finding #{number}",
     "finding.undeleted": "{actor} brought back finding #{number}",
@@ -37,6 +37,8 @@ _SAID = {
     "checklist.item_reopened": "{actor} took back a tick on the checklist",
     "checklist.item_deleted": "{actor} deleted an item of the checklist",
     "checklist.item_undeleted": "{actor} brought back an item of the checklist",
+    "checklist.item_moved": "{actor} moved an item of the checklist",
+    "checklist.section_moved": "{actor} moved a section of {items} items of the checklist",
     "checklist.template_added": "{actor} added {items} items of the {template} checklist",
     "checklist.template_removed": "{actor} took back {items} items of a standard checklist",
 }

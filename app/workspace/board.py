@@ -14,7 +14,7 @@ from app.models import STAGES
 from app.ratelimit import limit_rate
 from app.web import current_user, resources, signed_in
 from app.workspace.deal_list import list_state
-from app.workspace.shell import current_id, shell_values
+from app.workspace.shell import current_id, filename_of, shell_values
 
 board = Blueprint("board", __name__)
 
@@ -31,12 +31,16 @@ async def show_board() -> ResponseReturnValue:
     shown = {stage: _length(request.args.get(stage, "")) for stage in STAGES}
     async with house.database.read() as db:
         columns = await load_board(db, user.id, query, shown, current_deal_id=current_id(), now=house.clock.now())
-        values = await shell_values(db)
+        values = await shell_values(db) | await filename_of(db, query)
     state = list_state(query, view="board")
     longer = {column.stage: _longer(request.args, column.stage, shown[column.stage]) for column in columns}
     total = sum(column.total for column in columns)
-    moving = {"moving": request.args.get("move", ""), "move_url": _address(request.args, move=""), "back_url": _address(request.args)}
-    values |= moving | {"columns": columns, "longer": longer, "total": total, "most": MOST_ON_A_PAGE}
+    moving = {"moving": request.args.get("move", ""), "move_url": _address(request.args, move="")}
+    values |= (
+        moving
+        | {"back_url": _address(request.args, done="moved")}
+        | {"columns": columns, "longer": longer, "total": total, "most": MOST_ON_A_PAGE}
+    )
     return await render_template("workspace/board.html", **state, **values)
 
 

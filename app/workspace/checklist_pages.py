@@ -10,15 +10,16 @@ from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.checklist.schemas import ChecklistQuery, ItemChanges, NewItem
-from app.checklist.service import add_template, bring_back_item, change_item, create_item, delete_item, remove_untouched
+from app.checklist.service import ITEM, add_template, raise_item, remove_untouched
 from app.checklist.standard import TEMPLATES
-from app.checklist.store import get_item, list_items
+from app.checklist.store import MOST_ITEMS, get_item, list_items
 from app.deals.listing import parse_query
 from app.deals.permissions import EDITING_ROLES
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
-from app.errors import Conflict, NotFound
+from app.errors import BadRequest, Conflict, NotFound
 from app.web import current_user, path_id, resources, signed_in
+from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
 from app.workspace.findings_pages import person_options
 from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
@@ -34,6 +35,15 @@ NEW = "item-new"
 @signed_in
 async def show_list(deal_id: str) -> ResponseReturnValue:
     return await show_deal(deal_id, "checklist", "workspace/checklist/list.html", partial(_load_list, sheet=None))
+
+
+@checklist.get("/deals/<deal_id>/checklist/order")
+@hide
+@signed_in
+async def show_order(deal_id: str) -> ResponseReturnValue:
+    """The list to be put into another order, with a button for every step."""
+    template = "workspace/checklist/order.html"
+    return await show_deal(deal_id, "checklist", template, partial(_load_list, sheet=None), roles=EDITING_ROLES)
 
 
 @checklist.get("/deals/<deal_id>/checklist/<item_id>")
@@ -53,13 +63,35 @@ async def create(deal_id: int, form: Form) -> ResponseReturnValue:
     made: list[int] = []
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        made.append(await create_item(house, user.id, deal_id, facts))
+        made.append(await create_thing(house, ITEM, user.id, deal_id, facts))
 
     status = await sheet.submit(form, NewItem, save)
     if status != SAVED:
         load = partial(_load_list, sheet=sheet)
         return await show_deal(str(deal_id), "checklist", "workspace/checklist/list.html", load, roles=EDITING_ROLES, status=status)
     return after(deal_id, "checklist", "item_created", saved=NEW, anchor=f"item-{made[0]}", section=request.args.get("section", ""))
+
+
+@checklist.post("/deals/<deal_id>/checklist/order")
+@hide
+@signed_in
+@deal_write("checklist")
+async def move(deal_id: int, form: Form) -> ResponseReturnValue:
+    """Every button names the two that change places, as it was drawn: who is to be above, and who stands there now."""
+    for button in ("up", "down", "section-up", "section-down"):
+        if button not in form:
+            continue
+        lower, _, upper = form[button].partition(":")
+        try:
+            section = button.startswith("section")
+            await raise_item(resources(), current_user().id, deal_id, path_id(lower), above_id=path_id(upper), section=section)
+        except Conflict as conflict:
+            if conflict.code != "order_moved":
+                raise
+            return after(deal_id, "checklist/order", "order_moved")
+        moved = upper if button.endswith("down") else lower
+        return after(deal_id, "checklist/order", "", moved=f"{button}-{moved}")
+    raise BadRequest("The form came without all of its answers.")
 
 
 @checklist.post("/deals/<deal_id>/checklist/templates")
@@ -70,7 +102,12 @@ async def add_standard(deal_id: int, form: Form) -> ResponseReturnValue:
     template = TEMPLATES.get(form.get("template", ""))
     if template is None:
         raise NotFound
-    added = await add_template(resources(), current_user().id, deal_id, template)
+    try:
+        added = await add_template(resources(), current_user().id, deal_id, template)
+    except Conflict as conflict:
+        if conflict.code != "checklist_full":
+            raise
+        return after(deal_id, "checklist", "template_too_long", number=conflict.extra["room"])
     if not added.number:
         return after(deal_id, "checklist", "template_known")
     return after(deal_id, "checklist", "template_added", number=added.number, first=added.first_id, last=added.last_id)
@@ -96,7 +133,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     house, user, sheet = resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+        await change_thing(house, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     try:
         status = await sheet.submit(form, ItemChanges, save)
@@ -122,7 +159,7 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     sheet = sheet_of(_fields(), item.model_dump())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_item(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+        await change_thing(house, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     typed = {**sheet.values, **{f"was-{name}": value for name, value in sheet.values.items()}}
     typed |= {"version": form.get("version") or str(NO_VERSION), "done": form.get("done", "")}
@@ -139,7 +176,7 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @deal_write("checklist")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     try:
-        await delete_item(resources(), current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+        await delete_thing(resources(), ITEM, current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
     except Conflict as conflict:
         if "current" not in conflict.extra:
             raise
@@ -152,7 +189,7 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("checklist")
 async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await bring_back_item(resources(), current_user().id, deal_id, item_id)
+    await bring_back_thing(resources(), ITEM, current_user().id, deal_id, item_id)
     return after(deal_id, "checklist", "item_undeleted", anchor=f"item-{item_id}")
 
 
@@ -174,6 +211,7 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None)
         "state": state,
         "choices": [state.choice("state", "Show", states), state.choice("owner", "Who", owners)],
         "filtered": state.is_filtered("state", "owner"),
+        "most": MOST_ITEMS,
         "templates": TEMPLATES.values(),
         "today": now.date(),
     }
@@ -195,7 +233,7 @@ async def _show_form(deal_id: str, item_id: int, sheet: Sheet | None, status: in
 
 def _fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
     return (
-        Field("title", "What", longest=300, required=True),
+        Field("title", "What", "wide", longest=300, required=True),
         Field("section", "Section", longest=120, required=True),
         Field("owner_id", "Who", "person", options=person_options(people or [], owner)),
         Field("due_on", "Due", "day"),

@@ -40,6 +40,7 @@ DONE = {
     "archived": "Archived. Everybody keeps reading it; nobody changes it.",
     "cleared": "You have no current deal any more, in any browser. Choose the one to work on.",
     "created": "Your deal is there. Nobody else but the admins of your organisation sees it yet.",
+    "left": "You have left that deal and no longer see it.",
     "moved": "Moved to another stage.",
     "restored": "Back out of the bin. Those who worked on it come back to it.",
     "saved": "Your settings are saved.",

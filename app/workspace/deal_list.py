@@ -32,17 +32,17 @@ _HEADS = {"name": ("name", "-name"), "announced": ("", "-announced"), "price": (
 def list_state(query: ListQuery, *, view: str = "list") -> dict[str, Any]:
     """What the template shows of `query`: the values chosen, the choices there are, and `list_url` to change one."""
     chosen = query.model_dump(exclude_defaults=True, exclude={"limit"})
-    values = {name: chosen.get(name) or "" for name in ("q", "cursor", *_OPTIONS)} | {"view": "board" if view == "board" else ""}
-    # On the board every stage has its column.
-    choices = [_choice(values, name) for name in _OPTIONS if not (values["view"] and name == "stage")]
+    values = {name: chosen.get(name) or "" for name in ("q", "cursor", *_OPTIONS)}
+    values |= {"import": str(query.import_id or ""), "view": "board" if view == "board" else ""}
     return {
         "query": values,
         "views": [
             {"name": "list", "address": list_url(values, view=""), "is_chosen": not values["view"]},
             {"name": "board", "address": list_url(values, view="board", stage=""), "is_chosen": bool(values["view"])},
         ],
-        "choices": choices,
-        "filtered": any(values[name] for name in ("q", "stage", "status", "archived")),
+        "choices": [_choice(values, name) for name in _OPTIONS],
+        "filtered": any(values[name] for name in ("q", "stage", "status", "archived", "import")),
+        "without_import": list_url(values, **{"import": ""}),
         "heads": {column: _head(values, column) for column in _HEADS},
         "list_url": partial(list_url, values),
     }
@@ -56,8 +56,11 @@ def list_url(values: dict[str, str], **changes: str) -> str:
 
 
 def _choice(values: dict[str, str], name: str) -> dict[str, Any]:
+    # On the board every stage has its column: one of them alone is for the list.
+    view = {"view": ""} if name == "stage" else {}
     options = [
-        {"text": text, "address": list_url(values, **{name: value}), "is_chosen": values[name] == value} for value, text in _OPTIONS[name]
+        {"text": text, "address": list_url(values, **view, **{name: value}), "is_chosen": values[name] == value}
+        for value, text in _OPTIONS[name]
     ]
     texts = dict(_OPTIONS[name])
     return {"name": name, "label": _LABELS[name], "text": texts.get(values[name], values[name]), "options": options}

@@ -16,10 +16,11 @@ from app.deals.store import list_people
 from app.errors import BadRequest, Conflict, NotFound
 from app.findings.markdown import as_html
 from app.findings.schemas import FindingChanges, FindingQuery, NewFinding
-from app.findings.service import bring_back_finding, change_finding, change_findings, create_finding, delete_finding
+from app.findings.service import FINDING, change_findings
 from app.findings.store import get_finding, list_findings
 from app.models import FINDING_STATUSES, SEVERITIES
 from app.web import current_user, path_id, resources, signed_in
+from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
 from app.workspace.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, require_editing, show_deal
 from app.workspace.listing import ListState, Options
@@ -70,7 +71,7 @@ async def create(deal_id: int, form: Form) -> ResponseReturnValue:
     made: list[int] = []
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        made.append(await create_finding(house, user.id, deal_id, facts))
+        made.append(await create_thing(house, FINDING, user.id, deal_id, facts))
 
     status = await sheet.submit(form, NewFinding, save)
     if status != SAVED:
@@ -104,7 +105,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     house, user, sheet = resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_finding(house, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+        await change_thing(house, FINDING, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
 
     try:
         status = await sheet.submit(form, FindingChanges, save)
@@ -123,7 +124,7 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @deal_write("findings")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     try:
-        await delete_finding(resources(), current_user().id, deal_id, item_id, expected=_versions(form))
+        await delete_thing(resources(), FINDING, current_user().id, deal_id, item_id, expected=_versions(form))
     except Conflict as conflict:
         if "current" not in conflict.extra:
             raise
@@ -136,7 +137,7 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("findings")
 async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await bring_back_finding(resources(), current_user().id, deal_id, item_id)
+    await bring_back_thing(resources(), FINDING, current_user().id, deal_id, item_id)
     return after(deal_id, f"findings/{item_id}", "finding_undeleted")
 
 
@@ -199,11 +200,11 @@ async def _show_form(deal_id: str, item_id: int | None, sheet: Sheet | None, sta
 
 def _fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
     return (
-        Field("title", "Title", required=True),
+        Field("title", "Title", "wide", required=True),
         Field("severity", "Severity", "choice", options=SEVERITY_OPTIONS),
         Field("status", "Status", "choice", options=STATUS_OPTIONS),
         Field("owner_id", "Owner", "person", options=person_options(people or [], owner)),
-        Field("text", "Text", "prose", "Markdown: **bold**, *italic*, - lists, [links](https://…), tables", longest=20_000),
+        Field("text", "Text", "prose", "You can use Markdown: **bold**, *italic*, - lists, [links](https://…), tables.", longest=20_000),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from app.errors import BadRequest, Conflict
+from app.workspace.presentation import day
 
 SAVED, INVALID, CONFLICT = 303, 400, 409
 # What a form that names no version is drawn at: nothing is, so that it always meets a conflict and never overwrites.
@@ -24,7 +25,10 @@ Change = Callable[[dict[str, Any], int | None], Awaitable[None]]
 
 
 class Field(NamedTuple):
-    """`kind` is line, prose, address, whole, day, choice, person or check. `options` are pairs of value and text."""
+    """`kind` is line, wide (a line across the whole form), prose, address, whole, day, choice, person or check.
+
+    `options` are pairs of value and text.
+    """
 
     name: str
     label: str
@@ -39,6 +43,8 @@ class Field(NamedTuple):
         """A value as a person reads it."""
         if self.kind == "check":
             return "yes" if text else "no"
+        if self.kind == "day" and text:
+            return day(date.fromisoformat(text))
         return dict(self.options).get(text, text) if self.options else text
 
 

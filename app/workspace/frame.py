@@ -1,6 +1,7 @@
 """What every page inside a deal does: who sees it, what stands around it, and which deal a form was drawn for."""
 
 from collections.abc import Awaitable, Callable, Collection
+from datetime import timedelta
 from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
@@ -45,7 +46,8 @@ async def show_deal(
     except NotFound:
         return await show_missing(deal_id, page)
     said = said_of(request.args) if request.method == "GET" else None
-    return await render_template(template, deal=deal, page=page, news=news, said=said, **values), status
+    left = (deal.access_until - house.clock.now()) // timedelta(milliseconds=1) if deal.access_until else None
+    return await render_template(template, deal=deal, page=page, news=news, said=said, access_left_ms=left, **values), status
 
 
 async def nothing_more(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
@@ -100,7 +102,7 @@ async def show_missing(deal_id: str, page: str) -> ResponseReturnValue:
             deal = await get_detail(db, current_user().id, path_id(deal_id), current_deal_id=current_id(), now=house.clock.now())
             values = await shell_values(db)
     except NotFound:
-        return await show_gone(page)
+        return await show_gone()
     return await render_template("workspace/missing.html", deal=deal, page=page, **values), NotFound.status
 
 

@@ -31,7 +31,7 @@ from app.workspace.findings_pages import findings
 from app.workspace.inbox import inbox
 from app.workspace.new_deal import new_deal
 from app.workspace.overview_pages import overview
-from app.workspace.shell import SEE_OTHER, address_of, current_id, list_here, list_others, shell_values, show_gone
+from app.workspace.shell import SEE_OTHER, address_of, current_id, filename_of, list_here, list_others, shell_values, show_gone
 from app.workspace.team_pages import team
 
 blueprint = Blueprint("workspace", __name__)
@@ -78,7 +78,7 @@ async def deals() -> ResponseReturnValue:
         async with house.database.read() as db:
             values["deleted"] = await _find_deleted(db)
             found = await list_here(db, query)
-            values |= await shell_values(db)
+            values |= await shell_values(db) | await filename_of(db, query)
     except Unavailable as outage:
         page = await render_template("workspace/deals.html", failed=True, **values)
         return page, outage.status, {"Retry-After": str(math.ceil(outage.retry_after.total_seconds()) if outage.retry_after else 1)}
@@ -170,7 +170,7 @@ async def _select(deal_id: str, page: str, *, is_undo: bool = False) -> Response
     try:
         card = await select_deal(house, current_session(), path_id(deal_id), page=page or None, is_undo=is_undo)
     except NotFound:
-        return await show_gone(page)
+        return await show_gone()
     return redirect(address_of(card["id"], page) if page else await _page_left(card["id"]), SEE_OTHER)
 
 

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.checklist.store import MOST_ITEMS
+
 _SAID = {
     "edit_saved": "Saved.",
-    "finding_created": "The finding is written down.",
+    "finding_created": "The finding is on the list.",
     "finding_undeleted": "The finding is back.",
-    "nothing_chosen": "Nothing was changed: tick the findings, and choose what they shall be.",
+    "nothing_chosen": "Nothing was changed: tick the findings, then choose what to change.",
     "item_created": "The item is on the list.",
     "item_undeleted": "The item is back.",
+    "order_moved": "Somebody changed the order meanwhile, so nothing was moved. This is how it is now.",
     "template_known": "Everything of that list is here already.",
     "member_added": "They can see this deal from now on.",
     "member_back": "They have the same access again.",
@@ -24,7 +27,7 @@ _UNDOABLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "member_withdrawn": ("They no longer see this deal.", "team/{undo}/restore", ("role", "expires_on")),
     "template_added": ("", "checklist/untouched", ("first", "last")),
 }
-_NEUTRAL = ("read_again", "nothing_chosen", "template_known", "nobody_chosen")
+_NEUTRAL = ("read_again", "nothing_chosen", "order_moved", "template_known", "template_too_long", "nobody_chosen")
 
 
 def said_of(args: Mapping[str, str]) -> dict[str, Any] | None:
@@ -43,6 +46,8 @@ def said_of(args: Mapping[str, str]) -> dict[str, Any] | None:
         text = _many_changed(number or "0", args.get("moved", ""))
     elif code == "template_removed":
         text = f"{number} {'item is' if number == '1' else 'items are'} off the list again. What somebody worked on stays."
+    elif code == "template_too_long":
+        text = f"Nothing was added: a checklist has at most {MOST_ITEMS} items, and there is room for {number} more."
     else:
         text = _SAID.get(code, "")
     is_warning = code in _NEUTRAL or bool(args.get("moved"))
@@ -50,7 +55,7 @@ def said_of(args: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _many_changed(number: str, moved: str) -> str:
-    text = f"{number} {'finding is' if number == '1' else 'findings are'} as you chose."
+    text = f"{number} {'finding' if number == '1' else 'findings'} changed."
     numbers = [each for each in moved.split(",") if each.isdecimal()][:20]
     if numbers:
         names = ", ".join(f"#{each}" for each in numbers)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.deals.listing import ListQuery, list_at_hand, list_deals
 from app.deals.schemas import DealList, DealSummary
 from app.errors import NotFound
+from app.imports.history import find_filename
 from app.web import current_user, resources
 from app.workspace.context import current_deal
 
@@ -28,14 +29,19 @@ async def list_here(db: AsyncSession, query: ListQuery) -> DealList:
     return await list_deals(db, current_user().id, query, settings=house.settings, current_deal_id=current_id(), now=house.clock.now())
 
 
+async def filename_of(db: AsyncSession, query: ListQuery) -> dict[str, Any]:
+    """The name of the import that `query` asks for, for those who may know it."""
+    return {"filename": await find_filename(db, current_user().id, query.import_id)} if query.import_id else {}
+
+
 async def list_others() -> list[DealSummary]:
     async with resources().database.read() as db:
         return (await list_here(db, ListQuery(sort="recent", limit=OTHERS))).deals
 
 
-async def show_gone(page: str = "overview") -> ResponseReturnValue:
+async def show_gone() -> ResponseReturnValue:
     """The same for a deal that is gone, that one may not see, and that never was."""
-    return await render_template("workspace/gone.html", page=page, others=await list_others()), NotFound.status
+    return await render_template("workspace/gone.html", others=await list_others()), NotFound.status
 
 
 def current_id() -> int | None:

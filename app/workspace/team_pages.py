@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from quart import Blueprint, redirect, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.deals.activity import find_last_change
@@ -16,9 +17,9 @@ from app.deals.members import change_grant, grant_access, list_colleagues, list_
 from app.deals.permissions import ANY_ROLE, MANAGING_ROLES
 from app.deals.schemas import DealDetail, MemberView, NewMember, Person
 from app.deals.service import transfer_deal
-from app.deals.store import get_grant, require_role
+from app.deals.store import colleague, find_grant, get_grant, require_role
 from app.errors import BadRequest, Conflict, NotFound
-from app.models import Member
+from app.models import Member, User
 from app.web import current_user, path_id, resources, signed_in
 from app.workspace.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.workspace.frame import Form, after, deal_write, show_deal
@@ -31,7 +32,7 @@ NEW = "member-new"
 ROLES = (("viewer", "Viewer: reads everything"), ("editor", "Editor: also changes things"))
 _TERMS = (
     Field("role", "Role", "choice", options=ROLES),
-    Field("expires_on", "Last day", "day", "Empty for no end. The access ends at midnight UTC after this day"),
+    Field("expires_on", "Last day", "day", "Leave it empty for no end. Access ends at midnight UTC after this day."),
 )
 _GRANT = (Field("email", "E-mail of a colleague", "email", longest=320, required=True), *_TERMS)
 
@@ -103,7 +104,9 @@ async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
     await _require_managing(deal_id)
     house, me = resources(), current_user()
     async with house.database.read() as db:
-        member = await get_grant(db, deal_id, user_id)
+        member = await find_grant(db, deal_id, user_id)
+    if member is None or _is_over(member):
+        return await _show_ended(deal_id, user_id, form)
     sheet = Sheet(_TERMS, dict.fromkeys(("role", "expires_on"), ""), version=1)
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
@@ -119,7 +122,10 @@ async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
         except Conflict as conflict:
             raise await _explained(conflict, deal_id, user_id) from conflict
 
-    status = await sheet.submit({"version": "1", **form.to_dict()}, GrantChanges, save)
+    try:
+        status = await sheet.submit({"version": "1", **form.to_dict()}, GrantChanges, save)
+    except NotFound:
+        return await _show_ended(deal_id, user_id, form)
     if status != SAVED:
         return await _show_form(str(deal_id), user_id, sheet, status)
     return after(deal_id, "team", "edit_saved", saved=f"member-{user_id}")
@@ -180,6 +186,27 @@ async def _show_form(deal_id: str, user_id: int, sheet: Sheet | None, status: in
         return {"member": member, "sheet": sheet or sheet_of(_TERMS, {**_said(member), "version": 1})}
 
     return await show_deal(deal_id, "team", "workspace/team/form.html", load, roles=MANAGING_ROLES, status=status)
+
+
+async def _show_ended(deal_id: int, user_id: int, form: Form) -> ResponseReturnValue:
+    """The access to be changed is none any more: it can be given anew, as it was chosen. Raises `NotFound` for nobody of here."""
+    house = resources()
+    async with house.database.read() as db:
+        person = await db.scalar(select(User).where(colleague(current_user().id, user_id=user_id)))
+        member = await find_grant(db, deal_id, user_id)
+        last = await find_last_change(db, deal_id, "member.revoked", concerns=user_id)
+    if person is None:
+        raise NotFound
+    why = "its last day is over" if member else f"{last[0] or 'somebody'} withdrew it" if last else "it was withdrawn"
+    sheet = blank_sheet(_GRANT, email=person.email, **{name: form.get(name, "") for name in ("role", "expires_on")})
+    sheet.message = (
+        f"The access of {person.name} ended meanwhile: {why}. What you chose is kept below; add them again if they are to have it"
+    )
+    return await _show(str(deal_id), sheet, NotFound.status)
+
+
+def _is_over(member: Member) -> bool:
+    return member.expires_at is not None and member.expires_at <= resources().clock.now()
 
 
 async def _explained(conflict: Conflict, deal_id: int, user_id: int) -> Conflict:

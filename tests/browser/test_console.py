@@ -8,7 +8,7 @@ from playwright.async_api import Browser, expect
 from sqlalchemy import insert
 
 from app.database import Database
-from app.models import JobRun
+from app.models import DeadLetter, JobRun
 from tests.browser.visitor import PHONE, Visitor, make_visitor
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import make_user
@@ -53,6 +53,8 @@ async def site(
     ]
     async with database.write() as db:
         site.failed = list(await db.scalars(insert(JobRun).returning(JobRun.id), rows))
+        letter = {"consumer_group": "analytics", "entry_id": "0-1", "content": {}, "error": "no event", "deliveries": 5, "dead_at": now}
+        await db.execute(insert(DeadLetter).values(letter))
     site.operator = await make_visitor(browser, site.web.url, reduced_motion="reduce")
     await site.operator.sign_in(user.email)
     await site.operator.page.wait_for_url("**/deals")
@@ -110,6 +112,9 @@ async def test_redis_goes_and_comes_back_on_a_page_that_stays_open(browser: Brow
         assert await site.operator.open(path) == 200
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         assert await site.operator.axe() == [], path
+        await page.emulate_media(color_scheme="dark")
+        assert await site.operator.axe() == [], path
+        await page.emulate_media(color_scheme="light")
     await site.operator.open("/ops/sessions")
     site.redis.restart()
     await expect(page.get_by_text("Redis is not in use.")).to_have_count(0, timeout=PATIENCE)

@@ -34,7 +34,7 @@ async def test_page_waits_for_the_database_and_keeps_what_was_typed(
         await page.get_by_label("Name of the target").fill("Nautilus")
         await page.get_by_label("What it does, in a line").fill("Maps of the sea, drawn by whoever sails there")
         wire.refuse()
-        await page.get_by_role("button", name="Begin this deal").click()
+        await page.get_by_role("button", name="Create deal").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Mojang is still your deal")
         await expect(page.locator(".typed")).to_contain_text("Maps of the sea, drawn by whoever sails there")
         wire.accept()

@@ -9,7 +9,7 @@ from sqlalchemy import delete, update
 
 from app.database import Database
 from app.models import Deal, Member, User, Visit
-from tests.browser.visitor import DESKTOP, PHONE, Visitor, make_visitor
+from tests.browser.visitor import Visitor, make_visitor
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_organisation, make_user
 
@@ -227,8 +227,9 @@ async def test_deal_taken_away_gives_one_page_with_the_others(office: Office, an
     assert "delete" not in body.lower()
     assert "revoke" not in body.lower()
     await expect(page.locator(".deal-list button")).to_have_count(5)
+    # Where that one was left, not on the page that was asked for of the other.
     await page.locator(".deal-list button").first.click()
-    await page.wait_for_url("**/team")
+    await page.wait_for_url("**/overview")
 
 
 async def test_list_says_its_state_in_the_address(office: Office, analyst: Visitor) -> None:
@@ -295,26 +296,33 @@ async def test_markup_in_a_name_is_shown_as_text(office: Office, analyst: Visito
     assert analyst.complaints == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-async def test_every_page_is_accessible_fits_and_is_silent(browser: Browser, office: Office, scheme: str, size: dict[str, int]) -> None:
-    visitor = await make_visitor(browser, office.url, viewport=size, color_scheme=scheme, reduced_motion="reduce")
+async def test_every_page_is_accessible_fits_and_is_silent(browser: Browser, office: Office) -> None:
+    visitor = await make_visitor(browser, office.url, reduced_motion="reduce")
     await visitor.open("/login")
-    found = {"login": await visitor.axe()}
+    found = {"login": await visitor.look()}
+    await visitor.sign_in("somebody@test.example", password="wrong-wrong-wrong")
+    await expect(visitor.page.get_by_role("alert")).to_be_visible()
+    found["login, refused"] = await visitor.look()
+    await visitor.open("/link?token=unknown")
+    found["link, spent"] = await visitor.look()
     await visitor.sign_in(office.nobody.email)
     await visitor.page.wait_for_url("**/deals")
-    found["empty list"] = await visitor.axe()
+    found["empty list"] = await visitor.look()
+    for name in ("board", "bin"):
+        await visitor.open(f"/deals/{name}")
+        found[f"empty {name}"] = await visitor.look()
+    await visitor.open("/workspace")
+    found["nothing to choose"] = await visitor.look()
     await visitor.context.clear_cookies()
     await visitor.sign_in(office.analyst.email)
     await visitor.page.wait_for_url("**/deals")
     for name, address in addresses(office).items():
         await visitor.open(address)
-        found[name] = await visitor.axe()
-        assert not await visitor.overflows(), name
+        found[name] = await visitor.look()
     await visitor.open("/deals")
     await visitor.page.locator("[data-switcher] summary").click()
     await expect(visitor.page.get_by_role("option").first).to_be_visible()
-    found["switcher"] = await visitor.axe()
+    found["switcher"] = await visitor.look()
     assert not {name: problems for name, problems in found.items() if problems}
     assert visitor.complaints == []
 

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import select, update
 
 from app.database import Database
 from app.models import Deal, Event, Organisation, Pin, User, UserNotice
-from tests.browser.visitor import DESKTOP, PHONE, Visitor, make_visitor
+from tests.browser.visitor import Visitor, make_visitor
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.servers.web import ROOT
@@ -216,6 +217,52 @@ async def test_two_tabs_keep_their_deals_and_say_what_happens_elsewhere(
     assert lead.complaints == elsewhere.complaints == colleague.complaints == []
 
 
+async def test_without_locks_each_tab_listens_while_it_is_seen(browser: Browser, office: Office, lead: Visitor) -> None:
+    """As over plain http to another machine, where browsers have none."""
+    colleague = await make_visitor(browser, office.url)
+    await colleague.context.add_init_script(
+        """delete Navigator.prototype.locks;
+        const streams = (window.streams = []);
+        window.EventSource = class extends EventSource {
+          constructor(url) {
+            super(url);
+            this.addEventListener("hello", () => streams.push(this));
+          }
+        };
+        window.turn = (seen) => {
+          Object.defineProperty(document, "visibilityState", { value: seen ? "visible" : "hidden", configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        };"""
+    )
+    await colleague.sign_in(office.colleague.email)
+    page, opened = colleague.page, "() => streams.filter((stream) => stream.readyState === EventSource.OPEN).length === %d"
+    await page.wait_for_url("**/deals")
+    await page.wait_for_function(opened % 1)
+    skype = office.deals[2]
+    await api(lead, "POST", f"/api/deals/{skype.id}/members", {"user_id": office.colleague.id, "role": "viewer"})
+    await expect(page.locator("[data-toasts]")).to_contain_text("Skype was shared with you as viewer.")
+    await page.evaluate("turn(false)")
+    await page.wait_for_function(opened % 0)
+    await page.evaluate("turn(true)")
+    await page.wait_for_function(opened % 1)
+    await page.get_by_role("link", name="Open").click()
+    await is_current(page, "Skype")
+    await page.wait_for_function(opened % 1)
+    await api(lead, "DELETE", f"/api/deals/{skype.id}/members/{office.colleague.id}")
+    await expect(page.get_by_role("alert")).to_contain_text("This deal is no longer available to you.")
+    assert colleague.complaints == []
+
+
+async def test_a_grant_that_runs_out_is_heard_of_on_the_open_page(browser: Browser, office: Office, database: Database) -> None:
+    colleague = await make_visitor(browser, office.url)
+    await colleague.sign_in(office.colleague.email)
+    await colleague.page.wait_for_url("**/deals")
+    await make_member(database, office.deals[2], office.colleague, role="viewer", expires_at=datetime.now(UTC) + timedelta(seconds=8))
+    await colleague.open(f"/deals/{office.deals[2].id}/overview")
+    await is_current(colleague.page, "Skype")
+    await expect(colleague.page.get_by_role("alert")).to_contain_text("This deal is no longer available to you.", timeout=20_000)
+
+
 async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: Office, lead: Visitor, database: Database) -> None:
     await lead.open(f"/deals/{office.deals[1].id}/overview")
     await is_current(lead.page, "YouTube")
@@ -234,6 +281,24 @@ async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: 
     async with database.read() as db:
         assert (await db.get_one(User, office.lead.id)).last_deal_id == office.deals[1].id
         assert len(list(await db.scalars(select(Event).where(Event.kind == "deal.restore_undone")))) == 2
+
+
+async def test_list_and_board_have_the_same_tools_in_the_same_place(lead: Visitor) -> None:
+    page = lead.page
+    parts = ".page-head, .tools-search, .tools summary, .views a"
+    places = "(parts) => [...document.querySelectorAll(parts)].map((part) => JSON.stringify(part.getBoundingClientRect()))"
+    for width in (1600, 900, 360):
+        await page.set_viewport_size({"width": width, "height": 900})
+        seen = []
+        for path in ("/deals", "/deals/board"):
+            await lead.open(path)
+            seen.append(await page.evaluate(places, parts))
+        assert seen[0] == seen[1], width
+        assert not await lead.overflows()
+    # A column alone is for the list.
+    await page.get_by_text("Stage: any").click()
+    await page.get_by_role("link", name="Signing").click()
+    await page.wait_for_url("**/deals?stage=signing")
 
 
 async def test_board_is_worked_by_keyboard_mouse_and_menu(office: Office, lead: Visitor, database: Database) -> None:
@@ -283,12 +348,12 @@ async def test_deal_is_begun_pinned_archived_binned_and_brought_back(
     await page.get_by_role("link", name="New deal").first.click()
     await page.get_by_label("Price in US dollars").fill("about a million")
     await page.get_by_label("What it does, in a line").fill("Maps of the sea")
-    await page.get_by_role("button", name="Begin this deal").click()
+    await page.get_by_role("button", name="Create deal").click()
     await expect(page.get_by_label("Name of the target")).to_have_attribute("aria-invalid", "true")
     await expect(page.get_by_label("What it does, in a line")).to_have_value("Maps of the sea")
     await page.get_by_label("Name of the target").fill("Nautilus")
     await page.get_by_label("Price in US dollars").fill("1,250,000")
-    await page.get_by_role("button", name="Begin this deal").click()
+    await page.get_by_role("button", name="Create deal").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Nautilus")
 
     await do(page, "Nautilus", "Pin")
@@ -327,10 +392,27 @@ async def test_deal_is_begun_pinned_archived_binned_and_brought_back(
     assert [each for each in visitor.complaints if "400" not in each] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser, office: Office, database: Database, scheme: str) -> None:
-    size = DESKTOP if scheme == "light" else PHONE
-    visitor = await make_visitor(browser, office.url, viewport=size, color_scheme=scheme, reduced_motion="reduce")
+async def test_opening_a_deal_is_not_told_as_if_another_tab_had_done_it(office: Office, lead: Visitor) -> None:
+    """The stream may say what this person is on before the page has said what it makes them be on."""
+    page, heard, offers = lead.page, asyncio.Event(), []
+    await lead.open(f"/deals/{office.deals[0].id}/overview")
+    await is_current(page, "Mojang")
+
+    async def hold(route: Route) -> None:
+        await heard.wait()
+        offers.append(await page.locator("[data-kind=elsewhere]").count())
+        await route.continue_()
+
+    await page.route("**/select?page=*", hold)
+    # What the page does next, once it has heard.
+    page.on("request", lambda request: heard.set() if "/api/notices" in request.url else None)
+    await lead.open(f"/deals/{office.deals[1].id}/overview")
+    await is_current(page, "YouTube")
+    assert offers == [0]
+
+
+async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser, office: Office, database: Database) -> None:
+    visitor = await make_visitor(browser, office.url, reduced_motion="reduce")
     page, keys = visitor.page, visitor.page.keyboard
     async with database.write() as db:
         await db.execute(update(Deal).where(Deal.name == "Skype").values(deleted_at=office.deals[2].created_at))
@@ -355,30 +437,29 @@ async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser,
     pages = {"board": "/deals/board", "no match": "/deals/board?q=zebra", "bin": "/deals/bin", "new": "/deals/new", "notices": "/notices"}
     for name, address in pages.items():
         await visitor.open(address)
-        found[name] = await visitor.axe()
-        assert not await visitor.overflows(), name
+        found[name] = await visitor.look()
     await expect(page.locator(".inbox")).to_contain_text("Ben Colleague shared Mojang with you; you can edit it")
     await expect(page.locator(".inbox")).not_to_contain_text("Skype")
     await visitor.open("/deals/new")
-    await page.get_by_role("button", name="Begin this deal").click()
-    found["new, refused"] = await visitor.axe()
+    await page.get_by_role("button", name="Create deal").click()
+    found["new, refused"] = await visitor.look()
     await visitor.open(f"/deals/{office.deals[0].id}/overview")
     await is_current(page, "Mojang")
     await visitor.open(f"/deals/{office.deals[1].id}/overview")
     await expect(page.locator("[data-toasts]")).to_contain_text("Switched to YouTube")
-    found["switched"] = await visitor.axe()
+    found["switched"] = await visitor.look()
     await keys.press("Control+k")
     await expect(page.get_by_role("option").first).to_be_visible()
-    found["palette"] = await visitor.axe()
+    found["palette"] = await visitor.look()
     await keys.press("Escape")
     await is_left(page)
     await keys.press("?")
     await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
-    found["keys"] = await visitor.axe()
+    found["keys"] = await visitor.look()
     await keys.press("Escape")
     for label in ("What you can do with YouTube", "Your menu"):
         await page.get_by_label(label).click()
-        found[label] = await visitor.axe()
+        found[label] = await visitor.look()
     assert not {name: problems for name, problems in found.items() if problems}
     assert [each for each in visitor.complaints if "400" not in each] == []
 
@@ -386,7 +467,7 @@ async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser,
 async def do(page: Page, name: str, what: str) -> None:
     """From the menu of the deal."""
     await page.get_by_label(f"What you can do with {name}").click()
-    await page.get_by_role("button", name=what, exact=True).click()
+    await page.locator(".deal-menu").get_by_role("button", name=what, exact=True).click()
 
 
 async def api(visitor: Visitor, method: str, path: str, body: object = None) -> None:

@@ -1,13 +1,16 @@
 """A person at a browser, with everything their browser complained about."""
 
-from typing import Any
+from typing import Any, Literal
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize
 
 from tests.factories import PASSWORD
 
-DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
+DESKTOP, TABLET, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=768, height=1024), ViewportSize(width=360, height=740)
+
+# At which width of a window axe looks at which themes: colours are the same at all of them.
+LOOKS: dict[int, tuple[Literal["light", "dark"], ...]] = {1440: ("dark", "light"), 360: ("light",)}
 
 _REPORT_VIOLATIONS = """document.addEventListener("securitypolicyviolation",
   (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));"""
@@ -41,6 +44,20 @@ class Visitor:
         """What axe finds wrong with the page as it is shown now."""
         found: dict[str, Any] = (await Axe().run(self.page)).response
         return [f"{each['id']}: {[node['target'] for node in each['nodes']]}" for each in found["violations"]]
+
+    async def look(self) -> list[str]:
+        """What is wrong with the page as it is shown now: what axe says, in both themes and on a phone; wider than a window."""
+        found: list[str] = []
+        size = self.page.viewport_size or DESKTOP
+        for each in (DESKTOP, TABLET, PHONE):
+            await self.page.set_viewport_size(each)
+            if await self.overflows():
+                found.append(f"wider than {each['width']} px")
+            for scheme in LOOKS.get(each["width"], ()):
+                await self.page.emulate_media(color_scheme=scheme)
+                found += [f"{scheme}, {each['width']} px: {problem}" for problem in await self.axe()]
+        await self.page.set_viewport_size(size)
+        return found
 
     async def overflows(self) -> bool:
         """Whether the page is wider than its window."""

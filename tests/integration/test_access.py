@@ -44,6 +44,7 @@ ROUTES: dict[tuple[str, str], tuple[tuple[str, ...], Any]] = {
     ("PATCH", "~/checklist/1"): (EDITING, {"done": True}),
     ("DELETE", "~/checklist/1"): (EDITING, None),
     ("POST", "~/checklist/1/restore"): (EDITING, {}),
+    ("POST", "~/checklist/1/raise"): (EDITING, {"above": 2}),
 }
 READS = {key for key, (people, _) in ROUTES.items() if people == ANYONE}
 NO_DEAL = 2**62

@@ -1,5 +1,6 @@
 """The operators' console: what it shows is so, what it does is done and audited, and it needs SQL alone."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -252,6 +253,20 @@ async def test_the_switch_counts_at_once_and_says_who_turned_it(desk: Desk, cloc
 
 
 @on_sqlite
+async def test_the_backend_is_drawn_from_the_first_event_on(desk: Desk, clock: FakeClock) -> None:
+    async def first_span() -> float:
+        found = re.search(r'class="fill-(?:accent|amber)" x="([\d.]+)%"', await desk.page("/ops/sessions"))
+        assert found
+        return float(found[1])
+
+    clock.advance(timedelta(hours=6))
+    assert 60 < await first_span() < 80, "of a day; nothing was there before"
+    assert "Not installed yet" in await desk.page("/ops/sessions")
+    clock.advance(timedelta(hours=20))
+    assert await first_span() == 0
+
+
+@on_sqlite
 async def test_where_the_environment_decides_the_page_says_so(environ: dict[str, str], clock: FakeClock) -> None:
     app = create_app(load_settings(environ | {"AUTO_RESTORE_DEAL": "false"}), clock=clock)
     async with app.test_app():
@@ -287,7 +302,7 @@ async def test_an_operator_ends_somebodys_logins_and_their_deal_comes_back(desk:
 async def test_people_are_found_by_a_part_of_their_address(desk: Desk) -> None:
     found = (await desk.get("/api/ops/users?q=TEST.example"))["people"]
     assert len(found) == 8
-    assert "Whom do you mean?" in await desk.page("/ops/users?q=test.example")
+    assert "Which person?" in await desk.page("/ops/users?q=test.example")
     page = await desk.page(f"/ops/users?q={desk.scene.users['viewer'].email}")
     assert "The rule, step by step" in page
     assert desk.scene.deal.name not in page, "operators see no contents of deals"

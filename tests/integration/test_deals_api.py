@@ -466,4 +466,4 @@ async def test_the_openapi_document_knows_every_deal_route_with_its_errors(scene
     assert body["additionalProperties"] is False
     assert body["properties"]["name"]["maxLength"] == 200
     listed = document["paths"]["/api/deals/list"]["get"]
-    assert {each["name"] for each in listed["parameters"]} == {"q", "status", "stage", "archived", "sort", "limit", "cursor"}
+    assert {each["name"] for each in listed["parameters"]} == {"q", "status", "stage", "import", "archived", "sort", "limit", "cursor"}

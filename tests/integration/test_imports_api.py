@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -246,7 +247,7 @@ async def test_imports_are_for_administrators_of_their_organisation(scene: Scene
                 missing = (await scene.call(who, method, f"/api/imports/999999{part}", **options))[1]
                 assert problem | {"request_id": ""} == missing | {"request_id": ""}, "as one that is not there"
         client = await scene.client(who)
-        for part in ("", "/deals", "/problems.csv"):
+        for part in ("", "/problems.csv"):
             assert (await client.get(f"/imports/{found['id']}{part}")).status_code == status, (who, part)
     for who in ("owner", "editor", "viewer", "stranger"):
         for method in ("GET", "POST"):
@@ -300,9 +301,18 @@ async def test_form_without_a_script_leads_through_the_whole_import(scene: Scene
     await run_import(scene.house, int(address.rpartition("/")[2]), tell=quiet)
     page = await (await client.get(address)).get_data(as_text=True)
     assert "Show the 2 imported deals" in page
-    page = await (await client.get(f"{address}/deals")).get_data(as_text=True)
-    assert "Nest" in page
-    assert "Palm" in page
+    # Its deals are the list, filtered; what is not of it, and what one may not see, is not in it.
+    number = int(address.rpartition("/")[2])
+    for path in (f"/deals?import={number}", f"/deals/board?import={number}"):
+        shown = await (await client.get(path)).get_data(as_text=True)
+        assert sorted(re.findall(r'class="(?:row-link truncate|card-name)" href="[^"]*"[^>]*>([^<]*)', shown)) == ["Nest", "Palm"]
+        assert "From C:temp&lt;b&gt;deals.csv" in shown, "it can be taken off again"
+        assert f'href="{path.partition("?")[0]}" aria-label="Deals of C:temp&lt;b&gt;deals.csv alone: show all"' in shown
+    assert (await scene.call("admin", "GET", f"/api/deals?import={number}"))[1]["total"] == 2
+    for who in ("owner", "foreign_admin"):
+        assert (await scene.call(who, "GET", f"/api/deals?import={number}"))[1]["total"] == 0
+        assert "deals.csv" not in await (await (await scene.client(who)).get(f"/deals?import={number}")).get_data(as_text=True)
+    assert (await scene.call("admin", "GET", "/api/deals?import=x"))[0] == 400
 
 
 @sqlite_only

@@ -409,6 +409,13 @@ async def test_preferences_reach_every_session_of_the_person(app: Quart, client:
     async with house.database.read() as db:
         user = (await db.scalars(select(User).where(User.email == ANN))).one()
     assert (user.remember_last_deal, user.start_at, user.theme) == (False, "list", "dark")
+    # On record, once: what is so already is no change. A name is said to have changed, and not what it is.
+    assert (await client.patch("/api/me", json=changed)).status_code == 200
+    assert (await client.patch("/api/me", json={"name": "Ann Other"})).status_code == 200
+    async with house.database.read() as db:
+        told = list(await db.scalars(select(Event).where(Event.kind == "user.preferences_changed").order_by(Event.id)))
+    assert [event.payload for event in told] == [{"fields": sorted(changed), **changed}, {"fields": ["name"]}]
+    assert {(event.actor_id, event.user_id, event.organisation_id) for event in told} == {(user.id, user.id, user.organisation_id)}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from app.config import load_settings
 from app.database import Database
 from app.imports.commands import import_deals, seed_demo
 from app.imports.seed import DEMO_PASSWORD, read_demo
+from app.models import STAGES
 from tests.servers.blocking import blocking
 
 Sql = Callable[[str], Sequence[Any]]
@@ -45,7 +46,7 @@ def sql(database_url: str) -> Sql:
 
 
 def everything(sql: Sql) -> list[Sequence[Any]]:
-    tables = ("organisations", "users", "deals", "events")
+    tables = ("organisations", "users", "deals", "events", "findings", "checklist_items")
     return [sql(f"SELECT * FROM {table} ORDER BY id") for table in tables] + [
         sql("SELECT deal_id, user_id, role FROM members ORDER BY 1, 2")
     ]
@@ -89,6 +90,27 @@ def test_everybody_signs_in_with_the_demo_password(seed: Callable[..., Result], 
     assert len(set(hashes)) == 9
     for stored in hashes:
         assert blocking(verify_password, stored, DEMO_PASSWORD, settings)
+
+
+def test_deals_are_in_every_stage_and_some_are_worked_in(seed: Callable[..., Result], sql: Sql) -> None:
+    seed()
+    stages = "SELECT d.stage, count(*) FROM deals d JOIN organisations o ON o.id = d.organisation_id WHERE o.name = '{}' GROUP BY 1"
+    assert dict(sql(stages.format("Google"))) == {"sourcing": 5, "diligence": 10, "negotiation": 6, "signing": 5, "closed": 135}
+    assert set(dict(sql(stages.format("Microsoft")))) == set(STAGES)
+    of = "SELECT d.name, count(*) FROM {} w JOIN deals d ON d.id = w.deal_id WHERE {} GROUP BY 1 ORDER BY 1"
+    assert sql(of.format("findings", "1=1")) == [("Mojang", 3), ("YouTube", 5), ("Zync Render", 3)]
+    assert [name for name, count in sql(of.format("checklist_items", "done_at IS NULL")) if count > 5] == [
+        "Mojang",
+        "YouTube",
+        "Zync Render",
+    ]
+    assert sql(of.format("checklist_items", "done_at IS NOT NULL")) == [("Mojang", 6), ("YouTube", 8), ("Zync Render", 5)]
+    # Who has something to do there sees the deal.
+    blind = (
+        "SELECT count(*) FROM {} w JOIN deals d ON d.id = w.deal_id JOIN users u ON u.id = w.owner_id WHERE d.owner_id <> u.id "
+        "AND u.role <> 'admin' AND NOT EXISTS (SELECT 1 FROM members m WHERE m.deal_id = d.id AND m.user_id = u.id AND m.role = 'editor')"
+    )
+    assert sql(blind.format("findings")) == sql(blind.format("checklist_items")) == [(0,)]
 
 
 def test_lead_owns_the_even_years_and_admin_the_odd(seed: Callable[..., Result], sql: Sql) -> None:

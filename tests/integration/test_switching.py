@@ -1,6 +1,7 @@
 """Switching and its undo, where a person starts, what they find first, and the pages that do it by form."""
 
 import gzip
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -126,6 +127,34 @@ async def test_start_is_the_last_deal_the_list_or_a_deal_one_may_see(scene: Scen
     settings = {"start_at": "list", "theme": "dark"}
     assert (await client.post("/settings", form=settings)).status_code == 303
     assert await start() == "/deals"
+
+
+async def test_choosing_a_deal_leads_to_the_page_it_was_left_on(scene: Scene) -> None:
+    """From outside of a deal. From a page inside one it leads to the same page; an undo to where the deal before was left."""
+    youtube, client = await second_deal(scene), await scene.client("owner")
+    await client.post(f"{scene.path}/select?page=team")
+    await client.post(f"/api/deals/{youtube.id}/select?page=checklist")
+
+    async def forms(path: str) -> list[str]:
+        """The pages that the forms of a page ask for, switcher, undo and lists."""
+        page = await (await client.get(path)).get_data(as_text=True)
+        forms = [rest.split("</form>")[0] for rest in page.split('action="/workspace/select"')[1:]]
+        return [found for form in forms for found in re.findall(r'name="page" value="(.*?)"', form)]
+
+    async def choose(deal: Deal, page: str) -> str:
+        return (await client.post("/workspace/select", form={"deal_id": str(deal.id), "page": page})).headers["Location"]
+
+    assert await forms("/deals") == [""]
+    assert await forms("/deals/999999/findings") == ["", ""], "a deal that is gone has no page to be taken along"
+    assert await choose(scene.deal, "") == f"/deals/{scene.deal.id}/team"
+    assert await choose(youtube, "") == f"/deals/{youtube.id}/checklist"
+    assert await forms(f"/deals/{youtube.id}/findings") == ["findings"], "its undo names no page"
+    assert await choose(scene.deal, "findings") == f"/deals/{scene.deal.id}/findings"
+    for path in ("/deals", "/deals/board"):
+        page = await (await client.get(path)).get_data(as_text=True)
+        assert f'href="/deals/{youtube.id}"' in page
+        assert "/overview" not in page
+    assert (await client.get(f"/deals/{youtube.id}")).headers["Location"] == f"/deals/{youtube.id}/checklist"
 
 
 async def test_what_is_called_so_is_found_first(scene: Scene) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from app.models import Finding
+from app.checklist.store import MOST_ITEMS
+from app.models import ChecklistItem, Finding
 from tests.factories import make_deal, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
@@ -181,3 +182,47 @@ async def test_the_checklist_is_shown_whole_by_section_and_filtered(scene: Scene
     kinds = [event["kind"] for event in (await scene.call("viewer", "GET", "~/activity?kind=checklist"))[1]["events"]]
     assert kinds == ["checklist.item_done", *["checklist.item_created"] * 4]
     assert (await scene.call("viewer", "GET", f"~/activity?kind=checklist&person={scene.id_of('owner')}"))[1]["events"] == []
+
+
+async def test_items_and_sections_let_each_other_pass_as_long_as_they_are_neighbours(scene: Scene) -> None:
+    """Two who move at once do not undo each other; the same move twice is one; no move is in the way of who rewords."""
+    for section, title in (("Tax", "a"), ("Legal", "b"), ("Tax", "c"), ("Tax", "d")):
+        await make(scene, "checklist", section=section, title=title)
+    a, b, c, d = range(1, 5)
+
+    async def move(lower: int, upper: int, **how: Any) -> int | str:
+        status, body = await scene.call("editor", "POST", f"~/checklist/{lower}/raise", json={"above": upper} | how)
+        return "".join(each["title"] for each in body["items"]) if status == 200 else status
+
+    assert await move(d, c) == "adcb"
+    assert await move(d, c) == "adcb", "a double click"
+    assert await move(c, a) == 409, "somebody put another between them"
+    assert await move(b, c) == 409, "of another section"
+    assert await move(b, a, section=True) == "badc"
+    assert await move(b, d, section=True) == "badc", "any of a section's items stands for it"
+    assert await move(b, b) == await move(b, 10**9) == 409
+    assert await move(10**9, a) == 404
+    status, body = await scene.call("owner", "PATCH", f"~/checklist/{d}", json={"title": "D", "version": 1})
+    assert (status, body["item"]["version"]) == (200, 2)
+    await asyncio.gather(move(c, d), move(d, a))
+    assert "".join(each["title"] for each in (await scene.call("viewer", "GET", "~/checklist"))[1]["items"]) in ("bacD", "bDac")
+    moved = await scene.events("checklist.item_moved", "checklist.section_moved")
+    assert [event.payload for event in moved[:2]] == [{"item_id": d}, {"items": 1}]
+
+
+async def test_a_full_checklist_takes_no_more_and_says_so(scene: Scene) -> None:
+    async with scene.house.database.write() as db:
+        now = scene.house.clock.now()
+        row = {"deal_id": scene.deal.id, "section": "Tax", "created_at": now, "updated_at": now}
+        db.add_all(ChecklistItem(title=f"{number}", position=number, **row) for number in range(MOST_ITEMS))
+    status, body = await scene.call("editor", "POST", "~/checklist", json={"section": "Tax", "title": "one more"})
+    assert (status, body["code"], body["room"]) == (409, "checklist_full", 0)
+    client = await scene.client("editor")
+    page = await (await client.get(f"/deals/{scene.deal.id}/checklist")).get_data(as_text=True)
+    assert "This checklist is full: it has 500 items" in page
+    assert "Add item" not in page
+    assert (await scene.call("editor", "DELETE", "~/checklist/1"))[0] == 204
+    answer = await client.post(f"/deals/{scene.deal.id}/checklist/templates", form={"deal": str(scene.deal.id), "template": "tax"})
+    page = await (await client.get(answer.headers["Location"])).get_data(as_text=True)
+    assert "there is room for 1 more" in page
+    assert "Add item" in page

@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from app.checklist.standard import TEMPLATES
 from app.models import Deal, Finding, User
-from tests.factories import PASSWORD, make_deal, make_work
+from tests.factories import PASSWORD, make_deal, make_member, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
@@ -295,6 +295,22 @@ async def test_a_standard_list_is_added_once_and_taken_back_but_for_what_was_wor
     assert (await send(scene, "editor", "checklist/templates", template="nothing"))[0] == 404
 
 
+async def test_the_checklist_is_put_in_order_by_its_buttons(scene: Scene) -> None:
+    for section, title in (("Tax", "Second"), ("Legal", "Third")):
+        await scene.call("editor", "POST", "~/checklist", json={"section": section, "title": title})
+    buttons = dict(re.findall(r'name="([a-z-]+)" value="(\d+:\d+)"', await get(scene, "editor", "checklist/order")))
+    assert buttons == {"up": "2:1", "down": "2:1", "section-up": "3:1", "section-down": "3:1"}
+    assert (await send(scene, "editor", "checklist/order", up="2:1"))[:2] == (303, "checklist/order?moved=up-2")
+    page = await get(scene, "editor", "checklist/order?moved=up-2")
+    assert re.search(r'value="1:2" aria-label="Move down: Second" autofocus', page), "at the top, the way down has the focus"
+    assert (await send(scene, "editor", "checklist/order", **{"section-down": "3:1"}))[1] == "checklist/order?moved=section-down-1"
+    assert [each["id"] for each in (await scene.call("owner", "GET", "~/checklist"))[1]["items"]] == [3, 2, 1]
+    leads = (await send(scene, "editor", "checklist/order", up="3:1"))[1]
+    assert "Somebody changed the order meanwhile" in await get(scene, "editor", leads)
+    assert (await send(scene, "viewer", "checklist/order", up="1:2"))[0] == 403
+    assert (await send(scene, "editor", "checklist/order"))[0] == 400
+
+
 async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scene: Scene) -> None:
     stranger = scene.users["stranger"]
     new = {"email": stranger.email, "role": "viewer", "expires_on": "2040-02-29"}
@@ -312,7 +328,23 @@ async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scen
     assert (await send(scene, "owner", f"team/{stranger.id}/restore", **undo))[0] == 303
     member = (await scene.call("stranger", "GET", "~"))[1]["deal"]
     assert (member["role"], member["access_until"]) == ("viewer", "2040-03-01T00:00:00Z")
-    assert (await send(scene, "stranger", f"team/{stranger.id}/withdraw"))[0] == 303
+    # Who changes what somebody else has just withdrawn is told, and can give it anew as they chose it; likewise once it is over.
+    drawn = hidden(await get(scene, "owner", f"team/{stranger.id}"), f"/deals/{scene.deal.id}/team/{stranger.id}")
+    assert (await scene.call("admin", "DELETE", f"~/members/{stranger.id}"))[0] == 204
+    mine = drawn | {"role": "editor", "expires_on": "2041-05-01"}
+    status, _, page = await send(scene, "owner", f"team/{stranger.id}", **mine)
+    assert (status, f"ended meanwhile: {scene.users['admin'].name} withdrew it" in unescape(page)) == (404, True)
+    for kept in (f'value="{stranger.email}"', '<option value="editor" selected>', 'value="2041-05-01"'):
+        assert kept in page
+    await make_member(scene.house.database, scene.deal, stranger, role="viewer", expires_at=scene.house.clock.now() - timedelta(days=1))
+    assert "ended meanwhile: its last day is over" in (await send(scene, "owner", f"team/{stranger.id}", **mine))[2]
+    assert (await send(scene, "owner", "team", email=stranger.email, role="editor", expires_on="2041-05-01"))[0] == 303
+    assert (await send(scene, "owner", "team/999999", **mine))[0] == 404
+    await scene.select("stranger")
+    assert (await send(scene, "stranger", f"team/{stranger.id}/withdraw"))[:2] == (303, "/deals?done=left")
+    page = str(await (await (await scene.client("stranger")).get("/deals?done=left")).get_data(as_text=True))
+    assert "You have left that deal" in page
+    assert "no longer available to you" not in page
     assert (await send(scene, "owner", "team/transfer", user_id=str(scene.id_of("editor"))))[0] == 303
     assert (await scene.call("editor", "GET", "~"))[1]["deal"]["role"] == "owner"
 
@@ -359,3 +391,16 @@ async def test_archived_deals_are_read_only_on_every_page(scene: Scene, clock: F
         assert (await (await scene.client("owner")).get(f"/deals/{scene.deal.id}/{page}")).status_code == 409, page
     status, _, text = await send(scene, "owner", "findings", title="Kept words", severity="low", status="open")
     assert (status, "Kept words" in text) == (409, True)
+    assert "Somebody else changed this first" not in text
+    assert "Back to the deal" in text
+
+
+@on_sqlite
+async def test_refusals_are_told_in_words_for_people(scene: Scene) -> None:
+    client = await scene.client("viewer")
+    for path, title in (("/nothing", "There is nothing here"), ("/deals?sort=sideways", "The request cannot be understood")):
+        page = str(await (await client.get(path)).get_data(as_text=True))
+        assert title in page
+        assert "Input should be" not in page
+    status, _, page = await send(scene, "editor", "findings", title="Long", text="x" * 140_000)
+    assert (status, "That is too much at once" in page) == (413, True)

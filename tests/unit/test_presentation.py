@@ -46,6 +46,7 @@ def test_moment_is_told_from_now(passed: timedelta, text: str) -> None:
         (750_000_000, "$750M"),
         (1_650_000_000, "$1.6B"),
         (2 * 10**9, "$2B"),
+        (1_234_567_890_123, "$1.2T"),
     ],
 )
 def test_price_is_short_and_never_rounded_up(amount: int, text: str) -> None:

@@ -15,11 +15,12 @@ function say(text) {
   banner.hidden = false;
 }
 
+// Back to where the deal before was left.
 function undo(previousId) {
   const form = document.createElement("form");
   form.method = "post";
   form.action = "/workspace/select";
-  for (const [name, value] of Object.entries({ deal_id: previousId, page: modules.page, undo: "1" })) {
+  for (const [name, value] of Object.entries({ deal_id: previousId, undo: "1" })) {
     const field = document.createElement("input");
     field.type = "hidden";
     field.name = name;

@@ -12,7 +12,7 @@ function pinButton(item) {
   // Not a button: an option holds nothing that takes the focus. By keyboard it is Alt P.
   const button = element("span", "item-pin");
   const say = () => {
-    button.replaceChildren(icon(item.deal.is_pinned ? "pin-off" : "pin"));
+    button.replaceChildren(icon("pin"));
     button.classList.toggle("is-pinned", item.deal.is_pinned);
     button.title = `${item.deal.is_pinned ? "Unpin" : "Pin"} ${item.name} (Alt P)`;
   };

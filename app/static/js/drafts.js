@@ -1,7 +1,13 @@
 // What somebody types into a form of a deal page survives a reload, a lost login and a crash of the tab: in this browser,
 // under their id, the deal's and the form's. It goes when the server says it is saved, at sign-out, and when somebody else signs in.
 
+//
+// Something new can be begun in several tabs at once, so there each tab has a draft of its own, under an id that a reload and a
+// restored tab bring along. A draft that no living tab answers for is offered to the next form of its kind.
+
 const PREFIX = "holdfast:draft:";
+const TAB = "holdfast:tab";
+const ANSWERS = 100; // ms in which the other tabs say that they live
 const SIGNED_OUT = "holdfast:signed-out";
 const LIFE = 14 * 24 * 3600 * 1000; // a draft nobody came back to in two weeks is forgotten
 const PAUSE = 250; // ms of quiet before it is written
@@ -38,11 +44,39 @@ function forgetOthersAndOld() {
   }
 }
 
+const isNew = (form) => form.dataset.draft.endsWith("-new");
+const draftOf = (deal, name) => `${PREFIX}${user}:${deal}:${name}`;
+const ownDraft = (deal, name) => draftOf(deal, name) + (name.endsWith("-new") ? `:${tab}` : "");
+
+function nameTab(id = Math.random().toString(36).slice(2)) {
+  tab = id;
+  try {
+    sessionStorage.setItem(TAB, id);
+  } catch {
+    // not allowed here: a reload finds the draft all the same, as one that nobody answers for
+  }
+}
+
+// Who lives says its id whenever somebody asks.
+let tab;
+const living = new Set();
+const channel = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast-drafts-${user}`) : null;
+if (channel) channel.onmessage = ({ data }) => (data === "who?" ? channel.postMessage(tab) : living.add(data));
+
+function adopt(form) {
+  const { deal, draft } = form.dataset;
+  const isLeft = (key) => key.startsWith(draftOf(deal, draft)) && !living.has(key.split(":").at(-1));
+  const [latest] = keys().filter(isLeft).sort((a, b) => read(b).at - read(a).at);
+  if (!latest || !write(ownDraft(deal, draft), read(latest))) return false;
+  localStorage.removeItem(latest);
+  return true;
+}
+
 // A form that was sent is settled only by an answer that says so: a lost login or an outage leaves it to be restored.
 function forgetSaved() {
   const address = new URL(location.href);
   const deal = address.pathname.match(/^\/deals\/(\d+)\//)?.[1];
-  const key = `${PREFIX}${user}:${deal}:${address.searchParams.get("saved")}`;
+  const key = ownDraft(deal, address.searchParams.get("saved") ?? "");
   if (read(key)?.sent) localStorage.removeItem(key);
   if (!address.searchParams.has("done")) return;
   for (const name of TOLD) address.searchParams.delete(name);
@@ -77,7 +111,7 @@ function ago(moment) {
 }
 
 function keep(form) {
-  const key = `${PREFIX}${user}:${form.dataset.deal}:${form.dataset.draft}`;
+  const key = () => ownDraft(form.dataset.deal, form.dataset.draft);
   const drawn = contents(form); // as the server sent it
   const isUnsaved = "unsaved" in form.dataset;
   const state = document.createElement("p");
@@ -91,9 +125,9 @@ function keep(form) {
     clearTimeout(timer);
     if (stopped) return;
     if (isTyped()) {
-      if (write(key, { at: Date.now(), sent, typed: contents(form) })) state.textContent = "Draft kept on this device";
+      if (write(key(), { at: Date.now(), sent, typed: contents(form) })) state.textContent = "Draft kept on this device";
     } else {
-      localStorage.removeItem(key);
+      localStorage.removeItem(key());
       state.textContent = "";
     }
   }
@@ -112,7 +146,7 @@ function keep(form) {
     discard.textContent = "Discard";
     discard.addEventListener("click", () => {
       put(form, drawn);
-      localStorage.removeItem(key);
+      localStorage.removeItem(key());
       state.textContent = "";
       line.remove();
       fields(form).find((field) => field.type !== "hidden")?.focus();
@@ -121,13 +155,16 @@ function keep(form) {
     form.before(line);
   }
 
-  const draft = read(key);
-  if (isUnsaved) save();
-  else if (draft?.typed) {
+  function restore() {
+    const draft = read(key());
+    if (!draft?.typed) return;
     put(form, draft.typed);
     if (isTyped()) offer(draft);
-    else localStorage.removeItem(key);
+    else localStorage.removeItem(key());
   }
+
+  if (isUnsaved) save();
+  else restore();
 
   form.addEventListener("input", () => {
     clearTimeout(timer);
@@ -138,16 +175,34 @@ function keep(form) {
     link.addEventListener("click", () => {
       clearTimeout(timer);
       stopped = true;
-      localStorage.removeItem(key);
+      localStorage.removeItem(key());
     });
   }
   // A closed or discarded tab does not wait for the pause.
-  addEventListener("pagehide", () => timer && !form.dataset.sent && isTyped() && !read(key)?.sent && save());
+  addEventListener("pagehide", () => timer && !form.dataset.sent && isTyped() && !read(key())?.sent && save());
+  return { form, save, restore, isTyped };
 }
 
+async function meetOthers(kept) {
+  channel?.postMessage("who?");
+  await new Promise((met) => setTimeout(met, ANSWERS));
+  const wasCopied = living.has(tab); // a duplicated tab comes with the id of the first
+  if (wasCopied) nameTab();
+  for (const { form, save, restore, isTyped } of kept) {
+    if (wasCopied && isTyped()) save();
+    else if (!isTyped() && adopt(form)) restore();
+  }
+}
+
+try {
+  nameTab(sessionStorage.getItem(TAB) ?? undefined);
+} catch {
+  nameTab();
+}
 forgetOthersAndOld();
 forgetSaved();
-for (const form of document.querySelectorAll("form[data-draft]")) keep(form);
+const begun = [...document.querySelectorAll("form[data-draft]")].map(keep).filter(({ form }) => isNew(form));
+if (begun.length) meetOthers(begun);
 
 document.addEventListener("submit", (event) => {
   if (new URL(event.target.action).pathname !== "/logout") return;

@@ -45,7 +45,8 @@ function follow() {
 
   source.addEventListener("progress", (event) => {
     const told = JSON.parse(event.data);
-    if (told.over) {
+    // One that stood still and goes on is drawn anew: the page says that it stands still.
+    if (told.over || ("stuck" in progress.dataset && told.percent !== bar.value)) {
       source.close();
       return location.reload();
     }
@@ -56,7 +57,7 @@ function follow() {
       const count = told.counts[name] + (name === "unchanged" ? told.counts.skipped : 0);
       shown.textContent = count.toLocaleString("en");
     }
-    if (told.state === "running") said.textContent = "You can leave this page; the import goes on.";
+    if (told.state === "running" && !("stuck" in progress.dataset)) said.textContent = "You can leave this page; the import goes on.";
   });
   source.addEventListener("end", (event) => {
     if (!JSON.parse(event.data).again) source.close();
@@ -69,12 +70,15 @@ function follow() {
 
 function watchColumns() {
   const start = columns.querySelector("[data-start]");
+  const again = columns.querySelector("[data-again]");
   const label = start.textContent;
   const before = new Map([...columns.querySelectorAll("select")].map((select) => [select, select.value]));
   columns.addEventListener("change", () => {
     const same = [...before].every(([select, value]) => select.value === value);
     start.textContent = same ? label : "Check these columns";
     start.disabled = false;
+    // Both would do the same.
+    again.hidden = !same;
   });
 }
 

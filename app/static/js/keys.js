@@ -12,6 +12,7 @@ const KEYS = {
     [["g", "d"], "All deals"],
     [["g", "b"], "Board"],
     [["g", "s"], "Settings"],
+    ...(document.querySelector("[data-bell]") ? [[["g", "n"], "Notices"]] : []),
   ],
   "In the switcher": [
     [["↑", "↓"], "Move through the deals"],

@@ -1,7 +1,8 @@
 // What happens in the other tabs of this browser, and on the server, told in this one. Nothing here changes what a page shows
 // or which deal it is about: it says what happened and offers to go there.
 //
-// One tab, whoever holds the lock, keeps the one event stream of the browser and passes on what it hears.
+// One tab, whoever holds the lock, keeps the one event stream of the browser and passes on what it hears. Browsers have locks for
+// https and for this machine; over plain http to another each tab listens for itself while it is seen.
 
 const shell = document.getElementById("shell");
 const page = shell.dataset;
@@ -13,12 +14,13 @@ const AWAY = 30_000; // ms out of sight after which a deal page asks whether it 
 const RETRY = 10_000;
 let current = Number(page.current);
 let stayed = 0; // the deal this tab was asked about last and stayed away from
+let drawn = current; // what the page came with; the stream's first word may be no newer
 
 // Another tab went to another deal
 
+// The same page of that deal; from elsewhere the page it was left on.
 function go(deal) {
-  const known = ["overview", "findings", "checklist", "team", "activity"];
-  return `/deals/${deal.id}/${known.includes(page.page) ? page.page : "overview"}`;
+  return pageDeal ? `/deals/${deal.id}/${page.page}` : `/deals/${deal.id}`;
 }
 
 function hearSelection(deal) {
@@ -67,7 +69,7 @@ async function sayGone() {
   const answer = await fetch("/api/deals/list?sort=recent&limit=4").catch(() => null);
   const { deals } = answer?.ok ? await answer.json() : { deals: [] };
   const list = document.createElement("ul");
-  const others = [...deals.map((deal) => [deal.name, `/deals/${deal.id}/overview`]), ["All deals", "/deals"]];
+  const others = [...deals.map((deal) => [deal.name, `/deals/${deal.id}`]), ["All deals", "/deals"]];
   for (const [name, address] of others) {
     const row = document.createElement("li");
     const link = document.createElement("a");
@@ -84,7 +86,7 @@ async function sayShared({ deal_id: dealId, role }) {
   const answer = await fetch(`/api/deals/${dealId}`).catch(() => null);
   if (!answer?.ok) return;
   const { deal } = await answer.json();
-  toast(`${deal.name} was shared with you as ${role}.`, { kind: `shared-${dealId}`, actions: [["Open", `/deals/${dealId}/overview`]] });
+  toast(`${deal.name} was shared with you as ${role}.`, { kind: `shared-${dealId}`, actions: [["Open", `/deals/${dealId}`]] });
 }
 
 function sayRole({ deal_id: dealId, role }) {
@@ -97,6 +99,16 @@ document.addEventListener("visibilitychange", async () => {
   if (document.visibilityState === "hidden") hiddenAt = Date.now();
   else if (pageDeal && hiddenAt && Date.now() - hiddenAt > AWAY && (await isGone(pageDeal))) sayGone();
 });
+
+// A grant that runs out by its date is announced by nobody: the page knows when. A day is longer than any timer is trusted with.
+async function askOnceOver(left) {
+  const wait = Math.min(left, 24 * 3600_000);
+  await new Promise((over) => setTimeout(over, wait + 1000));
+  if (left > wait) return askOnceOver(left - wait);
+  if (await isGone(pageDeal)) sayGone();
+}
+
+if (page.accessLeft) askOnceOver(Number(page.accessLeft));
 
 // Notices and the end of the login
 
@@ -138,7 +150,8 @@ function saySignedOut() {
 
 const HEARD = {
   hello: ({ selection }) => {
-    hearSelection(selection?.deal);
+    if ((selection?.deal?.id ?? 0) !== drawn) hearSelection(selection?.deal);
+    drawn = null;
     countUnread();
   },
   selection: ({ deal }) => hearSelection(deal),
@@ -155,23 +168,47 @@ function hear(event, data) {
 
 // The stream
 
+// Returns what ends it.
 function listen() {
-  const stream = new EventSource(page.events);
-  for (const name of Object.keys(HEARD)) {
-    stream.addEventListener(name, (message) => {
-      const data = JSON.parse(message.data);
-      hear(name, data);
-      channel?.postMessage({ event: name, data });
-      if (name === "end" && !data.again) stream.close();
+  let stream;
+  let later;
+  let isOver = false;
+
+  function open() {
+    stream = new EventSource(page.events);
+    for (const name of Object.keys(HEARD)) {
+      stream.addEventListener(name, (message) => {
+        const data = JSON.parse(message.data);
+        hear(name, data);
+        channel?.postMessage({ event: name, data });
+        if (name === "end" && !data.again) stream.close();
+      });
+    }
+    // The browser comes back by itself to a stream that broke off; to one that was refused it does not.
+    stream.addEventListener("error", async () => {
+      if (stream.readyState !== EventSource.CLOSED) return;
+      const answer = await fetch("/api/me").catch(() => null);
+      if (answer?.status === 401) return saySignedOut();
+      if (!isOver) later = setTimeout(open, RETRY);
     });
   }
-  // The browser comes back by itself to a stream that broke off; to one that was refused it does not.
-  stream.addEventListener("error", async () => {
-    if (stream.readyState !== EventSource.CLOSED) return;
-    const answer = await fetch("/api/me").catch(() => null);
-    if (answer?.status === 401) return saySignedOut();
-    setTimeout(listen, RETRY);
-  });
+
+  open();
+  return () => {
+    isOver = true;
+    clearTimeout(later);
+    stream.close();
+  };
+}
+
+function listenWhileSeen() {
+  let end = null;
+  const look = () => {
+    if (document.visibilityState === "visible") end ??= listen();
+    else end = end?.();
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
 }
 
 if (channel) channel.onmessage = (message) => hear(message.data.event, message.data.data);
@@ -182,4 +219,4 @@ if (page.events && navigator.locks) {
     listen();
     return new Promise(() => {}); // until this tab is gone; then the next one listens
   });
-}
+} else if (page.events) listenWhileSeen();

@@ -1,0 +1,119 @@
+"""The things inside a deal over HTTP.
+
+Each route checks in the contract's order: sight (404), role (403), what is said (400), does it fit (409).
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from quart import Blueprint, Response, jsonify
+
+from app.deals.permissions import EDITING_ROLES
+from app.deals.preconditions import expected_versions
+from app.deals.schemas import Nothing
+from app.deals.store import require_role
+from app.openapi import Empty, documented
+from app.web import current_user, path_id, read_json, resources, signed_in
+from app.work.service import Kind, bring_back_thing, change_thing, create_thing, delete_thing
+from app.work.store import require_thing
+
+View = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Api:
+    """How one kind is talked about: the topic it is documented under, and its bodies. `one` has it in the field `field`."""
+
+    kind: Kind[Any]
+    topic: str
+    field: str
+    one: type[BaseModel]
+    new: type[BaseModel]
+    changes: type[BaseModel]
+
+    def answer(self, thing: Any, status: int = 200) -> Response:
+        response = as_json(self.one(**{self.field: thing}))
+        response.status_code = status
+        response.headers["ETag"] = f'"{thing.version}"'
+        return response
+
+    async def find(self, deal_id: int, item_id: int) -> Any:
+        house = resources()
+        async with house.database.read() as db:
+            return await self.kind.get(db, current_user().id, deal_id, item_id, now=house.clock.now())
+
+
+def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
+    """What can be done to one thing of a kind; the list of them is the kind's own."""
+    kind, word = api.kind, api.kind.word
+
+    def route(
+        method: str, rule: str, about: str, answer: type[BaseModel], status: int, *problems: int, body: Any = None
+    ) -> Callable[[View], View]:
+        def add(view: View) -> View:
+            view.__doc__ = about
+            document = documented(api.topic, answer, status, body=body, problems=problems)
+            return blueprint.route(rule, methods=[method])(document(signed_in(view)))
+
+        return add
+
+    @route("POST", "", about_create, api.one, 201, 400, 403, 404, 409, 413, 415, body=api.new)
+    async def create(deal_id: str) -> Response:
+        wanted = await require(deal_id, EDITING_ROLES)
+        facts = await read_json(api.new)
+        item_id = await create_thing(resources(), kind, current_user().id, wanted, facts.model_dump())
+        response = api.answer(await api.find(wanted, item_id), 201)
+        response.headers["Location"] = f"/api/deals/{wanted}/{api.topic}/{item_id}"
+        return response
+
+    @route("GET", "/<item_id>", f"One {word}. Its ETag is the version to change it from.", api.one, 200, 404)
+    async def show(deal_id: str, item_id: str) -> Response:
+        return api.answer(await api.find(path_id(deal_id), path_id(item_id)))
+
+    from_where = f"With a version, in the body or as If-Match, only if the {word} is still at it; else 409 with both versions."
+
+    @route("PATCH", "/<item_id>", f"State other facts. {from_where}", api.one, 200, 400, 403, 404, 409, 413, 415, body=api.changes)
+    async def change(deal_id: str, item_id: str) -> Response:
+        wanted, item = await require_item(kind, deal_id, item_id)
+        body: Any = await read_json(api.changes)
+        facts = body.model_dump(exclude_unset=True, exclude={"version"})
+        expected = expected_versions(body.version)
+        return api.answer(await change_thing(resources(), kind, current_user().id, wanted, item, facts, expected=expected))
+
+    about_remove = "Delete it; `restore` undoes that. With If-Match only if it is still at that version."
+
+    @route("DELETE", "/<item_id>", about_remove, Empty, 204, 400, 403, 404, 409)
+    async def remove(deal_id: str, item_id: str) -> tuple[str, int]:
+        wanted, item = await require_item(kind, deal_id, item_id)
+        await delete_thing(resources(), kind, current_user().id, wanted, item, expected=expected_versions(None))
+        return "", 204
+
+    @route("POST", "/<item_id>/restore", "Undo its deletion.", api.one, 200, 400, 403, 404, 409, 413, 415, body=Nothing)
+    async def bring_back(deal_id: str, item_id: str) -> Response:
+        wanted = await require(deal_id, EDITING_ROLES)
+        item = path_id(item_id)
+        await read_json(Nothing)
+        await bring_back_thing(resources(), kind, current_user().id, wanted, item)
+        return api.answer(await api.find(wanted, item))
+
+
+async def require(deal_id: str, roles: Collection[str]) -> int:
+    """The id, once it is sure that this person sees the deal in one of `roles`: before the body is looked at."""
+    house, wanted = resources(), path_id(deal_id)
+    async with house.database.read() as db:
+        await require_role(db, current_user().id, wanted, roles, now=house.clock.now())
+    return wanted
+
+
+async def require_item(kind: Kind[Any], deal_id: str, item_id: str) -> tuple[int, int]:
+    """Both ids, once it is sure that this person may change the thing."""
+    house, wanted, item = resources(), path_id(deal_id), path_id(item_id)
+    async with house.database.read() as db:
+        await require_thing(db, kind.table, current_user().id, wanted, item, EDITING_ROLES, now=house.clock.now())
+    return wanted, item
+
+
+def as_json(model: BaseModel) -> Response:
+    return jsonify(model.model_dump(mode="json"))
