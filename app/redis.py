@@ -139,6 +139,8 @@ async def ask_instance(connection: Connection) -> Instance:
         await connection.send_command("INFO", section)
         answer: Any = await connection.read_response()
         facts |= dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
+    if not {"run_id", "master_replid", "role"} <= facts.keys():
+        raise ResponseError("INFO does not tell which server this is; use Valkey, or Redis 6 or newer")
     return Instance(facts["run_id"], facts["master_replid"], facts["role"])
 
 

@@ -16,7 +16,8 @@ async def raise_epoch(db: AsyncSession, clock: Clock) -> int:
     The flag goes to SQL. A start, or the probe in a living fleet, brings Redis back by itself, under a newer epoch still.
     """
     now = clock.now()
-    epoch = (await db.scalar(select(SessionBackend.epoch).with_for_update()) or 0) + 1
+    # The database that is no more may have gone further than this one knows, but never as far as the seconds since 1970.
+    epoch = max(await db.scalar(select(SessionBackend.epoch).with_for_update()) or 0, int(now.timestamp())) + 1
     values = {"mode": "sql", "epoch": epoch, "redis_run_id": None, "redis_replid": None}
     await db.execute(update(SessionBackend).values(values | {"reason": REASON, "changed_at": now, "changed_by": "cli"}))
     await record_event(db, "backend.flipped", at=now, mode="sql", epoch=epoch, reason=REASON)

@@ -2,8 +2,9 @@
 
 import pytest
 from redis._parsers.base import BaseParser
+from redis.exceptions import ResponseError
 
-from app.redis import describe_fault, is_outage
+from app.redis import ask_instance, describe_fault, is_outage
 
 OUTAGES = [
     "READONLY You can't write against a read only replica.",
@@ -43,3 +44,16 @@ def test_wrong_command_is_no_outage(said: str) -> None:
 @pytest.mark.parametrize("error", [TimeoutError(), ConnectionRefusedError(), OSError("unreachable")])
 def test_silence_is_an_outage(error: OSError) -> None:
     assert is_outage(error)
+
+
+async def test_server_that_does_not_tell_who_it_is_is_refused_with_what_to_do() -> None:
+    class Terse:
+        """Stands for a proxy or a service that speaks the protocol and hides itself."""
+
+        async def send_command(self, *_: str) -> None: ...
+
+        async def read_response(self) -> bytes:
+            return b"# Server\r\nredis_version:7.4\r\n"
+
+    with pytest.raises(ResponseError, match="use Valkey, or Redis 6 or newer"):
+        await ask_instance(Terse())  # type: ignore[arg-type]
