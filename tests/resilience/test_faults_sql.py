@@ -262,7 +262,7 @@ async def test_both_away(site: SqlSite, people: People) -> None:
 
 
 async def test_clients_that_hang_up_leak_nothing(site: SqlSite, people: People) -> None:
-    """200 of them: exactly the old or the new deal, and as many connections as before."""
+    """A thousand of them: exactly the old or the new deal, and as many connections as before."""
     browser = await people.browser(on=people.deals[0])
     cookies = "; ".join(f"{name}={value}" for name, value in browser.http.cookies.items())
 
@@ -276,7 +276,7 @@ async def test_clients_that_hang_up_leak_nothing(site: SqlSite, people: People) 
         await asyncio.sleep(number % 40 / 1000)
         writer.transport.abort()
 
-    for batch in range(0, 200, 8):
+    for batch in range(0, 1000, 8):
         await asyncio.gather(*(hang_up(number) for number in range(batch, batch + 8)))
     async with connected(site) as watcher:
         busy = (

@@ -1,6 +1,6 @@
 """Races on two real web processes without sticky routing: whichever order they take, nobody sees what neither order allows.
 
-RACE_TRIALS (50) is how often each race is run.
+RACE_TRIALS (100) is how often each race is run.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from tests.servers.postgresql import PostgresServer
 from tests.servers.web import WebServer
 from tests.waiting import until
 
-TRIALS = int(os.environ.get("RACE_TRIALS", "50"))
+TRIALS = int(os.environ.get("RACE_TRIALS", "100"))
 OTHER_PASSWORD = "staple-battery-horse"
 
 
