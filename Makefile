@@ -47,7 +47,8 @@ bench-sweeps: .venv/installed-dev ## Run the sweeps on a million sessions while 
 clean: ## Remove what was installed and cached; data/ stays
 	rm -rf .venv $(FAULTS)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 
-# The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp.
+# The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp. The locks are complete, hence
+# --no-deps: older pips look for the newest of what is wanted with an extra, and refuse it for its missing hash.
 .venv/made:
 	@command -v $(PYTHON) >/dev/null || { echo "Holdfast needs Python 3.11 or newer, and there is no $(PYTHON) here." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -60,20 +61,20 @@ clean: ## Remove what was installed and cached; data/ stays
 
 .venv/installed: .venv/made requirements.lock pyproject.toml
 	@echo "Installing the locked dependencies into .venv (only this first time; about a minute)"
-	@$(call pip_install,--require-hashes -r requirements.lock)
+	@$(call pip_install,--no-deps --require-hashes -r requirements.lock)
 	@$(call pip_install,--no-deps --no-build-isolation -e .)
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.lock
 	@echo "Installing what the tests need into .venv (only this first time)"
-	@$(call pip_install,--require-hashes -r requirements-dev.lock)
+	@$(call pip_install,--no-deps --require-hashes -r requirements-dev.lock)
 	@touch $@
 
 # The peers of the comparison, in an environment of their own: they want other versions than Holdfast does.
 $(FAULTS)/.venv/installed: .venv/made $(FAULTS)/requirements.lock
 	@echo "Installing the other session layers into $(FAULTS)/.venv (only this first time)"
 	@$(PY) -m venv $(@D)
-	@$(call pip_install,--require-hashes -r $(FAULTS)/requirements.lock,$(@D)/bin/python)
+	@$(call pip_install,--no-deps --require-hashes -r $(FAULTS)/requirements.lock,$(@D)/bin/python)
 	@touch $@
 
 define pip_install
