@@ -38,6 +38,11 @@ class TcpProxy:
         self._thread.start()
         self._listener = self._run(self._listen())
 
+    @property
+    def connections(self) -> frozenset[asyncio.Task[None]]:
+        """Each is done when both sides have been told of its end."""
+        return frozenset(self._connections)
+
     def accept(self) -> None:
         self._refusing = False
 

@@ -174,10 +174,12 @@ async def test_connections_terminated(site: SqlSite, people: People) -> None:
     browser = await people.browser(on=people.deals[0])
     # So that each pool has several.
     await asyncio.gather(*(browser.call("GET", "/api/deals") for _ in range(12)))
+    pooled = site.wire.connections
     async with connected(site) as connection:
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+    await until(lambda: all(each.done() for each in pooled))  # the goodbye has come through
     assert await browser.current_everywhere() == {people.deals[0].id}
     assert set(await asyncio.gather(*(browser.select(people.deals[1]) for _ in range(12)))) == {200}
     assert {answer.status for answer in browser.answers} == {200}
