@@ -195,8 +195,9 @@ async def test_two_tabs_keep_their_deals_and_say_what_happens_elsewhere(
     await expect(elsewhere.page.locator("[data-toasts]")).not_to_contain_text("another tab")
 
     # One stream for both tabs, whoever holds the lock.
-    locks = await first.evaluate("navigator.locks.query().then((all) => [all.held.length, all.pending.length])")
-    assert locks == [1, 1]
+    await first.wait_for_function(
+        "async () => { const all = await navigator.locks.query(); return all.held.length === 1 && all.pending.length === 1; }"
+    )
 
     colleague = await make_visitor(browser, office.url)
     await colleague.sign_in(office.colleague.email)
