@@ -121,4 +121,4 @@ def in_bin_of(user_id: int, *, now: datetime) -> Select[Deal]:
 
 
 async def user_can_access_deal(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> bool:
-    return await db.scalar(visible_to(user_id, Deal.id, now=now).where(Deal.id == deal_id)) is not None
+    return await find_visible(db, user_id, deal_id, now=now) is not None

@@ -1,6 +1,5 @@
 // What somebody types into a form of a deal page survives a reload, a lost login and a crash of the tab: in this browser,
 // under their id, the deal's and the form's. It goes when the server says it is saved, at sign-out, and when somebody else signs in.
-
 //
 // Something new can be begun in several tabs at once, so there each tab has a draft of its own, under an id that a reload and a
 // restored tab bring along. A draft that no living tab answers for is offered to the next form of its kind.
