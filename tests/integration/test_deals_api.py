@@ -229,12 +229,13 @@ async def test_a_cursor_is_good_for_its_own_list_only(scene: Scene) -> None:
     cursor = page["next_cursor"]
     assert (await scene.call("owner", "GET", f"/api/deals?limit=3&sort=price&cursor={cursor}"))[0] == 200
     settings = scene.house.settings
-    forged = Cursors(settings, "deals", scene.id_of("owner"), "", None, None, "false", "name").seal(None, 1)
+    forged = Cursors(settings, "deals", scene.id_of("owner"), "", None, None, None, "false", "name").seal(None, 1)
     for who, query in (
         ("admin", f"sort=price&cursor={cursor}"),
         ("owner", f"sort=name&cursor={cursor}"),
         ("owner", f"sort=-price&cursor={cursor}"),
         ("owner", f"sort=price&q=a&cursor={cursor}"),
+        ("owner", f"sort=price&import=1&cursor={cursor}"),
         ("owner", f"sort=price&cursor={cursor[:-1]}{'A' if cursor[-1] != 'A' else 'B'}"),
         ("owner", f"sort=price&cursor=x{cursor}"),
         ("owner", f"sort=price&cursor={forged}"),

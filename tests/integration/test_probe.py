@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from app.config import Settings, load_settings
 from app.errors import StoreUnavailable
+from app.models import Event
 from app.resources import Resources, make_resources, open_resources
 from tests.conftest import StartRedis
 from tests.fakes import FakeClock
@@ -39,6 +41,9 @@ async def test_returns_that_do_not_last_wait_10_30_60_seconds(environ: dict[str,
         assert [round(wait, -1) for wait in waits] == [10, 30, 60, 60]
         clock.advance(REMEMBERED)
         assert round(await seconds_to_return(house, probe, clock), -1) == 10
+        async with house.database.read() as db:
+            moves = (await db.scalars(select(Event.payload).where(Event.kind == "backend.flipped").order_by(Event.id))).all()
+        assert [move["mode"] for move in moves] == ["redis", *["sql", "redis"] * 4], "both ways are kept, whatever AUDIT_ENABLED says"
     finally:
         await house.close()
 
