@@ -106,11 +106,16 @@ export function combobox({ input, list, status, search, choose, close }) {
     if (turn === asked && found) show(text, found);
   }
 
-  // Who types fast and presses Enter means what they typed, not what the list still shows.
-  async function enter() {
+  // Who types fast and presses a key means what they typed, not what the list still shows.
+  async function meant() {
     clearTimeout(timer);
     if (shown !== input.value.trim()) await look();
-    if (items[active] && shown === input.value.trim()) choose(items[active]);
+    return shown === input.value.trim() ? items[active] : undefined;
+  }
+
+  async function enter() {
+    const item = await meant();
+    if (item) choose(item);
   }
 
   input.addEventListener("input", () => {
@@ -128,7 +133,7 @@ export function combobox({ input, list, status, search, choose, close }) {
     else if (event.key === "End" && !input.value) point(-1);
     else if (event.key === "Enter") enter();
     else if (event.key === "Escape") close();
-    else if (event.key.toLowerCase() === "p" && event.altKey) items[active]?.toggle?.();
+    else if (event.key.toLowerCase() === "p" && event.altKey) meant().then((item) => item?.toggle?.());
     else return;
     event.preventDefault();
     event.stopPropagation();
