@@ -17,6 +17,7 @@ from tests.browser.visitor import Visitor, make_visitor
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.servers.web import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
@@ -199,9 +200,12 @@ async def test_two_tabs_keep_their_deals_and_say_what_happens_elsewhere(
     await expect(elsewhere.page.locator("[data-toasts]")).not_to_contain_text("another tab")
 
     # One stream for both tabs, whoever holds the lock.
-    await first.wait_for_function(
-        "async () => { const all = await navigator.locks.query(); return all.held.length === 1 && all.pending.length === 1; }"
-    )
+    locks = "navigator.locks.query().then((all) => [all.held.length, all.pending.length])"
+
+    async def is_shared() -> bool:
+        return bool(await first.evaluate(locks) == [1, 1])
+
+    await until(is_shared)
 
     colleague = await make_visitor(browser, office.url)
     await colleague.sign_in(office.colleague.email)
