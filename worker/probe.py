@@ -56,8 +56,7 @@ class Probe:
         flag = await backend.refresh()
         if flag.mode == "redis":
             if reason := self._reason_to_flip(view, flag):
-                async with self.house.database.write() as db:
-                    await backend.flip_down(db, flag.fence, f"{ME}: {reason}")
+                await backend.fall(flag.fence, f"{ME}: {reason}")
         elif view.instance and self._good >= GOOD_LOOKS_TO_RISE:
             steady_for = await self._steady_for(self.house.clock.now())
             objection = await backend.fleet.find_objection(view.instance, steady_for=steady_for)

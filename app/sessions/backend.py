@@ -1,12 +1,12 @@
 """The backend flag: one row in SQL that says whether sessions may be read from Redis, under which epoch, from which instance.
 
-Anyone flips it down, in the transaction of a write that Redis did not take. It goes up only with a new epoch, so that what
-was left in Redis can never be read again, and only under the lock that every write shares.
+Anyone flips it down, in the transaction of a write that Redis did not take, and tells the others by a number in Redis before
+that write is answered. It goes up only with a new epoch, so that what was left in Redis can never be read again, and only
+under the lock that every write shares.
 """
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -150,7 +150,10 @@ class BackendFlag:
         return self.view
 
     async def refresh(self) -> Flag:
-        """Read the flag. Raises `DatabaseUnavailable`; the view then stays what it was."""
+        """Read the flag. That an epoch is over the other processes know by Redis before this returns, if it can be reached.
+
+        Raises `DatabaseUnavailable`; the view then stays what it was.
+        """
         async with self._refreshing:  # one after the other, so that no older answer is adopted after a newer one
             async with self.database.read() as db:
                 row = (await db.execute(select(SessionBackend))).scalar_one()
@@ -158,8 +161,14 @@ class BackendFlag:
             await self._adopt(row)
             return self.flag
 
+    async def fall(self, fence: Fence, reason: str) -> None:
+        """Flip down, in a transaction of its own, and tell everybody."""
+        async with self.database.write() as db:
+            await self.flip_down(db, fence, reason)
+        await self.refresh()
+
     async def flip_down(self, db: AsyncSession, fence: Fence, reason: str) -> None:
-        """Inside the caller's transaction: from its commit on nobody reads Redis. Never takes the rise's lock."""
+        """Inside the caller's transaction; `refresh` after its commit tells everybody. Never takes the rise's lock."""
         if fence.mode != "redis":
             return
         now = self.clock.now()
@@ -173,7 +182,6 @@ class BackendFlag:
             await record_always(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
             METRICS.backend_flips.labels("sql").inc()
             log.warning("Session backend goes to SQL for every process. It comes back by a new epoch.", epoch=fence.epoch, reason=reason)
-        self.look_again()
 
     async def begin_epoch(self, instance: Instance, reason: str) -> bool:
         """Flip up, with a new epoch bound to `instance`, unless the flag moved since this process read it."""
@@ -249,14 +257,16 @@ class BackendFlag:
 
     async def _adopt(self, row: SessionBackend) -> None:
         instance = Instance(row.redis_run_id, row.redis_replid or "") if row.redis_run_id else None
-        before, self.flag = self.flag, Flag("redis" if row.mode == "redis" else "sql", row.epoch, instance, row.reason, row.changed_at)
-        if self.redis is None:
-            return
-        if row.mode == "redis":
+        flag = Flag("redis" if row.mode == "redis" else "sql", row.epoch, instance, row.reason, row.changed_at)
+        if self.redis and self.probe and flag.fence != self.flag.fence:
+            # Before this process acts on it: what it writes from now on is not to be found under the epoch that is over.
+            try:
+                await self.redis.end_epochs(flag.epoch + (flag.mode == "sql"), self.probe)
+            except StoreUnavailable:
+                METRICS.backend_untold.inc()
+        self.flag = flag
+        if self.redis and flag.mode == "redis":
             await self.redis.client.bind(instance)
-        elif before.mode == "redis":
-            with suppress(StoreUnavailable):  # it only saves others the time until their own next look
-                await self.redis.forget_epoch()
 
     def _announce(self) -> None:
         """The log line operators grep for, at the start and at each flip."""

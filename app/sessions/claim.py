@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import STATEMENT_LIMIT_SECONDS, Contended, Database
-from app.errors import StoreUnavailable
+from app.database import STATEMENT_LIMIT_SECONDS, Contended
+from app.errors import DatabaseUnavailable, StoreUnavailable
 from app.metrics import METRICS
 from app.sessions.backend import BackendFlag
 from app.sessions.record import Hold, Record
@@ -24,12 +25,12 @@ class Claim:
     after its commit. A claim is never taken back: what is not published lapses.
     """
 
-    def __init__(self, backend: BackendFlag, database: Database, token_hashes: Iterable[str], *, redis_failed: bool = False) -> None:
+    def __init__(self, backend: BackendFlag, token_hashes: Iterable[str], *, redis_failed: bool = False) -> None:
         self.backend = backend
-        self.database = database
         self.fence: Fence = backend.flag.fence
         self._epoch = backend.usable_epoch
         self.fault = "it failed this request already" if redis_failed else ""
+        self._falls = False
         self._holds: dict[str, Hold] = {}
         self._taken_at = time.monotonic()
         self._taking = asyncio.create_task(self._take(list(token_hashes)))
@@ -54,11 +55,15 @@ class Claim:
         await self.ready()
         if time.monotonic() - self._taken_at > STATEMENT_LIMIT_SECONDS:
             raise Contended("The transaction took longer than its hold may be trusted.")
-        if self.fence.mode == "redis" and (self.fault or self._epoch is None):
+        self._falls = self.fence.mode == "redis" and (bool(self.fault) or self._epoch is None)
+        if self._falls:
             await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)
 
     async def publish(self, records: Mapping[str, Record | None]) -> None:
-        """After the commit: each hold becomes its record, or nothing. A failure flips the flag before anything is acknowledged."""
+        """After the commit: each hold becomes its record, or nothing. Where the flag fell, all are told before anything is acknowledged."""
+        if self._falls:
+            with suppress(DatabaseUnavailable):  # it is committed; this process and the others see it at their next look
+                await self.backend.refresh()
         if self._epoch is None or self.fault or self.backend.redis is None:
             return
         sessions = self.backend.redis.within(self._epoch)
@@ -68,8 +73,7 @@ class Claim:
                 await (sessions.write(token_hash, record, hold) if record else sessions.delete(token_hash, hold))
         except StoreUnavailable as fault:
             METRICS.session_claims.labels("publish_failed").inc()
-            async with self.database.write() as db:
-                await self.backend.flip_down(db, self.fence, f"publish failed: {fault.detail}")
+            await self.backend.fall(self.fence, f"publish failed: {fault.detail}")
 
     async def _take(self, token_hashes: list[str]) -> None:
         if self._epoch is None or self.backend.redis is None or self.fault or not token_hashes:

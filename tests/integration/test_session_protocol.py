@@ -103,7 +103,7 @@ async def test_thousands_of_sessions_are_held_without_taking_redis_for_slow(hous
 
 async def test_readers_ask_sql_while_a_writer_holds(house: Resources) -> None:
     await house.sessions.read(KEY)
-    await Claim(house.backend, house.database, [KEY]).ready()
+    await Claim(house.backend, [KEY]).ready()
     assert (await house.sessions.read(KEY)).context is not None
     assert (await house.sessions.read(KEY)).context is not None
 

@@ -1,14 +1,15 @@
 """The session protocol of docs/sessions.md, small enough to be checked in every order its steps can take.
 
 One session row in SQL, its key in Redis, two web servers, and a few requests that go on step by step as `app/sessions` does: a crash
-or an eviction anywhere, holds and leases that lapse, a server that cannot reach Redis, a Redis that comes back with old data.
+or an eviction anywhere, holds and leases that lapse, a call of Redis that gets no answer, a server that cannot reach Redis, a Redis
+that comes back with old data.
 
     python -m tests.model.session_protocol                 every scenario: the number of states, or the shortest way to a broken promise
     python -m tests.model.session_protocol --break NAME    without one mechanism; a promise must break (`--break all`: each in turn)
 
 What is promised of every answer, and of the end:
-  fresh    nothing is shown that is older than what had been acknowledged when the read began; on a server that has not looked at
-           the flag since it moved (a second at most), nothing older than the cookie
+  fresh    nothing is shown that is older than what had been acknowledged when the read began; where a server is cut off from Redis,
+           and cannot tell of a fall of the flag, the other has until it looks at it (a second at most), and the cookie till then
   dead     after an acknowledged logout nothing is served (there again: once the server has looked at the flag)
   merged   no write goes over one it has not seen
   settled  when all is quiet, Redis holds nothing, or exactly what SQL holds
@@ -29,6 +30,8 @@ MECHANISMS = {
     "lease": "a reader refills without a lease taken before it read SQL",
     "fence": "a write does not look at the flag in its own transaction, and a rise does not wait for writes under way",
     "flip": "a writer without a hold leaves the flag as it is",
+    "tell": "Redis is not told that an epoch is over; the other server has to look at the flag",
+    "tell-higher": "Redis is told that an epoch is over by taking its number away, not by a higher one",
     "epoch": "a return to Redis goes on with the old keys",
     "run-id": "any Redis that answers is taken for the one the epoch is bound to",
     "cookie-version": "a record older than the cookie is served",
@@ -54,7 +57,7 @@ class Request(NamedTuple):
     floor: int = 0  # the newest version acknowledged before it began
     cookie: int = 0
     after_end: bool = False  # a logout was acknowledged before it began
-    knows: bool = True  # its server knew the flag as it was when it began
+    knows: bool = True  # its server knew the flag as it was when it began, or nothing kept it from being told
     fence: Flag | None = None  # the flag its claim was made under
     claim: str = ""  # a writer's: "" under way, held, failed, needless; a reader's: leased
     past_fence: bool = False
@@ -69,6 +72,7 @@ class State(NamedTuple):
     row_lock: int  # the request that has it, or -1
     keys: tuple[tuple[int, tuple[str, int]], ...]  # epoch -> ("record", version), ("hold", request) or ("lease", request)
     run: int  # of the Redis that answers now
+    told: int  # the epoch Redis has been told of last
     flag: Flag
     known: tuple[Flag, Flag]  # what each server last saw of the flag
     acknowledged: int
@@ -78,6 +82,7 @@ class State(NamedTuple):
     crashes: int
     evictions: int
     restarts: int
+    lost_calls: int
     rises: int
 
 
@@ -113,7 +118,7 @@ class Protocol:
             raise Broken(f"settled: Redis keeps v{entry[1]}, SQL has {f'v{state.version}' if state.version else 'ended it'}")
 
     def _begin(self, state: State, i: int, request: Request) -> Iterator[Step]:
-        knows = state.known[request.server] == state.flag
+        knows = state.known[request.server] == state.flag or self.cut_off == -1
         began = request._replace(step="look", floor=state.acknowledged, cookie=state.cookie, after_end=state.ended, knows=knows)
         yield "begins", _with(state, i, began)
 
@@ -124,11 +129,11 @@ class Protocol:
             flag = state.known[request.server]
             if flag.mode == "redis" and self._reaches(state, request.server, flag):
                 entry = _entry(state, flag.epoch)
-                if self._may_serve(entry, request):
+                if state.told == flag.epoch and self._may_serve(entry, request):
                     _check_answer(request, entry[1] if entry else 0, "Redis")
                     yield "is served by Redis", _with(state, i, request.over())
                     return
-                if entry is None:  # SET NX decides for itself, so looking and leasing may be one step
+                if state.told == flag.epoch and entry is None:  # SET NX decides for itself, so looking and leasing may be one step
                     leased = state if "lease" in self.without else _put(state, flag.epoch, ("lease", i))
                     yield "misses, takes a lease", _with(leased, i, request._replace(step="sql", fence=flag, claim="leased"))
                     return
@@ -155,7 +160,7 @@ class Protocol:
         if request.step in ("look", "look again"):
             yield from self._load(state, i, request)
         if request.step in UNTIL_PUBLISHED and not request.claim:
-            yield self._take_hold(state, i, request)
+            yield from self._take_hold(state, i, request)
         if request.step == "work" and state.row_lock == -1 and (request.claim or not request.by_lock):
             yield self._change_row(state, i, request)
         if request.step == "locked" and not request.past_fence:
@@ -163,7 +168,7 @@ class Protocol:
         elif request.step == "locked" and (request.claim or "hold-before-commit" in self.without):
             yield self._commit(state, i, request)
         if request.step == "publish":
-            yield self._publish(state, i, request)
+            yield from self._publish(state, i, request)
         if request.step == "answer":
             yield self._acknowledge(state, i, request)
 
@@ -171,7 +176,8 @@ class Protocol:
         """A write starts from what its request was served by: Redis perhaps. Looking again is for SQL."""
         flag, base, by_lock = state.known[request.server], state.version, request.kind != "write" or request.step == "look again"
         entry = _entry(state, flag.epoch)
-        in_redis = flag.mode == "redis" and self._reaches(state, request.server, flag) and self._may_serve(entry, request)
+        is_current = flag.mode == "redis" and state.told == flag.epoch
+        in_redis = is_current and self._reaches(state, request.server, flag) and self._may_serve(entry, request)
         if not by_lock and in_redis and entry:
             base = entry[1]
         if base:
@@ -180,15 +186,22 @@ class Protocol:
         else:
             yield "finds no session", _with(state, i, request._replace(step="answer") if request.kind == "end" else request.over())
 
-    def _take_hold(self, state: State, i: int, request: Request) -> Step:
+    def _take_hold(self, state: State, i: int, request: Request) -> Iterator[Step]:
         assert request.fence is not None
+        without_one = _with(state, i, request._replace(claim="failed"))
         if request.fence.mode == "sql":
-            return "needs no hold", _with(state, i, request._replace(claim="needless"))
-        if "hold" in self.without:
-            return "takes no hold", _with(state, i, request._replace(claim="held"))
-        if self._reaches(state, request.server, request.fence):
-            return "takes a hold", _with(_put(state, request.fence.epoch, ("hold", i)), i, request._replace(claim="held"))
-        return "cannot take a hold", _with(state, i, request._replace(claim="failed"))
+            yield "needs no hold", _with(state, i, request._replace(claim="needless"))
+        elif "hold" in self.without:
+            yield "takes no hold", _with(state, i, request._replace(claim="held"))
+        elif self._reaches(state, request.server, request.fence):
+            held = _put(state, request.fence.epoch, ("hold", i))
+            yield "takes a hold", _with(held, i, request._replace(claim="held"))
+            if state.lost_calls:
+                yield "gets no hold: Redis LOST THE CALL", without_one._replace(lost_calls=0)
+                lost = _with(held, i, request._replace(claim="failed"))
+                yield "gets no hold: THE ANSWER IS LOST", lost._replace(lost_calls=0)
+        else:
+            yield "cannot take a hold", without_one
 
     def _change_row(self, state: State, i: int, request: Request) -> Step:
         """By compare-and-set, with the fence as part of the statement; by lock the fence comes later."""
@@ -210,10 +223,9 @@ class Protocol:
         return "fence" in self.without or request.fence is None or request.fence[:2] == state.flag[:2]
 
     def _start_over(self, state: State, i: int, request: Request) -> Step:
-        known = _known(state, request.server)
         freed = -1 if state.row_lock == i else state.row_lock
         again = request._replace(step="look again", base=0, fence=None, claim="", past_fence=False)
-        return "finds that something moved, starts over", _with(state, i, again, known=known, row_lock=freed)
+        return "finds that something moved, starts over", _with(self._look_at_flag(state, request.server), i, again, row_lock=freed)
 
     def _commit(self, state: State, i: int, request: Request) -> Step:
         assert request.fence is not None
@@ -225,23 +237,32 @@ class Protocol:
         committed = request._replace(step="publish", base=version)
         return f"commits v{version}{', flips the flag down' * flips}", _with(state, i, committed, version=version, row_lock=-1, flag=flag)
 
-    def _publish(self, state: State, i: int, request: Request) -> Step:
+    def _publish(self, state: State, i: int, request: Request) -> Iterator[Step]:
         answering = request._replace(step="answer")
+        if request.claim == "failed":
+            yield "tells of the fall", _with(self._look_at_flag(state, request.server), i, answering)
+            return
         if request.claim != "held" or request.fence is None:
-            return "has nothing to publish", _with(state, i, answering)
+            yield "has nothing to publish", _with(state, i, answering)
+            return
         epoch, entry = request.fence.epoch, _entry(state, request.fence.epoch)
+        flag = state.flag if "flip" in self.without else _flipped(state.flag, request.fence)
+        unpublished = _with(state, i, request._replace(claim="failed"), flag=flag)
         if not self._reaches(state, request.server, request.fence):
-            flag = state.flag if "flip" in self.without else _flipped(state.flag, request.fence)
-            return "cannot publish, flips the flag down", _with(state, i, answering, flag=flag)
+            yield "cannot publish, flips the flag down", unpublished
+            return
+        if state.lost_calls:
+            yield "gets no answer as it publishes, flips the flag down", unpublished._replace(lost_calls=0)
         mine = entry == ("hold", i)
         if self.without & {"own-publish", "hold"}:
             mine = entry is None or entry[0] != "record" or entry[1] <= request.base
         if mine:
             record = ("record", request.base) if request.kind == "write" else None
-            return "publishes", _with(_put(state, epoch, record), i, answering)
-        if entry and entry[0] != "hold" and "clear-behind" not in self.without:
-            return f"lost its hold, deletes a {entry[0]}", _with(_put(state, epoch, None), i, answering)
-        return "lost its hold", _with(state, i, answering)
+            yield "publishes", _with(_put(state, epoch, record), i, answering)
+        elif entry and entry[0] != "hold" and "clear-behind" not in self.without:
+            yield f"lost its hold, deletes a {entry[0]}", _with(_put(state, epoch, None), i, answering)
+        else:
+            yield "lost its hold", _with(state, i, answering)
 
     def _acknowledge(self, state: State, i: int, request: Request) -> Step:
         if request.kind == "end":
@@ -261,16 +282,30 @@ class Protocol:
             if state.evictions:
                 yield "Redis evicts the key", _put(state, epoch, None)._replace(evictions=0)
         if state.restarts:
-            yield "Redis restarts with old data", _put(state, 1, ("record", 1))._replace(run=state.run + 1, restarts=0)
+            yield "Redis restarts with old data", _put(state, 1, ("record", 1))._replace(run=state.run + 1, told=1, restarts=0)
         for server in (0, 1):
-            if state.known[server] != state.flag:
-                yield f"{'AB'[server]} looks at the flag", state._replace(known=_known(state, server))
+            known = state.known[server]
+            if known != state.flag:
+                yield f"{'AB'[server]} looks at the flag", self._look_at_flag(state, server)
+            if known.mode == "redis" and known.epoch > state.told and self._reaches(state, server, known):
+                yield f"{'AB'[server]} tells Redis the epoch", state._replace(told=known.epoch)
+        if state.lost_calls and state.flag.mode == "redis":
+            yield "the probe GETS NO ANSWER, flips the flag down", state._replace(flag=_flipped(state.flag, state.flag), lost_calls=0)
         if state.flag.mode == "redis" and state.flag.run != state.run:
             yield "the probe sees another Redis, flips the flag down", state._replace(flag=_flipped(state.flag, state.flag))
         writing = any(r.past_fence and r.step == "locked" for r in state.requests)
         # From sql the probe lets the flag rise; from a Redis that is no more, the first server to start may, too.
         if state.rises and (state.flag.mode == "sql" or state.flag.run != state.run) and ("fence" in self.without or not writing):
-            yield "the flag rises", state._replace(flag=Flag("redis", state.flag.epoch + ("epoch" not in self.without), state.run), rises=0)
+            epoch = state.flag.epoch if "epoch" in self.without else max(state.flag.epoch, state.told) + 1
+            yield "the flag rises", state._replace(flag=Flag("redis", epoch, state.run), rises=0)
+
+    def _look_at_flag(self, state: State, server: int) -> State:
+        """backend.refresh: Redis is told that an epoch is over before the server acts on it."""
+        flag, told = state.flag, state.told
+        known = (flag, state.known[1]) if server == 0 else (state.known[0], flag)
+        if flag[:2] != state.known[server][:2] and server != self.cut_off and "tell" not in self.without:
+            told = 0 if "tell-higher" in self.without else max(told, flag.epoch + (flag.mode == "sql"))
+        return state._replace(known=known, told=told)
 
     def _reaches(self, state: State, server: int, flag: Flag) -> bool:
         return server != self.cut_off and ("run-id" in self.without or flag.run == state.run)
@@ -300,10 +335,6 @@ def _with(state: State, i: int, request: Request, **changes: object) -> State:
     return state._replace(requests=(*state.requests[:i], request, *state.requests[i + 1 :]), **changes)  # type: ignore[arg-type]
 
 
-def _known(state: State, server: int) -> tuple[Flag, Flag]:
-    return (state.flag, state.known[1]) if server == 0 else (state.known[0], state.flag)
-
-
 def _flipped(flag: Flag, fence: Flag) -> Flag:
     return flag._replace(mode="sql") if flag[:2] == fence[:2] else flag
 
@@ -316,9 +347,11 @@ class Scenario(NamedTuple):
 
     def first_state(self, fault: str) -> State:
         flag, keys = Flag("redis", 1, 1), ((1, ("record", 1)),) if self.warm else ()
-        counts = int(fault == "crash"), int(fault == "evict"), int(fault == "restart"), int(fault in ("restart", "cut off"))
+        # After the last ones the flag may rise.
+        kinds = ("crash",), ("evict",), ("restart",), ("lost call",), ("restart", "cut off", "lost call")
+        counts = [int(fault in each) for each in kinds]
         requests = tuple(Request(kind, server) for kind, server in self.requests)
-        return State(1, -1, keys, 1, flag, (flag, flag), 1, 1, False, requests, *counts)
+        return State(1, -1, keys, 1, 1, flag, (flag, flag), 1, 1, False, requests, *counts)
 
 
 SCENARIOS = {
@@ -334,6 +367,9 @@ SCENARIOS = {
     "B is cut off, both write": Scenario([("write", 1), ("write", 0), ("read", 0)], ("cut off",), cut_off=1),
     "Redis restarts with old data": Scenario([("write", 0), ("read", 1), ("read", 0)], ("restart",)),
     "old data and a logout": Scenario([("end", 0), ("read", 1)], ("restart",)),
+    "a call of a selection is lost": Scenario([("write", 0), ("read", 1), ("read", 1)], ("lost call",)),
+    "a call of a revoke is lost": Scenario([("strip", 0), ("write", 1), ("read", 1)], ("lost call",)),
+    "a call of a logout is lost": Scenario([("end", 0), ("read", 1), ("read", 1)], ("lost call",), warm=False),
 }
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import asyncpg
 import pytest
@@ -20,7 +21,7 @@ from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.resilience.conftest import PAIRS, StartWorker, Tell
-from tests.resilience.site import LENIENCE, Load, People, Site, timed
+from tests.resilience.site import LENIENCE, WINDOW, Load, People, Site, timed
 from tests.resilience.test_faults_redis import Fault, hung, refused
 from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
 from tests.servers.redis import RedisServer, binary, say
@@ -28,8 +29,6 @@ from tests.waiting import until
 from worker.probe import GOOD_LOOKS_TO_RISE
 
 READS = 1000
-# Seconds in which a server may not have looked at the flag yet, after Redis failed, and show other browsers what was before.
-WINDOW = 1 * LENIENCE
 OTHER_PASSWORD = "staple-battery-horse"
 
 
@@ -270,6 +269,28 @@ async def test_one_of_three_servers_is_cut_off(database_url: str, start_redis: S
             assert await witness.current_everywhere() == {people.deals[1].id}
     finally:
         site.remove()
+
+
+@pytest.mark.parametrize("change", ["select", "revoke", "log out"])
+@pytest.mark.parametrize("keeps", ["request", "answer"])
+async def test_fall_is_told_before_the_change_is_answered(
+    site: Site, people: People, change: str, keeps: Literal["request", "answer"]
+) -> None:
+    """One call gets no answer, and Redis serves on: no server shows anybody what was before, the one that made the change neither."""
+    past, flips = await Past(people).begin(), await people.flips()
+    lost = site.proxies[0].trap(lambda sent: b"SET" in sent and b"\r\nH" in sent, keeps=keeps)  # a hold
+    if change == "select":
+        assert await past.chooser.select(past.new, server=0) == 200
+        assert await past.witness.current_everywhere() == {past.new.id}
+    elif change == "revoke":
+        members = f"/api/deals/{past.revoked.id}/members/{people.viewer.id}"
+        assert (await past.owner.call("DELETE", members, server=0)).status_code == 204
+        assert past.revoked.id not in await past.witness_of_strip.current_everywhere()
+    else:
+        assert (await past.leaver.call("POST", "/api/auth/logout", server=0)).status_code == 204
+        assert await past.thief.status_everywhere() == {401}
+    assert lost.is_set()
+    assert (await people.flips())[len(flips)] == "sql"
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
