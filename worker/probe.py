@@ -30,12 +30,15 @@ async def watch(house: Resources) -> None:
     """Until cancelled. Nothing that Redis or SQL does ends it."""
     if house.redis is None:
         return
-    probe = Probe(house)
+    probe, blind = Probe(house), False
     while True:
         try:
             await probe.look()
+            blind = False
         except Unavailable as outage:
-            log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
+            if not blind:  # once an outage, not at every look
+                log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
+            blind = True
         except Exception:  # the last thing in the house that may stop
             log.exception("The probe stumbled; it goes on looking.")
         await asyncio.sleep(house.settings.probe_interval.total_seconds())

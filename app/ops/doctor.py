@@ -18,6 +18,7 @@ from app.migrate import head_revision
 from app.models import DeadLetter, Deal, Event, Outbox, Process, Session, SessionBackend, Switch, User
 from app.ops.checks import check_redis, is_migrated
 from app.resources import Resources
+from app.sessions.fleet import ask_time
 
 # Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
 SILENCE = timedelta(seconds=10)
@@ -65,7 +66,8 @@ async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bo
             findings.insert(0, Finding("database", "ok", "answers"))
             findings.append(schema := await _schema(db))
             if schema.state == "ok":  # the others need its tables
-                findings += [await check(db, clock.now(), wants_redis) for check in _CHECKS]
+                now = await ask_time(db, clock)
+                findings += [await check(db, now, wants_redis) for check in _CHECKS]
     except Unavailable as outage:
         findings.insert(
             0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")

@@ -16,6 +16,7 @@ from app.ops.targets import Target, judge
 from app.ops.traffic import Counts, load
 from app.ops.windows import Window
 from app.resources import Resources
+from app.sessions.fleet import ask_time
 
 FLIP_KIND = "backend.flipped"
 SHOWN_FLIPS = 50
@@ -147,7 +148,7 @@ async def view_sessions(db: AsyncSession, house: Resources, window: Window, *, s
         at=now,
         window=window.name,
         backend=await view_backend(db, house),
-        processes=await list_processes(db, house, now),
+        processes=await list_processes(db, house),
         flips=await list_flips(db),
         sessions=sessions,
         auto_restore=await view_restore_switch(db, house),
@@ -175,8 +176,9 @@ async def view_backend(db: AsyncSession, house: Resources) -> BackendView:
     )
 
 
-async def list_processes(db: AsyncSession, house: Resources, now: datetime) -> list[ProcessView]:
+async def list_processes(db: AsyncSession, house: Resources) -> list[ProcessView]:
     """The living first, web before worker; then those that fell silent lately."""
+    now = await ask_time(db, house.clock)
     found = await db.scalars(select(Process).where(Process.heartbeat_at > now - REMEMBERED_SILENCE, Process.kind != "cli"))
     window = house.backend.fleet.live_window
     views = [

@@ -71,8 +71,8 @@ def as_families(samples: list[Sample]) -> Iterator[GaugeMetricFamily]:
 async def _of_sql(house: Resources, now: datetime) -> list[Sample]:
     async with house.database.read() as db:
         flag = (await db.execute(select(SessionBackend))).scalar_one()
-        recent = Process.heartbeat_at > now - house.backend.fleet.live_window
-        alive = dict((await db.execute(select(Process.kind, func.count()).where(recent).group_by(Process.kind))).all())
+        living = select(Process.kind, func.count()).where(house.backend.fleet.is_live())
+        alive = dict((await db.execute(living.group_by(Process.kind))).all())
         sessions = await count_sessions_cheaply(db, now)
         runs, waiting = await count_active(db), await count_waiting(db)
         missed = await count_missed(db, now)

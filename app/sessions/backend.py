@@ -76,6 +76,7 @@ class BackendFlag:
         self.switches: dict[str, bool] = {}
         self._settled = False
         self._announced = ""
+        self._blind = False
         self._look_now = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
@@ -238,8 +239,9 @@ class BackendFlag:
             if self.redis and self.usable_epoch is not None:
                 # Once a poll, so that Redis knows the epoch also after it lost all its keys.
                 await self.redis.mirror_epoch(self.usable_epoch)
+            self._tell_blindness("")
         except Unavailable as fault:
-            log.warning("The session backend could not be looked at; the last view of it stays.", fault=fault.detail)
+            self._tell_blindness(fault.detail)
         METRICS.uses_redis.set(self.backend == "redis")
         METRICS.breaker_open.set(bool(self.breaker and self.breaker.is_open))
 
@@ -267,6 +269,14 @@ class BackendFlag:
         self.flag = flag
         if self.redis and flag.mode == "redis":
             await self.redis.client.bind(instance)
+
+    def _tell_blindness(self, fault: str) -> None:
+        """Once an outage, not at every poll."""
+        if fault and not self._blind:
+            log.warning("The session backend cannot be looked at; the last view of it stays until it can.", fault=fault)
+        elif self._blind and not fault:
+            log.info("The session backend can be looked at again.")
+        self._blind = bool(fault)
 
     def _announce(self) -> None:
         """The log line operators grep for, at the start and at each flip."""

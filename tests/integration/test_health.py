@@ -1,6 +1,7 @@
 """Health, figures and the doctor: who is told what, and that they tell the truth."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from app.ops.doctor import Finding, examine
 from app.resources import Resources
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_user
+from tests.fakes import FakeClock
 from tests.waiting import until
 
 
@@ -98,6 +100,13 @@ async def test_the_doctor_names_what_is_wrong_and_its_fix(environ: dict[str, str
         "auto-restore": "ok",
     }
     assert all(finding.fix for finding in findings if finding.state != "ok")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_the_doctor_sees_who_lives_by_a_clock_that_is_wrong(environ: dict[str, str], app: Quart) -> None:
+    for minutes in (-10, 10):
+        findings = await examine(load_settings(environ), FakeClock(datetime.now(UTC) + timedelta(minutes=minutes)))
+        assert next(each.found for each in findings if each.check == "processes") == "1 web, 0 worker"
 
 
 async def test_the_doctor_works_with_the_database_away(environ: dict[str, str]) -> None:

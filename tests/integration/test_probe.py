@@ -19,8 +19,7 @@ PRODUCTION = {"PROBE_RISE_SECONDS": "10", "PROBE_INTERVAL_SECONDS": "1", "SESSIO
 async def seconds_to_return(house: Resources, probe: Probe, clock: FakeClock) -> int:
     """After one more fall of the flag, with a Redis that serves all the while."""
     flag = await house.backend.refresh()
-    async with house.database.write() as db:
-        await house.backend.flip_down(db, flag.fence, "a test")
+    await house.backend.fall(flag.fence, "a test")
     for second in range(1, 100):
         clock.advance(timedelta(seconds=1))
         await house.backend.fleet.beat(house.backend.view, "closed")
@@ -55,8 +54,7 @@ async def test_a_server_whose_clock_is_behind_is_not_the_oldest_for_that(environ
     one, other = [make_resources(load_settings(environ), kind="web", clock=each) for each in (clock, behind)]
     await one.open()
     try:
-        async with one.database.write() as db:
-            await one.backend.flip_down(db, one.backend.flag.fence, "a test")
+        await one.backend.fall(one.backend.flag.fence, "a test")
         await other.open()
         try:
             assert (await one.backend.refresh()).mode == "sql"

@@ -127,6 +127,12 @@ async def test_postgresql_away(site: SqlSite, people: People, how: str, tell: Te
     assert max(took) <= NO_REQUEST_OVER
     assert await stranger.sign_in() == 200
 
+    def is_told_once() -> bool:
+        said = site.webs[0].output()
+        return 0 < said.count("backend cannot be looked at") == said.count("backend can be looked at again")
+
+    await until(is_told_once)
+
 
 async def test_slow(site: SqlSite, people: People, tell: Tell) -> None:
     browser = await people.browser(on=people.deals[0])
