@@ -150,12 +150,15 @@ class BackendFlag:
             self.breaker.tried(self.view.fault, timedelta(seconds=time.monotonic() - began) / TRIP_COUNT)
         return self.view
 
-    async def refresh(self) -> Flag:
+    async def refresh(self, *, since: Fence | None = None) -> Flag:
         """Read the flag. That an epoch is over the other processes know by Redis before this returns, if it can be reached.
 
+        `since`: only if this process knows of no other flag than that yet, since many may find out at once.
         Raises `DatabaseUnavailable`; the view then stays what it was.
         """
         async with self._refreshing:  # one after the other, so that no older answer is adopted after a newer one
+            if since not in (None, self.flag.fence):
+                return self.flag
             async with self.database.read() as db:
                 row = (await db.execute(select(SessionBackend))).scalar_one()
                 self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())

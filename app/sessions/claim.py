@@ -63,7 +63,7 @@ class Claim:
         """After the commit: each hold becomes its record, or nothing. Where the flag fell, all are told before anything is acknowledged."""
         if self._falls:
             with suppress(DatabaseUnavailable):  # it is committed; this process and the others see it at their next look
-                await self.backend.refresh()
+                await self.backend.refresh(since=self.fence)
         if self._epoch is None or self.fault or self.backend.redis is None:
             return
         sessions = self.backend.redis.within(self._epoch)

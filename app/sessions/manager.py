@@ -272,7 +272,7 @@ class SessionManager:
             try:
                 record = await self._commit(claim, loaded.token_hash, plan, change, also)
             except (_Moved, Contended):
-                await self.backend.refresh()
+                await self.backend.refresh(since=claim.fence)
                 loaded = await self._look_again(loaded.token_hash)
                 continue
             await claim.publish({loaded.token_hash: record})
@@ -326,7 +326,7 @@ class SessionManager:
                         raise _Moved
                     await claim.settle(db)
             except (_Moved, Contended):
-                await self.backend.refresh()
+                await self.backend.refresh(since=claim.fence)
                 continue
             await claim.publish({})
             return changed

@@ -1,0 +1,267 @@
+"""Every mechanism of docs/sessions.md switched off, one at a time in a copy of the project: the test that guards it must fail.
+
+    python -m tests.resilience.mutants              all of them, one after the other (about ten minutes)
+    python -m tests.resilience.mutants fence epoch  these
+
+Ends with 1 where a test stayed green, since then it guards nothing.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.servers.web import ROOT
+
+COPIED = ("app", "worker", "migrations", "tests", "data", "docs", "alembic.ini", "pyproject.toml", "README.md", "Procfile")
+FAULTS, FAILOVER = "tests/resilience/test_faults_sql.py", "tests/resilience/test_failover.py"
+RACES, PROTOCOL = "tests/resilience/test_races.py", "tests/integration/test_session_protocol.py"
+
+
+class Mutant(NamedTuple):
+    """`was` stands once in `path` and becomes `becomes`; then `test` fails."""
+
+    mechanism: str
+    path: str
+    was: str
+    becomes: str
+    test: str
+
+
+MUTANTS = [
+    Mutant(
+        "hold",
+        "app/sessions/claim.py",
+        "self._holds |= await self.backend.redis.within(self._epoch).hold(token_hashes)",
+        "pass",
+        f"{PROTOCOL}::test_readers_ask_sql_while_a_writer_holds",
+    ),
+    Mutant(
+        "the commit waits for the hold",
+        "app/sessions/claim.py",
+        "        await self.ready()\n        if time.monotonic()",
+        "        if time.monotonic()",
+        f"{PROTOCOL}::test_the_commit_waits_for_the_hold",
+    ),
+    Mutant(
+        "holds are taken again under the row lock",
+        "app/sessions/claim.py",
+        "        await self._take(list(token_hashes))",
+        "",
+        f"{PROTOCOL}::test_a_write_that_overtakes_a_logout_is_not_published_after_it",
+    ),
+    Mutant(
+        "lease",
+        "app/sessions/redis_store.py",
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end",
+        "",
+        f"{PROTOCOL}::test_a_slow_reader_does_not_revive_what_was_written_meanwhile",
+    ),
+    Mutant(
+        "publish leaves another writer's hold alone",
+        "app/sessions/redis_store.py",
+        "if now == ARGV[1] then",
+        "if true then",
+        f"{PROTOCOL}::test_another_writers_hold_is_left_to_that_writer",
+    ),
+    Mutant(
+        "a writer that lost its hold clears what it finds",
+        "app/sessions/redis_store.py",
+        "if now and string.sub(now, 1, 1) ~= 'H' then redis.call('DEL', KEYS[1]) end",
+        "",
+        f"{PROTOCOL}::test_a_writer_whose_hold_is_gone_clears_what_it_finds",
+    ),
+    Mutant(
+        "fence",
+        "app/sessions/sql_store.py",
+        "if self.fence is None:",
+        "if True:",
+        f"{FAILOVER}::test_write_that_began_before_the_return",
+    ),
+    Mutant(
+        "epoch",
+        "app/sessions/backend.py",
+        "max(self.flag.epoch, told) + 1",
+        "max(self.flag.epoch, 1)",
+        f"{FAILOVER}::test_changed_during_the_outage",
+    ),
+    Mutant(
+        "run id",
+        "app/redis.py",
+        "if self.expected and found and found != self.expected:",
+        "if False:",
+        f"{FAILOVER}::test_restarted_from_an_old_snapshot",
+    ),
+    Mutant(
+        "the flag falls with the write",
+        "app/sessions/claim.py",
+        "            await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)",
+        "            pass",
+        f"{FAILOVER}::test_one_of_three_servers_is_cut_off",
+    ),
+    Mutant(
+        "Redis is told that an epoch is over",
+        "app/sessions/backend.py",
+        '                await self.redis.end_epochs(flag.epoch + (flag.mode == "sql"), self.probe)',
+        "                pass",
+        f"{FAILOVER}::test_fall_is_told_before_the_change_is_answered",
+    ),
+    Mutant(
+        "told before the change is answered",
+        "app/sessions/claim.py",
+        "                await self.backend.refresh(since=self.fence)",
+        "                self.backend.look_again()",
+        f"{FAILOVER}::test_fall_is_told_before_the_change_is_answered",
+    ),
+    Mutant(
+        "version in the cookie",
+        "app/sessions/manager.py",
+        "seen.entry.version >= cookie_version and ",
+        "",
+        f"{PROTOCOL}::test_a_browser_never_sees_less_than_its_cookie_says",
+    ),
+    Mutant(
+        "pauses before a return",
+        "worker/probe.py",
+        "PAUSES = (1, 3, 6)",
+        "PAUSES = (1, 1, 1)",
+        "tests/integration/test_probe.py::test_returns_that_do_not_last_wait_10_30_60_seconds",
+    ),
+    Mutant(
+        "breaker",
+        "app/breaker.py",
+        "FAILURES_TO_OPEN = 3",
+        "FAILURES_TO_OPEN = 10**9",
+        "tests/resilience/test_faults_redis.py::test_who_only_reads_soon_stops_asking",
+    ),
+    Mutant(
+        "compare-and-set",
+        "app/sessions/sql_store.py",
+        "Session.login_id == record.login_id, Session.version == base, ",
+        "Session.login_id == record.login_id, ",
+        "tests/integration/test_read_your_writes.py",
+    ),
+    Mutant(
+        "a request's one limit for the database",
+        "app/database.py",
+        "async with asyncio.timeout(patience.left if patience else None) as limit:",
+        "async with asyncio.timeout(None) as limit:",
+        f"{FAULTS}::test_pool_exhausted",
+    ),
+    Mutant(
+        "SQL is asked before a hold is taken",
+        "app/sessions/manager.py",
+        "                await self.database.ping()",
+        "                pass",
+        f"{FAULTS}::test_what_cannot_be_written_hides_nothing",
+    ),
+    Mutant(
+        "a lost race is tried again",
+        "app/database.py",
+        "if reason in (_SERIALIZATION_FAILURE, _DEADLOCK):",
+        "if False:",
+        f"{FAULTS}::test_serialization_failure_is_tried_again",
+    ),
+    Mutant(
+        "a late writer goes on in its own transaction",
+        "app/sessions/manager.py",
+        "            anew = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)",
+        "            anew = None",
+        f"{PROTOCOL}::test_a_late_writer_goes_on_in_its_own_transaction",
+    ),
+    Mutant(
+        "a connection the server closed is not handed out",
+        "app/database.py",
+        "if connection.driver_connection.is_closed():",
+        "if False:",
+        f"{FAULTS}::test_connections_terminated",
+    ),
+    Mutant(
+        "a full disk is called one",
+        "app/database.py",
+        "if reason in _STORAGE_FULL:",
+        "if False:",
+        f"{FAULTS}::test_disk_full",
+    ),
+    Mutant(
+        "rows that give access are locked",
+        "app/deals/access_lock.py",
+        "    return statement.with_for_update(read=True, of=locked)",
+        "    return statement",
+        f"{RACES}::test_select_against_revoke",
+    ),
+    Mutant(
+        "a restore is an insert if absent",
+        "app/deals/restore.py",
+        "        if has_deal(data, int(now.timestamp() * 1000)):\n            return None\n",
+        "",
+        f"{RACES}::test_restore_against_select_and_clear",
+    ),
+    Mutant(
+        "from the commit on a write goes on",
+        "app/sessions/manager.py",
+        "return await asyncio.shield(task)",
+        "return await task",
+        f"{PROTOCOL}::test_a_write_of_a_cancelled_request_goes_on_to_its_end",
+    ),
+    Mutant(
+        "only gone, which SQL alone can say, is a 401",
+        "app/sessions/manager.py",
+        "            return Loaded(Outcome.UNKNOWN, token_hash)",
+        "            return Loaded(Outcome.GONE, token_hash)",
+        f"{FAULTS}::test_both_away",
+    ),
+]
+
+
+@contextmanager
+def copy_without(mutant: Mutant) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="holdfast-mutant-") as directory:
+        root = Path(directory)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, root / name)
+        changed = root / mutant.path
+        changed.write_text(changed.read_text().replace(mutant.was, mutant.becomes))
+        yield root
+
+
+def is_seen(mutant: Mutant) -> bool:
+    """Whether its test fails, in a run that did run it."""
+    with copy_without(mutant) as root:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "180", "-p", "no:cacheprovider", mutant.test]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutant.mechanism}: its test did not run.\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("mechanism", nargs="*", help=f"one of: {', '.join(each.mechanism for each in MUTANTS)}")
+    wanted = parser.parse_args(arguments).mechanism
+    if unknown := set(wanted) - {each.mechanism for each in MUTANTS}:
+        parser.error(f"there is no mechanism {', '.join(sorted(unknown))}; --help names them")
+    unseen = 0
+    for mutant in MUTANTS:
+        if wanted and mutant.mechanism not in wanted:
+            continue
+        began = time.monotonic()
+        seen = is_seen(mutant)
+        unseen += not seen
+        sys.stdout.write(f"{'seen' if seen else 'NOT SEEN':8} {mutant.mechanism} ({mutant.test}, {time.monotonic() - began:.0f} s)\n")
+        sys.stdout.flush()
+    return int(unseen > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
