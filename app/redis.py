@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from secrets import token_hex
@@ -77,7 +77,8 @@ class RedisClient:
         """From now on talk to `expected` only. Connections made before are closed; the next ones are checked."""
         if expected != self.expected:
             self.expected = expected
-            await self.pool.disconnect(inuse_connections=False)
+            with suppress(RedisError, OSError, TimeoutError):  # an instance that is no more need not take leave
+                await self.pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
         await self.commands.aclose()

@@ -14,9 +14,9 @@ from sqlalchemy import Row, Select, Table, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.links import links_through
-from app.auth.service import end_logins, get_account
+from app.auth.service import change_and_end_all, get_account
 from app.events.service import record_event
-from app.models import Base, Login, OneTimeLink, Organisation, User
+from app.models import Base, OneTimeLink, Organisation, User
 from app.resources import Resources
 
 log = structlog.get_logger()
@@ -72,8 +72,8 @@ async def erase_person(house: Resources, email: str) -> int:
     administrators of the organisation go on managing them. Raises LookupError.
     """
     account = await get_account(house, email)
-    # First, and in the way that Redis hears of: no session outlives its person.
-    await end_logins(house, Login.user_id == account.id, reason="erased")
+    # First, and in the way that Redis hears of: no session outlives its person, and no sign-in under way makes another.
+    await change_and_end_all(house, account, event=None, reason="erased", disabled_at=house.clock.now())
     now = house.clock.now()
     async with house.database.write() as db:
         theirs = or_(OneTimeLink.email == account.email, links_through(account.id))

@@ -5,12 +5,14 @@ sessions. Whoever opens a deal locks that row FOR SHARE first, so the two have o
 access row, person, sessions.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, insert, select
+from sqlalchemy import ColumnElement, Select, and_, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.clock import from_unix_ms
 from app.database import as_columns
 from app.deals.permissions import access_rule, granted_now
 from app.events.service import event_row, is_audited
@@ -22,37 +24,47 @@ async def record_access(
     kind: str,
     *,
     user_id: int,
-    deal_id: int,
-    role: str,
+    card: Mapping[str, Any],
     now: datetime,
     also: ColumnElement[bool] | None = None,
     **payload: Any,
 ) -> bool:
-    """Write the event `kind` if this person may see the deal in the way `role` says, and keep it so until the commit.
+    """Write the event `kind` if this person may see the deal as `card` says, and keep it so until the commit.
 
-    `role` is what the caller read before; False means it is no longer so, and nothing was written: look again.
+    `card` is what the caller read before; False means it is no longer so, and nothing was written: look again.
     `also` is one more condition over `User`, which is then locked too.
     """
     if not is_audited(db):
-        locked = _access_in_the_way_of(role, select(Deal.id), user_id, deal_id, now, also)
+        locked = _access_as_on(card, select(Deal.id), user_id, now, also)
         return await db.scalar(locked) is not None
-    values = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=deal_id, **payload)
+    values = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=card["id"], **payload)
     values.pop("organisation_id")
-    still_so = _access_in_the_way_of(role, select(Deal.organisation_id, *as_columns(Event, values)), user_id, deal_id, now, also)
+    still_so = _access_as_on(card, select(Deal.organisation_id, *as_columns(Event, values)), user_id, now, also)
     done = await db.execute(insert(Event).from_select(["organisation_id", *values], still_so, include_defaults=False))
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def _access_in_the_way_of(
-    role: str, statement: Select[Any], user_id: int, deal_id: int, now: datetime, also: ColumnElement[bool] | None
+def _access_as_on(
+    card: Mapping[str, Any], statement: Select[Any], user_id: int, now: datetime, also: ColumnElement[bool] | None
 ) -> Select[Any]:
-    granted = role in ("editor", "viewer")
+    role, granted = card["role"], card["role"] in ("editor", "viewer")
     statement = statement.select_from(Deal).join(User, User.id == user_id)
     # An outer join cannot be locked, so the way of access has to be known.
     statement = statement.join(Member, granted_now(now)) if granted else statement.outerjoin(Member, granted_now(now))
-    way = Member.role == role if granted else (Deal.owner_id == User.id) if role == "owner" else (User.role == "admin")
+    way = and_(Member.role == role, _ends_at(card["access_until"])) if granted else _is_owner_or_admin(role)
     locked: list[Any] = [Deal, Member] if granted else [Deal]
-    statement = statement.where(Deal.id == deal_id, access_rule(), way)
+    statement = statement.where(Deal.id == card["id"], Deal.name == card["name"], access_rule(), way)
     if also is not None:
         statement, locked = statement.where(also), [*locked, User]
     return statement.with_for_update(read=True, of=locked)
+
+
+def _ends_at(until_ms: int | None) -> ColumnElement[bool]:
+    """Over `Member`: a card knows milliseconds."""
+    if until_ms is None:
+        return Member.expires_at.is_(None)
+    return and_(Member.expires_at >= from_unix_ms(until_ms), Member.expires_at < from_unix_ms(until_ms + 1))
+
+
+def _is_owner_or_admin(role: str) -> ColumnElement[bool]:
+    return Deal.owner_id == User.id if role == "owner" else User.role == "admin"

@@ -108,7 +108,7 @@ def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any
 
 async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], page: str | None, now: datetime) -> None:
     """The durable half: audit with proof of access, the person's last deal, the visit."""
-    if not await record_access(db, "deal.selected", user_id=user_id, deal_id=card["id"], role=card["role"], now=now):
+    if not await record_access(db, "deal.selected", user_id=user_id, card=card, now=now):
         raise AccessMoved
     # Without key_share, whoever inserts a session of this person would wait for this lock, and we for that session.
     user = await db.get_one(User, user_id, with_for_update={"key_share": True})

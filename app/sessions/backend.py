@@ -18,19 +18,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.breaker import Breaker
 from app.clock import Clock
 from app.database import Database
-from app.errors import StoreUnavailable, Unavailable
+from app.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
 from app.events.service import record_always
 from app.metrics import METRICS
 from app.models import SessionBackend, Switch
 from app.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
 from app.sessions.fleet import Fleet, Pin, RedisView
-from app.sessions.redis_store import EPOCH_KEY, RedisSessions
+from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import Fence
 
 log = structlog.get_logger()
 
 # The advisory lock of `session_fence()` in the migrations: writers share it, a rise takes it alone.
 RISE_LOCK = 7301
+# Comes on top of a call of 250 ms that failed; who waits for both is to be answered within 400 ms.
+TELL_LIMIT = timedelta(milliseconds=100)
 # Round trips of one look at Redis: SET, GET, DEL and two of INFO.
 TRIP_COUNT = 5
 
@@ -169,10 +171,18 @@ class BackendFlag:
         """Flip down, in a transaction of its own, and tell everybody."""
         async with self.database.write() as db:
             await self.flip_down(db, fence, reason)
-        await self.refresh()
+        await self.tell_fall(fence)
+
+    async def tell_fall(self, fence: Fence) -> None:
+        """After the commit of a fall from `fence`: this process and, by Redis, the others know of it when this returns, if they can."""
+        try:
+            await self.refresh(since=fence)
+        except DatabaseUnavailable:
+            METRICS.backend_untold.inc()
+            self.look_again()
 
     async def flip_down(self, db: AsyncSession, fence: Fence, reason: str) -> None:
-        """Inside the caller's transaction; `refresh` after its commit tells everybody. Never takes the rise's lock."""
+        """Inside the caller's transaction; `tell_fall` after its commit. Never takes the rise's lock."""
         if fence.mode != "redis":
             return
         now = self.clock.now()
@@ -189,19 +199,19 @@ class BackendFlag:
 
     async def begin_epoch(self, instance: Instance, reason: str) -> bool:
         """Flip up, with a new epoch bound to `instance`, unless the flag moved since this process read it."""
-        if self.probe is None:
+        if self.redis is None or self.probe is None:
             return False
+        known = self.flag  # the poll may go on to another one while this waits
         # Redis may have been told of a higher epoch by a database that is no more. Asked through the probe: the client
         # for sessions stays bound to the old instance until the new epoch is there.
-        async with self.probe.deadline() as commands:
-            told = int(await commands.get(EPOCH_KEY) or 0)
-        now, epoch = self.clock.now(), max(self.flag.epoch, told) + 1
+        told = await self.redis.tell_epoch(0, self.probe)
+        now, epoch = self.clock.now(), max(known.epoch, told) + 1
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":
                 await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": RISE_LOCK})
             risen = await db.execute(
                 update(SessionBackend)
-                .where(SessionBackend.mode == self.flag.mode, SessionBackend.epoch == self.flag.epoch)
+                .where(SessionBackend.mode == known.mode, SessionBackend.epoch == known.epoch)
                 .values(
                     mode="redis",
                     epoch=epoch,
@@ -239,24 +249,35 @@ class BackendFlag:
             await self.fleet.beat(self.view, self.breaker.state if self.breaker else "closed")
             if not self._settled:
                 await self._settle()
-            if self.redis and self.usable_epoch is not None:
-                # Once a poll, so that Redis knows the epoch also after it lost all its keys.
-                await self.redis.mirror_epoch(self.usable_epoch)
+            await self._mirror_epoch()
             self._tell_blindness("")
         except Unavailable as fault:
             self._tell_blindness(fault.detail)
         METRICS.uses_redis.set(self.backend == "redis")
         METRICS.breaker_open.set(bool(self.breaker and self.breaker.is_open))
 
+    async def _mirror_epoch(self) -> None:
+        """Once a poll, so that Redis knows the epoch also after it lost all its keys."""
+        flag = self.flag
+        if self.redis is None or self.probe is None or self.usable_epoch is None:
+            return
+        if await self.redis.tell_epoch(flag.epoch, self.probe) > flag.epoch:
+            # The database lost what it once knew, or Redis serves another one as well: nobody would believe this epoch any more.
+            await self.fall(flag.fence, "Redis was told of a newer epoch than the database knows")
+
     async def _settle(self) -> None:
         """While this process is young: begin an epoch where Redis serves and no older process of its kind lives.
 
         Later, and in a living fleet, coming back to Redis is for the worker's probe, which asks every process.
         """
-        if self.redis is None or (self.flag.mode == "redis" and self.flag.instance == self.view.instance):
+        if (
+            self.redis is None
+            or (self.flag.mode == "redis" and self.flag.instance == self.view.instance)
+            or self.clock.now() - self.fleet.started_at > 3 * self.fleet.live_window
+        ):
             self._settled = True
         elif self.view.instance is None:
-            self._settled = self.clock.now() - self.fleet.started_at > 3 * self.fleet.live_window
+            return
         elif self.fleet.kind == "web" and not await self.fleet.an_older_one_lives():
             self._settled = await self.begin_epoch(self.view.instance, "start: Redis is healthy")
 
@@ -266,7 +287,7 @@ class BackendFlag:
         if self.redis and self.probe and flag.fence != self.flag.fence:
             # Before this process acts on it: what it writes from now on is not to be found under the epoch that is over.
             try:
-                await self.redis.end_epochs(flag.epoch + (flag.mode == "sql"), self.probe)
+                await self.redis.tell_epoch(flag.epoch + (flag.mode == "sql"), self.probe, limit=TELL_LIMIT)
             except StoreUnavailable:
                 METRICS.backend_untold.inc()
         self.flag = flag

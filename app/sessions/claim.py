@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import STATEMENT_LIMIT_SECONDS, Contended
-from app.errors import DatabaseUnavailable, StoreUnavailable
+from app.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended, limit_patience
+from app.errors import StoreUnavailable
 from app.metrics import METRICS
 from app.sessions.backend import BackendFlag
+from app.sessions.notes import notes_of_request
 from app.sessions.record import Hold, Record
 from app.sessions.sql_store import Fence
 
@@ -25,11 +25,11 @@ class Claim:
     after its commit. A claim is never taken back: what is not published lapses.
     """
 
-    def __init__(self, backend: BackendFlag, token_hashes: Iterable[str], *, redis_failed: bool = False) -> None:
+    def __init__(self, backend: BackendFlag, token_hashes: Iterable[str]) -> None:
         self.backend = backend
         self.fence: Fence = backend.flag.fence
         self._epoch = backend.usable_epoch
-        self.fault = "it failed this request already" if redis_failed else ""
+        self.fault = "it failed this request already" if notes_of_request().redis_failed else ""
         self._falls = False
         self._holds: dict[str, Hold] = {}
         self._taken_at = time.monotonic()
@@ -59,18 +59,19 @@ class Claim:
         if self._falls:
             await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)
 
-    async def publish(self, records: Mapping[str, Record | None]) -> None:
+    async def publish(self, records: Mapping[str, Record]) -> None:
         """After the commit: each hold becomes its record, or nothing. Where the flag fell, all are told before anything is acknowledged."""
+        # What the request may wait for the database may be used up by now; what is committed is told all the same.
+        limit_patience(COMMIT_SECONDS)
         if self._falls:
-            with suppress(DatabaseUnavailable):  # it is committed; this process and the others see it at their next look
-                await self.backend.refresh(since=self.fence)
+            await self.backend.tell_fall(self.fence)
         if self._epoch is None or self.fault or self.backend.redis is None:
             return
-        sessions = self.backend.redis.within(self._epoch)
         try:
-            for token_hash, hold in self._holds.items():
-                record = records.get(token_hash)
-                await (sessions.write(token_hash, record, hold) if record else sessions.delete(token_hash, hold))
+            sessions = self.backend.redis.within(self._epoch)
+            for token_hash, record in records.items():
+                await sessions.write(token_hash, record, self._holds[token_hash])
+            await sessions.drop({token_hash: hold for token_hash, hold in self._holds.items() if token_hash not in records})
         except StoreUnavailable as fault:
             METRICS.session_claims.labels("publish_failed").inc()
             await self.backend.fall(self.fence, f"publish failed: {fault.detail}")

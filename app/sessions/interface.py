@@ -17,6 +17,7 @@ from quart_auth import QuartAuth
 from app.errors import Unavailable
 from app.metrics import METRICS
 from app.sessions.manager import Loaded, Outcome, SessionManager
+from app.sessions.notes import begin_notes, notes_of_request
 from app.sessions.record import Record, SessionData, check_storable
 from app.sessions.token import hash_token
 
@@ -141,6 +142,7 @@ class HoldfastSessions(SessionInterface):
             return UserSession(Loaded(Outcome.UNKNOWN, ""))
 
     async def _open(self, request: BaseRequestWebsocket) -> UserSession:
+        begin_notes()
         if request.path.startswith(SESSIONLESS):
             return UserSession()
         token = self.auth.load_user().auth_id
@@ -163,6 +165,9 @@ class HoldfastSessions(SessionInterface):
             return
         if session.loaded and (session.changed or session.removed):
             await self._save_loose_keys(session)
+        if session.loaded and (changed := notes_of_request().changed.get(session.loaded.token_hash)):
+            # By a change of many sessions, this browser's among them: it is not to be shown the older one any more either.
+            session.committed_version = max(changed, session.committed_version or 0)
         if session.committed_version is not None and session.loaded:
             self._set_cookie(response, session.loaded.token_hash, session.committed_version)
         elif session.ended:

@@ -7,7 +7,7 @@ Write: hold beside the SQL statements, commit, publish. Only then is it acknowle
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from app.metrics import METRICS
 from app.models import Login, Session
 from app.sessions.backend import BackendFlag
 from app.sessions.claim import Claim
+from app.sessions.notes import notes_of_request
 from app.sessions.record import Lease, Record, SessionData, next_version
 from app.sessions.sql_store import INDEXED_KEY, NO_VERSION, ColdRead, SqlSessions, insert_session
 
@@ -58,8 +59,6 @@ class Loaded:
     # What to build on when there is no record: the login's identity and deadlines, and the version an expired row had.
     blank: Record | None = None
     stale_version: int = NO_VERSION
-    # Redis failed this request once already; it is not asked again on its behalf.
-    redis_failed: bool = False
     # SQL holds less than the cookie says (it was restored from a backup): SQL is right, the cookie is to be corrected.
     cookie_ahead: bool = False
 
@@ -82,7 +81,6 @@ class SessionManager:
         `quiet`: no activity is noted. Nor is anything refilled then, since a record in Redis stands for activity that was.
         """
         lease: Lease | None = None
-        redis_failed = False
         epoch = self.backend.usable_epoch
         if epoch is not None and self.backend.redis:
             sessions = self.backend.redis.within(epoch)
@@ -97,11 +95,11 @@ class SessionManager:
                 elif seen.entry is None and not quiet:
                     lease = await sessions.lease(token_hash)
             except StoreUnavailable as fault:
-                redis_failed = not isinstance(fault, Busy)  # the write of this request may still wait for Redis: without it the flag falls
+                if not isinstance(fault, Busy):  # else the write of this request may still wait for Redis: without it the flag falls
+                    notes_of_request().redis_failed = True
                 METRICS.session_reads.labels("redis_failed").inc()
         try:
-            loaded = await self._read_sql(token_hash, cookie_version, lease, epoch, quiet=quiet)
-            return replace(loaded, redis_failed=redis_failed)
+            return await self._read_sql(token_hash, cookie_version, lease, epoch, quiet=quiet)
         except DatabaseUnavailable as fault:
             METRICS.session_reads.labels("unknown").inc()
             log.error("Nobody can say what this session is: Redis has no proof and SQL is away. The cookie is kept.", fault=fault.detail)
@@ -136,15 +134,16 @@ class SessionManager:
         What Redis held of them is gone before this returns.
         """
         columns = (Login.token_hash, Login.idle_expires_at, Login.expires_at, Session)
-        concerned = select(*columns).join(Login, Login.id == Session.login_id).where(which)
-        statement = concerned.order_by(Session.id).with_for_update(of=Session)
+        concerned = select(*columns).join(Login, Login.id == Session.login_id).where(which).order_by(Session.id)
         keys = concerned.with_only_columns(Login.token_hash)
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             changed: dict[str, Record | None] = {}
             rows: list[dict[str, Any]] = []
-            for token_hash, idle_at, ends_at, row in await db.execute(statement):
-                data = change(dict(row.data))
+            # Locked before they are read: a wait for the lock would bring the session as it is now, but the token as it was.
+            locked = await _lock_sessions(db, which)
+            for token_hash, idle_at, ends_at, row in await db.execute(concerned):
+                data = change(dict(row.data)) if row.id in locked else None
                 if data is None:
                     continue
                 version = next_version(row.version, self.clock.unix_ms())
@@ -161,8 +160,10 @@ class SessionManager:
                 )
             return changed
 
-        changed = await self.finish(self._write_many(keys, work, also))
-        return {key: record for key, record in changed.items() if record}
+        written = await self.finish(self._write_many(keys, work, also))
+        changed = {key: record for key, record in written.items() if record}
+        notes_of_request().changed |= {key: record.version for key, record in changed.items()}
+        return changed
 
     async def end_logins(self, which: ColumnElement[bool], *, also: Also | None = None) -> list[int]:
         """End every live login matched by `which` (a condition over `Login`) and delete its session, in one transaction with `also`.
@@ -173,6 +174,7 @@ class SessionManager:
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             ended.clear()
+            await _lock_logins(db, which)
             ended_now = update(Login).where(which, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
             rows = (await db.execute(ended_now.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
             ended.extend(row.id for row in rows)
@@ -189,11 +191,13 @@ class SessionManager:
         """Give a live login another token; the old one is dead at once. Ends the logins matched by `ending` with it. False: it was over."""
         rotated = False
         mine = (Login.id == login_id) & (Login.token_hash == old_hash) & Login.ended_at.is_(None)
+        concerned = mine if ending is None else mine | (ending & Login.ended_at.is_(None))
 
         async def swap(db: AsyncSession) -> None:
             nonlocal rotated
             if also:
                 await also(db)
+            await _lock_logins(db, concerned)
             done = await db.execute(update(Login).where(mine).values(token_hash=new_hash).execution_options(synchronize_session=False))
             rotated = bool(done.rowcount)  # type: ignore[attr-defined]
             # A write under way that was made from the old token's session is not to be published under that token any more.
@@ -210,7 +214,6 @@ class SessionManager:
                 dropped |= {row.token_hash: None for row in rows}
             return dropped
 
-        concerned = mine if ending is None else mine | (ending & Login.ended_at.is_(None))
         await self.finish(self._write_many(select(Login.token_hash).where(concerned), work, None))
         return rotated
 
@@ -268,7 +271,7 @@ class SessionManager:
             if not attempt and also is None and loaded.context is None:
                 # Nobody has asked SQL yet. If it is away, a hold would hide the record for its life from those who still can read it.
                 await self.database.ping()
-            claim = Claim(self.backend, [loaded.token_hash], redis_failed=loaded.redis_failed)
+            claim = Claim(self.backend, [loaded.token_hash])
             try:
                 record = await self._commit(claim, loaded.token_hash, plan, change, also)
             except (_Moved, Contended):
@@ -324,7 +327,8 @@ class SessionManager:
                     await claim.add(changed)
                     if not await db.scalar(select(self.sql.within(db, fence=claim.fence).fence_holds())):
                         raise _Moved
-                    await claim.settle(db)
+                    if changed:  # else Redis knows nothing that is over now
+                        await claim.settle(db)
             except (_Moved, Contended):
                 await self.backend.refresh(since=claim.fence)
                 continue
@@ -340,6 +344,17 @@ class SessionManager:
         expires_at = now_ms + int(self.sql.limits.session_lifetime.total_seconds() * 1000)
         version = next_version(max(base.version, stale_version), now_ms)
         return Record(version, base.login_id, base.user_id, base.login_idle_at, base.login_ends_at, expires_at, data)
+
+
+async def _lock_sessions(db: AsyncSession, which: ColumnElement[bool]) -> set[int]:
+    """Keep the sessions matched by `which` as they are, locked in the order in which everybody locks many. Returns their ids."""
+    return set(await db.scalars(select(Session.id).where(which).order_by(Session.id).with_for_update()))
+
+
+async def _lock_logins(db: AsyncSession, which: ColumnElement[bool]) -> None:
+    """Keep the logins matched by `which` as they are, and then their sessions."""
+    locked = (await db.scalars(select(Login.id).where(which).order_by(Login.id).with_for_update())).all()
+    await _lock_sessions(db, Session.login_id.in_(locked))
 
 
 def _as_loaded(token_hash: str, cold: ColdRead | None) -> Loaded:

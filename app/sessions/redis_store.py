@@ -20,8 +20,6 @@ EPOCH_KEY = "hf:epoch"
 # A hold must outlive every transaction: those end after 5 s, and the manager looks at the hold's age before it commits.
 HOLD_LIFE = timedelta(seconds=10)
 LEASE_LIFE = timedelta(seconds=2)
-# Comes on top of a call of 250 ms that failed; who waits for both is to be answered within 400 ms.
-TELL_LIMIT = timedelta(milliseconds=100)
 # So many take a few milliseconds, far from the deadline of a call: a deal that thousands work on is no reason to leave Redis.
 HOLDS_AT_ONCE = 500
 
@@ -36,14 +34,21 @@ end
 if now and string.sub(now, 1, 1) ~= 'H' then redis.call('DEL', KEYS[1]) end
 return 0
 """
+_DROP = """
+for i, key in ipairs(KEYS) do
+  local now = redis.call('GET', key)
+  if now and (now == ARGV[i] or string.sub(now, 1, 1) ~= 'H') then redis.call('DEL', key) end
+end
+"""
 _REFILL = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1
 """
-_MIRROR = """
+_TELL = """
 local now = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
 if now < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+return math.max(now, tonumber(ARGV[1]))
 """
 
 
@@ -63,27 +68,24 @@ class RedisSessions:
         self.clock = clock
         self.limits = limits
         self.publish_script = client.commands.register_script(_PUBLISH)
+        self.drop_script = client.commands.register_script(_DROP)
         self.refill_script = client.commands.register_script(_REFILL)
-        self._mirror_script = client.commands.register_script(_MIRROR)
+        self._tell_script = client.commands.register_script(_TELL)
         self._waiting: dict[str, list[asyncio.Future[list[bytes | None]]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
     def within(self, epoch: int) -> "EpochSessions":
         return EpochSessions(self, epoch)
 
-    async def mirror_epoch(self, epoch: int) -> None:
-        """Tell Redis the epoch of the flag; it never goes back."""
-        async with self.client.deadline() as commands:
-            await self._mirror_script(keys=[EPOCH_KEY], args=[epoch], client=commands)
+    async def tell_epoch(self, epoch: int, through: RedisClient, *, limit: timedelta | None = None) -> int:
+        """Tell Redis the epoch of the flag, or where that fell the next number. It never goes back; the highest it has been told.
 
-    async def end_epochs(self, below: int, through: RedisClient) -> None:
-        """Whoever still believes in an epoch `below` finds a higher one here, reads in SQL and looks at the flag.
-
-        Not by taking the number away: a process that has not looked yet would put it back. `through` a client that neither
-        a breaker nor the instance of an epoch keeps from it.
+        Whoever still believes in a lower one reads in SQL and looks at the flag. After a fall the number is raised and not
+        taken away: a process that has not looked yet would put it back. `through` a client that neither a breaker nor the
+        instance of an epoch keeps from it.
         """
-        async with through.deadline(TELL_LIMIT) as commands:
-            await self._mirror_script(keys=[EPOCH_KEY], args=[below], client=commands)
+        async with through.deadline(limit) as commands:
+            return int(await self._tell_script(keys=[EPOCH_KEY], args=[epoch], client=commands))
 
     async def get_with_epoch(self, key: str) -> list[bytes | None]:
         """The mirrored epoch and the value of `key`. What is asked for in the same tick goes out as one MGET."""
@@ -151,6 +153,14 @@ class EpochSessions:
                     pipeline.set(self._key(token_hash), codec.encode(hold), px=HOLD_LIFE)
                 await pipeline.execute()
         return holds
+
+    async def drop(self, holds: dict[str, Hold]) -> None:
+        """Publish nothing in the place of many holds, or of what has come there since."""
+        entries = iter(holds.items())
+        while batch := list(islice(entries, HOLDS_AT_ONCE)):
+            async with self.redis.client.deadline(patient=True) as commands:
+                keys, args = [self._key(token_hash) for token_hash, _ in batch], [codec.encode(hold) for _, hold in batch]
+                await self.redis.drop_script(keys=keys, args=args, client=commands)
 
     async def lease(self, token_hash: str) -> Lease | None:
         """Claim a missing key before reading SQL; None where somebody else has something there."""

@@ -1,72 +1,29 @@
 """The session protocol step by step: hold, lease, publish, refill, cookie, fence, flag, epoch. What each is for fails without it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import load_settings
 from app.errors import DatabaseUnavailable, StoreUnavailable
 from app.models import Login, Session, SessionBackend
-from app.resources import Resources, make_resources
+from app.resources import Resources
 from app.sessions.claim import Claim
-from app.sessions.manager import Loaded, Outcome
+from app.sessions.manager import Outcome
 from app.sessions.record import Record
 from app.sessions.redis_store import EpochSessions
 from app.sessions.token import hash_token
 from tests.conftest import StartRedis
-from tests.factories import make_login, make_user
 from tests.fakes import FakeClock
-
-TOKEN = "a token"
-KEY = hash_token(TOKEN)
-
-StartServer = Callable[..., Awaitable[Resources]]
-
-
-@pytest.fixture
-async def servers(environ: dict[str, str], clock: FakeClock) -> AsyncIterator[StartServer]:
-    """`await servers()`: what one more web process holds, on the same database and Redis unless `redis_url` says otherwise."""
-    async with AsyncExitStack() as stack:
-
-        async def start(redis_url: str | None = None) -> Resources:
-            changed = environ if redis_url is None else environ | {"REDIS_URL": redis_url}
-            house = make_resources(load_settings(changed), kind="web", clock=clock)
-            await house.open()
-            stack.push_async_callback(house.close)
-            return house
-
-        yield start
-
-
-@pytest.fixture
-async def house(servers: StartServer, clock: FakeClock) -> Resources:
-    house = await servers()
-    await sign_in(house)
-    return house
-
-
-async def sign_in(house: Resources) -> None:
-    now = house.clock.now()
-    login = await make_login(house.database, await make_user(house.database), token=TOKEN, at=now)
-    async with house.database.write() as db:
-        await house.sessions.insert(db, login=login, data={"n": 0}, now=now)
+from tests.integration.conftest import KEY, StartServer, set_key, sign_in
 
 
 def epoch_of(house: Resources) -> EpochSessions:
     assert house.backend.redis is not None
     assert house.backend.usable_epoch is not None
     return house.backend.redis.within(house.backend.usable_epoch)
-
-
-async def set_key(house: Resources, key: str, value: object, loaded: Loaded | None = None) -> Record:
-    record = await house.sessions.write(loaded or await house.sessions.read(KEY), lambda data: data | {key: value})
-    assert record is not None
-    return record
 
 
 async def test_the_first_read_asks_sql_and_the_second_redis(house: Resources) -> None:
@@ -190,7 +147,7 @@ async def test_a_write_of_a_cancelled_request_goes_on_to_its_end(house: Resource
     arrived, go_on = asyncio.Event(), asyncio.Event()
     publish = Claim.publish
 
-    async def slow_publish(self: Claim, records: dict[str, Record | None]) -> None:
+    async def slow_publish(self: Claim, records: dict[str, Record]) -> None:
         arrived.set()
         await go_on.wait()
         await publish(self, records)
@@ -356,7 +313,7 @@ async def test_a_write_that_overtakes_a_logout_is_not_published_after_it(
             held.set()
             await overtaken.wait()
 
-    async def publish_late(self: Claim, records: dict[str, Record | None]) -> None:
+    async def publish_late(self: Claim, records: dict[str, Record]) -> None:
         if self.backend is other.backend:
             committed.set()
             await ended.wait()

@@ -22,6 +22,7 @@ from tests.servers.web import ROOT
 COPIED = ("app", "worker", "migrations", "tests", "data", "docs", "alembic.ini", "pyproject.toml", "README.md", "Procfile")
 FAULTS, FAILOVER = "tests/resilience/test_faults_sql.py", "tests/resilience/test_failover.py"
 RACES, PROTOCOL = "tests/resilience/test_races.py", "tests/integration/test_session_protocol.py"
+ORDERS, ACCESS = "tests/integration/test_session_orders.py", "tests/integration/test_access_orders.py"
 
 
 class Mutant(NamedTuple):
@@ -87,8 +88,8 @@ MUTANTS = [
     Mutant(
         "epoch",
         "app/sessions/backend.py",
-        "max(self.flag.epoch, told) + 1",
-        "max(self.flag.epoch, 1)",
+        "max(known.epoch, told) + 1",
+        "max(known.epoch, 1)",
         f"{FAILOVER}::test_changed_during_the_outage",
     ),
     Mutant(
@@ -108,16 +109,86 @@ MUTANTS = [
     Mutant(
         "Redis is told that an epoch is over",
         "app/sessions/backend.py",
-        '                await self.redis.end_epochs(flag.epoch + (flag.mode == "sql"), self.probe)',
+        '                await self.redis.tell_epoch(flag.epoch + (flag.mode == "sql"), self.probe, limit=TELL_LIMIT)',
         "                pass",
         f"{FAILOVER}::test_fall_is_told_before_the_change_is_answered",
     ),
     Mutant(
         "told before the change is answered",
         "app/sessions/claim.py",
-        "                await self.backend.refresh(since=self.fence)",
-        "                self.backend.look_again()",
+        "            await self.backend.tell_fall(self.fence)",
+        "            self.backend.look_again()",
         f"{FAILOVER}::test_fall_is_told_before_the_change_is_answered",
+    ),
+    Mutant(
+        "it is told although the request has no patience left",
+        "app/sessions/claim.py",
+        "        limit_patience(COMMIT_SECONDS)",
+        "",
+        f"{ORDERS}::test_what_is_committed_is_told_although_the_request_has_no_patience_left",
+    ),
+    Mutant(
+        "Redis that failed a request is not asked by it again",
+        "app/sessions/claim.py",
+        "if notes_of_request().redis_failed else",
+        "if False else",
+        f"{ORDERS}::test_redis_that_failed_a_request_is_not_asked_by_its_bulk_change_either",
+    ),
+    Mutant(
+        "an epoch begins from the flag that was read",
+        "app/sessions/backend.py",
+        "SessionBackend.mode == known.mode, SessionBackend.epoch == known.epoch",
+        "SessionBackend.mode == self.flag.mode, SessionBackend.epoch == self.flag.epoch",
+        f"{ORDERS}::test_of_two_that_begin_an_epoch_the_late_one_does_not_begin_it_again",
+    ),
+    Mutant(
+        "a Redis that knows a newer epoch than SQL is left",
+        "app/sessions/backend.py",
+        "tell_epoch(flag.epoch, self.probe) > flag.epoch:",
+        "tell_epoch(flag.epoch, self.probe) > 10**12:",
+        f"{ORDERS}::test_a_redis_that_knows_a_newer_epoch_than_sql_gets_a_newer_one_still",
+    ),
+    Mutant(
+        "sessions are locked before their tokens are read",
+        "app/sessions/manager.py",
+        "            locked = await _lock_sessions(db, which)",
+        "            locked = set(await db.scalars(select(Session.id).where(which)))",
+        f"{ORDERS}::test_a_bulk_change_that_waited_for_a_rotate_reaches_the_new_token",
+    ),
+    Mutant(
+        "sessions are locked in one order",
+        "app/sessions/manager.py",
+        "            await _lock_logins(db, concerned)",
+        "",
+        f"{ACCESS}::test_changing_the_password_and_a_bulk_change_lock_sessions_in_one_order",
+    ),
+    Mutant(
+        "a bulk change tells the browser that made it",
+        "app/sessions/interface.py",
+        "            session.committed_version = max(changed, session.committed_version or 0)",
+        "            pass",
+        f"{ACCESS}::test_a_change_of_many_sessions_is_seen_by_the_browser_that_made_it",
+    ),
+    Mutant(
+        "a card is as it was read, with its end",
+        "app/deals/access_lock.py",
+        'and_(Member.role == role, _ends_at(card["access_until"])) if granted',
+        "Member.role == role if granted",
+        f"{ACCESS}::test_a_grant_that_is_shortened_while_its_deal_is_selected",
+    ),
+    Mutant(
+        "a card is as it was read, with its name",
+        "app/deals/access_lock.py",
+        'Deal.name == card["name"], ',
+        "",
+        f"{ACCESS}::test_a_deal_that_is_renamed_while_it_is_selected",
+    ),
+    Mutant(
+        "an instance that is no more need not take leave",
+        "app/redis.py",
+        "with suppress(RedisError, OSError, TimeoutError):",
+        "with suppress(ValueError):",
+        f"{ORDERS}::test_leaving_an_instance_that_does_not_answer_fails_no_request",
     ),
     Mutant(
         "version in the cookie",

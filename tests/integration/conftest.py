@@ -1,0 +1,54 @@
+"""Web processes side by side, without their pages: what the session protocol is tried on."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from app.config import load_settings
+from app.resources import Resources, make_resources
+from app.sessions.manager import Loaded
+from app.sessions.record import Record
+from app.sessions.token import hash_token
+from tests.factories import make_login, make_user
+from tests.fakes import FakeClock
+
+TOKEN = "a token"
+KEY = hash_token(TOKEN)
+
+StartServer = Callable[..., Awaitable[Resources]]
+
+
+@pytest.fixture
+async def servers(environ: dict[str, str], clock: FakeClock) -> AsyncIterator[StartServer]:
+    """`await servers()`: what one more web process holds, on the same database and Redis unless `redis_url` says otherwise."""
+    async with AsyncExitStack() as stack:
+
+        async def start(redis_url: str | None = None) -> Resources:
+            changed = environ if redis_url is None else environ | {"REDIS_URL": redis_url}
+            house = make_resources(load_settings(changed), kind="web", clock=clock)
+            await house.open()
+            stack.push_async_callback(house.close)
+            return house
+
+        yield start
+
+
+@pytest.fixture
+async def house(servers: StartServer, clock: FakeClock) -> Resources:
+    house = await servers()
+    await sign_in(house)
+    return house
+
+
+async def sign_in(house: Resources) -> None:
+    now = house.clock.now()
+    login = await make_login(house.database, await make_user(house.database), token=TOKEN, at=now)
+    async with house.database.write() as db:
+        await house.sessions.insert(db, login=login, data={"n": 0}, now=now)
+
+
+async def set_key(house: Resources, key: str, value: object, loaded: Loaded | None = None) -> Record:
+    record = await house.sessions.write(loaded or await house.sessions.read(KEY), lambda data: data | {key: value})
+    assert record is not None
+    return record

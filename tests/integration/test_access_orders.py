@@ -1,0 +1,197 @@
+"""Orders of events in which somebody kept a deal or a login that was over: people who do two things at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.typing import TestClientProtocol as Client
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth import personal_data
+from app.config import load_settings
+from app.deals import restore, selection
+from app.factory import create_app
+from app.resources import Resources
+from app.sessions.claim import Claim
+from tests.conftest import StartRedis
+from tests.factories import PASSWORD
+from tests.fakes import FakeClock
+from tests.integration.scene import Scene
+from tests.resilience.proxy import TcpProxy
+from tests.waiting import until
+
+NEW_PASSWORD = {"current_password": PASSWORD, "new_password": "staple-battery-horse"}
+
+
+async def waits_for_a_row(house: Resources) -> bool:
+    async with house.database.read() as db:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return bool(await db.scalar(text(waiting)))
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> tuple[asyncio.Event, asyncio.Event]:
+    """Whoever calls this waits with its answer: (it has been asked, let it go on)."""
+    asked, go_on, original = asyncio.Event(), asyncio.Event(), getattr(module, name)
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        answer = await original(*arguments, **options)
+        asked.set()
+        await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(module, name, slow)
+    return asked, go_on
+
+
+async def shorten(scene: Scene, clock: FakeClock) -> None:
+    ends = (clock.now() + timedelta(minutes=10)).isoformat()
+    assert (await scene.call("owner", "PATCH", f"~/members/{scene.id_of('viewer')}", json={"expires_at": ends}))[0] == 200
+
+
+async def select_while(app: Quart, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Scene], Awaitable[None]]) -> Scene:
+    """A select that has seen the deal, and goes on when `meanwhile` is done."""
+    scene = await Scene.set(app)
+    await scene.client("viewer")
+    await scene.client("owner")
+    seen, go_on = stop_after(monkeypatch, selection, "find_visible")
+    selecting = asyncio.create_task(scene.call("viewer", "POST", "~/select"))
+    await seen.wait()
+    await meanwhile(scene)
+    go_on.set()
+    assert (await selecting)[0] == 200
+    return scene
+
+
+async def test_a_grant_that_is_shortened_while_its_deal_is_selected(app: Quart, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await select_while(app, monkeypatch, lambda scene: shorten(scene, clock))
+    clock.advance(timedelta(minutes=11))
+    assert (await scene.current("viewer"))["deal"] is None
+
+
+async def test_a_deal_that_is_renamed_while_it_is_selected(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def rename(scene: Scene) -> None:
+        assert (await scene.call("owner", "PATCH", "~", json={"name": "Renamed"}))[0] == 200
+
+    scene = await select_while(app, monkeypatch, rename)
+    assert (await scene.current("viewer"))["deal"]["name"] == "Renamed"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_grant_that_is_shortened_while_its_deal_comes_back(app: Quart, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await Scene.set(app)
+    await scene.select("viewer")
+    await scene.client("owner")
+    seen, go_on = stop_after(monkeypatch, restore, "find_candidate")
+    signing_in = asyncio.create_task(scene.client("viewer", again=True))
+    await seen.wait()
+    await shorten(scene, clock)
+    go_on.set()
+    browser = await signing_in
+    clock.advance(timedelta(minutes=11))
+    assert (await (await browser.get("/api/deals/current")).get_json())["deal"] is None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_deal_that_is_deleted_while_somebody_on_it_changes_their_password(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deletion waits for the session, and its person goes on by another token."""
+    scene = await Scene.set(app)
+    await scene.select("viewer")
+    await scene.client("owner")
+    settled, go_on = [[asyncio.Event() for _ in range(2)] for _ in range(2)]
+    settle, order = Claim.settle, iter(range(2))
+
+    async def slow_settle(self: Claim, db: AsyncSession) -> None:
+        number = next(order, None)
+        if number is not None:
+            settled[number].set()
+            await go_on[number].wait()
+        await settle(self, db)
+
+    monkeypatch.setattr(Claim, "settle", slow_settle)
+    password = asyncio.create_task(scene.call("viewer", "POST", "/api/me/password", json=NEW_PASSWORD))
+    await settled[0].wait()
+    delete = asyncio.create_task(scene.call("owner", "DELETE", "~"))
+    await until(lambda: waits_for_a_row(scene.house))
+    go_on[0].set()
+    assert (await password)[0] == 200
+    await settled[1].wait()
+    assert (await scene.current("viewer"))["deal"]["id"] == scene.deal.id, "not deleted yet"
+    go_on[1].set()
+    assert (await delete)[0] == 204
+    assert (await scene.current("viewer"))["deal"] is None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_changing_the_password_and_a_bulk_change_lock_sessions_in_one_order(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await Scene.set(app)
+    await scene.select("viewer")
+    second = await scene.client("viewer", again=True)
+    await scene.client("owner")
+    execute, arrived, go_on = AsyncSession.execute, asyncio.Event(), asyncio.Event()
+
+    async def slow(self: AsyncSession, statement: Any, *arguments: Any, **options: Any) -> Any:
+        if str(statement).startswith("DELETE FROM sessions"):
+            arrived.set()
+            await go_on.wait()
+        return await execute(self, statement, *arguments, **options)
+
+    monkeypatch.setattr(AsyncSession, "execute", slow)
+    password = asyncio.create_task(second.post("/api/me/password", json=NEW_PASSWORD))
+    await arrived.wait()
+    delete = asyncio.create_task(scene.call("owner", "DELETE", "~"))
+    await until(lambda: waits_for_a_row(scene.house))
+    go_on.set()
+    assert ((await password).status_code, (await delete)[0]) == (200, 204)
+    async with scene.house.database.read() as db:
+        counted = "SELECT pg_stat_get_db_deadlocks(oid) FROM pg_database WHERE datname = current_database()"
+        assert await db.scalar(text(counted)) == 0
+
+
+async def test_somebody_who_signs_in_while_they_are_erased(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await Scene.set(app)
+    ended, go_on = stop_after(monkeypatch, personal_data, "change_and_end_all")
+    erasing = asyncio.create_task(personal_data.erase_person(scene.house, scene.users["viewer"].email))
+    await ended.wait()
+    client = app.test_client()
+    credentials = {"email": scene.users["viewer"].email, "password": PASSWORD}
+    assert (await client.post("/api/auth/login", json=credentials)).status_code == 401
+    go_on.set()
+    assert await erasing == scene.id_of("viewer")
+    assert (await client.get("/api/me")).status_code == 401
+
+
+@pytest.mark.parametrize("what", ["delete", "leave", "rename"])
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_change_of_many_sessions_is_seen_by_the_browser_that_made_it(
+    environ: dict[str, str], clock: FakeClock, start_redis: StartRedis, what: str
+) -> None:
+    """Its server cannot reach Redis, so the other one is not told; by its cookie the browser is ahead of what is there."""
+    proxy = TcpProxy(start_redis().port)
+    environ = environ | {"SESSION_BACKEND_POLL_SECONDS": "5"}
+    apps = [
+        create_app(load_settings(environ | {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}), clock=clock)
+        for port in (proxy.port, proxy.target)
+    ]
+    async with apps[0].test_app(), apps[1].test_app():
+        scene = await Scene.set(apps[0])
+        who = "viewer" if what == "leave" else "owner"
+        await scene.select(who)
+        here, there = await scene.client(who), apps[1].test_client()
+        there.cookie_jar = here.cookie_jar
+        for _ in range(2):
+            assert await current(there) == "Mojang"
+        proxy.refuse()
+        method, path = {"delete": ("DELETE", "~"), "leave": ("DELETE", f"~/members/{scene.id_of(who)}"), "rename": ("PATCH", "~")}[what]
+        options = {"json": {"name": "Renamed"}} if what == "rename" else {}
+        assert (await scene.call(who, method, path, **options))[0] in (200, 204)
+        assert await current(there) == ("Renamed" if what == "rename" else None)
+    proxy.close()
+
+
+async def current(client: Client) -> str | None:
+    deal = (await (await client.get("/api/deals/current")).get_json())["deal"]
+    return deal and str(deal["name"])

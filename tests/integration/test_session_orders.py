@@ -1,0 +1,292 @@
+"""Orders of events in which a promise of docs/sessions.md once broke: processes that overtake each other, calls that get lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis.asyncio import Connection
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.config import load_settings
+from app.database import limit_patience
+from app.metrics import METRICS
+from app.models import Login, Session, SessionBackend
+from app.ops.epoch import raise_epoch
+from app.resources import Resources, make_resources
+from app.sessions.claim import Claim
+from app.sessions.notes import begin_notes
+from app.sessions.token import hash_token
+from tests.conftest import StartRedis
+from tests.factories import make_user
+from tests.fakes import FakeClock
+from tests.integration.conftest import KEY, StartServer, set_key, sign_in
+from tests.resilience.proxy import TcpProxy
+from tests.waiting import until
+
+NEW = hash_token("the new token")
+# Longer than these tests: what they see is not seen by a poll.
+NO_POLL = {"SESSION_BACKEND_POLL_SECONDS": "5", "REDIS_TIMEOUT_SECONDS": "0.25"}
+
+
+@pytest.fixture
+def proxy(start_redis: StartRedis) -> Any:
+    proxy = TcpProxy(start_redis().port)
+    yield proxy
+    proxy.silent = False
+    proxy.close()
+
+
+@asynccontextmanager
+async def opened(environ: dict[str, str], clock: FakeClock, redis_port: int) -> AsyncIterator[Resources]:
+    settings = load_settings(environ | NO_POLL | {"REDIS_URL": f"redis://127.0.0.1:{redis_port}/0"})
+    house = make_resources(settings, kind="web", clock=clock)
+    await house.open()
+    try:
+        yield house
+    finally:
+        await house.close()
+
+
+async def waits_for_a_row(house: Resources) -> bool:
+    async with house.database.read() as db:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return bool(await db.scalar(text(waiting)))
+
+
+async def row_of(house: Resources) -> SessionBackend:
+    async with house.database.read() as db:
+        return (await db.execute(select(SessionBackend))).scalar_one()
+
+
+@pytest.fixture
+def before_next_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Resources], tuple[asyncio.Event, asyncio.Event]]:
+    """The next transaction of this process waits, as for a connection or for BEGIN IMMEDIATE: (it has come, let it go on)."""
+
+    def stop(house: Resources) -> tuple[asyncio.Event, asyncio.Event]:
+        arrived, go_on, write = asyncio.Event(), asyncio.Event(), house.database.write
+
+        @asynccontextmanager
+        async def slow_write() -> AsyncIterator[AsyncSession]:
+            monkeypatch.setattr(house.database, "write", write)
+            arrived.set()
+            await go_on.wait()
+            async with write() as db:
+                yield db
+
+        monkeypatch.setattr(house.database, "write", slow_write)
+        return arrived, go_on
+
+    return stop
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_bulk_change_that_waited_for_a_rotate_reaches_the_new_token(
+    servers: StartServer, house: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await servers()
+    record = (await house.sessions.read(KEY)).record
+    assert record is not None
+    rotating, rotate_on, changing, change_on = (asyncio.Event() for _ in range(4))
+    settle = Claim.settle
+
+    async def slow_settle(self: Claim, db: AsyncSession) -> None:
+        here, on = (rotating, rotate_on) if self.backend is house.backend else (changing, change_on)
+        here.set()
+        await on.wait()
+        await settle(self, db)
+
+    monkeypatch.setattr(Claim, "settle", slow_settle)
+    rotate = asyncio.create_task(house.sessions.rotate(record.login_id, KEY, NEW))
+    await rotating.wait()
+    strip = asyncio.create_task(other.sessions.change_sessions(Session.login_id == record.login_id, lambda data: data | {"n": "stripped"}))
+    await until(lambda: waits_for_a_row(house))
+    rotate_on.set()
+    assert await rotate
+    await changing.wait()
+    assert (await house.sessions.read(NEW)).record is not None, "the browser goes on with its new token meanwhile"
+    change_on.set()
+    assert set(await strip) == {NEW}
+    for server in (house, other):
+        stripped = (await server.sessions.read(NEW)).record
+        assert stripped is not None
+        assert stripped.data["n"] == "stripped"
+
+
+async def test_of_two_that_begin_an_epoch_the_late_one_does_not_begin_it_again(
+    servers: StartServer, house: Resources, before_next_write: Any
+) -> None:
+    one, two, alone = await servers(), await servers(), await servers("")
+    await two.backend.fall(two.backend.flag.fence, "a test")
+    await one.backend.refresh()
+    instance = one.backend.view.instance
+    assert instance is not None
+    arrived, go_on = before_next_write(one)
+    late = asyncio.create_task(one.backend.begin_epoch(instance, "late"))
+    await arrived.wait()
+    assert await two.backend.begin_epoch(instance, "early")
+    await set_key(alone, "n", 1)  # has no Redis, so the flag falls
+    await one.backend.refresh()
+    go_on.set()
+    assert not await late
+    assert (await row_of(house)).mode == "sql"
+
+
+async def test_an_epoch_raised_by_hand_is_not_taken_back(
+    servers: StartServer, house: Resources, clock: FakeClock, before_next_write: Any
+) -> None:
+    one = await servers()
+    await one.backend.fall(one.backend.flag.fence, "a test")
+    instance = one.backend.view.instance
+    assert instance is not None
+    arrived, go_on = before_next_write(one)
+    late = asyncio.create_task(one.backend.begin_epoch(instance, "late"))
+    await arrived.wait()
+    async with house.database.write() as db:
+        raised = await raise_epoch(db, clock)
+    await one.backend.refresh()
+    go_on.set()
+    assert not await late
+    assert (await row_of(house)).epoch == raised
+
+
+@pytest.mark.parametrize("lost", ["hold", "publish"])
+async def test_what_is_committed_is_told_although_the_request_has_no_patience_left(
+    environ: dict[str, str], clock: FakeClock, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    commit = AsyncSession.commit
+
+    async def slow_commit(self: AsyncSession) -> None:
+        await asyncio.sleep(0.1)  # more than is left
+        await commit(self)
+
+    async def wait_for_a_lock(db: AsyncSession) -> None:
+        await asyncio.sleep(0.45)
+
+    async with opened(environ, clock, proxy.port) as one, opened(environ, clock, proxy.target) as two:
+        await sign_in(one)
+        for server in (one, two, one):
+            loaded = await server.sessions.read(KEY)
+        assert loaded.context is None, "warm"
+        monkeypatch.setattr(AsyncSession, "commit", slow_commit)
+        sign = b"\r\nH" if lost == "hold" else b"EVALSHA"
+        sprung = proxy.trap(lambda sent: sign in sent, keeps="request")
+        limit_patience(0.5)
+        assert await one.sessions.write(loaded, lambda data: data | {"n": "new"}, also=wait_for_a_lock)
+        limit_patience(None)
+        assert sprung.is_set()
+        for server in (one, two):
+            record = (await server.sessions.read(KEY)).record
+            assert record is not None
+            assert record.data["n"] == "new"
+        monkeypatch.undo()
+
+
+async def test_redis_that_failed_a_request_is_not_asked_by_its_bulk_change_either(
+    environ: dict[str, str], clock: FakeClock, proxy: TcpProxy
+) -> None:
+    async with opened(environ, clock, proxy.port) as one:
+        await sign_in(one)
+        await one.sessions.read(KEY)
+        failed_holds = METRICS.session_claims.labels("hold_failed")
+        before = failed_holds._value.get()
+        proxy.silent = True
+        begin_notes()
+        assert (await one.sessions.read(KEY)).record is not None
+        assert await one.sessions.change_sessions(Session.user_id > 0, lambda data: data | {"n": 1})
+        proxy.silent = False
+        assert failed_holds._value.get() == before
+        assert (await row_of(one)).mode == "sql"
+
+
+async def test_a_change_of_many_sessions_is_published_in_few_calls(house: Resources) -> None:
+    many, now = 1200, house.clock.now()
+    user, later = await make_user(house.database), now + timedelta(days=1)
+    times = {"created_at": now, "expires_at": later}
+    async with house.database.write() as db:
+        tokens = [{"token_hash": hash_token(str(number)), "seen_at": now, "idle_expires_at": later} for number in range(many)]
+        await db.execute(insert(Login), [times | token | {"user_id": user.id} for token in tokens])
+        logins = (await db.scalars(select(Login.id).where(Login.user_id == user.id))).all()
+        session = times | {"user_id": user.id, "version": 1, "data": {"n": 0}, "touched_at": now}
+        await db.execute(insert(Session), [session | {"login_id": login} for login in logins])
+    assert house.redis is not None
+    before = await scripts_run(house)
+    changed = await house.sessions.change_sessions(Session.user_id == user.id, lambda data: data | {"n": 1})
+    assert len(changed) == many
+    assert await scripts_run(house) - before < 10
+
+
+async def scripts_run(house: Resources) -> int:
+    assert house.redis is not None
+    return int((await house.redis.commands.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+async def test_a_redis_that_knows_a_newer_epoch_than_sql_gets_a_newer_one_still(environ: dict[str, str], clock: FakeClock) -> None:
+    """As after a failover of PostgreSQL that lost the last flip: without it nobody would believe Redis ever again."""
+    house = make_resources(load_settings(environ), kind="web", clock=clock)
+    await house.open()
+    try:
+        assert house.redis is not None
+        epoch = house.backend.flag.epoch
+        await house.redis.commands.set("hf:epoch", epoch + 5)
+        house.backend.look_again()
+
+        async def has_fallen() -> bool:
+            return (await row_of(house)).mode == "sql"
+
+        await until(has_fallen)
+        instance = house.backend.view.instance
+        assert instance is not None
+        await until(lambda: house.backend.flag.mode == "sql")
+        assert await house.backend.begin_epoch(instance, "a test")
+        assert house.backend.flag.epoch > epoch + 5
+    finally:
+        await house.close()
+
+
+async def test_a_start_on_a_redis_whose_epoch_is_no_number(servers: StartServer, start_redis: StartRedis) -> None:
+    redis = start_redis()
+    redis.say("SET hf:epoch rubbish")
+    assert (await servers(redis.url)).backend.backend == "redis"
+
+
+async def test_a_bulk_change_of_no_session_leaves_redis_in_use(servers: StartServer, house: Resources) -> None:
+    alone = await servers("")
+    assert await alone.sessions.change_sessions(Session.user_id == 0, lambda data: data | {"n": 1}) == {}
+    assert (await house.backend.refresh()).mode == "redis"
+
+
+async def test_leaving_an_instance_that_does_not_answer_fails_no_request(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a connection by TLS does, which waits for a goodbye."""
+    loaded = await house.sessions.read(KEY)
+    await house.backend.stop()  # its poll would do it first
+    async with house.database.write() as db:
+        await db.execute(update(SessionBackend).values(epoch=SessionBackend.epoch + 1, redis_run_id="b" * 40))
+
+    async def times_out(self: Connection, nowait: bool = False) -> None:
+        if not nowait:
+            raise RedisTimeoutError("Timed out closing connection after 0.25")
+
+    monkeypatch.setattr(Connection, "disconnect", times_out)
+    assert await set_key(house, "n", 1, loaded)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_web_process_raises_the_flag_while_it_is_young_only(servers: StartServer, house: Resources, clock: FakeClock) -> None:
+    await house.backend.fall(house.backend.flag.fence, "a test")
+    clock.advance(timedelta(seconds=1))
+    second = await servers()
+    for _ in range(5):  # not at once: signs of life lapse
+        clock.advance(house.backend.fleet.live_window)
+        for server in (house, second):
+            await server.backend.fleet.beat(server.backend.view, "closed")
+    clock.advance(timedelta(seconds=1))
+    await house.backend.fleet.leave()
+    second.backend.look_again()
+    await until(lambda: second.backend._settled)
+    assert (await second.backend.refresh()).mode == "sql"
