@@ -251,8 +251,10 @@ class BackendFlag:
                 await self._settle()
             await self._mirror_epoch()
             self._tell_blindness("")
-        except Unavailable as fault:
+        except DatabaseUnavailable as fault:
             self._tell_blindness(fault.detail)
+        except StoreUnavailable:
+            pass  # Redis fails at this very moment: the next look says so
         METRICS.uses_redis.set(self.backend == "redis")
         METRICS.breaker_open.set(bool(self.breaker and self.breaker.is_open))
 

@@ -188,6 +188,9 @@ class HoldfastSessions(SessionInterface):
                 keys=sorted({*session.changed, *session.removed}),
                 fault=fault.detail,
             )
+        except Exception:  # the page is made, and what it did is committed
+            METRICS.session_saves_dropped.labels("error").inc()
+            log.exception("A change of session keys was dropped in a way nobody foresaw; the page was served.")
 
     def _cookie_version(self, request: BaseRequestWebsocket | Request, token_hash: str) -> int:
         """The newest version this browser was shown, 0 for none. It is bound to the login and only ever an extra check."""

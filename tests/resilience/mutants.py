@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tests.servers.web import ROOT
 
-COPIED = ("app", "worker", "migrations", "tests", "data", "docs", "alembic.ini", "pyproject.toml", "README.md", "Procfile")
+COPIED = ("app", "worker", "migrations", "tests", "docs", "alembic.ini", "pyproject.toml", "README.md", "Procfile")
 FAULTS, FAILOVER = "tests/resilience/test_faults_sql.py", "tests/resilience/test_failover.py"
 RACES, PROTOCOL = "tests/resilience/test_races.py", "tests/integration/test_session_protocol.py"
 ORDERS, ACCESS = "tests/integration/test_session_orders.py", "tests/integration/test_access_orders.py"
