@@ -36,8 +36,13 @@ MECHANISMS = {
     "run-id": "any Redis that answers is taken for the one the epoch is bound to",
     "cookie-version": "a record older than the cookie is served",
     "compare-and-set": "SQL takes a write whichever version it was made from",
+    "rise-compare": "a rise that was long in coming goes by the flag as it is by then, with the epoch it had thought of before",
+    "token-under-lock": "a bulk change that waited for the row goes by the token it read before",
 }
 UNTIL_PUBLISHED = ("work", "locked")
+
+
+Key = tuple[int, int]  # epoch, token
 
 
 class Flag(NamedTuple):
@@ -48,12 +53,13 @@ class Flag(NamedTuple):
 
 class Request(NamedTuple):
     """`read`; `write`: one session, by compare-and-set (manager.write); `strip`, `end`: bulk changes by row lock
-    (manager.change_sessions, manager.end_logins; to the old token a rotate is an end)."""
+    (manager.change_sessions, manager.end_logins); `rotate`: another token for the same session, hence another key (manager.rotate)."""
 
     kind: str
     server: int
     step: str = "waits"
     base: int = 0  # the version it read, later the one it committed
+    token: int = 0  # by which it knows the session
     floor: int = 0  # the newest version acknowledged before it began
     cookie: int = 0
     after_end: bool = False  # a logout was acknowledged before it began
@@ -70,13 +76,15 @@ class Request(NamedTuple):
 class State(NamedTuple):
     version: int  # of the row in SQL, 0 once the login has ended
     row_lock: int  # the request that has it, or -1
-    keys: tuple[tuple[int, tuple[str, int]], ...]  # epoch -> ("record", version), ("hold", request) or ("lease", request)
+    token: int  # of the login in SQL
+    keys: tuple[tuple[Key, tuple[str, int]], ...]  # -> ("record", version), ("hold", request) or ("lease", request)
     run: int  # of the Redis that answers now
     told: int  # the epoch Redis has been told of last
     flag: Flag
     known: tuple[Flag, Flag]  # what each server last saw of the flag
     acknowledged: int
     cookie: int
+    shown: int  # the token the browser was given last
     ended: bool
     requests: tuple[Request, ...]
     crashes: int
@@ -84,6 +92,7 @@ class State(NamedTuple):
     restarts: int
     lost_calls: int
     rises: int
+    riser: tuple[Flag, int] | None  # the flag as it read it, and the epoch it will begin
 
 
 Step = tuple[str, State]
@@ -113,13 +122,15 @@ class Protocol:
         yield from self._world(state)
 
     def check_settled(self, state: State) -> None:
-        entry = _entry(state, state.flag.epoch)
-        if state.flag.mode == "redis" and state.flag.run == state.run and entry and entry[0] == "record" and entry[1] != state.version:
-            raise Broken(f"settled: Redis keeps v{entry[1]}, SQL has {f'v{state.version}' if state.version else 'ended it'}")
+        for token in (0, 1):
+            entry, version = _entry(state, (state.flag.epoch, token)), state.version if token == state.token else 0
+            if state.flag.mode == "redis" and state.flag.run == state.run and entry and entry[0] == "record" and entry[1] != version:
+                raise Broken(f"settled: Redis keeps v{entry[1]}, SQL has {f'v{version}' if version else 'ended it'}")
 
     def _begin(self, state: State, i: int, request: Request) -> Iterator[Step]:
         knows = state.known[request.server] == state.flag or self.cut_off == -1
-        began = request._replace(step="look", floor=state.acknowledged, cookie=state.cookie, after_end=state.ended, knows=knows)
+        floor, cookie, token = state.acknowledged, state.cookie, state.shown
+        began = request._replace(step="look", floor=floor, cookie=cookie, token=token, after_end=state.ended, knows=knows)
         yield "begins", _with(state, i, began)
 
     # manager.read
@@ -128,29 +139,32 @@ class Protocol:
         if request.step == "look":
             flag = state.known[request.server]
             if flag.mode == "redis" and self._reaches(state, request.server, flag):
-                entry = _entry(state, flag.epoch)
+                key = flag.epoch, request.token
+                entry = _entry(state, key)
                 if state.told == flag.epoch and self._may_serve(entry, request):
                     _check_answer(request, entry[1] if entry else 0, "Redis")
                     yield "is served by Redis", _with(state, i, request.over())
                     return
                 if state.told == flag.epoch and entry is None:  # SET NX decides for itself, so looking and leasing may be one step
-                    leased = state if "lease" in self.without else _put(state, flag.epoch, ("lease", i))
+                    leased = state if "lease" in self.without else _put(state, key, ("lease", i))
                     yield "misses, takes a lease", _with(leased, i, request._replace(step="sql", fence=flag, claim="leased"))
                     return
             yield "turns to SQL", _with(state, i, request._replace(step="sql"))
         elif request.step == "sql":
-            if state.version:
+            is_there = state.version and request.token == state.token
+            if is_there:
                 _check_answer(request, state.version, "SQL")
-            refills = request.claim == "leased" and state.version
+            refills = request.claim == "leased" and is_there
             after = request._replace(step="refill", base=state.version) if refills else request.over()
             yield f"reads v{state.version} in SQL", _with(state, i, after)
         elif request.fence is not None:  # refill
-            epoch, entry = request.fence.epoch, _entry(state, request.fence.epoch)
+            key = request.fence.epoch, request.token
+            entry = _entry(state, key)
             mine = entry == ("lease", i)
             if "lease" in self.without:
                 mine = entry is None or (entry[0] == "record" and entry[1] < request.base)
             if mine and self._reaches(state, request.server, request.fence):
-                yield f"refills v{request.base}", _with(_put(state, epoch, ("record", request.base)), i, request.over())
+                yield f"refills v{request.base}", _with(_put(state, key, ("record", request.base)), i, request.over())
             else:
                 yield "does not refill", _with(state, i, request.over())
 
@@ -175,13 +189,16 @@ class Protocol:
     def _load(self, state: State, i: int, request: Request) -> Iterator[Step]:
         """A write starts from what its request was served by: Redis perhaps. Looking again is for SQL."""
         flag, base, by_lock = state.known[request.server], state.version, request.kind != "write" or request.step == "look again"
-        entry = _entry(state, flag.epoch)
+        token = request.token if request.kind == "write" else state.token
+        if token != state.token:
+            base = 0
+        entry = _entry(state, (flag.epoch, token))
         is_current = flag.mode == "redis" and state.told == flag.epoch
         in_redis = is_current and self._reaches(state, request.server, flag) and self._may_serve(entry, request)
         if not by_lock and in_redis and entry:
             base = entry[1]
         if base:
-            claiming = request._replace(step="work", base=base, fence=flag, claim="", past_fence=False, by_lock=by_lock)
+            claiming = request._replace(step="work", base=base, token=token, fence=flag, claim="", past_fence=False, by_lock=by_lock)
             yield f"loads v{base}, begins its claim", _with(state, i, claiming)
         else:
             yield "finds no session", _with(state, i, request._replace(step="answer") if request.kind == "end" else request.over())
@@ -194,7 +211,7 @@ class Protocol:
         elif "hold" in self.without:
             yield "takes no hold", _with(state, i, request._replace(claim="held"))
         elif self._reaches(state, request.server, request.fence):
-            held = _put(state, request.fence.epoch, ("hold", i))
+            held = _put(state, (request.fence.epoch, request.token), ("hold", i))
             yield "takes a hold", _with(held, i, request._replace(claim="held"))
             if state.lost_calls:
                 yield "gets no hold: Redis LOST THE CALL", without_one._replace(lost_calls=0)
@@ -208,14 +225,18 @@ class Protocol:
         if request.by_lock:
             # A write that committed since the first hold may have replaced it, and would publish over what is changed now.
             claim = "" if "hold-again" not in self.without and request.claim == "held" else request.claim
-            return "locks the row", _with(state, i, request._replace(step="locked", claim=claim, base=state.version), row_lock=i)
+            token = request.token if request.kind == "write" or "token-under-lock" in self.without else state.token
+            locked = request._replace(step="locked", claim=claim, base=state.version, token=token)
+            return "locks the row", _with(state, i, locked, row_lock=i)
         moved = state.version != request.base and ("compare-and-set" not in self.without or not state.version)
+        moved = moved or request.token != state.token
         if moved or not self._fence_holds(state, request):
             return self._start_over(state, i, request)
         return "updates the row, past the fence", _with(state, i, request._replace(step="locked", past_fence=True), row_lock=i)
 
     def _pass_fence(self, state: State, i: int, request: Request) -> Step:
-        if not self._fence_holds(state, request) or (request.kind == "write" and not state.version):
+        is_gone = not state.version or request.token != state.token
+        if not self._fence_holds(state, request) or (request.kind == "write" and is_gone):
             return self._start_over(state, i, request)
         return "is past the fence", _with(state, i, request._replace(past_fence=True))
 
@@ -235,7 +256,9 @@ class Protocol:
         if request.kind == "write" and state.version != request.base:
             raise Broken(f"merged: writes v{version} from v{request.base} over v{state.version}")
         committed = request._replace(step="publish", base=version)
-        return f"commits v{version}{', flips the flag down' * flips}", _with(state, i, committed, version=version, row_lock=-1, flag=flag)
+        what = f"commits v{version}{', flips the flag down' * flips}"
+        token = 1 if request.kind == "rotate" else state.token
+        return what, _with(state, i, committed, version=version, token=token, row_lock=-1, flag=flag)
 
     def _publish(self, state: State, i: int, request: Request) -> Iterator[Step]:
         answering = request._replace(step="answer")
@@ -245,7 +268,8 @@ class Protocol:
         if request.claim != "held" or request.fence is None:
             yield "has nothing to publish", _with(state, i, answering)
             return
-        epoch, entry = request.fence.epoch, _entry(state, request.fence.epoch)
+        key = request.fence.epoch, request.token
+        entry = _entry(state, key)
         flag = state.flag if "flip" in self.without else _flipped(state.flag, request.fence)
         unpublished = _with(state, i, request._replace(claim="failed"), flag=flag)
         if not self._reaches(state, request.server, request.fence):
@@ -258,31 +282,31 @@ class Protocol:
             mine = entry is None or entry[0] != "record" or entry[1] <= request.base
         if mine:
             record = ("record", request.base) if request.kind == "write" else None
-            yield "publishes", _with(_put(state, epoch, record), i, answering)
+            yield "publishes", _with(_put(state, key, record), i, answering)
         elif entry and entry[0] != "hold" and "clear-behind" not in self.without:
-            yield f"lost its hold, deletes a {entry[0]}", _with(_put(state, epoch, None), i, answering)
+            yield f"lost its hold, deletes a {entry[0]}", _with(_put(state, key, None), i, answering)
         else:
             yield "lost its hold", _with(state, i, answering)
 
     def _acknowledge(self, state: State, i: int, request: Request) -> Step:
         if request.kind == "end":
             return "is answered", _with(state, i, request.over(), ended=True)
-        newest = max(state.acknowledged, request.base)
+        newest, shown = max(state.acknowledged, request.base), 1 if request.kind == "rotate" else state.shown
         cookie = max(state.cookie, request.base) if request.kind == "write" else state.cookie  # a strip is another browser's request
-        return f"is answered, v{request.base}", _with(state, i, request.over(), acknowledged=newest, cookie=cookie)
+        return f"is answered, v{request.base}", _with(state, i, request.over(), acknowledged=newest, cookie=cookie, shown=shown)
 
     # Redis, the flag, the probe
 
     def _world(self, state: State) -> Iterator[Step]:
-        for epoch, entry in state.keys:
+        for key, entry in state.keys:
             # A hold lives longer than any transaction may, so longer than that of whoever held this key before.
             held = any(r.claim == "held" and r.step in UNTIL_PUBLISHED for r in state.requests)
             if entry[0] == "lease" or (entry[0] == "hold" and not held):
-                yield f"a {entry[0]} lapses", _put(state, epoch, None)
+                yield f"a {entry[0]} lapses", _put(state, key, None)
             if state.evictions:
-                yield "Redis evicts the key", _put(state, epoch, None)._replace(evictions=0)
+                yield "Redis evicts the key", _put(state, key, None)._replace(evictions=0)
         if state.restarts:
-            yield "Redis restarts with old data", _put(state, 1, ("record", 1))._replace(run=state.run + 1, told=1, restarts=0)
+            yield "Redis restarts with old data", _put(state, (1, 0), ("record", 1))._replace(run=state.run + 1, told=1, restarts=0)
         for server in (0, 1):
             known = state.known[server]
             if known != state.flag:
@@ -295,9 +319,19 @@ class Protocol:
             yield "the probe sees another Redis, flips the flag down", state._replace(flag=_flipped(state.flag, state.flag))
         writing = any(r.past_fence and r.step == "locked" for r in state.requests)
         # From sql the probe lets the flag rise; from a Redis that is no more, the first server to start may, too.
-        if state.rises and (state.flag.mode == "sql" or state.flag.run != state.run) and ("fence" in self.without or not writing):
+        if state.rises and (state.flag.mode == "sql" or state.flag.run != state.run):
             epoch = state.flag.epoch if "epoch" in self.without else max(state.flag.epoch, state.told) + 1
-            yield "the flag rises", state._replace(flag=Flag("redis", epoch, state.run), rises=0)
+            rising = state._replace(flag=Flag("redis", epoch, state.run), rises=state.rises - 1)
+            if "fence" in self.without or not writing:
+                yield "the flag rises", rising
+            if state.riser is None and state.rises > 1:
+                yield "somebody thinks of a rise", state._replace(riser=(state.flag, epoch), rises=state.rises - 1)
+        if state.riser and ("fence" in self.without or not writing):
+            known, epoch = state.riser
+            if "rise-compare" in self.without or state.flag[:2] == known[:2]:
+                yield "what was thought of rises", state._replace(flag=Flag("redis", epoch, state.run), riser=None)
+            else:
+                yield "what was thought of comes to nothing", state._replace(riser=None)
 
     def _look_at_flag(self, state: State, server: int) -> State:
         """backend.refresh: Redis is told that an epoch is over before the server acts on it."""
@@ -322,13 +356,13 @@ def _check_answer(request: Request, version: int, source: str) -> None:
         raise Broken(f"fresh: saw v{version} from {source} although v{floor} had been acknowledged")
 
 
-def _entry(state: State, epoch: int) -> tuple[str, int] | None:
-    return next((entry for of, entry in state.keys if of == epoch), None)
+def _entry(state: State, key: Key) -> tuple[str, int] | None:
+    return next((entry for of, entry in state.keys if of == key), None)
 
 
-def _put(state: State, epoch: int, entry: tuple[str, int] | None) -> State:
-    others = [pair for pair in state.keys if pair[0] != epoch]
-    return state._replace(keys=tuple(sorted([*others, (epoch, entry)] if entry else others)))
+def _put(state: State, key: Key, entry: tuple[str, int] | None) -> State:
+    others = [pair for pair in state.keys if pair[0] != key]
+    return state._replace(keys=tuple(sorted([*others, (key, entry)] if entry else others)))
 
 
 def _with(state: State, i: int, request: Request, **changes: object) -> State:
@@ -344,14 +378,17 @@ class Scenario(NamedTuple):
     faults: Sequence[str] = ("crash", "evict")
     warm: bool = True
     cut_off: int = -1
+    mode: str = "redis"
+    rises: int = 1
 
     def first_state(self, fault: str) -> State:
-        flag, keys = Flag("redis", 1, 1), ((1, ("record", 1)),) if self.warm else ()
-        # After the last ones the flag may rise.
-        kinds = ("crash",), ("evict",), ("restart",), ("lost call",), ("restart", "cut off", "lost call")
-        counts = [int(fault in each) for each in kinds]
+        flag, keys = Flag(self.mode, 1, 1), (((1, 0), ("record", 1)),) if self.warm else ()
+        crashes, evictions, restarts, lost_calls = (int(fault == kind) for kind in ("crash", "evict", "restart", "lost call"))
+        rises = self.rises * (fault in ("restart", "cut off", "lost call"))
         requests = tuple(Request(kind, server) for kind, server in self.requests)
-        return State(1, -1, keys, 1, 1, flag, (flag, flag), 1, 1, False, requests, *counts)
+        return State(
+            1, -1, 0, keys, 1, 1, flag, (flag, flag), 1, 1, 0, False, requests, crashes, evictions, restarts, lost_calls, rises, None
+        )
 
 
 SCENARIOS = {
@@ -367,6 +404,9 @@ SCENARIOS = {
     "B is cut off, both write": Scenario([("write", 1), ("write", 0), ("read", 0)], ("cut off",), cut_off=1),
     "Redis restarts with old data": Scenario([("write", 0), ("read", 1), ("read", 0)], ("restart",)),
     "old data and a logout": Scenario([("end", 0), ("read", 1)], ("restart",)),
+    "a revoke against another token": Scenario([("strip", 0), ("rotate", 1), ("read", 1)]),
+    "another token against a writer": Scenario([("rotate", 0), ("write", 1), ("read", 1)]),
+    "two begin an epoch": Scenario([("write", 0), ("read", 1)], ("lost call",), mode="sql", rises=2),
     "a call of a selection is lost": Scenario([("write", 0), ("read", 1), ("read", 1)], ("lost call",)),
     "a call of a revoke is lost": Scenario([("strip", 0), ("write", 1), ("read", 1)], ("lost call",)),
     "a call of a logout is lost": Scenario([("end", 0), ("read", 1), ("read", 1)], ("lost call",), warm=False),

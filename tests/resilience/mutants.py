@@ -48,7 +48,7 @@ MUTANTS = [
         "app/sessions/claim.py",
         "        await self.ready()\n        if time.monotonic()",
         "        if time.monotonic()",
-        f"{PROTOCOL}::test_the_commit_waits_for_the_hold",
+        "tests/resilience/test_crash_points.py",
     ),
     Mutant(
         "holds are taken again under the row lock",
