@@ -14,9 +14,9 @@ from app.auth.store import (
     find_account,
     find_account_by_email,
     has_signed_in_from,
-    is_still_valid,
     list_ids_beyond,
     lock_live_login,
+    lock_valid_account,
     normalised_email,
     update_account,
 )
@@ -149,8 +149,11 @@ async def _insert_login(
     async with house.database.write() as db:
         # The order of locks: what gives access to the deal, then the user.
         data = await initial_data(db, account.id, now)
-        if not await is_still_valid(db, account):
+        preferences = await lock_valid_account(db, account)
+        if preferences is None:
             raise _refused()
+        if "user" in data:  # who may have changed them since the look
+            data = data | {"user": data["user"] | preferences}
         # Again, for the many guesses that were all let in before the first of them had failed.
         await _refuse_while_blocked(house, db, attempt)
         login = Login(

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.deals.permissions import ACCESS_UNTIL, ROLE, visible_to
 from app.deals.session_data import deal_card, ends_at_ms
 from app.models import Deal, Login, Member, Organisation, User
+from app.models.people import start_of
 from app.sessions.sql_store import ColdContext
 
 _columns: list[Any] = [
@@ -83,7 +84,7 @@ class Candidate:
                 "role": row.user_role,
                 "is_operator": row.is_operator,
                 "remember_last_deal": row.remember_last_deal,
-                "start_at": row.start_at if row.start_deal_id is None else "deal",
+                "start_at": start_of(row.start_at, row.start_deal_id),
                 "theme": row.theme,
                 "start_deal_id": row.start_deal_id,
             },

@@ -164,6 +164,19 @@ async def test_somebody_who_signs_in_while_they_are_erased(app: Quart, monkeypat
     assert (await client.get("/api/me")).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_preferences_that_are_changed_during_a_sign_in(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await Scene.set(app)
+    await scene.client("viewer")
+    assert (await scene.call("viewer", "DELETE", "/api/deals/current"))[0] == 204  # nothing comes back, so nothing is locked for it
+    seen, go_on = stop_after(monkeypatch, restore, "find_candidate")
+    signing_in = asyncio.create_task(scene.client("viewer", again=True))
+    await seen.wait()
+    assert (await scene.call("viewer", "PATCH", "/api/me", json={"theme": "dark"}))[0] == 200
+    go_on.set()
+    assert (await (await (await signing_in).get("/api/me")).get_json())["user"]["theme"] == "dark"
+
+
 @pytest.mark.parametrize("what", ["delete", "leave", "rename"])
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_a_change_of_many_sessions_is_seen_by_the_browser_that_made_it(
