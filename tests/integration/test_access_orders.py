@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import personal_data
 from app.config import load_settings
 from app.deals import restore, selection
 from app.factory import create_app
+from app.models import Session
 from app.resources import Resources
 from app.sessions.claim import Claim
+from app.sessions.manager import SessionManager
 from tests.conftest import StartRedis
-from tests.factories import PASSWORD
+from tests.factories import PASSWORD, make_deal
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 from tests.resilience.proxy import TcpProxy
@@ -162,6 +164,33 @@ async def test_somebody_who_signs_in_while_they_are_erased(app: Quart, monkeypat
     go_on.set()
     assert await erasing == scene.id_of("viewer")
     assert (await client.get("/api/me")).status_code == 401
+
+
+async def test_a_choice_made_while_a_restore_is_refused_wins(app: Quart, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first request of an expired session finds the last deal deleted; before it can say so, its person has chosen another one."""
+    scene = await Scene.set(app)
+    other = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name="Other")
+    await scene.select("owner")
+    assert (await scene.call("admin", "DELETE", "~"))[0] == 204
+    async with scene.house.database.write() as db:
+        await db.execute(update(Session).values(expires_at=clock.now() - timedelta(seconds=1)))
+    assert scene.house.redis
+    await scene.house.redis.commands.flushdb()
+    decided, go_on, write = asyncio.Event(), asyncio.Event(), SessionManager.write
+
+    async def slow_write(self: SessionManager, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(SessionManager, "write", write)
+        decided.set()
+        await go_on.wait()
+        return await write(self, *arguments, **options)
+
+    monkeypatch.setattr(SessionManager, "write", slow_write)
+    late = asyncio.create_task(scene.current("owner"))
+    await decided.wait()
+    assert (await scene.call("owner", "POST", f"/api/deals/{other.id}/select"))[0] == 200
+    go_on.set()
+    assert (await late)["deal"]["id"] == other.id
+    assert (await scene.current("owner"))["deal"]["id"] == other.id
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -272,7 +272,7 @@ MUTANTS = [
         "app/deals/restore.py",
         "        if has_deal(data, int(now.timestamp() * 1000)):\n            return None\n",
         "",
-        f"{RACES}::test_restore_against_select_and_clear",
+        f"{ACCESS}::test_a_choice_made_while_a_restore_is_refused_wins",
     ),
     Mutant(
         "from the commit on a write goes on",
