@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint check bench-faults bench-sweeps clean
+.PHONY: help run test chaos mutants lint check bench-faults bench-sweeps clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -28,6 +28,9 @@ test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests 
 chaos: .venv/installed-dev ## Run every race a thousand times, then break everything at random under load (SECONDS=180 SEED=1)
 	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py tests/integration/test_read_your_writes.py $(ARGS)
 	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
+
+mutants: .venv/installed-dev ## Switch each mechanism off in a copy of the project and run its test, which must fail (ten minutes)
+	$(PY) -m tests.resilience.mutants $(ARGS)
 
 lint: .venv/installed-dev ## Check style, types, import contracts, and that migrations match the models
 	$(PY) -m ruff check .
