@@ -1,6 +1,6 @@
 """The one source of time, so that tests can move it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 class Clock:
@@ -13,9 +13,13 @@ class Clock:
         return to_unix_ms(self.now())
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# In whole numbers: a float of seconds does not tell every millisecond of a far future.
 def to_unix_ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def from_unix_ms(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=milliseconds)

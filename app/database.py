@@ -77,6 +77,13 @@ def limit_patience(seconds: float | None) -> None:
     _patience.set(None if seconds is None else _Patience(seconds))
 
 
+def assure_patience(seconds: float) -> None:
+    """What this task may wait for the database is so much at least, for what has to follow on a commit."""
+    patience = _patience.get()
+    if patience is not None and patience.left < seconds:
+        limit_patience(seconds)
+
+
 class Database:
     """One database under one client name. Reads and writes are transactions; only `write` commits. `audit`: events are kept.
 

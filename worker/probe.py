@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import select
 
-from app.errors import Unavailable
+from app.errors import DatabaseUnavailable, StoreUnavailable
 from app.models import Event
 from app.resources import Resources
 from app.sessions.backend import Flag
@@ -35,7 +35,9 @@ async def watch(house: Resources) -> None:
         try:
             await probe.look()
             blind = False
-        except Unavailable as outage:
+        except StoreUnavailable:
+            pass  # Redis fails at the very moment it was to be used again: the next look says so
+        except DatabaseUnavailable as outage:
             if not blind:  # once an outage, not at every look
                 log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
             blind = True

@@ -147,7 +147,12 @@ class Runner:
 
 def _describe(error: BaseException) -> queue.Failure:
     trace = "".join(traceback.format_exception(error))[-TRACEBACK_LIMIT:]
-    return queue.Failure(type(error).__name__, str(error)[:2000], trace)
+    return queue.Failure(type(error).__name__, _storable(str(error)[:2000]), _storable(trace))
+
+
+def _storable(text: str) -> str:
+    """Without what a database refuses in a text: it would have to be written down again and again."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _tell(run: Run, error: BaseException | None, written: bool) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.links import links_through
 from app.auth.service import change_and_end_all, get_account
+from app.database import limit_patience
 from app.events.service import record_event
 from app.models import Base, OneTimeLink, Organisation, User
 from app.resources import Resources
@@ -48,6 +49,7 @@ def references_to_people() -> list[Reference]:
 
 async def export_person(house: Resources, user_id: int) -> AsyncIterator[str]:
     """All that is kept of a person as one JSON object, a piece at a time; some hundred rows are held at once."""
+    limit_patience(None)  # each look has its limit; all of them may take longer than a request
     async with house.database.read() as db:
         user = (await db.execute(select(User.__table__).where(User.id == user_id))).one()
         organisation = await db.scalar(select(Organisation.name).where(Organisation.id == user.organisation_id))
@@ -78,7 +80,10 @@ async def erase_person(house: Resources, email: str) -> int:
     async with house.database.write() as db:
         theirs = or_(OneTimeLink.email == account.email, links_through(account.id))
         await db.execute(delete(OneTimeLink).where(theirs).execution_options(synchronize_session=False))
-        await db.execute(delete(User).where(User.id == account.id).execution_options(synchronize_session=False))
+        as_left = (User.id == account.id, User.auth_version == account.auth_version + 1)  # a sign-in since then moved it, or an enabling
+        erased = await db.execute(delete(User).where(*as_left).execution_options(synchronize_session=False))
+        if not erased.rowcount:  # type: ignore[attr-defined]
+            raise LookupError(f"{email} was changed at this very moment, and is disabled. Erase them once more.")
         await record_event(db, "user.erased", at=now, organisation_id=account.organisation_id, user_id=account.id)
     log.info("A person was erased.", user_id=account.id)
     return account.id

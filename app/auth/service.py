@@ -13,10 +13,10 @@ from app.auth.store import (
     Account,
     find_account,
     find_account_by_email,
+    find_live_login,
     has_signed_in_from,
+    is_still_valid,
     list_ids_beyond,
-    lock_live_login,
-    lock_valid_account,
     normalised_email,
     update_account,
 )
@@ -105,7 +105,7 @@ async def change_password(house: Resources, record: Record, current: str, new: s
 
     async def change(db: AsyncSession) -> None:
         await _update_or_conflict(db, account, password_hash=password_hash)
-        login = await lock_live_login(db, record.login_id)
+        login = await find_live_login(db, record.login_id)
         if login is None:
             raise NotAuthenticated
         nonlocal keep_signed_in
@@ -149,11 +149,8 @@ async def _insert_login(
     async with house.database.write() as db:
         # The order of locks: what gives access to the deal, then the user.
         data = await initial_data(db, account.id, now)
-        preferences = await lock_valid_account(db, account)
-        if preferences is None:
+        if not await is_still_valid(db, account):
             raise _refused()
-        if "user" in data:  # who may have changed them since the look
-            data = data | {"user": data["user"] | preferences}
         # Again, for the many guesses that were all let in before the first of them had failed.
         await _refuse_while_blocked(house, db, attempt)
         login = Login(

@@ -1,13 +1,12 @@
 """Queries on people and their logins."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Login, Organisation, User
-from app.models.people import start_of
 
 LONGEST_EMAIL = 320
 
@@ -41,15 +40,10 @@ async def find_account_by_email(db: AsyncSession, email: str) -> Account | None:
     return await find_account(db, User.email == email)
 
 
-async def lock_valid_account(db: AsyncSession, account: Account) -> dict[str, Any] | None:
-    """What the person prefers, as a session's card of them says it; None where their logins were ended since the account was read.
-
-    Locks the row, so that neither changes before we commit.
-    """
-    columns = (User.name, User.theme, User.remember_last_deal, User.start_at, User.start_deal_id)
-    unchanged = select(*columns).where(User.id == account.id, User.auth_version == account.auth_version, User.disabled_at.is_(None))
-    row = (await db.execute(unchanged.with_for_update(read=True))).first()
-    return None if row is None else row._asdict() | {"start_at": start_of(row.start_at, row.start_deal_id)}
+async def is_still_valid(db: AsyncSession, account: Account) -> bool:
+    """Whether nothing has ended this account's logins since it was read. Locks the row, so that nothing will before we commit."""
+    unchanged = select(User.id).where(User.id == account.id, User.auth_version == account.auth_version, User.disabled_at.is_(None))
+    return await db.scalar(unchanged.with_for_update(read=True)) is not None
 
 
 async def update_account(db: AsyncSession, account: Account, **values: object) -> bool:
@@ -82,8 +76,8 @@ async def list_ids_beyond(db: AsyncSession, most: int, user_id: int, *, now: dat
     return list(await db.scalars(_live_logins(user_id, now).with_only_columns(Login.id).offset(most)))
 
 
-async def lock_live_login(db: AsyncSession, login_id: int) -> Login | None:
-    return await db.scalar(select(Login).where(Login.id == login_id, Login.ended_at.is_(None)).with_for_update())
+async def find_live_login(db: AsyncSession, login_id: int) -> Login | None:
+    return await db.scalar(select(Login).where(Login.id == login_id, Login.ended_at.is_(None)))
 
 
 async def find_organisation(db: AsyncSession, name: str) -> Organisation | None:

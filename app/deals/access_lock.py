@@ -6,7 +6,7 @@ access row, person, sessions.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, insert, select
@@ -63,7 +63,8 @@ def _ends_at(until_ms: int | None) -> ColumnElement[bool]:
     """Over `Member`: a card knows milliseconds."""
     if until_ms is None:
         return Member.expires_at.is_(None)
-    return and_(Member.expires_at >= from_unix_ms(until_ms), Member.expires_at < from_unix_ms(until_ms + 1))
+    began = from_unix_ms(until_ms)
+    return Member.expires_at.between(began, began + timedelta(microseconds=999))
 
 
 def _is_owner_or_admin(role: str) -> ColumnElement[bool]:

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.deals.permissions import ACCESS_UNTIL, ROLE, visible_to
 from app.deals.session_data import deal_card, ends_at_ms
 from app.models import Deal, Login, Member, Organisation, User
-from app.models.people import start_of
 from app.sessions.sql_store import ColdContext
 
 _columns: list[Any] = [
@@ -55,6 +54,10 @@ _joins: list[tuple[Any, ColumnElement[bool]]] = [
 COLD_CONTEXT = ColdContext(_columns, _joins)
 
 
+# What a session's card says of a person who begins at a deal of their own choice, `start_deal_id`.
+START_DEAL = "deal"
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A person and the deal to come back to, as SQL said in one statement. Times are aware UTC."""
@@ -84,7 +87,7 @@ class Candidate:
                 "role": row.user_role,
                 "is_operator": row.is_operator,
                 "remember_last_deal": row.remember_last_deal,
-                "start_at": start_of(row.start_at, row.start_deal_id),
+                "start_at": row.start_at if row.start_deal_id is None else START_DEAL,
                 "theme": row.theme,
                 "start_deal_id": row.start_deal_id,
             },
@@ -97,6 +100,14 @@ class Candidate:
             permitted=permitted and row.deal_deleted_at is None,
             organisation_restores=row.organisation_restores,
         )
+
+    def still_so(self) -> ColumnElement[bool]:
+        """Over `User`: neither the last deal nor what the card says of the person has changed since the look."""
+        card = self.user
+        begins_there = User.start_at == card["start_at"] if card["start_at"] != START_DEAL else User.start_deal_id.is_not(None)
+        prefers = (User.name == card["name"], User.theme == card["theme"], User.remember_last_deal == card["remember_last_deal"])
+        start = (begins_there, User.start_deal_id.is_not_distinct_from(card["start_deal_id"]))
+        return and_(User.id == card["id"], User.last_deal_version == self.pointer_version, *prefers, *start)
 
 
 async def find_candidate(db: AsyncSession, user_id: int, *, now: datetime) -> Candidate | None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import structlog
 from quart import g, request
-from sqlalchemy import exists, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.deals.access_lock import record_access
@@ -121,7 +121,7 @@ class Plan:
             return None  # another request of this session has said so already
         if "deal" in data:
             data = strip_deal(data)  # its grant has run out
-        data = data | {"user": self.candidate.user}
+        data = data | {"user": data.get("user") or self.candidate.user}  # one that is there was kept in step
         if self.card:
             chosen = choose_deal(data, self.card, source=self.outcome, at=self.candidate.last_seen or now)
             return chosen | self._restored_notice()
@@ -135,7 +135,7 @@ class Plan:
         The event tells how long it took since `began` (of `time.perf_counter`), which is all but the commit.
         """
         who = self.candidate
-        user_id, unmoved = who.user["id"], User.last_deal_version == who.pointer_version
+        user_id, still_so = who.user["id"], who.still_so()
         if self.card:
             if not await record_access(
                 db,
@@ -143,20 +143,21 @@ class Plan:
                 user_id=user_id,
                 card=self.card,
                 now=now,
-                also=unmoved,
+                also=still_so,
                 source=self.outcome,
                 ms=round((time.perf_counter() - began) * 1000, 2),
             ):
                 raise AccessMoved
-        elif self.outcome.startswith("refused"):
-            if self.outcome == "refused_revoked":
-                still_refused = ~exists(visible_to(user_id, Deal.id, now=now).where(Deal.id == who.pointer))
-                cleared = (
-                    update(User).where(User.id == user_id, unmoved, still_refused).values(last_deal_id=None, last_deal_accessed_at=None)
-                )
-                done = await db.execute(cleared.execution_options(synchronize_session=False))
-                if not done.rowcount:  # type: ignore[attr-defined]
-                    raise AccessMoved
+            return
+        if self.outcome == "refused_revoked":
+            still_refused = ~exists(visible_to(user_id, Deal.id, now=now).where(Deal.id == who.pointer))
+            cleared = update(User).where(still_so, still_refused).values(last_deal_id=None, last_deal_accessed_at=None)
+            done = await db.execute(cleared.execution_options(synchronize_session=False))
+            if not done.rowcount:  # type: ignore[attr-defined]
+                raise AccessMoved
+        elif await db.scalar(select(User.id).where(still_so).with_for_update(read=True)) is None:
+            raise AccessMoved
+        if self.outcome.startswith("refused"):
             organisation_id = who.user["organisation_id"]
             await record_event(
                 db,

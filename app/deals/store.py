@@ -96,9 +96,10 @@ async def require_role_or_bin(db: AsyncSession, user_id: int, deal_id: int, role
 async def lock_deal(db: AsyncSession, user_id: int, deal_id: int, *, roles: Collection[str], now: datetime) -> Deal:
     """The deal, kept as it is until the transaction ends: what changes it or the access to it goes one after the other.
 
+    Who but refers to it, as a person does who begins there, is not kept waiting (key_share).
     Raises `NotFound` where this person does not see it, `Forbidden` where they see it in a role not among `roles`.
     """
-    statement = visible_to(user_id, Deal, ROLE, now=now).where(Deal.id == deal_id).with_for_update(of=Deal)
+    statement = visible_to(user_id, Deal, ROLE, now=now).where(Deal.id == deal_id).with_for_update(of=Deal, key_share=True)
     row = (await db.execute(statement)).first()
     checked_role(row and row.role, roles)
     deal: Deal = row.Deal

@@ -71,8 +71,3 @@ class User(Base):
         self.last_deal_accessed_at = None
         self.last_deal_version += 1
         self.last_deal_cleared_at = at
-
-
-def start_of(start_at: str, start_deal_id: int | None) -> str:
-    """What a person begins at, in one word: a deal chosen for it wins over what the column says."""
-    return start_at if start_deal_id is None else "deal"

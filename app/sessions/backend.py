@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.breaker import Breaker
 from app.clock import Clock
-from app.database import Database
+from app.database import COMMIT_SECONDS, Database
 from app.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
 from app.events.service import record_always
 from app.metrics import METRICS
@@ -176,8 +176,9 @@ class BackendFlag:
     async def tell_fall(self, fence: Fence) -> None:
         """After the commit of a fall from `fence`: this process and, by Redis, the others know of it when this returns, if they can."""
         try:
-            await self.refresh(since=fence)
-        except DatabaseUnavailable:
+            async with asyncio.timeout(COMMIT_SECONDS):  # many may tell, and each waits for those before it
+                await self.refresh(since=fence)
+        except (DatabaseUnavailable, TimeoutError):
             METRICS.backend_untold.inc()
             self.look_again()
 

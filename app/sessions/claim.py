@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended, limit_patience
+from app.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended, assure_patience
 from app.errors import StoreUnavailable
 from app.metrics import METRICS
 from app.sessions.backend import BackendFlag
@@ -62,7 +62,7 @@ class Claim:
     async def publish(self, records: Mapping[str, Record]) -> None:
         """After the commit: each hold becomes its record, or nothing. Where the flag fell, all are told before anything is acknowledged."""
         # What the request may wait for the database may be used up by now; what is committed is told all the same.
-        limit_patience(COMMIT_SECONDS)
+        assure_patience(COMMIT_SECONDS)
         if self._falls:
             await self.backend.tell_fall(self.fence)
         if self._epoch is None or self.fault or self.backend.redis is None:

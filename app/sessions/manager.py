@@ -174,7 +174,7 @@ class SessionManager:
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             ended.clear()
-            await _lock_logins(db, which)
+            await _lock_logins(db, which & Login.ended_at.is_(None))
             ended_now = update(Login).where(which, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
             rows = (await db.execute(ended_now.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
             ended.extend(row.id for row in rows)
@@ -352,9 +352,10 @@ async def _lock_sessions(db: AsyncSession, which: ColumnElement[bool]) -> set[in
 
 
 async def _lock_logins(db: AsyncSession, which: ColumnElement[bool]) -> None:
-    """Keep the logins matched by `which` as they are, and then their sessions."""
-    locked = (await db.scalars(select(Login.id).where(which).order_by(Login.id).with_for_update())).all()
-    await _lock_sessions(db, Session.login_id.in_(locked))
+    """Keep the logins matched by `which` as they are, and then their sessions. SQLite has one writer as it is."""
+    if db.get_bind().dialect.name == "postgresql":
+        await db.execute(select(Login.id).where(which).order_by(Login.id).with_for_update())
+        await _lock_sessions(db, Session.login_id.in_(select(Login.id).where(which)))
 
 
 def _as_loaded(token_hash: str, cold: ColdRead | None) -> Loaded:

@@ -11,9 +11,11 @@ from quart.typing import TestClientProtocol as Client
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import personal_data
+from app.auth import personal_data, service
+from app.auth.service import revoke_logins
 from app.config import load_settings
 from app.deals import restore, selection
+from app.deals.realign import Realignment
 from app.factory import create_app
 from app.models import Session
 from app.resources import Resources
@@ -33,6 +35,12 @@ async def waits_for_a_row(house: Resources) -> bool:
     async with house.database.read() as db:
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         return bool(await db.scalar(text(waiting)))
+
+
+async def deadlocks(house: Resources) -> int:
+    async with house.database.read() as db:
+        counted = "SELECT pg_stat_get_db_deadlocks(oid) FROM pg_database WHERE datname = current_database()"
+        return int(await db.scalar(text(counted)) or 0)
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> tuple[asyncio.Event, asyncio.Event]:
@@ -148,9 +156,7 @@ async def test_changing_the_password_and_a_bulk_change_lock_sessions_in_one_orde
     await until(lambda: waits_for_a_row(scene.house))
     go_on.set()
     assert ((await password).status_code, (await delete)[0]) == (200, 204)
-    async with scene.house.database.read() as db:
-        counted = "SELECT pg_stat_get_db_deadlocks(oid) FROM pg_database WHERE datname = current_database()"
-        assert await db.scalar(text(counted)) == 0
+    assert await deadlocks(scene.house) == 0
 
 
 async def test_somebody_who_signs_in_while_they_are_erased(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,3 +243,100 @@ async def test_a_change_of_many_sessions_is_seen_by_the_browser_that_made_it(
 async def current(client: Client) -> str | None:
     deal = (await (await client.get("/api/deals/current")).get_json())["deal"]
     return deal and str(deal["name"])
+
+
+@pytest.mark.parametrize("until_when", ["9999-12-31T23:59:59.999Z", "2500-04-21T22:47:47.565Z"])
+async def test_a_grant_for_as_good_as_ever(app: Quart, until_when: str) -> None:
+    scene = await Scene.set(app)
+    grant = {"expires_at": until_when}
+    assert (await scene.call("owner", "PATCH", f"~/members/{scene.id_of('viewer')}", json=grant))[0] == 200
+    await scene.select("viewer")
+    again = await scene.client("viewer", again=True)
+    assert await current(again) == "Mojang"
+
+
+async def test_preferences_that_are_changed_while_another_request_looks_for_a_deal(
+    app: Quart, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await Scene.set(app)
+    assert (await scene.call("stranger", "GET", "/api/me"))[0] == 200
+    clock.advance(restore.NOTHING_FOR + timedelta(seconds=1))
+    seen, go_on = stop_after(monkeypatch, restore, "find_candidate")
+    looking = asyncio.create_task(scene.call("stranger", "GET", "/api/deals/current"))
+    await seen.wait()
+    monkeypatch.undo()
+    assert (await scene.call("stranger", "PATCH", "/api/me", json={"theme": "dark"}))[0] == 200
+    go_on.set()
+    assert (await looking)[0] == 200
+    assert (await scene.call("stranger", "GET", "/api/me"))[1]["user"]["theme"] == "dark"
+
+
+async def test_somebody_who_is_enabled_while_they_are_erased_is_not_erased_in_part(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await Scene.set(app)
+    await scene.client("admin")
+    ended, go_on = stop_after(monkeypatch, personal_data, "change_and_end_all")
+    erasing = asyncio.create_task(personal_data.erase_person(scene.house, scene.users["viewer"].email))
+    await ended.wait()
+    enabling = await scene.call("admin", "PATCH", f"/api/admin/people/{scene.id_of('viewer')}", json={"disabled": False})
+    assert enabling[0] == 200
+    assert (await scene.call("viewer", "GET", "/api/me"))[0] == 200
+    go_on.set()
+    with pytest.raises(LookupError, match="once more"):
+        await erasing
+    assert await personal_data.erase_person(scene.house, scene.users["viewer"].email) == scene.id_of("viewer")
+    assert (await scene.call("viewer", "GET", "/api/me"))[0] == 401
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_sign_out_everywhere_of_somebody_who_signed_in_very_often(app: Quart) -> None:
+    """More logins are remembered than a statement may have parameters."""
+    scene = await Scene.set(app)
+    await scene.client("viewer")
+    many = (
+        "INSERT INTO logins"
+        " (user_id, token_hash, created_at, seen_at, idle_expires_at, expires_at, ended_at, keep_signed_in, user_agent, address)"
+        " SELECT :user_id, md5(n::text) || md5(n::text), now(), now(), now(), now(), now(), false, '', '' FROM generate_series(1, 33000) n"
+    )
+    async with scene.house.database.write() as db:
+        await db.execute(text(many), {"user_id": scene.id_of("viewer")})
+    assert (await scene.call("viewer", "POST", "/api/logins/revoke-others"))[0] == 200
+    assert len(await revoke_logins(scene.house, scene.users["viewer"].email)) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_changing_the_password_and_signing_out_the_others_lock_logins_in_one_order(
+    app: Quart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await Scene.set(app)
+    await scene.client("viewer")
+    third, second = await scene.client("viewer", again=True), await scene.client("viewer", again=True)
+    found, go_on = stop_after(monkeypatch, service, "find_live_login")
+    password = asyncio.create_task(second.post("/api/me/password", json=NEW_PASSWORD))
+    await found.wait()
+    assert (await third.post("/api/logins/revoke-others")).status_code == 200, "which ends the other one"
+    go_on.set()
+    assert (await password).status_code == 401
+    assert await deadlocks(scene.house) == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_choosing_a_deal_to_begin_at_does_not_wait_for_its_withdrawal(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one has the person and refers to the deal, the other has the deal and wants the person."""
+    scene = await Scene.set(app)
+    await scene.select("viewer")
+    await scene.client("owner")
+    arrived, go_on, look = asyncio.Event(), asyncio.Event(), Realignment.look
+
+    async def slow(self: Realignment, *arguments: Any, **options: Any) -> None:
+        arrived.set()
+        await go_on.wait()
+        await look(self, *arguments, **options)
+
+    monkeypatch.setattr(Realignment, "look", slow)
+    withdraw = asyncio.create_task(scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}"))
+    await arrived.wait()
+    start = {"start_at": "deal", "start_deal_id": scene.deal.id}
+    assert (await scene.call("viewer", "PATCH", "/api/me", json=start))[0] == 200
+    go_on.set()
+    assert (await withdraw)[0] == 204
+    assert await deadlocks(scene.house) == 0

@@ -91,6 +91,19 @@ async def events(house: Resources, kind: str) -> list[dict[str, Any]]:
         return list(await db.scalars(select(Event.payload).where(Event.kind == kind).order_by(Event.id)))
 
 
+@pytest.mark.parametrize("words", ["zero \0 byte", "half of a pair \ud800"])
+async def test_a_failure_whose_words_no_database_takes_is_written_down(house: Resources, words: str) -> None:
+    async def fail(house: Resources, run: Run) -> dict[str, Any]:
+        raise ValueError(words)
+
+    async with house.database.write() as db:
+        run_id = await service.request_run(db, "expire_sessions", at=house.clock.now(), payload={})
+    await WorkerHere(house, {"expire_sessions": fail}).look()
+    run = await read_run(house, run_id)
+    assert (run.status, run.error_class) != ("running", None)
+    assert run.error_class == "ValueError"
+
+
 async def test_sunday_at_two_two_workers_sweep_once(houses: list[Resources], clock: FakeClock) -> None:
     house = houses[0]
     organisation = await make_organisation(house.database)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text
 from app.auth.backoff import delete_forgotten
 from app.auth.people import add_user
 from app.auth.service import disable_user, reset_password, revoke_logins
-from app.auth.store import find_account_by_email, lock_valid_account
+from app.auth.store import find_account_by_email, is_still_valid
 from app.config import Settings
 from app.factory import create_app
 from app.models import Event, Login, LoginAttempt, Session, User
@@ -279,10 +279,10 @@ async def test_sign_in_under_way_does_not_slip_past_a_revocation(house: Resource
     async with house.database.read() as db:
         account = await find_account_by_email(db, ANN)
         assert account
-        assert await lock_valid_account(db, account)
+        assert await is_still_valid(db, account)
     await revoke_logins(house, ANN)
     async with house.database.read() as db:
-        assert not await lock_valid_account(db, account)
+        assert not await is_still_valid(db, account)
 
 
 # Devices

@@ -10,7 +10,8 @@ from quart import Quart
 from sqlalchemy import select
 
 from app.auth.commands import user
-from app.auth.personal_data import SECRET, references_to_people
+from app.auth.personal_data import SECRET, export_person, references_to_people
+from app.database import limit_patience
 from app.models import Deal, Event, Login, Member, OneTimeLink, Session, User
 from tests.factories import PASSWORD
 from tests.integration.scene import Scene
@@ -46,6 +47,15 @@ async def test_person_takes_their_data_along(scene: Scene) -> None:
     assert "third@test.example" not in json.dumps(admins), "not the data of others, who are but named beside them"
     assert len(admins["one_time_links.created_by_id"]) == 1
     assert (await scene.app.test_client().get("/settings/export")).status_code == 302
+
+
+async def test_taking_it_along_may_take_longer_than_a_request(scene: Scene) -> None:
+    limit_patience(0)
+    try:
+        pieces = [piece async for piece in export_person(scene.house, scene.id_of("viewer"))]
+    finally:
+        limit_patience(None)
+    assert json.loads("".join(pieces))["user"]["id"] == scene.id_of("viewer")
 
 
 async def test_erased_person_leaves_a_number_and_their_deals(scene: Scene, environ: dict[str, str], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Orders of events in which a promise of docs/sessions.md once broke: processes that overtake each other, calls that get lost."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,11 +10,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Connection
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, make_url, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import load_settings
-from app.database import limit_patience
+from app.database import COMMIT_SECONDS, limit_patience
 from app.metrics import METRICS
 from app.models import Login, Session, SessionBackend
 from app.ops.epoch import raise_epoch
@@ -184,6 +185,48 @@ async def test_what_is_committed_is_told_although_the_request_has_no_patience_le
             assert record is not None
             assert record.data["n"] == "new"
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_publish_lost_while_another_process_writes(
+    environ: dict[str, str], clock: FakeClock, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fall that follows may wait as long as its request still could, not only as long as is assured."""
+    other, commit = sqlite3.connect(make_url(environ["DATABASE_URL"]).database or "", isolation_level=None), AsyncSession.commit
+
+    async def commit_then_locked(self: AsyncSession) -> None:
+        await commit(self)
+        monkeypatch.setattr(AsyncSession, "commit", commit)
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.25 + 2 * COMMIT_SECONDS, other.execute, "COMMIT")
+
+    async with opened(environ, clock, proxy.port) as one:
+        await sign_in(one)
+        for _ in range(2):
+            loaded = await one.sessions.read(KEY)
+        monkeypatch.setattr(AsyncSession, "commit", commit_then_locked)
+        sprung = proxy.trap(lambda sent: b"EVALSHA" in sent, keeps="request")
+        limit_patience(4)
+        assert await one.sessions.write(loaded, lambda data: data | {"n": "new"})
+        limit_patience(None)
+        assert sprung.is_set()
+        assert (await row_of(one)).mode == "sql"
+    other.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_those_who_tell_of_a_fall_do_not_wait_one_after_the_other(house: Resources, servers: StartServer) -> None:
+    """SQL is silent: each has its time, and all of them the same."""
+    other, fence = await servers(), house.backend.flag.fence
+
+    async def tell() -> None:
+        limit_patience(COMMIT_SECONDS)
+        await house.backend.tell_fall(fence)
+
+    async with other.database.read() as db:
+        await db.execute(text("LOCK TABLE session_backend IN ACCESS EXCLUSIVE MODE"))
+        async with asyncio.timeout(5 * COMMIT_SECONDS):
+            await asyncio.gather(*(tell() for _ in range(20)))
 
 
 async def test_redis_that_failed_a_request_is_not_asked_by_its_bulk_change_either(

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -57,7 +58,7 @@ async def test_thousands_of_sessions_are_held_a_few_hundred_at_a_time(house: Res
     assert house.redis is not None
     calls, deadline = [], house.redis.deadline
 
-    def counted(**options: bool) -> AbstractAsyncContextManager[object]:
+    def counted(**options: Any) -> AbstractAsyncContextManager[object]:
         calls.append(options)
         return deadline(**options)
 

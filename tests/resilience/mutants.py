@@ -123,7 +123,7 @@ MUTANTS = [
     Mutant(
         "it is told although the request has no patience left",
         "app/sessions/claim.py",
-        "        limit_patience(COMMIT_SECONDS)",
+        "        assure_patience(COMMIT_SECONDS)",
         "",
         f"{ORDERS}::test_what_is_committed_is_told_although_the_request_has_no_patience_left",
     ),
