@@ -121,7 +121,7 @@ class Plan:
             return None  # another request of this session has said so already
         if "deal" in data:
             data = strip_deal(data)  # its grant has run out
-        data = data | {"user": data.get("user") or self.candidate.user}  # one that is there was kept in step
+        data = data | {"user": self.candidate.user}
         if self.card:
             chosen = choose_deal(data, self.card, source=self.outcome, at=self.candidate.last_seen or now)
             return chosen | self._restored_notice()
