@@ -52,6 +52,7 @@ class RedisClient:
         self.timeout = timeout
         self.breaker = breaker
         self.expected: Instance | None = None
+        self._leaving: asyncio.Future[None] | None = None
         self.pool = make_pool(
             url, timeout=timeout, max_connections=max_connections, client_name=name, redis_connect_func=self._check_instance
         )
@@ -77,8 +78,10 @@ class RedisClient:
         """From now on talk to `expected` only. Connections made before are closed; the next ones are checked."""
         if expected != self.expected:
             self.expected = expected
+            # To its end also where whoever asks for it is cancelled: what was not closed would be taken for checked.
+            self._leaving = asyncio.ensure_future(self.pool.disconnect(inuse_connections=False))
             with suppress(RedisError, OSError, TimeoutError):  # an instance that is no more need not take leave
-                await self.pool.disconnect(inuse_connections=False)
+                await asyncio.shield(self._leaving)
 
     async def close(self) -> None:
         await self.commands.aclose()

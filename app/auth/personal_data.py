@@ -80,10 +80,10 @@ async def erase_person(house: Resources, email: str) -> int:
     async with house.database.write() as db:
         theirs = or_(OneTimeLink.email == account.email, links_through(account.id))
         await db.execute(delete(OneTimeLink).where(theirs).execution_options(synchronize_session=False))
-        as_left = (User.id == account.id, User.auth_version == account.auth_version + 1)  # a sign-in since then moved it, or an enabling
+        as_left = (User.id == account.id, User.auth_version == account.auth_version + 1)  # whoever enables them moves it
         erased = await db.execute(delete(User).where(*as_left).execution_options(synchronize_session=False))
         if not erased.rowcount:  # type: ignore[attr-defined]
-            raise LookupError(f"{email} was changed at this very moment, and is disabled. Erase them once more.")
+            raise LookupError(f"{email} was changed at this very moment. Erase them once more.")
         await record_event(db, "user.erased", at=now, organisation_id=account.organisation_id, user_id=account.id)
     log.info("A person was erased.", user_id=account.id)
     return account.id

@@ -248,10 +248,10 @@ class BackendFlag:
         try:
             await self.refresh()
             await self.fleet.beat(self.view, self.breaker.state if self.breaker else "closed")
+            self._tell_blindness("")
             if not self._settled:
                 await self._settle()
             await self._mirror_epoch()
-            self._tell_blindness("")
         except DatabaseUnavailable as fault:
             self._tell_blindness(fault.detail)
         except StoreUnavailable:
