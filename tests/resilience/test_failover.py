@@ -121,7 +121,11 @@ def follow(replica: RedisServer, master: RedisServer) -> None:
 
 
 def info(server: RedisServer, field: str) -> str:
-    lines = server.say("INFO").splitlines()
+    """Empty where it does not say so: a sentinel cuts everybody off from the master it has just made."""
+    try:
+        lines = server.say("INFO").splitlines()
+    except ConnectionResetError:
+        return ""
     return next((line.partition(":")[2] for line in lines if line.startswith(f"{field}:")), "")
 
 
