@@ -180,7 +180,7 @@ class BackendFlag:
                 await self.refresh(since=fence)
         except (DatabaseUnavailable, TimeoutError):
             METRICS.backend_untold.inc()
-            self.look_again()
+        self.look_again()  # so that the probe knows at once what this process sees of Redis
 
     async def flip_down(self, db: AsyncSession, fence: Fence, reason: str) -> None:
         """Inside the caller's transaction; `tell_fall` after its commit. Never takes the rise's lock."""
