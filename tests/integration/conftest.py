@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from sqlalchemy import text
 
 from app.config import load_settings
 from app.resources import Resources, make_resources
@@ -52,3 +53,10 @@ async def set_key(house: Resources, key: str, value: object, loaded: Loaded | No
     record = await house.sessions.write(loaded or await house.sessions.read(KEY), lambda data: data | {key: value})
     assert record is not None
     return record
+
+
+async def waits_for_a_row(house: Resources) -> bool:
+    """Whether somebody in this PostgreSQL waits for a lock."""
+    async with house.database.read() as db:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return bool(await db.scalar(text(waiting)))

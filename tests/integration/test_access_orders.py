@@ -24,17 +24,12 @@ from app.sessions.manager import SessionManager
 from tests.conftest import StartRedis
 from tests.factories import PASSWORD, make_deal
 from tests.fakes import FakeClock
+from tests.integration.conftest import waits_for_a_row
 from tests.integration.scene import Scene
 from tests.resilience.proxy import TcpProxy
 from tests.waiting import until
 
 NEW_PASSWORD = {"current_password": PASSWORD, "new_password": "staple-battery-horse"}
-
-
-async def waits_for_a_row(house: Resources) -> bool:
-    async with house.database.read() as db:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        return bool(await db.scalar(text(waiting)))
 
 
 async def deadlocks(house: Resources) -> int:

@@ -25,7 +25,7 @@ from app.sessions.token import hash_token
 from tests.conftest import StartRedis
 from tests.factories import make_user
 from tests.fakes import FakeClock
-from tests.integration.conftest import KEY, StartServer, set_key, sign_in
+from tests.integration.conftest import KEY, StartServer, set_key, sign_in, waits_for_a_row
 from tests.resilience.proxy import TcpProxy
 from tests.waiting import until
 
@@ -51,12 +51,6 @@ async def opened(environ: dict[str, str], clock: FakeClock, redis_port: int) -> 
         yield house
     finally:
         await house.close()
-
-
-async def waits_for_a_row(house: Resources) -> bool:
-    async with house.database.read() as db:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        return bool(await db.scalar(text(waiting)))
 
 
 async def row_of(house: Resources) -> SessionBackend:
