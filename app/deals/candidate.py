@@ -54,10 +54,6 @@ _joins: list[tuple[Any, ColumnElement[bool]]] = [
 COLD_CONTEXT = ColdContext(_columns, _joins)
 
 
-# What a session's card says of a person who begins at a deal of their own choice, `start_deal_id`.
-START_DEAL = "deal"
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A person and the deal to come back to, as SQL said in one statement. Times are aware UTC."""
@@ -87,7 +83,7 @@ class Candidate:
                 "role": row.user_role,
                 "is_operator": row.is_operator,
                 "remember_last_deal": row.remember_last_deal,
-                "start_at": row.start_at if row.start_deal_id is None else START_DEAL,
+                "start_at": row.start_at if row.start_deal_id is None else "deal",
                 "theme": row.theme,
                 "start_deal_id": row.start_deal_id,
             },
@@ -104,10 +100,11 @@ class Candidate:
     def still_so(self) -> ColumnElement[bool]:
         """Over `User`: neither the last deal nor what the card says of the person has changed since the look."""
         card = self.user
-        begins_there = User.start_at == card["start_at"] if card["start_at"] != START_DEAL else User.start_deal_id.is_not(None)
-        prefers = (User.name == card["name"], User.theme == card["theme"], User.remember_last_deal == card["remember_last_deal"])
-        start = (begins_there, User.start_deal_id.is_not_distinct_from(card["start_deal_id"]))
-        return and_(User.id == card["id"], User.last_deal_version == self.pointer_version, *prefers, *start)
+        stated = [User.name == card["name"], User.theme == card["theme"], User.remember_last_deal == card["remember_last_deal"]]
+        stated.append(User.start_deal_id.is_not_distinct_from(card["start_deal_id"]))
+        if card["start_deal_id"] is None:
+            stated.append(User.start_at == card["start_at"])
+        return and_(User.id == card["id"], User.last_deal_version == self.pointer_version, *stated)
 
 
 async def find_candidate(db: AsyncSession, user_id: int, *, now: datetime) -> Candidate | None:

@@ -29,7 +29,10 @@ class RedisView:
 
 async def ask_time(db: AsyncSession, clock: Clock) -> datetime:
     """By the clock that heartbeats are told by: the database's, as `Fleet.database_now` has it inside a statement."""
-    return await db.scalar(select(func.now())) or clock.now() if db.get_bind().dialect.name == "postgresql" else clock.now()
+    if db.get_bind().dialect.name != "postgresql":
+        return clock.now()
+    now: datetime = (await db.execute(select(func.now()))).scalar_one()
+    return now
 
 
 class Fleet:

@@ -11,9 +11,8 @@ from app.models import Event
 from app.resources import Resources, make_resources, open_resources
 from tests.conftest import StartRedis
 from tests.fakes import FakeClock
+from tests.resilience.site import AS_IN_PRODUCTION
 from worker.probe import REMEMBERED, Probe
-
-PRODUCTION = {"PROBE_RISE_SECONDS": "10", "PROBE_INTERVAL_SECONDS": "1", "SESSION_BACKEND_POLL_SECONDS": "1"}
 
 
 async def seconds_to_return(house: Resources, probe: Probe, clock: FakeClock) -> int:
@@ -32,7 +31,7 @@ async def seconds_to_return(house: Resources, probe: Probe, clock: FakeClock) ->
 @pytest.mark.parametrize("audit", ["true", "false"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_returns_that_do_not_last_wait_10_30_60_seconds(environ: dict[str, str], clock: FakeClock, audit: str) -> None:
-    house = make_resources(load_settings(environ | PRODUCTION | {"AUDIT_ENABLED": audit}), kind="worker", clock=clock)
+    house = make_resources(load_settings(environ | AS_IN_PRODUCTION | {"AUDIT_ENABLED": audit}), kind="worker", clock=clock)
     await house.open()
     try:
         probe = Probe(house)

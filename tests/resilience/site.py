@@ -46,6 +46,7 @@ SETTINGS = {
     "PROBE_RISE_SECONDS": "0.2",
     "LOG_FORMAT": "json",
 }
+AS_IN_PRODUCTION = {"SESSION_BACKEND_POLL_SECONDS": "1", "PROBE_INTERVAL_SECONDS": "1", "PROBE_RISE_SECONDS": "10"}
 
 
 class WorkerProcess(ServerProcess):

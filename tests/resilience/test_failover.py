@@ -21,14 +21,13 @@ from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.resilience.conftest import PAIRS, StartWorker, Tell
-from tests.resilience.site import LENIENCE, WINDOW, Load, People, Site, milliseconds, p99
+from tests.resilience.site import AS_IN_PRODUCTION, LENIENCE, WINDOW, Load, People, Site, milliseconds, p99
 from tests.resilience.test_faults_redis import Fault, hung, refused
 from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
 from tests.servers.redis import RedisServer, binary, say
 from tests.waiting import until
 
 READS = 1000
-PRODUCTION = {"SESSION_BACKEND_POLL_SECONDS": "1", "PROBE_INTERVAL_SECONDS": "1", "PROBE_RISE_SECONDS": "10"}
 OTHER_PASSWORD = "staple-battery-horse"
 
 
@@ -236,7 +235,7 @@ async def test_changed_during_the_outage(site: Site, people: People, fault: Faul
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_flapping(database_url: str, start_redis: StartRedis, tell: Tell) -> None:
     """A minute of two seconds there, two seconds away: one flip down, and one up when it stays. At the settings of production."""
-    site = Site(database_url, start_redis(), settings=PRODUCTION)
+    site = Site(database_url, start_redis(), settings=AS_IN_PRODUCTION)
     try:
         await asyncio.to_thread(site.start)
         async with People.of(site) as people:

@@ -65,6 +65,7 @@ class House(People):
     """Its people race each other, trial by trial."""
 
     falls: int
+    untold: float
     browsers: list[Browser]
 
     @property
@@ -97,7 +98,8 @@ class House(People):
         """No server shows it; where Redis could not even be told that the flag fell, none does after its next look."""
         if deal.id not in await browser.current_everywhere():
             return True
-        if not await self.site.figures("backend_untold"):
+        before, self.untold = self.untold, await self.count_untold()
+        if self.untold == before:
             return False
 
         async def is_gone() -> bool:
@@ -105,6 +107,9 @@ class House(People):
 
         await until(is_gone, within=WINDOW)
         return True
+
+    async def count_untold(self) -> float:
+        return sum((await self.site.figures("backend_untold")).values())
 
     async def pointer(self, user: User) -> int | None:
         async with self.database.read() as db:
@@ -134,7 +139,7 @@ class House(People):
 @pytest.fixture
 async def house(site: Site, tell: Tell) -> AsyncIterator[House]:
     async with House.of(site) as house:
-        house.falls, house.browsers = 0, []
+        house.falls, house.browsers, house.untold = 0, [], await house.count_untold()
         yield house
     if house.falls:
         tell("falls of the flag", house.falls)

@@ -12,13 +12,12 @@ from app.database import Database
 from app.models import Process
 from tests.conftest import StartRedis
 from tests.resilience.conftest import StartWorker, Tell
-from tests.resilience.site import Load, People, Site, p99
+from tests.resilience.site import AS_IN_PRODUCTION, Load, People, Site, p99
 from tests.waiting import until
 
 STOPS_WITHIN = 10
 TOLD_WITHIN = 10
 # As in production, so that what is measured is what operators will see.
-AS_IN_PRODUCTION = {"SESSION_BACKEND_POLL_SECONDS": "1", "PROBE_INTERVAL_SECONDS": "1", "PROBE_RISE_SECONDS": "10"}
 DOWN = "Session backend: SQLAlchemy (Redis unavailable)"
 UP = "Session backend: Redis (healthy)"
 
