@@ -22,7 +22,7 @@ from quart import Quart, Response, current_app, request
 from sqlalchemy import select
 
 from app.clock import Clock
-from app.database import Database, limit_patience
+from app.database import Database
 from app.errors import AppError, Unavailable
 from app.metrics import METRICS
 from app.models import Login, User
@@ -184,7 +184,6 @@ class Live:
     async def frames(self, stream: Stream, source: Source) -> AsyncGenerator[bytes, None]:
         """What goes over the wire. Entered and left with the connection."""
         self._enter(stream)
-        limit_patience(None)  # which was that of the request; a stream looks for as long as it is open
         upcoming = asyncio.create_task(_pull(source))
         try:
             yield f"retry: {random.randint(*RETRY_MS)}\n\n".encode()

@@ -70,12 +70,20 @@ def resources() -> Resources:
 
 
 def limit_patience_of(asgi_app: Any, limit: timedelta) -> Any:
-    """Every request waits for the database within one limit, from before its session is opened."""
+    """Every request waits for the database within one limit, from before its session is opened until its answer begins.
+
+    A download or a stream of events goes on for longer; each of its looks has its own limit.
+    """
 
     async def limited(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                limit_patience(None)
+            await send(message)
+
         if scope["type"] != "lifespan":  # what a server starts lives as long as it does, and would soon have no patience left
             limit_patience(limit.total_seconds())
-        await asgi_app(scope, receive, send)
+        await asgi_app(scope, receive, sending)
 
     return limited
 

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.links import links_through
 from app.auth.service import change_and_end_all, get_account
-from app.database import limit_patience
 from app.events.service import record_event
 from app.models import Base, OneTimeLink, Organisation, User
 from app.resources import Resources
@@ -49,7 +48,6 @@ def references_to_people() -> list[Reference]:
 
 async def export_person(house: Resources, user_id: int) -> AsyncIterator[str]:
     """All that is kept of a person as one JSON object, a piece at a time; some hundred rows are held at once."""
-    limit_patience(None)  # each look has its limit; all of them may take longer than a request
     async with house.database.read() as db:
         user = (await db.execute(select(User.__table__).where(User.id == user_id))).one()
         organisation = await db.scalar(select(Organisation.name).where(Organisation.id == user.organisation_id))

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import not_an_administrator
 from app.config import Settings
-from app.database import Database, limit_patience
+from app.database import Database
 from app.deals.cursors import Cursors
 from app.errors import NotFound
 from app.models import Import, ImportProblem, User
@@ -85,7 +85,6 @@ async def list_problems(db: AsyncSession, import_id: int) -> dict[str, list[Prob
 
 async def all_problems(database: Database, import_id: int, kind: str) -> AsyncIterator[Problem]:
     """Every kept row of a kind, some hundreds at a time."""
-    limit_patience(None)  # each look has its limit; all of them may take longer than a request
     last_id = 0
     while True:
         wanted = select(ImportProblem).where(ImportProblem.import_id == import_id, ImportProblem.kind == kind, ImportProblem.id > last_id)
