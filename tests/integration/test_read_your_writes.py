@@ -12,6 +12,7 @@ from quart.typing import TestClientProtocol as Client
 from werkzeug.datastructures import Headers
 
 from app.config import Settings
+from app.errors import StoreUnavailable
 from app.factory import create_app
 from app.resources import Resources, make_resources
 from app.sessions.manager import Loaded
@@ -168,3 +169,21 @@ async def server(settings: Settings, stack: AsyncExitStack) -> Resources:
 async def empty_redis(house: Resources) -> None:
     if house.redis:
         await house.redis.commands.flushdb()
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailable("a test"), RuntimeError("a test")], ids=["foreseen", "not foreseen"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_key_that_cannot_be_kept_costs_nobody_the_page(
+    scene: Scene, slow: Slow, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """What the request did is committed by then: a 500 would say it was not."""
+    client = await scene.client("owner")
+    await scene.select("owner")
+
+    async def fail(*arguments: object, **options: object) -> None:
+        raise fault
+
+    task = await slow.begin(client, "?keep=1")
+    monkeypatch.setattr(scene.house.sessions, "write", fail)
+    slow.may_end.set()
+    assert (await task)[0] == scene.deal.id

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -221,6 +221,22 @@ async def test_those_who_tell_of_a_fall_do_not_wait_one_after_the_other(house: R
         await db.execute(text("LOCK TABLE session_backend IN ACCESS EXCLUSIVE MODE"))
         async with asyncio.timeout(5 * COMMIT_SECONDS):
             await asyncio.gather(*(tell() for _ in range(20)))
+
+
+async def test_many_who_find_out_of_a_fall_at_once_read_the_flag_once(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.backend.stop()  # its poll would read it as well
+    fence, read, looks = house.backend.flag.fence, house.database.read, 0
+    async with house.database.write() as db:
+        await house.backend.flip_down(db, fence, "a test")
+
+    def counted() -> AbstractAsyncContextManager[AsyncSession]:
+        nonlocal looks
+        looks += 1
+        return read()
+
+    monkeypatch.setattr(house.database, "read", counted)
+    await asyncio.gather(*(house.backend.tell_fall(fence) for _ in range(20)))
+    assert looks == 1
 
 
 async def test_redis_that_failed_a_request_is_not_asked_by_its_bulk_change_either(
