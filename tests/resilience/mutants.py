@@ -272,7 +272,7 @@ MUTANTS = [
         "app/deals/restore.py",
         "        if has_deal(data, int(now.timestamp() * 1000)):\n            return None\n",
         "",
-        f"{ACCESS}::test_a_choice_made_while_a_restore_is_refused_wins",
+        f"{RACES}::test_parallel_first_requests_of_an_expired_session",
     ),
     Mutant(
         "from the commit on a write goes on",
