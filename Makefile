@@ -4,8 +4,10 @@
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
-# BROWSER=0 leaves the browser tests out; WORKERS is how many tests run at once; ARGS goes to pytest.
+# BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with nginx, HAProxy, PgBouncer and faketime; WORKERS is how many
+# tests run at once; ARGS goes to pytest.
 BROWSER ?= 1
+SURROUNDINGS ?= 1
 WORKERS ?= 2
 ARGS ?=
 # How long the chaos lasts, and which one; another SEED makes other choices.
@@ -21,9 +23,9 @@ help: ## Say what can be done here
 run: .venv/installed ## Start everything and say where to log in (PORT=5002 moves it, Ctrl-C stops it)
 	@exec $(PY) -m app dev --with-parent
 
-test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests out)
+test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with proxies and poolers)
 	@[ "$(BROWSER)" = 0 ] || $(PY) -c 'import sys; from tests.servers.chromium import MISSING, find_chromium; sys.exit(None if find_chromium() else MISSING)'
-	BROWSER=$(BROWSER) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+	BROWSER=$(BROWSER) SURROUNDINGS=$(SURROUNDINGS) $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 chaos: .venv/installed-dev ## Run every race a thousand times, then break everything at random under load (SECONDS=180 SEED=1)
 	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py tests/integration/test_read_your_writes.py $(ARGS)

@@ -32,6 +32,10 @@ StartWeb = Callable[..., Awaitable[WebServer]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("SURROUNDINGS") == "0":
+        left_out = [item for item in items if item.path.is_relative_to(Path(__file__).parent / "surroundings")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     browser_tests = [item for item in items if item.get_closest_marker("browser")]
     if browser_tests and os.environ.get("BROWSER") == "0":
         config.hook.pytest_deselected(items=browser_tests)

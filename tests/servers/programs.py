@@ -1,0 +1,16 @@
+"""Programs of the system that tests start: a missing one fails the test with the package to install, never skips it."""
+
+import shutil
+
+import pytest
+
+# The program, and Debian's package where that has another name.
+PACKAGES = {"faketime": "faketime", "haproxy": "haproxy", "nginx": "nginx", "pgbouncer": "pgbouncer"}
+
+
+def find_program(name: str) -> str:
+    """The path of `name`, also where root's folders are not on the PATH."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+    if found is None:
+        pytest.fail(f"tests/surroundings needs {name}: install the package {PACKAGES[name]}, or leave these tests out with SURROUNDINGS=0")
+    return found
