@@ -24,6 +24,7 @@ from app.migrate import MigrationError, upgrade
 from app.ops.commands import refused
 from app.ops.port import refuse_port_in_use
 from app.parent import end_with_parent
+from app.python_versions import FIX, find_untested
 
 READY_SECONDS = 60
 # The longest path of a socket is 108 bytes on Linux, 104 on macOS.
@@ -49,6 +50,8 @@ def dev(*, with_parent: bool) -> None:
     if settings.is_production:
         raise ConfigError(["HOLDFAST_ENV='production': `holdfast dev` is for development; the Procfile names what to run instead"])
     refuse_port_in_use(settings)
+    if untested := find_untested():
+        say(f"{untested} {FIX}")
     say(f"Database: {mask_url(settings.database_url)}")
     try:
         applied = upgrade(settings.database_url)

@@ -34,7 +34,7 @@ from app.ops.site import init_ops
 from app.resources import make_resources
 from app.security import init_security
 from app.sessions.interface import HoldfastSessions
-from app.uploads import HouseConnection, HouseRequest
+from app.uploads import init_uploads
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
 from app.workspace.account_pages import blueprint as account_pages
 from app.workspace.routes import blueprint as workspace
@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
-    app.request_class, app.asgi_http_class = HouseRequest, HouseConnection
+    init_uploads(app)
 
     house = make_resources(
         settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal

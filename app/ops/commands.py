@@ -22,6 +22,7 @@ from app.ops.doctor import examine
 from app.ops.epoch import raise_epoch
 from app.ops.figures import SessionFigures, count_sessions
 from app.ops.port import refuse_port_in_use
+from app.python_versions import warn_if_untested
 from app.sessions.expiry import Expired, expire_sessions
 
 # A process manager kills after ten seconds.
@@ -36,6 +37,7 @@ def web() -> None:
     settings = load_settings()
     refuse_port_in_use(settings)
     configure_logging(settings)
+    warn_if_untested()
     if settings.web_concurrency > 1:
         _share_figures(settings)
     uvicorn.run(

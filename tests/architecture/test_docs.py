@@ -18,6 +18,7 @@ OTHER_VARIABLES = {
     "WORKERS",
     "ARGS",
     "PYTHON",
+    "PYTHONS",
     "TEST_DATABASE_URL",
     "TEST_REDIS_URL",
     "QUART_DEBUG",
