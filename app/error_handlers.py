@@ -2,12 +2,12 @@
 
 import math
 from typing import Any
-from urllib.parse import urlencode
 
 import structlog
-from quart import Quart, Response, g, jsonify, redirect, render_template, request
+from quart import Quart, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from app.entrance import redirect_to_sign_in
 from app.errors import AppError, BadRequest, NotAuthenticated, NotFound, PayloadTooLarge, Unavailable, UnsupportedMediaType
 from app.security import return_to
 from app.sessions.interface import current_session
@@ -30,7 +30,7 @@ def init_errors(app: Quart) -> None:
 async def _app_error(error: AppError) -> Response:
     if isinstance(error, NotAuthenticated) and not wants_json() and request.method in ("GET", "HEAD"):
         asked_for = request.full_path.rstrip("?")
-        return redirect("/login" if asked_for == "/" else f"/login?{urlencode({'next': asked_for})}")  # type: ignore[return-value]
+        return redirect_to_sign_in(asked_for)
     if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await _typed()):
         return await _sign_in_to_send(typed)
     if error.status >= 500:

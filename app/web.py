@@ -22,6 +22,8 @@ from app.sessions.manager import Outcome
 MAX_BODY_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_ID = 2**63 - 1
+# Of a login cookie that another key has signed.
+UNREADABLE = "The sign-in this browser holds cannot be read here. Sign in to go on."
 
 Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -126,7 +128,7 @@ def require_signed_in() -> None:
     if session.outcome is Outcome.UNKNOWN:
         raise StoreUnavailable("Your session cannot be checked at the moment. Nothing is lost: you are still signed in.")
     if not session.signed_in:
-        raise NotAuthenticated("Sign in to go on.")
+        raise NotAuthenticated(UNREADABLE if session.cookie_is_unreadable else "Sign in to go on.")
 
 
 def current_user() -> UserCard:

@@ -42,6 +42,8 @@ class UserSession(dict[str, Any], SessionMixin):
         self.loaded = loaded
         self.committed_version: int | None = None
         self.ended = False
+        # A login cookie came that no key here has signed: whose it is, and whether it lives, nobody here can say.
+        self.cookie_is_unreadable = False
         self.changed: SessionData = {}
         self.removed: set[str] = set()
 
@@ -145,9 +147,12 @@ class HoldfastSessions(SessionInterface):
         begin_notes()
         if request.path.startswith(SESSIONLESS):
             return UserSession()
-        token = self.auth.load_user().auth_id
+        cookie = self.auth.load_user()
+        token = cookie.auth_id
         if token is None:
-            return UserSession()
+            anonymous = UserSession()
+            anonymous.cookie_is_unreadable = getattr(cookie, "is_unreadable", False)
+            return anonymous
         token_hash = hash_token(token)
         # A browser comes back to an event stream by itself, without anybody sitting in front of it.
         quiet = "text/event-stream" in request.headers.get("Accept", "")
