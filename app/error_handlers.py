@@ -11,7 +11,7 @@ from app.entrance import redirect_to_sign_in
 from app.errors import AppError, BadRequest, NotAuthenticated, NotFound, PayloadTooLarge, Unavailable, UnsupportedMediaType
 from app.security import return_to
 from app.sessions.interface import current_session
-from app.web import wants_json
+from app.web import user_card, wants_json
 
 log = structlog.get_logger()
 
@@ -83,8 +83,8 @@ async def _typed() -> list[tuple[str, str]]:
         form = await request.form
     except HTTPException:
         return []  # it cannot be read, or is too large to be carried on
-    card = current_session().get("user")
-    if "deal" not in form or (card and form.get("by") not in (None, str(card["id"]))):
+    card = user_card(current_session())
+    if "deal" not in form or (card and form.get("by") not in (None, str(card.id))):
         return []  # no form of a deal page, or one that somebody else has filled in
     return list(form.items(multi=True))
 

@@ -15,7 +15,7 @@ from app.entrance import was_just_refused
 from app.errors import AppError, BadRequest, NotAuthenticated, TooManyRequests, Unavailable
 from app.security import return_to
 from app.sessions.interface import current_session
-from app.web import public
+from app.web import public, user_card
 
 blueprint = Blueprint("login_pages", __name__)
 
@@ -30,7 +30,7 @@ NOTHING_TYPED: Mapping[str, str] = {}
 async def login_form() -> ResponseReturnValue:
     wanted = return_to(request.args.get("next"))
     # Only a session that knows its person is sent on: a page that cannot tell who asks leads back here.
-    if "user" not in current_session():
+    if user_card(current_session()) is None:
         message = "" if wanted == "/" else "Sign in and you go on to the page you asked for."
         return await _show_form(wanted, message=message)
     if was_just_refused():

@@ -203,7 +203,7 @@ class HoldfastSessions(SessionInterface):
         if raw is None:
             return 0
         try:
-            bound_to, version = self._serializer.loads(raw)
+            bound_to, version, *_ = self._serializer.loads(raw)
         except (BadSignature, TypeError, ValueError):
             return 0
         return int(version) if bound_to == token_hash[:16] else 0
