@@ -3,7 +3,9 @@
 asgi.py, factory.py     the application and its composition root
 config.py, resources.py settings; what is opened and closed around them (database.py, redis.py)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
+at_rest.py              JSON that another version may have written
 live.py                 server-sent events: what every stream shares
+entrance.py             to the sign-in page and back, never in circles
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals
 auth/                   logins, passwords, people
 deals/                  deals, access to them, the selection and its restoration

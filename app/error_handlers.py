@@ -2,16 +2,16 @@
 
 import math
 from typing import Any
-from urllib.parse import urlencode
 
 import structlog
-from quart import Quart, Response, g, jsonify, redirect, render_template, request
+from quart import Quart, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from app.entrance import redirect_to_sign_in
 from app.errors import AppError, BadRequest, NotAuthenticated, NotFound, PayloadTooLarge, Unavailable, UnsupportedMediaType
 from app.security import return_to
 from app.sessions.interface import current_session
-from app.web import wants_json
+from app.web import user_card, wants_json
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ def init_errors(app: Quart) -> None:
 async def _app_error(error: AppError) -> Response:
     if isinstance(error, NotAuthenticated) and not wants_json() and request.method in ("GET", "HEAD"):
         asked_for = request.full_path.rstrip("?")
-        return redirect("/login" if asked_for == "/" else f"/login?{urlencode({'next': asked_for})}")  # type: ignore[return-value]
+        return redirect_to_sign_in(asked_for)
     if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await _typed()):
         return await _sign_in_to_send(typed)
     if error.status >= 500:
@@ -83,8 +83,8 @@ async def _typed() -> list[tuple[str, str]]:
         form = await request.form
     except HTTPException:
         return []  # it cannot be read, or is too large to be carried on
-    card = current_session().get("user")
-    if "deal" not in form or (card and form.get("by") not in (None, str(card["id"]))):
+    card = user_card(current_session())
+    if "deal" not in form or (card and form.get("by") not in (None, str(card.id))):
         return []  # no form of a deal page, or one that somebody else has filled in
     return list(form.items(multi=True))
 

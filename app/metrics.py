@@ -33,6 +33,7 @@ class Metrics:
         self.session_reads = self._counter(
             "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
         )
+        self.login_cookies_unreadable = self._counter("login_cookies_unreadable", "Login cookies that no key of this site has signed")
         self.session_writes = self._counter("session_writes", "Session writes: committed, conflict", "outcome")
         self.session_claims = self._counter("session_claims", "Writes Redis did not go along with: hold_failed, publish_failed", "outcome")
         self.session_saves_dropped = self._counter("session_saves_dropped", "Session changes that could not be kept, by reason", "reason")

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from quart import Quart, current_app, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from app.at_rest import from_json
 from app.database import limit_patience
 from app.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, PayloadTooLarge, StoreUnavailable, UnsupportedMediaType
 from app.resources import Resources
@@ -22,6 +23,8 @@ from app.sessions.manager import Outcome
 MAX_BODY_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_ID = 2**63 - 1
+# Of a login cookie that another key has signed.
+UNREADABLE = "The sign-in this browser holds cannot be read here. Sign in to go on."
 
 Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -36,19 +39,21 @@ class Access(Enum):
 
 
 class UserCard(NamedTuple):
-    """Who is signed in, as the session remembers it; access to a deal is never decided from it."""
+    """Who is signed in, as the session remembers it; access to a deal is never decided from it.
+
+    What a session of another version does not say is the least there is.
+    """
 
     id: int
     email: str
-    name: str
     organisation_id: int
-    organisation: str
-    role: str
-    is_operator: bool
-    remember_last_deal: bool
-    start_at: str
-    theme: str
-    # A session begun before there was this preference says nothing of it.
+    name: str = ""
+    organisation: str = ""
+    role: str = "member"
+    is_operator: bool = False
+    remember_last_deal: bool = True
+    start_at: str = "last_deal"
+    theme: str = "system"
     start_deal_id: int | None = None
 
 
@@ -126,18 +131,23 @@ def require_signed_in() -> None:
     if session.outcome is Outcome.UNKNOWN:
         raise StoreUnavailable("Your session cannot be checked at the moment. Nothing is lost: you are still signed in.")
     if not session.signed_in:
-        raise NotAuthenticated("Sign in to go on.")
+        raise NotAuthenticated(UNREADABLE if session.cookie_is_unreadable else "Sign in to go on.")
 
 
 def current_user() -> UserCard:
     """Who is signed in. Raises `NotAuthenticated`, or `StoreUnavailable` while nobody can say."""
     session = current_session()
-    card = session.get("user")
+    card = user_card(session)
     if card is None:
         if session.signed_in:
             raise StoreUnavailable("Who you are cannot be looked up at the moment. Nothing is lost: you are still signed in.")
         raise NotAuthenticated("Sign in to go on.")
-    return UserCard(**card)
+    return card
+
+
+def user_card(data: Mapping[str, Any]) -> UserCard | None:
+    """The person of a session's data."""
+    return from_json(UserCard, data.get("user"))
 
 
 def wants_json() -> bool:

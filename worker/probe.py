@@ -79,7 +79,7 @@ class Probe:
         recent = select(Event.payload).where(Event.kind == "backend.flipped", Event.organisation_id.is_(None), Event.at > now - REMEMBERED)
         async with self.house.database.read() as db:
             flips = (await db.scalars(recent.order_by(Event.id.desc()).limit(20))).all()
-        returns = sum(flip["mode"] == "redis" and flip["reason"].startswith(ME) for flip in flips)
+        returns = sum(flip.get("mode") == "redis" and flip.get("reason", "").startswith(ME) for flip in flips)
         return self.house.settings.probe_rise * PAUSES[min(returns, len(PAUSES) - 1)]
 
     def _tell(self, objection: str) -> None:

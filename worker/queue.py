@@ -79,8 +79,8 @@ class Queue:
             await finish(asyncio.create_task(worker.close(), name="close of arq"))
 
 
-async def run_job(ctx: dict[str, Any], run_id: int) -> None:
-    """All that arq knows of a job. Of a run that is over or under way elsewhere nothing is done."""
+async def run_job(ctx: dict[str, Any], run_id: int, *_unknown: Any, **_options: Any) -> None:
+    """All that arq knows of a job. Of a run that is over or under way elsewhere nothing is done. A newer version may say more."""
     runner: Runner = ctx["runner"]
     await runner.run(run_id)
 

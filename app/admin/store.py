@@ -109,7 +109,7 @@ async def list_people(
         wanted.append(or_(func.lower(User.name).like(pattern, escape="\\"), User.email.like(pattern, escape="\\")))
     page = select(*_SHOWN, key.label("sort_key")).where(*wanted)
     if cursor:
-        last_name, last_id = cursors.open(cursor)
+        last_name, last_id = cursors.open(cursor, 2)
         page = page.where(beyond(key, User.id, (last_name, last_id), descending=False))
     rows = (await db.execute(page.order_by(*in_order(key, User.id, descending=False)).limit(PEOPLE_ON_A_PAGE + 1))).all()
     total = await db.scalar(select(func.count()).select_from(User).where(*wanted)) or 0
@@ -155,7 +155,7 @@ async def list_grants(
         .limit(GRANTS_ON_A_PAGE + 1)
     )
     if cursor:
-        (last_id,) = cursors.open(cursor)
+        (last_id,) = cursors.open(cursor, 1)
         page = page.where(Member.id < last_id)
     rows = (await db.execute(page)).all()
     shown = rows[:GRANTS_ON_A_PAGE]

@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import quart_auth
+import structlog
 from quart import request
 
 from app.auth import service
 from app.auth.service import Browser
 from app.auth.user import LoginCookie
-from app.errors import NotAuthenticated, StoreUnavailable
+from app.entrance import forget_refusal
+from app.errors import Conflict, NotAuthenticated, StoreUnavailable
 from app.models import Login
 from app.security import clear_site_data
 from app.sessions.interface import current_session
@@ -19,6 +21,19 @@ from app.web import resources
 LONGEST_USER_AGENT = 300
 LONGEST_ADDRESS = 64
 
+log = structlog.get_logger()
+
+
+class LoginUnreadable(Conflict):
+    """Signing out with a cookie that cannot be read: an answer of success would be a lie."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server cannot read the sign-in this browser holds, so nobody was signed out. Try once more. If that does not help, "
+            "sign in and end the earlier sign-in under Settings, Devices.",
+            code="login_unreadable",
+        )
+
 
 async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> None:
     """Sign in with this browser. Raises NotAuthenticated, TooManyRequests."""
@@ -28,15 +43,25 @@ async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> No
     )
     quart_auth.login_user(LoginCookie(login.token), remember=keep_signed_in)
     current_session().adopt(login.record, token_hash=hash_token(login.token))
+    forget_refusal()
 
 
 async def sign_out_here() -> None:
-    """End this browser's login, if it has one, and leave nothing of it in the browser."""
-    session = current_session()
+    """End this browser's login, if it has one, and leave nothing of it in the browser.
+
+    What cannot be read is not acknowledged as ended, and its cookie stays: a server that can read it may still end it.
+    """
+    session, house = current_session(), resources()
     if session.outcome is Outcome.UNKNOWN:
         raise StoreUnavailable("Signing out cannot be made sure of at the moment. Please try again.")
+    if session.cookie_is_unreadable:
+        log.warning("Nobody was signed out: no key of this site has signed the login cookie. Is the key before in SECRET_KEY_FALLBACKS?")
+        raise LoginUnreadable
     if session.signed_in:
-        await service.end_logins(resources(), Login.id == session.login_id, reason="signed_out", actor_id=session.user_id)
+        await service.end_logins(house, Login.id == session.login_id, reason="signed_out", actor_id=session.user_id)
+    elif token := quart_auth.current_user.auth_id:
+        # It seems to be over. Whoever thinks otherwise, another version or a clock that is behind, is not to be proven right.
+        await service.end_logins(house, Login.token_hash == hash_token(token), reason="signed_out")
     session.end()
     quart_auth.logout_user()
     clear_site_data()

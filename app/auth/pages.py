@@ -4,16 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import quart_auth
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
 from werkzeug.datastructures import MultiDict
 
 from app.auth.browser import sign_in_here, sign_out_here
+from app.entrance import was_just_refused
 from app.errors import AppError, BadRequest, NotAuthenticated, TooManyRequests, Unavailable
 from app.security import return_to
 from app.sessions.interface import current_session
-from app.web import public
+from app.web import public, user_card
 
 blueprint = Blueprint("login_pages", __name__)
 
@@ -28,10 +30,12 @@ NOTHING_TYPED: Mapping[str, str] = {}
 async def login_form() -> ResponseReturnValue:
     wanted = return_to(request.args.get("next"))
     # Only a session that knows its person is sent on: a page that cannot tell who asks leads back here.
-    if "user" in current_session():
-        return redirect(wanted, SEE_OTHER)
-    message = "" if wanted == "/" else "Sign in and you go on to the page you asked for."
-    return await _show_form(wanted, message=message)
+    if user_card(current_session()) is None:
+        message = "" if wanted == "/" else "Sign in and you go on to the page you asked for."
+        return await _show_form(wanted, message=message)
+    if was_just_refused():
+        return await _show_form(wanted, message="You are signed in here, but the page you asked for did not know it. Sign in once more.")
+    return redirect(wanted, SEE_OTHER)
 
 
 @blueprint.post("/login")
@@ -49,6 +53,16 @@ async def login() -> ResponseReturnValue:
     if typed and typed_for != "/" and author == str(current_session().user_id):
         return await render_template("auth/typed.html", next=wanted, typed=typed, typed_for=typed_for)
     return redirect(wanted, SEE_OTHER)
+
+
+@blueprint.post("/login/forget")
+@hide
+@public
+async def forget() -> ResponseReturnValue:
+    """Take a cookie that cannot be read out of this browser, and nothing else: no login is ended by it, and none is said to be."""
+    if current_session().cookie_is_unreadable:
+        quart_auth.logout_user()
+    return redirect("/login", SEE_OTHER)
 
 
 @blueprint.post("/logout")
@@ -73,6 +87,7 @@ async def _show_form(
     error = _explain(refusal) if refusal else None
     kept = {"typed": kept_fields(typed), "typed_for": typed.get("typed-for", "")}
     said = {"email": email, "keep_signed_in": keep_signed_in, "message": message, "error": error}
+    said["unreadable"] = current_session().cookie_is_unreadable
     page = await render_template("auth/login.html", next=wanted, **said, **kept)
     headers = {"Retry-After": str(_seconds(refusal))} if refusal and refusal.retry_after else {}
     return page, 401 if isinstance(refusal, BadRequest) else refusal.status if refusal else 200, headers

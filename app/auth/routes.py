@@ -119,7 +119,7 @@ async def login() -> ResponseReturnValue:
 
 
 @blueprint.post("/auth/logout")
-@documented("account", status=204, problems=(403,), public=True)
+@documented("account", status=204, problems=(403, 409), public=True)
 @public
 async def logout() -> ResponseReturnValue:
     await sign_out_here()

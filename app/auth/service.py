@@ -132,7 +132,9 @@ async def reset_password(house: Resources, email: str, new: str) -> None:
 async def disable_user(house: Resources, email: str) -> None:
     """Nobody signs in to this account any more, and every login of it ends. Raises LookupError."""
     account = await get_account(house, email)
-    if not account.is_disabled:
+    if account.is_disabled:  # by a statement of somebody's own, perhaps, which ended nothing
+        await change_and_end_all(house, account, event=None, reason="disabled")
+    else:
         await change_and_end_all(house, account, event="user.disabled", reason="disabled", disabled_at=house.clock.now())
 
 

@@ -53,7 +53,7 @@ async def list_activity(db: AsyncSession, user_id: int, deal_id: int, query: Act
     cursors = Cursors(settings, "activity", user_id, deal_id, query.kind, query.person)
     statement = _happened(user_id, deal_id, query).limit(query.limit + 1)
     if query.cursor:
-        (last_id,) = cursors.open(query.cursor)
+        (last_id,) = cursors.open(query.cursor, 1)
         statement = statement.where(Event.id < last_id)
     rows = (await db.execute(statement)).all()
     events = [_event(*row) for row in rows[: query.limit]]

@@ -23,12 +23,15 @@ class Cursors:
     def seal(self, *position: Any) -> str:
         return str(self._serializer.dumps(position))
 
-    def open(self, cursor: str) -> Sequence[Any]:
-        """Raises `BadRequest` for a cursor that was not given out for this question."""
+    def open(self, cursor: str, parts: int) -> Sequence[Any]:
+        """The position, in so many parts. Raises `BadRequest` for a cursor that was not given out for this question."""
         try:
-            return tuple(self._serializer.loads(cursor))
+            position = tuple(self._serializer.loads(cursor))[:parts]  # another version's may have more
         except (BadData, ValueError, TypeError) as error:
             raise BadRequest("This cursor belongs to another list, or to none.", code="invalid_cursor") from error
+        if len(position) < parts:
+            raise BadRequest("This cursor belongs to another list, or to none.", code="invalid_cursor")
+        return position
 
 
 def beyond(key: Column, id_: Column, position: tuple[Any, Any], *, descending: bool) -> ColumnElement[bool]:

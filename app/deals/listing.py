@@ -87,7 +87,7 @@ async def list_deals(
     wanted = list(conditions(query))
     page = summaries(user_id, key.label("sort_key"), now=now).where(*wanted)
     if query.cursor:
-        last_key, last_id = cursors.open(query.cursor)
+        last_key, last_id = cursors.open(query.cursor, 2)
         page = page.where(beyond(key, Deal.id, (None if last_key is None else parse(last_key), last_id), descending=descending))
     rows = (await db.execute(page.order_by(*in_order(key, Deal.id, descending=descending)).limit(query.limit + 1))).all()
     total = await count_deals(db, user_id, *wanted, now=now)

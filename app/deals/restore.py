@@ -17,6 +17,7 @@ from quart import g, request
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.clock import to_unix_ms
 from app.deals.access_lock import record_access
 from app.deals.candidate import Candidate, find_candidate, find_only_deal
 from app.deals.permissions import visible_to
@@ -29,7 +30,7 @@ from app.resources import Resources
 from app.sessions.interface import UserSession, current_session
 from app.sessions.manager import Outcome
 from app.sessions.record import SessionData
-from app.web import Access, access_of_request, resources
+from app.web import Access, access_of_request, resources, user_card
 
 log = structlog.get_logger()
 
@@ -47,7 +48,7 @@ class AccessMoved(Exception):
 async def auto_restore_deal_context() -> None:
     """Before every request: give a session without a deal the one its user worked on last. No outage fails the request."""
     session, house = current_session(), resources()
-    if session.signed_in and not has_deal(session, house.clock.unix_ms()) and access_of_request() is not Access.PUBLIC:
+    if session.signed_in and not _is_whole(session, house.clock.unix_ms()) and access_of_request() is not Access.PUBLIC:
         if request.method == "HEAD" or _is_prefetch():
             _show_person(session, house.clock.now())
         elif is_due(session, is_new=session.outcome is Outcome.ABSENT, enabled=restore_enabled(house), now_ms=house.clock.unix_ms()):
@@ -91,11 +92,15 @@ def who_decides_restore(configured: bool | None, switched: bool | None, *, organ
     return organisation, "organisation"
 
 
+def _is_whole(data: Mapping[str, Any], now_ms: int) -> bool:
+    return has_deal(data, now_ms) and user_card(data) is not None
+
+
 def is_due(data: Mapping[str, Any], *, is_new: bool, enabled: bool, now_ms: int) -> bool:
     """Whether the next request of a session without a deal looks for one. `is_new`: there is no session yet."""
     if is_new or "deal" in data:
         return True  # there is no session yet, or the grant of its deal has run out
-    if "user" not in data:
+    if user_card(data) is None:
         return True  # a session that could not be begun in full
     return enabled and data.get("nothing_until", 0) <= now_ms
 
@@ -115,8 +120,8 @@ class Plan:
 
     def apply(self, data: SessionData, now: datetime) -> SessionData | None:
         """The session's new data; None where somebody chose a deal meanwhile."""
-        if has_deal(data, int(now.timestamp() * 1000)):
-            return None
+        if has_deal(data, to_unix_ms(now)):
+            return None if user_card(data) else data | {"user": self.candidate.user}
         if self.outcome.startswith("refused") and data.get("refused") == self.candidate.pointer_version:
             return None  # another request of this session has said so already
         if "deal" in data:
@@ -204,7 +209,7 @@ def _is_prefetch() -> bool:
 
 def _show_person(session: UserSession, now: datetime) -> None:
     """A request that must not even create a session still knows who asks."""
-    if session.loaded and session.loaded.context is not None and "user" not in session:
+    if session.loaded and session.loaded.context is not None and user_card(session) is None:
         session.show({"user": Candidate.from_row(session.loaded.context, session.user_id, now=now).user})
 
 
@@ -231,7 +236,9 @@ async def _restore(house: Resources, session: UserSession, began: float) -> None
         context = None
         if candidate is None:
             _refuse_ended(session)
-        plan = decide(candidate, session, enabled=restore_enabled(house, organisation=candidate.organisation_restores))
+        plan = Plan("none", candidate)
+        if not has_deal(session, to_unix_ms(now)):  # else it is only the person that the session does not know
+            plan = decide(candidate, session, enabled=restore_enabled(house, organisation=candidate.organisation_restores))
         if plan.may_be_only_deal:
             async with house.database.read() as db:
                 plan = await plan.or_only_deal(db, now)

@@ -14,6 +14,7 @@ _NOTHING_UNTIL = "nothing_until"
 # Without its name: who may no longer see it is not told of it.
 PREVIOUS = "previous_deal"
 SWITCHED = "switched"
+_CARD_KEYS = frozenset({"id", "name", "role", "access_until"})
 _DEAL_KEYS = frozenset({"current_deal_id", "deal", "source", "selected_at", PREVIOUS})
 _SAID_BEFORE = frozenset({"notice", "only_deal_off", "refused", "restore_undone", _NOTHING_UNTIL})
 
@@ -29,16 +30,21 @@ def ends_at_ms(access_until: datetime | None) -> int | None:
 
 
 def has_deal(data: SessionData, now_ms: int) -> bool:
-    """Whether the session has a deal that its card still allows; a grant may have run out."""
+    """Whether the session has a deal that its card still allows; a grant may have run out.
+
+    A card without one of its keys, as another version may have written it, allows nothing: SQL is asked for a whole one.
+    """
     card = data.get("deal")
-    return card is not None and (card["access_until"] is None or now_ms < card["access_until"])
+    if not card or not card.keys() >= _CARD_KEYS:
+        return False
+    return card["access_until"] is None or now_ms < card["access_until"]
 
 
 def choose_deal(data: SessionData, card: dict[str, Any], *, source: str, at: datetime) -> SessionData:
     """Work on this deal from now on. What was said about an earlier one no longer counts; which one it was can be undone to."""
     kept = {key: value for key, value in data.items() if key not in _SAID_BEFORE}
     before = data.get("deal")
-    if before and before["id"] != card["id"]:
+    if before and before.get("id", card["id"]) != card["id"]:
         kept[PREVIOUS] = {"id": before["id"], "left_at": at.isoformat()}
     return kept | {"current_deal_id": card["id"], "deal": card, "source": source, "selected_at": at.isoformat()}
 
@@ -60,7 +66,7 @@ def dismiss(data: SessionData, code: str | None = None) -> SessionData | None:
     if code == SWITCHED:
         return {key: value for key, value in data.items() if key != PREVIOUS} if PREVIOUS in data else None
     notice = data.get("notice")
-    if notice is None or code not in (None, notice["code"]):
+    if notice is None or code not in (None, notice.get("code")):
         return None
     return {key: value for key, value in data.items() if key != "notice"}
 

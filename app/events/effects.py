@@ -120,7 +120,8 @@ async def catch_up(
 
 async def retry_requeued(database: Database, clock: Clock) -> int:
     """Try once more what an operator asked for. What fails again goes back to where it was. Returns how many went well."""
-    asked_for = select(DeadLetter.id).where(DeadLetter.requeued_at.is_not(None), DeadLetter.resolved_at.is_(None))
+    known = DeadLetter.consumer_group.in_(EFFECTS)  # a newer version's groups are for its workers
+    asked_for = select(DeadLetter.id).where(known, DeadLetter.requeued_at.is_not(None), DeadLetter.resolved_at.is_(None))
     async with database.read() as db:
         ids = (await db.scalars(asked_for.limit(BATCH))).all()
     resolved = 0

@@ -69,14 +69,14 @@ def measures_of(event: Event) -> Iterator[Measure]:
     if event.kind in _BY_KIND:
         yield Measure(_BY_KIND[event.kind])
     elif event.kind == "deal.restored":
-        yield Measure(event.payload["source"])
+        yield Measure(event.payload.get("source", "restored"))
         if (took := event.payload.get("ms")) is not None:
             yield Measure(RESTORE_MS, float(took))
             yield Measure(bucket_of(float(took)))
     elif event.kind == "deal.restore_refused":
-        yield Measure(event.payload["reason"])
+        yield Measure(event.payload.get("reason", "refused_revoked"))
     elif event.kind == "backend.flipped":
-        yield Measure(f"flip_{event.payload['mode']}")
+        yield Measure(f"flip_{event.payload.get('mode', 'sql')}")
 
 
 def bucket_of(milliseconds: float) -> str:

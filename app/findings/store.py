@@ -54,7 +54,7 @@ async def list_findings(
     wanted = _conditions(query, user_id)
     page = _shown(user_id, deal_id, key.label("sort_key"), now=now).where(*wanted)
     if query.cursor:
-        last_key, last_id = cursors.open(query.cursor)
+        last_key, last_id = cursors.open(query.cursor, 2)
         page = page.where(beyond(key, Finding.id, (parse(last_key), last_id), descending=descending))
     rows = (await db.execute(page.order_by(*in_order(key, Finding.id, descending=descending)).limit(query.limit + 1))).all()
     total = await db.scalar(things_of(Finding, user_id, deal_id, func.count(), now=now).where(*wanted)) or 0

@@ -61,7 +61,7 @@ async def list_imports(
         .limit(ON_A_PAGE + 1)
     )
     if cursor:
-        (last_id,) = cursors.open(cursor)
+        (last_id,) = cursors.open(cursor, 1)
         wanted = wanted.where(Import.id < last_id)
     rows = (await db.execute(wanted)).all()
     shown = [(row.Import, row.name) for row in rows[:ON_A_PAGE]]

@@ -39,7 +39,7 @@ class Counts(BaseModel):
 class Checked(Counts):
     """What the import would do. `complete` is false where only the first rows of a long file were looked at."""
 
-    complete: bool
+    complete: bool = True
 
 
 class ProblemRow(BaseModel):
@@ -81,7 +81,8 @@ def percent_done(found: Import) -> int:
 
 
 def columns_of(layout: Mapping[str, Any]) -> list[dict[str, Any]]:
-    columns = zip(layout["headings"], layout["fields"], layout["samples"], strict=True)
+    samples = layout.get("samples") or [[] for _ in layout["headings"]]
+    columns = zip(layout["headings"], layout["fields"], samples, strict=True)
     return [{"heading": heading, "field": field, "samples": samples} for heading, field, samples in columns]
 
 
@@ -100,7 +101,7 @@ def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[Probl
         id=found.id,
         filename=found.filename,
         size=found.size,
-        encoding=found.layout["encoding"],
+        encoding=found.layout.get("encoding", ""),
         state=found.state,
         error=found.error,
         percent=percent_done(found),

@@ -15,6 +15,8 @@ _SAID = {
     "deal.role_changed": "{actor} changed what you may do in {deal}",
     "deal.transferred": "{actor} made you the owner of {deal}",
 }
+# What only a newer version has words for, it tells.
+_KNOWN = UserNotice.kind.in_(_SAID)
 _ROLES = {"viewer": "you can view it", "editor": "you can edit it"}
 
 
@@ -25,14 +27,14 @@ async def list_notices(db: AsyncSession, user_id: int, query: NoticeQuery, *, af
         select(UserNotice, User.name.label("actor"), mine.c.name.label("deal"))
         .outerjoin(User, User.id == UserNotice.actor_id)
         .outerjoin(mine, mine.c.id == UserNotice.deal_id)
-        .where(UserNotice.user_id == user_id, UserNotice.sequence > after)
+        .where(UserNotice.user_id == user_id, UserNotice.sequence > after, _KNOWN)
     )
     if query.unread:
         found = found.where(UserNotice.read_at.is_(None))
     if query.cursor is not None:
         found = found.where(UserNotice.sequence < query.cursor)
     rows = (await db.execute(found.order_by(UserNotice.sequence.desc()).limit(query.limit + 1))).all()
-    unread = select(func.count()).where(UserNotice.user_id == user_id, UserNotice.read_at.is_(None))
+    unread = select(func.count()).where(UserNotice.user_id == user_id, UserNotice.read_at.is_(None), _KNOWN)
     views = [_view(row) for row in rows[: query.limit]]
     return NoticeList(notices=views, unread=await db.scalar(unread) or 0, next_cursor=views[-1].id if len(rows) > query.limit else None)
 

@@ -207,7 +207,7 @@ async def view_history(db: AsyncSession, query: RunQuery, *, settings: Settings)
     """One page; keyset, so the thousandth costs what the first does."""
     wanted = RunsWanted(query.job, query.status, query.trigger, query.error, query.sort)
     cursors = Cursors(settings, "job runs", wanted)
-    took_ms, last_id = cursors.open(query.cursor) if query.cursor else (None, None)
+    took_ms, last_id = cursors.open(query.cursor, 2) if query.cursor else (None, None)
     after = (took_ms, last_id) if query.cursor else None
     rows = await list_history(db, wanted, after=after, limit=HISTORY_PAGE + 1)
     shown = rows[:HISTORY_PAGE]

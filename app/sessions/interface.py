@@ -42,6 +42,8 @@ class UserSession(dict[str, Any], SessionMixin):
         self.loaded = loaded
         self.committed_version: int | None = None
         self.ended = False
+        # A login cookie came that no key here has signed: whose it is, and whether it lives, nobody here can say.
+        self.cookie_is_unreadable = False
         self.changed: SessionData = {}
         self.removed: set[str] = set()
 
@@ -145,9 +147,12 @@ class HoldfastSessions(SessionInterface):
         begin_notes()
         if request.path.startswith(SESSIONLESS):
             return UserSession()
-        token = self.auth.load_user().auth_id
+        cookie = self.auth.load_user()
+        token = cookie.auth_id
         if token is None:
-            return UserSession()
+            anonymous = UserSession()
+            anonymous.cookie_is_unreadable = getattr(cookie, "is_unreadable", False)
+            return anonymous
         token_hash = hash_token(token)
         # A browser comes back to an event stream by itself, without anybody sitting in front of it.
         quiet = "text/event-stream" in request.headers.get("Accept", "")
@@ -198,7 +203,7 @@ class HoldfastSessions(SessionInterface):
         if raw is None:
             return 0
         try:
-            bound_to, version = self._serializer.loads(raw)
+            bound_to, version, *_ = self._serializer.loads(raw)
         except (BadSignature, TypeError, ValueError):
             return 0
         return int(version) if bound_to == token_hash[:16] else 0

@@ -9,7 +9,7 @@ from app.deals.session_data import PREVIOUS, SWITCHED, has_deal
 from app.models import STAGES
 from app.security import return_to
 from app.sessions.interface import UserSession, current_session
-from app.web import UserCard, resources
+from app.web import UserCard, resources, user_card
 from app.workspace import presentation
 
 asset = presentation.Assets()
@@ -67,13 +67,13 @@ def current_deal() -> dict[str, Any] | None:
 def template_context() -> dict[str, Any]:
     """Asks nothing of SQL or Redis, so that a page about an outage can be shown during it."""
     session = current_session()
-    card = session.get("user")
+    card = user_card(session)
     return {
         "asset": asset,
         "current_deal": current_deal(),
         "done": DONE.get(request.args.get("done", "")),
         "here": return_to(request.full_path.rstrip("?")),
-        "me": UserCard(**card) if card else None,
+        "me": card,
         "notice": session.get("notice") or _switch_notice(session),
         "login_left_ms": _login_left_ms(session),
         "menu": [entry for entry in MENU if entry[0] in _rules() and entry[3] in _parts(card)],
@@ -89,16 +89,18 @@ def template_context() -> dict[str, Any]:
 def _switch_notice(session: UserSession) -> dict[str, Any] | None:
     """The offer to go back to the deal before, as long as the switch is fresh."""
     previous, deal = session.get(PREVIOUS), current_deal()
-    if not previous or not deal or resources().clock.now() - datetime.fromisoformat(previous["left_at"]) > SWITCH_NOTICE:
+    if not deal or not previous or not previous.keys() >= {"id", "left_at"}:
+        return None
+    if resources().clock.now() - datetime.fromisoformat(previous["left_at"]) > SWITCH_NOTICE:
         return None
     return {"code": SWITCHED, "name": deal["name"], "deal_id": deal["id"], "previous_id": previous["id"]}
 
 
-def _parts(card: dict[str, Any] | None) -> set[str]:
+def _parts(card: UserCard | None) -> set[str]:
     """What `MENU` calls this person."""
     if card is None:
         return set()
-    return {"", "admin" if card["role"] == "admin" else "", "operator" if card["is_operator"] else ""}
+    return {"", "admin" if card.role == "admin" else "", "operator" if card.is_operator else ""}
 
 
 def _rules() -> set[str]:

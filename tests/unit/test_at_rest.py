@@ -1,0 +1,36 @@
+"""What another version wrote into Redis or a session, read without any server. tests/integration/test_json_at_rest.py has the rest."""
+
+from app.at_rest import from_json
+from app.sessions import codec
+from app.sessions.record import Record
+from app.web import UserCard
+from worker.queue import run_job
+
+NEW = {"from_another_version": {"nested": [1, {"x": None}]}}
+
+
+def test_record_of_another_version_may_have_more_in_it() -> None:
+    record = Record(3, 1, 2, 10, 20, 30, {"a": 1})
+    raw = codec.encode(record)
+    wider = codec._encoder.encode([3, 1, 2, 10, 20, 30, {"a": 1} | NEW, "newer"])
+    decoded = codec.decode(raw[:2] + wider)
+    assert isinstance(decoded, Record)
+    assert decoded.data == {"a": 1} | NEW
+
+
+def test_card_is_read_by_what_is_known_of_it() -> None:
+    whole = {name: "x" for name in UserCard._fields} | NEW
+    assert from_json(UserCard, whole) == UserCard(*["x"] * len(UserCard._fields))
+    assert from_json(UserCard, {"id": 1, "email": "a@b", "organisation_id": 2}) == UserCard(1, "a@b", 2)
+    assert from_json(UserCard, {"id": 1}) is from_json(UserCard, None) is None
+
+
+async def test_job_that_arq_says_more_of_than_is_known_here_still_runs() -> None:
+    ran = []
+
+    class Runner:
+        async def run(self, run_id: int) -> None:
+            ran.append(run_id)
+
+    await run_job({"runner": Runner()}, 7, "more", later={})
+    assert ran == [7]
