@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from app.config import load_settings
-from app.logging import configure_logging
+from app.logging import configure_logging, warn_of_weak_settings
 from worker import supervisor
 
 
@@ -14,4 +14,5 @@ def worker() -> None:
     """Run the scheduled jobs until SIGTERM or Ctrl-C."""
     settings = load_settings()
     configure_logging(settings)
+    warn_of_weak_settings(settings)
     asyncio.run(supervisor.run(settings))
