@@ -12,6 +12,8 @@ from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from app.form_limits import BoundedFormParser
+
 UPLOADS = frozenset({"/imports", "/api/imports"})
 LARGEST_FILE = 64 * 1024 * 1024
 # What a form wraps around its file.
@@ -76,7 +78,9 @@ class UploadBody(Body):
 
 
 class HouseRequest(Request):
-    """A request whose body is an `UploadBody` where a file may come."""
+    """A request whose body is an `UploadBody` where a file may come, and whose form has a bounded number of fields."""
+
+    form_data_parser_class = BoundedFormParser
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)
