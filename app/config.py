@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.weak_settings import HOW_TO_MAKE_A_KEY, key_weakness, networks_too_wide
+
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 MIN_KEY_BYTES = 32
 # OWASP's floor for argon2id with one lane.
@@ -314,9 +316,23 @@ def _production(settings: Settings) -> list[str]:
         problems.append(f"PASSWORD_MEMORY_KIB={settings.password_memory_kib}: must be at least {MIN_PASSWORD_MEMORY_KIB} in production")
     if settings.rate_limit_login == 0:
         problems.append("RATE_LIMIT_LOGIN=0: passwords could be guessed without limit; must be at least 1 in production")
-    if "*" in settings.forwarded_allow_ips:
-        problems.append("FORWARDED_ALLOW_IPS='*': any client could claim any address; name the proxies or their networks in production")
-    return problems
+    return problems + cautions(settings)
+
+
+def cautions(settings: Settings) -> list[str]:
+    """What protects nothing, a line each: refused in production, a warning elsewhere."""
+    secrets_by_name = {
+        "SECRET_KEY": [settings.secret_key],
+        "SECRET_KEY_FALLBACKS": settings.secret_key_fallbacks,
+        "METRICS_TOKEN": [settings.metrics_token],
+    }
+    lines = []
+    for name, values in secrets_by_name.items():
+        weaknesses = dict.fromkeys(weakness for value in values if value and (weakness := key_weakness(value)))
+        lines += [f"{name}=*** can be guessed: it {weakness}; {HOW_TO_MAKE_A_KEY}" for weakness in weaknesses]
+    for network in networks_too_wide(settings.forwarded_allow_ips):
+        lines.append(f"FORWARDED_ALLOW_IPS={network!r}: any client could claim any address; name the proxies or their networks")
+    return lines
 
 
 _RULES: tuple[Callable[[Settings], list[str]], ...] = (_any_environment, _production)

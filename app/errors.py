@@ -57,6 +57,10 @@ class PayloadTooLarge(AppError):
     status, code, title = 413, "payload_too_large", "That is too much at once"
 
 
+class AddressTooLong(AppError):
+    status, code, title = 414, "uri_too_long", "This address is too long"
+
+
 class UnsupportedMediaType(AppError):
     status, code, title = 415, "unsupported_media_type", "This content type is not accepted here"
 

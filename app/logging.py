@@ -8,7 +8,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.config import Settings, mask_url
+from app.config import Settings, cautions, mask_url
 
 # Whose "info" is worth reading; everything else speaks from "warning" on. At "debug" a database driver would
 # write out every parameter it binds, so no LOG_LEVEL reaches it.
@@ -30,6 +30,12 @@ class _Handler(logging.Handler):
 def configure_logging(settings: Settings) -> None:
     """Send our own events and the libraries' through one handler on standard error. May be called again."""
     _configure(settings.log_level, settings.log_format)
+
+
+def warn_of_weak_settings(settings: Settings) -> None:
+    """What production would refuse to start with, once, where a process starts to serve."""
+    for line in cautions(settings):
+        structlog.get_logger("app").warning("A setting protects nothing: production will not start with it.", setting=line)
 
 
 def configure_quiet_logging() -> None:

@@ -6,10 +6,12 @@ from urllib.parse import urlsplit
 from quart import Quart, Response, current_app, g, request
 
 from app.config import Settings
-from app.errors import BadRequest, CrossSite
+from app.errors import AddressTooLong, BadRequest, CrossSite
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 LONGEST_RETURN = 2048
+# Our longest parameters, a cursor and a return address, take 4 000 and 2 048.
+LONGEST_QUERY = 8192
 _ENTRANCES = ("/login", "/logout")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -48,6 +50,8 @@ def init_security(app: Quart, settings: Settings) -> None:
         known = "*" in hosts or _name_of(request.headers.get("Host", "")) in hosts
         if not known and not request.path.startswith("/health/"):
             raise BadRequest("This server does not answer to that host name.", code="unknown_host")
+        if len(request.query_string) > LONGEST_QUERY:
+            raise AddressTooLong(f"What follows the question mark may have {LONGEST_QUERY} bytes.")
 
     @app.after_request
     async def add_headers(response: Response) -> Response:

@@ -15,6 +15,8 @@ from typing import Any
 from quart import Quart, Request, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from app.form_limits import BoundedFormParser
+
 UPLOADS = frozenset({"/imports", "/api/imports"})
 LARGEST_FILE = 64 * 1024 * 1024
 # What a form wraps around its file.
@@ -152,9 +154,10 @@ class UploadBody(RequestBody):
 
 
 class HouseRequest(Request):
-    """A request whose body is bounded, and an `UploadBody` where a file may come."""
+    """A request whose body is bounded, an `UploadBody` where a file may come, and whose form has a bounded number of fields."""
 
     body_class: Any = RequestBody
+    form_data_parser_class = BoundedFormParser
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)

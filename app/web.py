@@ -1,6 +1,7 @@
 """What every route shares: who may call it, strict JSON, ids in paths, and the resources of the app."""
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -25,6 +26,10 @@ MAX_DEPTH = 20
 MAX_ID = 2**63 - 1
 # Of a login cookie that another key has signed.
 UNREADABLE = "The sign-in this browser holds cannot be read here. Sign in to go on."
+# One answer need not name more than can be read.
+MAX_PROBLEMS = 20
+_JSON_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
 
 Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -176,20 +181,20 @@ async def read_json(model: type[Model], *, max_bytes: int = MAX_BODY_BYTES) -> M
     except ValidationError as error:
         problems = [
             {"field": ".".join(map(str, each["loc"])), "problem": each["msg"]}
-            for each in error.errors(include_input=False, include_url=False)
+            for each in error.errors(include_input=False, include_url=False, include_context=False)[:MAX_PROBLEMS]
         ]
         raise BadRequest("; ".join(f"{each['field']}: {each['problem']}" for each in problems), code="invalid", errors=problems) from error
 
 
 def parse_json(body: bytes) -> Any:
     """JSON as the standard has it: no NaN, no duplicate keys, no lone surrogates, at most `MAX_DEPTH` levels. Raises `BadRequest`."""
+    if _depth(body) > MAX_DEPTH:
+        raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
     try:
         value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair, by an escape, cannot be
     except (ValueError, RecursionError) as error:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from error
-    if _depth(value) > MAX_DEPTH:
-        raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
     return value
 
 
@@ -203,6 +208,15 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _depth(value: Any) -> int:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, children), default=0)
+def _depth(body: bytes) -> int:
+    """How deep brackets stand in one another, those in texts left out; no deeper than matters.
+
+    Before parsing: how deep a parser can go is its Python's to say.
+    """
+    depth = deepest = 0
+    for bracket in _BRACKETS.finditer(_JSON_TEXT.sub(b"", body)):
+        depth += 1 if bracket.group() in b"[{" else -1
+        deepest = max(deepest, depth)
+        if deepest > MAX_DEPTH:
+            break
+    return deepest

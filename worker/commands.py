@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from app.config import load_settings
-from app.logging import configure_logging
+from app.logging import configure_logging, warn_of_weak_settings
 from app.python_versions import warn_if_untested
 from worker import supervisor
 
@@ -16,4 +16,5 @@ def worker() -> None:
     settings = load_settings()
     configure_logging(settings)
     warn_if_untested()
+    warn_of_weak_settings(settings)
     asyncio.run(supervisor.run(settings))

@@ -66,6 +66,8 @@ def _hash_of_nobody(settings: Settings) -> str:
 
 def _normalised(password: str) -> str:
     """Keyboards compose accents differently; the same password must stay the same."""
+    if len(password) > LONGEST_BYTES:
+        return password  # refused by its length, and not worth the time
     return unicodedata.normalize("NFKC", password)
 
 

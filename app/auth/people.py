@@ -11,6 +11,7 @@ from app.auth.store import LONGEST_EMAIL, find_organisation, normalised_email
 from app.errors import BadRequest
 from app.events.service import record_event
 from app.models import Organisation, Session, User
+from app.normalisation import normal_form
 from app.resources import Resources
 from app.sessions.record import Record, SessionData
 
@@ -55,7 +56,9 @@ def checked_email(text: str) -> str:
 
 def clean_name(text: str) -> str:
     """A person's name as others see it. Raises ValueError, in words that follow "The name"."""
-    name = unicodedata.normalize("NFC", " ".join(text.split(" "))).strip()
+    if len(text) > 4 * LONGEST_NAME:  # before anything is done that takes its time
+        raise ValueError(f"may have {LONGEST_NAME} characters")
+    name = normal_form("NFC", " ".join(text.split(" "))).strip()
     if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in _DIRECTION for letter in name):
         raise ValueError("must be one line without control characters")
     if not any(unicodedata.category(letter)[0] in "LN" for letter in name):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from app.normalisation import normal_form
 from app.web import MAX_ID
 
 _BREAKS_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -20,7 +21,7 @@ def single_line(value: Any) -> Any:
         return value
     if any(unicodedata.category(character) in _BREAKS_A_LINE for character in value):
         raise ValueError("control characters and line breaks are not allowed")
-    return unicodedata.normalize("NFC", value)
+    return normal_form("NFC", value)
 
 
 def several_lines(value: Any) -> Any:
@@ -30,7 +31,7 @@ def several_lines(value: Any) -> Any:
     lines = value.replace("\r\n", "\n").replace("\r", "\n")
     if any(unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t" for character in lines):
         raise ValueError("control characters are not allowed")
-    return unicodedata.normalize("NFC", lines)
+    return normal_form("NFC", lines)
 
 
 def _visible(value: str) -> str:

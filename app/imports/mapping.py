@@ -1,13 +1,15 @@
 """Finds the fact of a deal that each column of a file holds, by its heading."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import BadRequest
+from app.normalisation import normal_form
 
 IGNORE = "ignore"
+# Longer than any heading somebody made a synonym of.
+LONGEST_KNOWN = 200
 
 # Facts are columns of `deals`. Compared without case and punctuation; the name of the fact itself counts too.
 SYNONYMS: dict[str, str] = {
@@ -117,7 +119,11 @@ def map_by_position(headings: Sequence[str], fields: Sequence[str]) -> ColumnMap
 
 
 def normalise(heading: str) -> str:
-    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", heading).casefold()).strip()
+    try:
+        folded = normal_form("NFKC", heading[:LONGEST_KNOWN]).casefold()
+    except ValueError:
+        return ""  # no heading anybody knows
+    return re.sub(r"[\W_]+", " ", folded).strip()
 
 
 def parse_override(text: str) -> tuple[str, str]:

@@ -5,6 +5,8 @@ import unicodedata
 from datetime import date
 from decimal import Decimal
 
+from app.normalisation import MAX_MARKS, normal_form
+
 # An export's words for "nothing known", besides an empty cell.
 BLANKS = frozenset({"", "-", "–", "—", "n/a", "#n/a", "#value!", "null"})
 UNDISCLOSED = frozenset({"undisclosed amount", "undisclosed", "not disclosed", "unknown", "confidential", "tbd"})
@@ -51,7 +53,10 @@ def clean_text(raw: str) -> str:
         for character in raw:
             if character in _DIRECTION or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\r\n"):
                 raise Malformed(f"holds the control character U+{ord(character):04X}")
-        raw = unicodedata.normalize("NFC", raw)
+        try:
+            raw = normal_form("NFC", raw)
+        except ValueError:
+            raise Malformed(f"has more than {MAX_MARKS} accents on one letter") from None
     return " ".join(raw.split())
 
 

@@ -14,7 +14,7 @@ from app.auth.commands import revoke
 from app.clock import Clock
 from app.config import ConfigError, Settings, load_settings, mask_url, masked
 from app.database import Database
-from app.logging import configure_logging
+from app.logging import configure_logging, warn_of_weak_settings
 from app.metrics import SHARED_DIRECTORY
 from app.migrate import MigrationError, downgrade, upgrade
 from app.ops.checks import check_up
@@ -38,6 +38,7 @@ def web() -> None:
     refuse_port_in_use(settings)
     configure_logging(settings)
     warn_if_untested()
+    warn_of_weak_settings(settings)
     if settings.web_concurrency > 1:
         _share_figures(settings)
     uvicorn.run(

@@ -14,7 +14,7 @@ from app.deals.permissions import EDITING_ROLES
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
 from app.errors import BadRequest, Conflict, NotFound
-from app.findings.markdown import as_html
+from app.findings.markdown import render_markdown
 from app.findings.schemas import FindingChanges, FindingQuery, NewFinding
 from app.findings.service import FINDING, change_findings
 from app.findings.store import get_finding, list_findings
@@ -173,7 +173,7 @@ async def _load_list(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
 
 async def _load_one(db: AsyncSession, deal: DealDetail, *, item_id: int) -> dict[str, Any]:
     finding = await get_finding(db, current_user().id, deal.id, item_id, now=resources().clock.now())
-    return {"finding": finding, "html": as_html(finding.text), "status_texts": STATUS_TEXTS}
+    return {"finding": finding, "html": await render_markdown(finding.text), "status_texts": STATUS_TEXTS}
 
 
 async def _show_form(deal_id: str, item_id: int | None, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:

@@ -201,6 +201,7 @@ async def test_load_balancer_may_ask_for_the_health_by_address(app: Quart) -> No
 async def production(environ: dict[str, str]) -> AsyncIterator[Quart]:
     strong = {
         "HOLDFAST_ENV": "production",
+        "SECRET_KEY": "pU3_dQ9vX7-mK2rT5wZ8yB4nC6hJ1sLf",
         "RATE_LIMIT_LOGIN": "5",
         "ALLOWED_HOSTS": "deals.example",
         "PASSWORD_TIME_COST": "2",

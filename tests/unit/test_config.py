@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, load_settings, mask_url, masked, variables
+from app.config import ConfigError, cautions, load_settings, mask_url, masked, variables
+from app.logging import configure_logging, warn_of_weak_settings
 
-KEY = "k" * 32
+KEY = "pU3_dQ9vX7-mK2rT5wZ8yB4nC6hJ1sLf"
+METRICS_TOKEN = "Vb7-qLm2_Xz9Rt4K"
 PRODUCTION = {"HOLDFAST_ENV": "production", "SECRET_KEY": KEY, "ALLOWED_HOSTS": "deals.example"}
 
 
@@ -138,12 +140,27 @@ def test_backend_redis_needs_a_redis_url() -> None:
         ({"PASSWORD_MEMORY_KIB": "8"}, "PASSWORD_MEMORY_KIB"),
         ({"RATE_LIMIT_LOGIN": "0"}, "RATE_LIMIT_LOGIN"),
         ({"FORWARDED_ALLOW_IPS": "*"}, "FORWARDED_ALLOW_IPS"),
+        ({"FORWARDED_ALLOW_IPS": "10.0.0.1, 0.0.0.0/0"}, "FORWARDED_ALLOW_IPS"),
+        ({"FORWARDED_ALLOW_IPS": "::/0"}, "FORWARDED_ALLOW_IPS"),
+        ({"SECRET_KEY": "k" * 32}, "SECRET_KEY"),
+        ({"SECRET_KEY_FALLBACKS": f"{KEY}x,{'changeme' * 4}"}, "SECRET_KEY_FALLBACKS"),
+        ({"METRICS_TOKEN": "hunter2" * 4}, "METRICS_TOKEN"),
         ({"QUART_DEBUG": "1"}, "QUART_DEBUG"),
     ],
 )
 def test_production_refuses_what_is_insecure_by_name(changes: dict[str, str], named: str) -> None:
     [line] = problems(PRODUCTION | changes)
     assert line.startswith(named)
+
+
+def test_development_starts_with_what_protects_nothing_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = load_settings({"SECRET_KEY": "only-for-tests-" * 3, "FORWARDED_ALLOW_IPS": "*"})
+    assert [line.partition("=")[0] for line in cautions(settings)] == ["SECRET_KEY", "FORWARDED_ALLOW_IPS"]
+    assert "only-for-tests" not in str(cautions(settings))
+    configure_logging(settings)
+    warn_of_weak_settings(settings)
+    assert [line.count("production will not start with it") for line in capsys.readouterr().err.splitlines()] == [1, 1]
+    assert cautions(load_settings({"SECRET_KEY": KEY})) == []
 
 
 def test_production_names_every_insecure_setting() -> None:
@@ -177,12 +194,13 @@ def test_settings_are_shown_without_secrets() -> None:
     environ = PRODUCTION | {
         "DATABASE_URL": "postgres://u:hunter2@db/x",
         "REDIS_URL": "redis://:hunter2@c/0",
-        "METRICS_TOKEN": "hunter2" * 4,
+        "METRICS_TOKEN": METRICS_TOKEN,
     }
     settings = load_settings(environ)
     shown = masked(settings)
     assert shown.keys() == variables().keys()
     assert "hunter2" not in str(shown) + repr(settings)
+    assert METRICS_TOKEN not in str(shown) + repr(settings)
     assert KEY not in str(shown) + repr(settings)
     assert shown["DATABASE_URL"] == "postgresql+asyncpg://u:***@db/x"
     assert shown["LOGIN_LIFETIME_SECONDS"] == "2592000"
