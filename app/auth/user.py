@@ -3,9 +3,8 @@
 from quart import Quart
 from quart_auth import AuthUser, QuartAuth
 
-from app.config import LOOPBACK_HOSTS, Settings
-
-NAME = "holdfast_auth"
+from app.config import Settings
+from app.cookies import AUTH, CookieNames
 
 
 class LoginCookie(AuthUser):
@@ -16,21 +15,37 @@ class LoginCookie(AuthUser):
         return f"LoginCookie(action={self.action.name})"
 
 
-def has_plain_cookies(settings: Settings) -> bool:
-    """Browsers drop Secure cookies where there is no TLS, which only a development server on loopback may lack."""
-    return not settings.is_production and settings.host in LOOPBACK_HOSTS
+class LoginAuth(QuartAuth):
+    """quart-auth, with the cookie's name and path those of the root path at hand."""
+
+    names = CookieNames(plain=True)
+
+    @property
+    def cookie_name(self) -> str:
+        return self.names.name(AUTH)
+
+    @cookie_name.setter
+    def cookie_name(self, value: str | None) -> None:
+        """Quart-auth's own initialisation has a fixed one in mind."""
+
+    @property
+    def cookie_path(self) -> str:
+        return self.names.path()
+
+    @cookie_path.setter
+    def cookie_path(self, value: str | None) -> None:
+        """Likewise."""
 
 
-def make_login_cookie(app: Quart, settings: Settings) -> QuartAuth:
-    plain = has_plain_cookies(settings)
-    return QuartAuth(
-        app,
-        cookie_name=NAME if plain else f"__Host-{NAME}",
-        cookie_path="/",
+def make_login_cookie(app: Quart, settings: Settings, names: CookieNames) -> QuartAuth:
+    auth = LoginAuth(
         cookie_http_only=True,
         cookie_samesite="Lax",
-        cookie_secure=not plain,
+        cookie_secure=not names.plain,
         duration=int(settings.login_lifetime.total_seconds()),
         salt="holdfast login",
         user_class=LoginCookie,
     )
+    auth.names = names
+    auth.init_app(app)
+    return auth

@@ -8,6 +8,8 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from app.root_path import at_root
+
 _SCHEMES = ("http://", "https://", "mailto:")
 
 
@@ -19,6 +21,7 @@ def _may_link(url: str) -> bool:
 
 class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        tokens[index].attrSet("href", at_root(str(tokens[index].attrGet("href") or "")))
         tokens[index].attrSet("rel", "noopener noreferrer nofollow")
         return self.renderToken(tokens, index, options, env)
 
