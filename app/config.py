@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.hosts import clean_host_rule
+from app.root_path import clean_root_path
 from app.weak_settings import HOW_TO_MAKE_A_KEY, key_weakness, networks_too_wide
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -119,8 +121,14 @@ class Settings(BaseSettings):
     host: str = Field(default="", pattern=r"^\S*$", description="an address or host name to listen on")
     port: int = Field(default=5001, ge=1, le=65535, description="a whole number from 1 to 65535")
     web_concurrency: int = Field(default=1, ge=1, le=64, description="a whole number of web processes from 1 to 64")
-    forwarded_allow_ips: str = Field(default="127.0.0.1", description="addresses or networks of proxies, separated by commas, or *")
-    allowed_hosts: Names = Field(default=(), description="host names without scheme, port or path, separated by commas")
+    forwarded_allow_ips: str = Field(
+        default="127.0.0.1", description="addresses or networks of proxies, or unix, separated by commas, or *"
+    )
+    allowed_hosts: Names = Field(
+        default=(),
+        description="host names without scheme, port or path, separated by commas; .example.com is that domain and all below it",
+    )
+    root_path: str = Field(default="", description="a path such as /holdfast: letters, digits, - . _ ~ and slashes, no . or .. alone")
     jobs_timezone: Annotated[ZoneInfo, BeforeValidator(_zone)] = Field(default=ZoneInfo("UTC"), description="a time zone, such as UTC")
     audit_enabled: bool = Field(default=True, description="true or false")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
@@ -170,17 +178,19 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        hosts = tuple(host.lower().strip("[]") for host in value)
-        if not all(re.fullmatch(r"\*|[a-z0-9_.-]+|[0-9a-f:]+", host) for host in hosts):
-            raise ValueError
-        return hosts
+        return tuple(clean_host_rule(host) for host in value)
+
+    @field_validator("root_path")
+    @classmethod
+    def _root(cls, value: str) -> str:
+        return clean_root_path(value)
 
     @field_validator("forwarded_allow_ips")
     @classmethod
     def _proxies(cls, value: str) -> str:
-        parts = [part.strip() for part in value.split(",")]
+        parts = ["unix" if part.strip() == "unix:" else part.strip() for part in value.split(",")]
         for part in parts:
-            if part != "*":
+            if part not in ("*", "unix"):
                 ipaddress.ip_network(part, strict=False)
         return ",".join(parts)
 
@@ -205,6 +215,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of `environ`, or of the process and its `.env`. ConfigError names everything that is wrong at once."""
     source = os.environ if environ is None else environ
     given = {key: source[name] for name, key in variables().items() if source.get(name, "").strip()}
+    if source.get("SCRIPT_NAME", "").strip():
+        given.setdefault("root_path", source["SCRIPT_NAME"])  # as gunicorn and WSGI call it
     try:
         # An empty path, not None: None would be pydantic-settings' own default.
         settings = Settings(_env_file=".env" if environ is None else "", **given)  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
 """The composition root: settings in, app out."""
 
+import json
 from datetime import timedelta
 
-from quart import Quart, Response, request
+from quart import Quart, Response, jsonify, make_response, request
 from quart.typing import ResponseReturnValue
 from quart_schema import QuartSchema, hide
 
@@ -12,11 +13,12 @@ from app.admin.routes import blueprint as admin
 from app.auth.link_pages import blueprint as link_pages
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
-from app.auth.user import has_plain_cookies, make_login_cookie
+from app.auth.user import make_login_cookie
 from app.checklist.routes import blueprint as checklist
 from app.clock import Clock
 from app.compression import init_compression
 from app.config import Settings
+from app.cookies import CookieNames, has_plain_cookies
 from app.deals.candidate import COLD_CONTEXT
 from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
@@ -31,7 +33,9 @@ from app.notices.routes import blueprint as notices
 from app.openapi import INFO, PathNamed
 from app.ops.routes import health
 from app.ops.site import init_ops
+from app.proxies import ProxiesBelieved
 from app.resources import make_resources
+from app.root_path import AddressesAtRoot, at_root, root_path
 from app.security import init_security
 from app.sessions.interface import HoldfastSessions
 from app.uploads import init_uploads
@@ -56,16 +60,16 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
     )
     app.extensions["holdfast"] = house
-    auth_cookie = make_login_cookie(app, settings)
-    plain = has_plain_cookies(settings)
+    names = CookieNames(plain=has_plain_cookies(settings))
+    auth_cookie = make_login_cookie(app, settings, names)
     app.session_interface = HoldfastSessions(  # type: ignore[assignment]
         house.sessions,
         auth_cookie,
-        cookie_name="holdfast_session" if plain else "__Host-holdfast_session",
+        names=names,
         keys=[*settings.secret_key_fallbacks, settings.secret_key],
-        secure=not plain,
     )
 
+    app.jinja_env.add_extension(AddressesAtRoot)
     app.asgi_app = limit_patience_of(app.asgi_app, settings.database_timeout)  # type: ignore[method-assign]
     app.before_request(name_request)
     init_compression(app)
@@ -74,6 +78,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.before_request(auto_restore_deal_context)
     app.before_request(check_role)
     app.after_request(_count)
+    app.after_request(_lead_below_root)
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages):
@@ -87,12 +92,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     @hide
     @public
     async def openapi() -> ResponseReturnValue:
-        return await schema.openapi()
+        response = await schema.openapi()
+        return response if not root_path() else await _with_server(response)
 
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
     init_live(app, house)
     init_ops(app, house)
+    own = {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}
+    app.asgi_app = ProxiesBelieved(app.asgi_app, settings, own=own)  # type: ignore[method-assign]
 
     @app.before_serving
     async def open_resources() -> None:
@@ -103,6 +111,23 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         await house.close()
 
     return app
+
+
+async def _lead_below_root(response: Response) -> Response:
+    """What leads to an address of ours leads below the root path; browsers do not read what else a redirect says."""
+    location = response.headers.get("Location")
+    if location and root_path():
+        response.headers["Location"] = at_root(location)
+        if response.status_code in range(300, 400):
+            response.set_data(b"")
+    return response
+
+
+async def _with_server(response: ResponseReturnValue) -> ResponseReturnValue:
+    """The document with the root path its addresses are below."""
+    body = await (await make_response(response)).get_data(as_text=False)  # type: ignore[misc]
+    document = json.loads(body)
+    return jsonify(document | {"servers": [{"url": root_path()}]})
 
 
 async def _count(response: Response) -> Response:

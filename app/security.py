@@ -1,19 +1,20 @@
 """What every answer tells the browser to guard, and which requests are refused before anything looks at them."""
 
-import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from quart import Quart, Response, current_app, g, request
 
 from app.config import Settings
 from app.errors import AddressTooLong, BadRequest, CrossSite
+from app.hosts import HostRules, split_host
+from app.root_path import root_path
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 LONGEST_RETURN = 2048
 # Our longest parameters, a cursor and a return address, take 4 000 and 2 048.
 LONGEST_QUERY = 8192
 _ENTRANCES = ("/login", "/logout")
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _POLICY = {
     "default-src": "'none'",
@@ -40,15 +41,14 @@ _ONE_YEAR_OF_TLS = "max-age=31536000; includeSubDomains"
 
 def init_security(app: Quart, settings: Settings) -> None:
     """Check the host before every request and put the headers on every answer, errors and static files too."""
-    hosts = frozenset(settings.allowed_hosts)
+    hosts = HostRules(settings.allowed_hosts)
     headers = _HEADERS | ({"Strict-Transport-Security": _ONE_YEAR_OF_TLS} if settings.is_production else {})
     app.config["ORIGIN_SCHEMES"] = {"https"} if settings.is_production else {"http", "https"}
 
     @app.before_request
     async def refuse_foreign_host() -> None:
         # A load balancer asks for the health by address; those answers say the same to everybody.
-        known = "*" in hosts or _name_of(request.headers.get("Host", "")) in hosts
-        if not known and not request.path.startswith("/health/"):
+        if not hosts.allow(request.headers.get("Host", "")) and not request.path.startswith("/health/"):
             raise BadRequest("This server does not answer to that host name.", code="unknown_host")
         if len(request.query_string) > LONGEST_QUERY:
             raise AddressTooLong(f"What follows the question mark may have {LONGEST_QUERY} bytes.")
@@ -60,7 +60,8 @@ def init_security(app: Quart, settings: Settings) -> None:
             response.headers["Cache-Control"] = "no-store"
         if g.get("signed_out"):
             # Not "cookies": that would clear those of every other application of the domain; ours are deleted by name.
-            response.headers["Clear-Site-Data"] = '"cache", "storage"'
+            # Below a root path the storage is the neighbours' as well; drafts.js takes what is ours out of it.
+            response.headers["Clear-Site-Data"] = '"cache"' if root_path() else '"cache", "storage"'
         return response
 
 
@@ -69,7 +70,7 @@ def refuse_cross_site() -> None:
     if request.method in SAFE_METHODS:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site not in (None, "same-origin", "none") or (origin is not None and not _is_own(origin)):
+    if site not in (None, "same-origin", "none") or (origin is not None and not _is_own(origin, vouched=site == "same-origin")):
         raise CrossSite("Changes are accepted from this site's own pages only.")
 
 
@@ -87,18 +88,32 @@ def return_to(path: str | None) -> str:
         return "/"
     if not path.startswith("/") or path.startswith("//"):
         return "/"
-    return "/" if urlsplit(path).path.rstrip("/") in _ENTRANCES else path
+    only_path = urlsplit(path).path
+    # ".." would lead out of a root path, whoever else lives there.
+    if ".." in unquote(only_path).split("/") or only_path.rstrip("/") in _ENTRANCES:
+        return "/"
+    return path
 
 
-def _is_own(origin: str) -> bool:
-    """Whether an Origin names the host that was asked. Behind a proxy the scheme we see may not be the browser's."""
+def own_address() -> str:
+    """Scheme, host, port and root path as the browser has them, for a link that is passed on.
+
+    A change that got here names them in `Origin`, also where a proxy keeps the port to itself.
+    """
+    origin = request.headers.get("Origin")
+    return (origin if origin and request.method not in SAFE_METHODS else request.host_url.rstrip("/")) + root_path()
+
+
+def _is_own(origin: str, *, vouched: bool) -> bool:
+    """Whether an Origin names the host that was asked. Behind a proxy the scheme we see may not be the browser's.
+
+    `vouched`: the browser itself says the page is of the origin it asks, by a header that no script can set. Then a port that a
+    proxy has dropped does not matter. Without that word it does: cookies know no ports, so another one is another site.
+    """
     scheme, _, host = origin.lower().partition("://")
-    own = request.headers.get("Host", "").lower()
+    name, port = split_host(host)
+    own_name, own_port = split_host(request.headers.get("Host", ""))
+    if not name or scheme not in current_app.config["ORIGIN_SCHEMES"] or name != own_name:
+        return False
     default_port = _DEFAULT_PORTS.get(scheme, "")
-    return scheme in current_app.config["ORIGIN_SCHEMES"] and host.removesuffix(default_port) == own.removesuffix(default_port)
-
-
-def _name_of(host: str) -> str:
-    """The name in a Host header: lower case, no port, no brackets."""
-    match = re.fullmatch(r"(\[[0-9a-f:]+\]|[^:\[\]]+)(:\d{1,5})?", host.lower())
-    return match[1].strip("[]") if match else ""
+    return vouched or (port or default_port) == (own_port or default_port)

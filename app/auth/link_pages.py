@@ -10,6 +10,7 @@ from app.auth.browser import sign_in_here
 from app.auth.links import LinkSpent, NewLink, join, look_at_link, reset_by_link
 from app.auth.people import clean_name
 from app.errors import AppError, BadRequest, Conflict
+from app.security import own_address
 from app.web import public, resources
 
 blueprint = Blueprint("link_pages", __name__)
@@ -51,7 +52,7 @@ async def use_link() -> ResponseReturnValue:
 
 def link_url(link: NewLink) -> str:
     """Where its person goes. In the query, which our own logs leave out, and not in the path, which they tell."""
-    return f"{request.host_url}link?token={link.token}"
+    return f"{own_address()}/link?token={link.token}"
 
 
 async def _show(token: str, typed: Mapping[str, str] = NOTHING_TYPED, *, refusal: AppError | None = None) -> ResponseReturnValue:

@@ -10,10 +10,10 @@ from quart import Quart, has_request_context, request
 from quart_auth import Action, AuthUser, QuartAuth
 from quart_auth.extension import _AuthSerializer
 
-from app.config import LOOPBACK_HOSTS, Settings
+from app.config import Settings
+from app.cookies import AUTH, CookieNames
 from app.metrics import METRICS
 
-NAME = "holdfast_auth"
 # A browser sends several of one name only where somebody else has set one, for a domain or a path; more than a few are an attack.
 MOST_VALUES = 5
 
@@ -39,10 +39,27 @@ class _AgelessSerializer(_AuthSerializer):
 
 
 class LoginCookies(QuartAuth):
-    """quart-auth without an opinion on ages, which tells a cookie it cannot read from none."""
+    """quart-auth without an opinion on ages, which tells a cookie it cannot read from none; name and path are those of the root path."""
 
     serializer_class = _AgelessSerializer
     user_class = LoginCookie
+    names = CookieNames(plain=True)
+
+    @property
+    def cookie_name(self) -> str:
+        return self.names.name(AUTH)
+
+    @cookie_name.setter
+    def cookie_name(self, value: str | None) -> None:
+        """quart-auth's own initialisation has a fixed one in mind."""
+
+    @property
+    def cookie_path(self) -> str:
+        return self.names.path()
+
+    @cookie_path.setter
+    def cookie_path(self, value: str | None) -> None:
+        """Likewise."""
 
     def resolve_user(self) -> AuthUser:
         if not has_request_context():
@@ -57,20 +74,14 @@ class LoginCookies(QuartAuth):
         return LoginCookie(None, is_unreadable=bool(values))
 
 
-def has_plain_cookies(settings: Settings) -> bool:
-    """Browsers drop Secure cookies where there is no TLS, which only a development server on loopback may lack."""
-    return not settings.is_production and settings.host in LOOPBACK_HOSTS
-
-
-def make_login_cookie(app: Quart, settings: Settings) -> QuartAuth:
-    plain = has_plain_cookies(settings)
-    return LoginCookies(
-        app,
-        cookie_name=NAME if plain else f"__Host-{NAME}",
-        cookie_path="/",
+def make_login_cookie(app: Quart, settings: Settings, names: CookieNames) -> QuartAuth:
+    auth = LoginCookies(
         cookie_http_only=True,
         cookie_samesite="Lax",
-        cookie_secure=not plain,
+        cookie_secure=not names.plain,
         duration=int(settings.login_lifetime.total_seconds()),
         salt="holdfast login",
     )
+    auth.names = names
+    auth.init_app(app)
+    return auth

@@ -30,6 +30,8 @@ NOTE = "Shown as it was typed: this text is too involved to lay out."
 
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="markdown")
 
+from app.root_path import at_root
+
 _SCHEMES = ("http://", "https://", "mailto:")
 
 
@@ -41,6 +43,7 @@ def _may_link(url: str) -> bool:
 
 class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        tokens[index].attrSet("href", at_root(str(tokens[index].attrGet("href") or "")))
         tokens[index].attrSet("rel", "noopener noreferrer nofollow")
         return self.renderToken(tokens, index, options, env)
 

@@ -48,7 +48,7 @@ def web() -> None:
         workers=settings.web_concurrency,
         loop="uvloop",
         http="httptools",
-        forwarded_allow_ips=settings.forwarded_allow_ips,
+        proxy_headers=False,  # proxies.py reads them
         server_header=False,
         access_log=False,
         log_config=None,

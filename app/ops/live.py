@@ -19,6 +19,7 @@ from app.ops.console import Console, current_console
 from app.ops.jobs_view import JobsQuery
 from app.ops.screens import Regions
 from app.ops.streams_view import StreamsQuery
+from app.root_path import root_path, set_root_path
 from app.web import operators_only, path_id
 
 blueprint = Blueprint("ops_live", __name__)
@@ -43,7 +44,7 @@ async def stream(screen: str) -> Response:
         raise NotFound
     model, draw = SCREENS[screen]
     query = parse_query(model, request.args)
-    return await event_stream(_changes(_app(), (screen, query), draw, query))
+    return await event_stream(_changes(_app(), root_path(), (screen, query), draw, query))
 
 
 @blueprint.get("/api/ops/live/runs/<run_id>")
@@ -53,23 +54,24 @@ async def run_stream(run_id: str) -> Response:
     """Server-sent events for the page of one run of a job."""
     asked = screens.RunAsked(path_id(run_id))
     await screens.run(current_console(), asked)  # 404 for what is no run
-    return await event_stream(_changes(_app(), ("run", asked), screens.run, asked))
+    return await event_stream(_changes(_app(), root_path(), ("run", asked), screens.run, asked))
 
 
 def _app() -> Quart:
     return current_app._get_current_object()  # type: ignore[attr-defined,no-any-return]
 
 
-async def _changes(app: Quart, key: Hashable, draw: Draw, query: Any) -> AsyncGenerator[Message, None]:
+async def _changes(app: Quart, root: str, key: Hashable, draw: Draw, query: Any) -> AsyncGenerator[Message, None]:
     async with app.app_context():
         live, console = current_live(), current_console()
 
     async def look() -> Regions:
+        set_root_path(root)  # it runs apart from every request
         async with app.app_context():
             return await draw(console, query)
 
     shown: Regions = {}
-    async for regions in live.watch(key, look, every=LOOK_EVERY):
+    async for regions in live.watch((root, key), look, every=LOOK_EVERY):
         changed = {name: html for name, html in regions.items() if shown.get(name) != html}
         if changed:
             yield Message("regions", changed)

@@ -14,6 +14,7 @@ from quart.sessions import SessionInterface, SessionMixin
 from quart.wrappers import BaseRequestWebsocket
 from quart_auth import QuartAuth
 
+from app.cookies import SESSION, CookieNames
 from app.errors import Unavailable
 from app.metrics import METRICS
 from app.sessions.manager import Loaded, Outcome, SessionManager
@@ -129,11 +130,10 @@ def current_session() -> UserSession:
 class HoldfastSessions(SessionInterface):
     """Sessions by login cookie (quart-auth's), with the newest version the browser was shown in a cookie beside it."""
 
-    def __init__(self, manager: SessionManager, auth: QuartAuth, *, cookie_name: str, keys: list[str], secure: bool) -> None:
+    def __init__(self, manager: SessionManager, auth: QuartAuth, *, names: CookieNames, keys: list[str]) -> None:
         self.manager = manager
         self.auth = auth
-        self.cookie_name = cookie_name
-        self.secure = secure
+        self.names = names
         self._serializer = URLSafeSerializer(keys, salt=_SALT)
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> UserSession:
@@ -176,7 +176,9 @@ class HoldfastSessions(SessionInterface):
         if session.committed_version is not None and session.loaded:
             self._set_cookie(response, session.loaded.token_hash, session.committed_version)
         elif session.ended:
-            response.delete_cookie(self.cookie_name, path="/", secure=self.secure, httponly=True, samesite="Lax")
+            response.delete_cookie(
+                self.names.name(SESSION), path=self.names.path(), secure=not self.names.plain, httponly=True, samesite="Lax"
+            )
 
     async def _save_loose_keys(self, session: UserSession) -> None:
         loaded = session.loaded
@@ -199,7 +201,7 @@ class HoldfastSessions(SessionInterface):
 
     def _cookie_version(self, request: BaseRequestWebsocket | Request, token_hash: str) -> int:
         """The newest version this browser was shown, 0 for none. It is bound to the login and only ever an extra check."""
-        raw = request.cookies.get(self.cookie_name)
+        raw = request.cookies.get(self.names.name(SESSION))
         if raw is None:
             return 0
         try:
@@ -210,4 +212,6 @@ class HoldfastSessions(SessionInterface):
 
     def _set_cookie(self, response: Response, token_hash: str, version: int) -> None:
         value = self._serializer.dumps([token_hash[:16], version])
-        response.set_cookie(self.cookie_name, str(value), path="/", secure=self.secure, httponly=True, samesite="Lax")
+        response.set_cookie(
+            self.names.name(SESSION), str(value), path=self.names.path(), secure=not self.names.plain, httponly=True, samesite="Lax"
+        )

@@ -2,6 +2,7 @@
 
 const FIRST = 1000;
 const MOST = 15_000;
+const { root } = document.documentElement.dataset;
 const box = document.querySelector("[data-away]");
 const text = box.querySelector("[data-away-text]");
 let wait = FIRST;
@@ -19,7 +20,7 @@ function back() {
 
 async function look() {
   clearTimeout(timer);
-  const answer = await fetch("/health/ready").catch(() => null);
+  const answer = await fetch(`${root}/health/ready`).catch(() => null);
   await answer?.text();
   if (answer?.ok) return back();
   wait = Math.min(wait * 2, MOST);

@@ -3,6 +3,7 @@
 
 const shell = document.getElementById("shell");
 const { announce, toast } = await import(shell.src);
+const { root } = document.documentElement.dataset;
 
 const columns = [...document.querySelectorAll("[data-stage]")];
 const nameOf = (card) => card.querySelector(".card-name").textContent;
@@ -34,7 +35,7 @@ async function move(card, column) {
   if (hadFocus) card.querySelector("a").focus();
   const body = JSON.stringify({ stage: column.dataset.stage, version: Number(card.dataset.version) });
   const headers = { "Content-Type": "application/json" };
-  const answer = await fetch(`/api/deals/${card.dataset.card}`, { method: "PATCH", headers, body }).catch(() => null);
+  const answer = await fetch(`${root}/api/deals/${card.dataset.card}`, { method: "PATCH", headers, body }).catch(() => null);
   const said = await answer?.json().catch(() => null);
   delete card.dataset.moving;
   if (answer?.ok) {

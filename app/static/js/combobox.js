@@ -6,6 +6,7 @@
 // `choose(item)` is called for Enter and a click, `close()` for Esc.
 
 const PAUSE = 120; // ms of quiet before a search: a fast typist asks once
+const { root } = document.documentElement.dataset;
 const SVG = "http://www.w3.org/2000/svg";
 
 export function initials(name) {
@@ -159,7 +160,7 @@ export function combobox({ input, list, status, search, choose, close }) {
 const LIMIT = 8;
 
 export async function findDeals(text) {
-  const answer = await fetch(`/api/deals/list?limit=${LIMIT}&sort=match&archived=all&q=${encodeURIComponent(text)}`).catch(() => null);
+  const answer = await fetch(`${root}/api/deals/list?limit=${LIMIT}&sort=match&archived=all&q=${encodeURIComponent(text)}`).catch(() => null);
   if (answer?.status === 401) location.reload();
   return answer?.ok ? (await answer.json()).deals : null;
 }

@@ -4,6 +4,7 @@
 const modules = document.getElementById("shell").dataset;
 const { announce, toast } = await import(document.getElementById("shell").src);
 
+const { root } = document.documentElement.dataset;
 const banner = document.querySelector("[data-select]");
 
 function seen() {
@@ -19,7 +20,7 @@ function say(text) {
 function undo(previousId) {
   const form = document.createElement("form");
   form.method = "post";
-  form.action = "/workspace/select";
+  form.action = `${root}/workspace/select`;
   for (const [name, value] of Object.entries({ deal_id: previousId, undo: "1" })) {
     const field = document.createElement("input");
     field.type = "hidden";

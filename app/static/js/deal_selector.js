@@ -20,7 +20,7 @@ function pinButton(item) {
   button.setAttribute("aria-hidden", "true");
   say();
   item.toggle = async () => {
-    const answer = await fetch(`/api/deals/${item.deal.id}/pin`, { method: item.deal.is_pinned ? "DELETE" : "PUT" }).catch(() => null);
+    const answer = await fetch(`${document.documentElement.dataset.root}/api/deals/${item.deal.id}/pin`, { method: item.deal.is_pinned ? "DELETE" : "PUT" }).catch(() => null);
     if (!answer?.ok) return say();
     item.deal.is_pinned = !item.deal.is_pinned;
     const known = atHand.find((deal) => deal.id === item.deal.id);

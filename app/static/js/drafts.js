@@ -4,10 +4,12 @@
 // Something new can be begun in several tabs at once, so there each tab has a draft of its own, under an id that a reload and a
 // restored tab bring along. A draft that no living tab answers for is offered to the next form of its kind.
 
-const PREFIX = "holdfast:draft:";
-const TAB = "holdfast:tab";
+// Who else has a path of this host has the same storage.
+const { root } = document.documentElement.dataset;
+const PREFIX = `holdfast${root}:draft:`;
+const TAB = `holdfast${root}:tab`;
 const ANSWERS = 100; // ms in which the other tabs say that they live
-const SIGNED_OUT = "holdfast:signed-out";
+const SIGNED_OUT = `holdfast${root}:signed-out`;
 const LIFE = 14 * 24 * 3600 * 1000; // a draft nobody came back to in two weeks is forgotten
 const PAUSE = 250; // ms of quiet before it is written
 const UNKEPT = new Set(["deal", "by", "here"]); // the page's own
@@ -59,7 +61,7 @@ function nameTab(id = Math.random().toString(36).slice(2)) {
 // Who lives says its id whenever somebody asks.
 let tab;
 const living = new Set();
-const channel = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast-drafts-${user}`) : null;
+const channel = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast${root}-drafts-${user}`) : null;
 if (channel) channel.onmessage = ({ data }) => (data === "who?" ? channel.postMessage(tab) : living.add(data));
 
 function adopt(form) {
@@ -74,7 +76,7 @@ function adopt(form) {
 // A form that was sent is settled only by an answer that says so: a lost login or an outage leaves it to be restored.
 function forgetSaved() {
   const address = new URL(location.href);
-  const deal = address.pathname.match(/^\/deals\/(\d+)\//)?.[1];
+  const deal = address.pathname.slice(root.length).match(/^\/deals\/(\d+)\//)?.[1];
   const key = ownDraft(deal, address.searchParams.get("saved") ?? "");
   if (read(key)?.sent) localStorage.removeItem(key);
   if (!address.searchParams.has("done")) return;
@@ -204,7 +206,7 @@ const begun = [...document.querySelectorAll("form[data-draft]")].map(keep).filte
 if (begun.length) meetOthers(begun);
 
 document.addEventListener("submit", (event) => {
-  if (new URL(event.target.action).pathname !== "/logout") return;
+  if (new URL(event.target.action).pathname !== `${root}/logout`) return;
   stopped = true;
   for (const key of keys()) localStorage.removeItem(key);
   localStorage.setItem(SIGNED_OUT, String(Date.now())); // for the other tabs, which would write again

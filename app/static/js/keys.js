@@ -1,6 +1,6 @@
 // The list of keys, on `?`, and the switch for single keys. Pages may add theirs: <template data-keys-of="Board"> with a <dl>.
 
-const OFF = "holdfast-single-keys-off";
+const OFF = `holdfast${document.documentElement.dataset.root}-single-keys-off`;
 const mac = /Mac|iP(hone|ad)/.test(navigator.platform);
 
 const KEYS = {

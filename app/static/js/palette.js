@@ -70,7 +70,7 @@ async function search(text) {
   // Deals come first, unless they only mention what is the name of a page or an action.
   const areMentions = !found.items.some((item) => begins(item, text)) && groups.some((group) => group.items.some((item) => begins(item, text)));
   groups.splice(areMentions ? groups.length : 0, 0, found);
-  const all = `/deals?q=${encodeURIComponent(text)}`;
+  const all = `${document.documentElement.dataset.root}/deals?q=${encodeURIComponent(text)}`;
   if (deals?.length) found.items.push({ key: all, name: `All deals that match “${text}”`, icon: icon("list"), address: all });
   return { groups, nothing: deals ? `Nothing matches “${text}”.` : "Deals cannot be searched for a moment. Try again." };
 }

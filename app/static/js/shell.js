@@ -2,6 +2,7 @@
 // Everything essential works without this file.
 
 const modules = document.getElementById("shell").dataset;
+const { root } = document.documentElement.dataset;
 const load = (name) => import(modules[name]);
 
 // Menus
@@ -96,7 +97,7 @@ document.addEventListener("submit", async (event) => {
   event.preventDefault();
   const read = JSON.stringify({ code: form.elements.code.value });
   const headers = { "Content-Type": "application/json" };
-  const answer = await fetch("/api/notices/dismiss", { method: "POST", headers, body: read }).catch(() => null);
+  const answer = await fetch(`${root}/api/notices/dismiss`, { method: "POST", headers, body: read }).catch(() => null);
   if (!answer?.ok) return form.submit();
   form.closest("[data-notice]").remove();
   document.getElementById("main").focus();
@@ -110,7 +111,7 @@ document.addEventListener("click", async (event) => {
   event.preventDefault();
   const isPinned = button.getAttribute("aria-pressed") === "true";
   button.setAttribute("aria-pressed", !isPinned);
-  const answer = await fetch(`/api/deals/${button.dataset.pin}/pin`, { method: isPinned ? "DELETE" : "PUT" }).catch(() => null);
+  const answer = await fetch(`${root}/api/deals/${button.dataset.pin}/pin`, { method: isPinned ? "DELETE" : "PUT" }).catch(() => null);
   if (answer?.ok) return;
   button.setAttribute("aria-pressed", isPinned);
   toast("This pin could not be changed. Try again in a moment.", { kind: "pin" });
@@ -118,7 +119,7 @@ document.addEventListener("click", async (event) => {
 
 // Theme, at once and in every tab
 
-const told = "BroadcastChannel" in window ? new BroadcastChannel("holdfast-theme") : null;
+const told = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast${root}-theme`) : null;
 
 function showTheme(theme) {
   document.documentElement.dataset.theme = theme;
@@ -135,7 +136,7 @@ document.addEventListener("click", async (event) => {
   showTheme(button.value);
   told?.postMessage(button.value);
   const headers = { "Content-Type": "application/json" };
-  const answer = await fetch("/api/me", { method: "PATCH", headers, body: JSON.stringify({ theme: button.value }) }).catch(() => null);
+  const answer = await fetch(`${root}/api/me`, { method: "PATCH", headers, body: JSON.stringify({ theme: button.value }) }).catch(() => null);
   announce(answer?.ok ? `Theme: ${button.textContent.trim()}` : "The theme is shown, but could not be kept. Try again later.");
 });
 
@@ -180,8 +181,8 @@ document.querySelector("button[data-palette]").addEventListener("click", openPal
 document.querySelector("button[data-keys]").addEventListener("click", openKeys);
 
 // Single keys can be switched off in the list of keys, for those whose words are typed by a machine.
-const KEYS_OFF = "holdfast-single-keys-off";
-const GO = { d: "/deals", b: "/deals/board", s: "/settings", n: "/notices" };
+const KEYS_OFF = `holdfast${root}-single-keys-off`;
+const GO = { d: `${root}/deals`, b: `${root}/deals/board`, s: `${root}/settings`, n: `${root}/notices` };
 let goes_to = 0;
 
 function isTyping(target) {

@@ -6,10 +6,11 @@
 
 const shell = document.getElementById("shell");
 const page = shell.dataset;
+const { root } = document.documentElement.dataset;
 const { toast } = await import(shell.src);
 
 const pageDeal = Number(page.deal);
-const channel = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast-${page.user}`) : null;
+const channel = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast${root}-${page.user}`) : null;
 const AWAY = 30_000; // ms out of sight after which a deal page asks whether it is still this person's
 const RETRY = 10_000;
 let current = Number(page.current);
@@ -20,7 +21,7 @@ let drawn = current; // what the page came with; the stream's first word may be 
 
 // The same page of that deal; from elsewhere the page it was left on.
 function go(deal) {
-  return pageDeal ? `/deals/${deal.id}/${page.page}` : `/deals/${deal.id}`;
+  return pageDeal ? `${root}/deals/${deal.id}/${page.page}` : `${root}/deals/${deal.id}`;
 }
 
 function hearSelection(deal) {
@@ -53,7 +54,7 @@ function tellSelection() {
 // Access
 
 async function isGone(dealId) {
-  const answer = await fetch(`/api/deals/${dealId}`).catch(() => null);
+  const answer = await fetch(`${root}/api/deals/${dealId}`).catch(() => null);
   await answer?.text();
   return answer?.status === 404;
 }
@@ -66,10 +67,10 @@ async function sayGone() {
   box.setAttribute("role", "alert");
   box.classList.add("amber", "toast-tall");
   document.querySelector("[data-kind=switched]")?.remove();
-  const answer = await fetch("/api/deals/list?sort=recent&limit=4").catch(() => null);
+  const answer = await fetch(`${root}/api/deals/list?sort=recent&limit=4`).catch(() => null);
   const { deals } = answer?.ok ? await answer.json() : { deals: [] };
   const list = document.createElement("ul");
-  const others = [...deals.map((deal) => [deal.name, `/deals/${deal.id}`]), ["All deals", "/deals"]];
+  const others = [...deals.map((deal) => [deal.name, `${root}/deals/${deal.id}`]), ["All deals", `${root}/deals`]];
   for (const [name, address] of others) {
     const row = document.createElement("li");
     const link = document.createElement("a");
@@ -83,10 +84,10 @@ async function sayGone() {
 
 async function sayShared({ deal_id: dealId, role }) {
   if (document.visibilityState !== "visible" || dealId === pageDeal) return;
-  const answer = await fetch(`/api/deals/${dealId}`).catch(() => null);
+  const answer = await fetch(`${root}/api/deals/${dealId}`).catch(() => null);
   if (!answer?.ok) return;
   const { deal } = await answer.json();
-  toast(`${deal.name} was shared with you as ${role}.`, { kind: `shared-${dealId}`, actions: [["Open", `/deals/${dealId}`]] });
+  toast(`${deal.name} was shared with you as ${role}.`, { kind: `shared-${dealId}`, actions: [["Open", `${root}/deals/${dealId}`]] });
 }
 
 function sayRole({ deal_id: dealId, role }) {
@@ -115,7 +116,7 @@ if (page.accessLeft) askOnceOver(Number(page.accessLeft));
 async function countUnread() {
   const badge = document.querySelector("[data-unread]");
   if (!badge) return;
-  const answer = await fetch("/api/notices?limit=1&unread=true").catch(() => null);
+  const answer = await fetch(`${root}/api/notices?limit=1&unread=true`).catch(() => null);
   if (!answer?.ok) return;
   const { unread } = await answer.json();
   badge.hidden = !unread;
@@ -131,7 +132,7 @@ function readInbox() {
   setTimeout(async () => {
     const headers = { "Content-Type": "application/json" };
     const body = JSON.stringify({ up_to: Number(form.dataset.read) });
-    const answer = await fetch("/api/notices/read", { method: "POST", headers, body }).catch(() => null);
+    const answer = await fetch(`${root}/api/notices/read`, { method: "POST", headers, body }).catch(() => null);
     if (!answer?.ok) return;
     form.hidden = true;
     channel?.postMessage({ event: "notices" });
@@ -143,9 +144,9 @@ document.addEventListener("visibilitychange", readInbox);
 readInbox();
 
 function saySignedOut() {
-  const next = encodeURIComponent(location.pathname + location.search);
+  const next = encodeURIComponent(location.pathname.slice(root.length) + location.search);
   const text = "You are signed out in this browser. What you typed here stays until you leave this page.";
-  toast(text, { kind: "signed-out", actions: [["Sign in", `/login?next=${next}`]] });
+  toast(text, { kind: "signed-out", actions: [["Sign in", `${root}/login?next=${next}`]] });
 }
 
 const HEARD = {
@@ -187,7 +188,7 @@ function listen() {
     // The browser comes back by itself to a stream that broke off; to one that was refused it does not.
     stream.addEventListener("error", async () => {
       if (stream.readyState !== EventSource.CLOSED) return;
-      const answer = await fetch("/api/me").catch(() => null);
+      const answer = await fetch(`${root}/api/me`).catch(() => null);
       if (answer?.status === 401) return saySignedOut();
       if (!isOver) later = setTimeout(open, RETRY);
     });
@@ -215,7 +216,7 @@ if (channel) channel.onmessage = (message) => hear(message.data.event, message.d
 document.addEventListener("holdfast:selected", tellSelection);
 tellSelection();
 if (page.events && navigator.locks) {
-  navigator.locks.request(`holdfast-events-${page.user}`, () => {
+  navigator.locks.request(`holdfast${root}-events-${page.user}`, () => {
     listen();
     return new Promise(() => {}); // until this tab is gone; then the next one listens
   });

@@ -3,11 +3,12 @@
 const LEAD = 5 * 60 * 1000;
 const LONGEST = 2 ** 31 - 1; // of a timer
 
+const { root } = document.documentElement.dataset;
 const box = document.querySelector("[data-timeout]");
 const text = box.querySelector("[data-timeout-text]");
 const title = box.querySelector("h2");
 const stay = box.querySelector("[data-stay]");
-const key = `holdfast:until:${box.dataset.user}`;
+const key = `holdfast${root}:until:${box.dataset.user}`;
 const left = Number(box.dataset.timeout);
 const lead = Math.min(LEAD, left / 2); // a login of a few minutes is not warned of all its life
 let until = Date.now() + left;
@@ -37,7 +38,7 @@ function sayEnded() {
   text.textContent = "What you typed is kept on this device. Sign in and go on where you are.";
   const link = document.createElement("a");
   link.className = "button button-primary";
-  link.href = `/login?next=${encodeURIComponent(location.pathname)}`;
+  link.href = `${root}/login?next=${encodeURIComponent(location.pathname.slice(root.length))}`;
   link.textContent = "Sign in";
   stay.replaceWith(link);
   box.hidden = false;
@@ -58,7 +59,7 @@ function look() {
 }
 
 stay.addEventListener("click", async () => {
-  const answer = await fetch("/api/auth/stay", { method: "POST" }).catch(() => null);
+  const answer = await fetch(`${root}/api/auth/stay`, { method: "POST" }).catch(() => null);
   if (answer?.status === 401) return sayEnded();
   if (!answer?.ok) {
     text.textContent = "That did not work just now. Try again in a moment.";

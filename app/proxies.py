@@ -1,0 +1,169 @@
+"""What trusted proxies say of a request: who sent it, over which scheme, to which host, port and path.
+
+Only the nearest proxy is known for sure. What it says is believed if it is one of FORWARDED_ALLOW_IPS; of the chain it tells, the
+first address from its end that is no trusted proxy is the client. Where a header is a list, the outermost trusted proxy's part of
+it counts, so what a client has sent of its own stands before that and is not read. What is malformed is as if it were not there.
+
+`Forwarded` (RFC 7239) is not read: a proxy that sets one family of headers and passes the other on would let clients choose.
+"""
+
+import ipaddress
+from collections.abc import Collection, MutableMapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from app.config import Settings
+from app.hosts import split_host
+from app.root_path import clean_root_path, set_root_path
+
+Message = MutableMapping[str, Any]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# More proxies than these stand before nobody; the rest of such a header is not looked at.
+MAX_HOPS = 32
+MAX_VALUE = 4096
+ANYBODY, UNIX = "*", "unix"
+_FAMILY = b"x-forwarded-"
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class TrustedProxies:
+    """FORWARDED_ALLOW_IPS: addresses and networks, `unix` for whoever comes by a socket file, `*` for everybody."""
+
+    def __init__(self, setting: str) -> None:
+        parts = [part.strip() for part in setting.split(",") if part.strip()]
+        self.anybody = ANYBODY in parts
+        self._unix = UNIX in parts
+        self._networks = [ipaddress.ip_network(part, strict=False) for part in parts if part not in (ANYBODY, UNIX)]
+        self.trust = lru_cache(maxsize=4096)(self._trust)
+
+    def _trust(self, host: str) -> bool:
+        """Whether the peer `host` may speak for others; a socket file has no host."""
+        if self.anybody:
+            return True
+        if not host:
+            return self._unix
+        address = parse_address(host)
+        return address is not None and self.trusts(address)
+
+    def trusts(self, address: Address) -> bool:
+        return self.anybody or any(address in network for network in self._networks if network.version == address.version)
+
+
+class Chain(NamedTuple):
+    client: str | None
+    # Of how many proxies, seen from us, a list may hold parts.
+    hops: int
+
+
+class ProxiesBelieved:
+    """Around the whole application. Without a header of the family and without a root path a request passes untouched."""
+
+    def __init__(self, app: Any, settings: Settings, *, own: Collection[str] = ()) -> None:
+        """`own`: with what the addresses of the site begin."""
+        self._app = app
+        self._proxies = TrustedProxies(settings.forwarded_allow_ips)
+        self._root = settings.root_path
+        # A prefix that is also one of our own addresses cannot be told from it: there a proxy has to take it off.
+        self._own = own
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        said: dict[bytes, str] | None = None
+        for name, value in scope["headers"]:
+            if name.startswith(_FAMILY):
+                said = said or {}
+                text = value.decode("latin-1")
+                said[name] = f"{said[name]},{text}" if name in said else text
+        root = self._root
+        if said and self._proxies.trust((scope.get("client") or ("",))[0] or ""):
+            scope = dict(scope)
+            root = self._believe(scope, said)
+        root = root or scope.get("root_path", "")
+        set_root_path(root)
+        if root:
+            scope = {**scope, "root_path": root, "path": self._path_below(root, scope["path"])}
+        await self._app(scope, receive, send)
+
+    def _believe(self, scope: Message, said: dict[bytes, str]) -> str:
+        """Change `scope` to what the proxies say; the root path."""
+        client, hops = self._chain(said.get(b"x-forwarded-for", ""))
+        if client:
+            scope["client"] = (client, 0)
+        scheme = _of_hop(said.get(b"x-forwarded-proto", ""), hops).lower()
+        if scheme in _DEFAULT_PORTS:
+            scope["scheme"] = scheme
+        self._believe_host(scope, said, hops)
+        return self._root or _prefix(said.get(b"x-forwarded-prefix", ""), hops)
+
+    def _chain(self, header: str) -> Chain:
+        client, hops = None, 1
+        for part in reversed(header[-MAX_VALUE:].split(",")[-MAX_HOPS:]):
+            address = parse_address(part)
+            if address is None:
+                break  # whoever wrote that, the one before it is the last we know
+            client = str(address)
+            if not self._proxies.trusts(address):
+                break
+            hops += 1
+        return Chain(client, hops)
+
+    @staticmethod
+    def _believe_host(scope: Message, said: dict[bytes, str], hops: int) -> None:
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        host = _of_hop(said.get(b"x-forwarded-host", ""), hops)
+        name, port = split_host(host)
+        if not name:
+            host = given
+            name, port = split_host(given)
+        stated = _of_hop(said.get(b"x-forwarded-port", ""), hops)
+        # A port in the host is what the browser used; the other one may be that of a socket inside some container.
+        if name and not port and _is_port(stated) and stated != _DEFAULT_PORTS.get(scope["scheme"]):
+            host = f"{host.removesuffix(':')}:{stated}"
+        if host != given:
+            scope["headers"] = [(b"host", host.encode("latin-1")), *(pair for pair in scope["headers"] if pair[0] != b"host")]
+
+    def _path_below(self, root: str, path: str) -> str:
+        """The path with the root path, as ASGI has it, whether or not a proxy has taken it off."""
+        passed_on = path == root or path.startswith(f"{root}/")
+        if passed_on and root.split("/", 2)[1] in self._own:
+            passed_on = False
+        path = path if passed_on else root + path
+        return path if path != root else f"{root}/"
+
+
+def parse_address(text: str) -> Address | None:
+    """An address as such headers have it: bare, with a port, in brackets. An IPv4 address in IPv6's clothes is that one."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text, closed, port = text[1:].partition("]")
+        if not closed or (port and not port[1:].isdecimal()):
+            return None
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536
+
+
+def _of_hop(value: str, hops: int) -> str:
+    """The part that the outermost trusted proxy has written."""
+    parts = value[-MAX_VALUE:].split(",")
+    return parts[max(0, len(parts) - hops)].strip()
+
+
+def _prefix(value: str, hops: int) -> str:
+    """Each proxy that takes something off adds what it was, the outermost first."""
+    parts = value[-MAX_VALUE:].split(",")[-hops:]
+    try:
+        return clean_root_path("".join(clean_root_path(part.strip()) for part in parts))
+    except ValueError:
+        return ""
