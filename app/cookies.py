@@ -7,7 +7,7 @@ a path of the same host, so there it is `__Secure-` with the root path: two inst
 from app.config import LOOPBACK_HOSTS, Settings
 from app.root_path import root_path
 
-AUTH, SESSION = "holdfast_auth", "holdfast_session"
+AUTH, SESSION, REFUSED = "holdfast_auth", "holdfast_session", "holdfast_session_refused"
 
 
 class CookieNames:

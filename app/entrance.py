@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from quart import Response, after_this_request, current_app, redirect, request
 
+from app.cookies import REFUSED, CookieNames
 from app.sessions.interface import HoldfastSessions
 
 # For the redirect alone, and short, so that it means nothing to the next visit.
@@ -18,7 +19,7 @@ MARK_SECONDS = 10
 def redirect_to_sign_in(asked_for: str) -> Response:
     """To be asked who it is that asks for this page."""
     response: Response = redirect("/login" if asked_for == "/" else f"/login?{urlencode({'next': asked_for})}")  # type: ignore[assignment]
-    response.set_cookie(_mark(), "1", max_age=MARK_SECONDS, path="/", secure=_is_secure(), httponly=True, samesite="Lax")
+    response.set_cookie(_mark(), "1", max_age=MARK_SECONDS, path=_names().path(), secure=not _names().plain, httponly=True, samesite="Lax")
     return response
 
 
@@ -33,14 +34,13 @@ def forget_refusal() -> None:
 
         @after_this_request
         async def take_away(response: Response) -> Response:
-            response.delete_cookie(_mark(), path="/", secure=_is_secure(), httponly=True, samesite="Lax")
+            response.delete_cookie(_mark(), path=_names().path(), secure=not _names().plain, httponly=True, samesite="Lax")
             return response
 
 
+def _names() -> CookieNames:
+    return cast(HoldfastSessions, current_app.session_interface).names
+
+
 def _mark() -> str:
-    # After the session cookie, and so with its prefix.
-    return f"{cast(HoldfastSessions, current_app.session_interface).cookie_name}_refused"
-
-
-def _is_secure() -> bool:
-    return cast(HoldfastSessions, current_app.session_interface).secure
+    return _names().name(REFUSED)
