@@ -22,6 +22,7 @@ from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
 from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
+from app.drain import init_drain
 from app.error_handlers import init_errors
 from app.findings.routes import blueprint as findings
 from app.imports.routes import blueprint as imports
@@ -92,6 +93,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
     init_live(app, house)
+    init_drain(app, settings.drain_seconds)
     init_ops(app, house)
 
     @app.before_serving
