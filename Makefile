@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos mutants lint check bench-faults bench-sweeps clean
+.PHONY: help run test test-pythons chaos mutants lint check bench-faults bench-sweeps clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -10,6 +10,8 @@ BROWSER ?= 1
 SURROUNDINGS ?= 1
 WORKERS ?= 2
 ARGS ?=
+# The other Pythons that test-pythons looks for.
+PYTHONS ?= python3.12 python3.13 python3.14
 # How long the chaos lasts, and which one; another SEED makes other choices.
 SECONDS ?= 180
 SEED ?= $(shell date +%s)
@@ -26,6 +28,9 @@ run: .venv/installed ## Start everything and say where to log in (PORT=5002 move
 test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with proxies and poolers)
 	@[ "$(BROWSER)" = 0 ] || $(PY) -c 'import sys; from tests.servers.chromium import MISSING, find_chromium; sys.exit(None if find_chromium() else MISSING)'
 	BROWSER=$(BROWSER) SURROUNDINGS=$(SURROUNDINGS) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+test-pythons: .venv/installed-dev ## Run the main job and the quick tests on each of PYTHONS that is here, from .venv-3.12 and so on
+	@$(PY) -m tests.pythons $(PYTHONS)
 
 chaos: .venv/installed-dev ## Run every race a thousand times, then break everything at random under load (SECONDS=180 SEED=1)
 	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py tests/integration/test_read_your_writes.py $(ARGS)
@@ -50,7 +55,7 @@ bench-sweeps: .venv/installed-dev ## Run the sweeps on a million sessions while 
 	$(PY) -m benchmarks.sweeps $(ARGS)
 
 clean: ## Remove what was installed and cached; data/ stays
-	rm -rf .venv $(FAULTS)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf .venv .venv-* $(FAULTS)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 
 # The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp. The locks are complete, hence
 # --no-deps: older pips look for the newest of what is wanted with an extra, and refuse it for its missing hash.

@@ -24,6 +24,7 @@ from app.migrate import MigrationError, upgrade
 from app.ops.commands import refused
 from app.ops.port import refuse_port_in_use
 from app.parent import end_with_parent
+from app.python_versions import FIX, find_untested
 
 READY_SECONDS = 60
 # The longest path of a socket is 108 bytes on Linux, 104 on macOS.
@@ -49,6 +50,8 @@ def dev(*, with_parent: bool) -> None:
     if settings.is_production:
         raise ConfigError(["HOLDFAST_ENV='production': `holdfast dev` is for development; the Procfile names what to run instead"])
     refuse_port_in_use(settings)
+    if untested := find_untested():
+        say(f"{untested} {FIX}")
     say(f"Database: {mask_url(settings.database_url)}")
     try:
         applied = upgrade(settings.database_url)
@@ -183,7 +186,8 @@ async def _answers(
 
 def _reachable(host: str) -> str:
     """An address to reach what listens on `host`, which may be "all addresses"."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    # "::" is both families, and 127.0.0.1 is there also where a container has no ::1.
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  compared, not bound
 
 
 def _welcome(settings: Settings) -> str:

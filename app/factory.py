@@ -24,6 +24,7 @@ from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
 from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
+from app.drain import init_drain
 from app.error_handlers import init_errors
 from app.findings.routes import blueprint as findings
 from app.imports.routes import blueprint as imports
@@ -38,7 +39,7 @@ from app.resources import make_resources
 from app.root_path import AddressesAtRoot, at_root, root_path
 from app.security import init_security
 from app.sessions.interface import HoldfastSessions
-from app.uploads import HouseConnection, HouseRequest
+from app.uploads import init_uploads
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
 from app.workspace.account_pages import blueprint as account_pages
 from app.workspace.routes import blueprint as workspace
@@ -54,7 +55,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
-    app.request_class, app.asgi_http_class = HouseRequest, HouseConnection
+    init_uploads(app)
 
     house = make_resources(
         settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
@@ -98,6 +99,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
     init_live(app, house)
+    init_drain(app, settings.drain_seconds)
     init_ops(app, house)
     own = {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}
     app.asgi_app = ProxiesBelieved(app.asgi_app, settings, own=own)  # type: ignore[method-assign]

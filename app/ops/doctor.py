@@ -17,6 +17,7 @@ from app.jobs.store import list_schedules
 from app.migrate import head_revision
 from app.models import DeadLetter, Deal, Event, Outbox, Process, Session, SessionBackend, Switch, User
 from app.ops.checks import check_redis, is_migrated
+from app.python_versions import FIX, find_untested
 from app.resources import Resources
 from app.sessions.fleet import ask_time
 
@@ -72,7 +73,13 @@ async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bo
         findings.insert(
             0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")
         )
-    return findings
+    return [*findings, *_of_python()]
+
+
+def _of_python() -> list[Finding]:
+    """Nothing on a Python that was tested."""
+    untested = find_untested()
+    return [Finding("python", "warning", untested, FIX)] if untested else []
 
 
 def _wants_redis(settings: Settings) -> bool:

@@ -52,7 +52,8 @@ def asker(client: Client, *, strip: str = "", headers: dict[str, str] | None = N
     async def ask(method: str, path: str) -> Answer:
         if path.partition("?")[0].endswith(("/api/events", "/progress")) or "/api/ops/live/" in path:
             return Answer(200, "", "", "")  # endless; tests/surroundings reads them
-        answer = await client.open(path.removeprefix(strip), method=method, headers=headers or {}, scope_base=PROXY)
+        options: dict[str, Any] = {"method": method, "headers": headers or {}, "scope_base": PROXY}
+        answer = await client.open(path.removeprefix(strip), **options)
         text = str(await answer.get_data(as_text=True)) if (answer.mimetype or "").startswith("text/") else ""
         return Answer(answer.status_code, answer.headers.get("Location", ""), answer.headers.get("Content-Type", ""), text)
 

