@@ -23,6 +23,8 @@ from app.weak_settings import HOW_TO_MAKE_A_KEY, key_weakness, networks_too_wide
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 MIN_KEY_BYTES = 32
+# In production: two or three looks of a load balancer at /health/ready.
+DRAIN_SECONDS = 5
 # OWASP's floor for argon2id with one lane.
 MIN_PASSWORD_TIME_COST, MIN_PASSWORD_MEMORY_KIB = 2, 19456
 # Far below what a datetime can hold, so that "now + lifetime" never overflows.
@@ -121,6 +123,20 @@ class Settings(BaseSettings):
     host: str = Field(default="", pattern=r"^\S*$", description="an address or host name to listen on")
     port: int = Field(default=5001, ge=1, le=65535, description="a whole number from 1 to 65535")
     web_concurrency: int = Field(default=1, ge=1, le=64, description="a whole number of web processes from 1 to 64")
+    keep_alive: Annotated[timedelta, _seconds(1, 3600)] = Field(
+        default=timedelta(seconds=130), validation_alias="KEEP_ALIVE_SECONDS", description="seconds from 1 to 3600"
+    )
+    request_head: Annotated[timedelta, _seconds(1, 300)] = Field(
+        default=timedelta(seconds=20), validation_alias="REQUEST_HEAD_SECONDS", description="seconds from 1 to 300"
+    )
+    min_bytes_per_second: int = Field(default=500, ge=1, le=1_000_000, description="a whole number of bytes from 1 to 1000000")
+    stall: Annotated[timedelta, _seconds(1, 300)] = Field(
+        default=timedelta(seconds=20), validation_alias="STALL_SECONDS", description="seconds from 1 to 300"
+    )
+    max_header_bytes: int = Field(default=32768, ge=4096, le=1_048_576, description="a whole number of bytes from 4096 to 1048576")
+    max_connections: int = Field(default=2000, ge=10, le=100_000, description="a whole number of connections from 10 to 100000")
+    max_connections_per_address: int = Field(default=200, ge=2, le=100_000, description="a whole number of connections from 2 to 100000")
+    drain_seconds: Annotated[timedelta, _seconds(0, 300)] = Field(default=timedelta(0), description="seconds from 0 to 300")
     forwarded_allow_ips: str = Field(
         default="127.0.0.1", description="addresses or networks of proxies, or unix, separated by commas, or *"
     )
@@ -199,6 +215,7 @@ class Settings(BaseSettings):
     def _defaults_that_depend_on_others(cls, values: dict[str, Any]) -> dict[str, Any]:
         production = str(values.get("holdfast_env", "")).strip().lower() == "production"
         values.setdefault("host", "0.0.0.0" if production else "127.0.0.1")  # noqa: S104  a server is there to be reached
+        values.setdefault("drain_seconds", DRAIN_SECONDS if production else 0)
         values.setdefault("log_format", "json" if production else "console")
         if not production:
             values.setdefault("allowed_hosts", LOOPBACK_HOSTS)

@@ -186,7 +186,8 @@ async def _answers(
 
 def _reachable(host: str) -> str:
     """An address to reach what listens on `host`, which may be "all addresses"."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+    # "::" is both families, and 127.0.0.1 is there also where a container has no ::1.
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  compared, not bound
 
 
 def _welcome(settings: Settings) -> str:

@@ -24,6 +24,7 @@ from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
 from app.deals.routes import blueprint as deals
 from app.deals.selection_routes import selection
+from app.drain import init_drain
 from app.error_handlers import init_errors
 from app.findings.routes import blueprint as findings
 from app.imports.routes import blueprint as imports
@@ -98,6 +99,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
     init_live(app, house)
+    init_drain(app, settings.drain_seconds)
     init_ops(app, house)
     own = {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}
     app.asgi_app = ProxiesBelieved(app.asgi_app, settings, own=own)  # type: ignore[method-assign]

@@ -40,6 +40,9 @@ class Metrics:
         self.backend_flips = self._counter("backend_flips", "Changes of the session backend, by the new one: redis, sql", "to")
         self.backend_untold = self._counter("backend_untold", "Ends of an epoch that Redis could not be told")
         self.event_streams = Gauge("holdfast_event_streams", "Event streams open now", registry=self.registry, multiprocess_mode="livesum")
+        self.connections_refused = self._counter(
+            "connections_refused", "Connections refused or closed before the application saw their request, by reason", "reason"
+        )
         self.http_requests = self._counter(
             "http_requests", "Requests by method and class of status: 2xx, 3xx, 4xx, 5xx", "method", "status"
         )

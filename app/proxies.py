@@ -121,7 +121,7 @@ class ProxiesBelieved:
         stated = _of_hop(said.get(b"x-forwarded-port", ""), hops)
         # A port in the host is what the browser used; the other one may be that of a socket inside some container.
         if name and not port and _is_port(stated) and stated != _DEFAULT_PORTS.get(scope["scheme"]):
-            host = f"{host.removesuffix(':')}:{stated}"
+            host = f"{host}:{stated}"
         if host != given:
             scope["headers"] = [(b"host", host.encode("latin-1")), *(pair for pair in scope["headers"] if pair[0] != b"host")]
 

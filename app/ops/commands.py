@@ -5,10 +5,8 @@ import json
 import os
 import shutil
 from dataclasses import asdict
-from datetime import timedelta
 
 import click
-import uvicorn
 
 from app.auth.commands import revoke
 from app.clock import Clock
@@ -21,12 +19,9 @@ from app.ops.checks import check_up
 from app.ops.doctor import examine
 from app.ops.epoch import raise_epoch
 from app.ops.figures import SessionFigures, count_sessions
-from app.ops.port import refuse_port_in_use
+from app.ops.server import serve
 from app.python_versions import warn_if_untested
 from app.sessions.expiry import Expired, expire_sessions
-
-# A process manager kills after ten seconds.
-GRACE = timedelta(seconds=8)
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -35,25 +30,12 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 def web() -> None:
     """Serve the site at HOST and PORT until SIGTERM or Ctrl-C."""
     settings = load_settings()
-    refuse_port_in_use(settings)
     configure_logging(settings)
     warn_if_untested()
     warn_of_weak_settings(settings)
     if settings.web_concurrency > 1:
         _share_figures(settings)
-    uvicorn.run(
-        "app.asgi:app",
-        host=settings.host,
-        port=settings.port,
-        workers=settings.web_concurrency,
-        loop="uvloop",
-        http="httptools",
-        proxy_headers=False,  # proxies.py reads them
-        server_header=False,
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=int(GRACE.total_seconds()),
-    )
+    serve(settings)
 
 
 @click.command()

@@ -11,6 +11,7 @@ from quart.typing import ResponseReturnValue
 from quart_schema import hide
 
 from app.config import LOOPBACK_HOSTS
+from app.drain import current_drain
 from app.errors import DatabaseUnavailable, Forbidden
 from app.metrics import METRICS
 from app.openapi import documented
@@ -47,7 +48,9 @@ async def live() -> ResponseReturnValue:
 @documented("health", State, public=True)
 @public
 async def ready() -> ResponseReturnValue:
-    """The process can serve: SQL answers."""
+    """The process can serve: SQL answers, and it is not about to end."""
+    if current_drain().draining:
+        return {"status": "draining"}, 503, {"Retry-After": "2"}
     try:
         await resources().database.ping()
     except DatabaseUnavailable:

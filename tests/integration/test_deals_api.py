@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from quart import Quart
 from sqlalchemy import event, insert
+from werkzeug.datastructures import Headers
 
 from app.config import load_settings
 from app.deals.cursors import Cursors
@@ -366,11 +367,23 @@ async def test_a_change_of_what_has_moved_is_a_conflict_that_shows_the_deal_as_i
         status, problem = await scene.call("editor", "PATCH", "~", **options)
         assert (status, problem["code"]) == (409, "conflict")
         assert (problem["current"]["version"], problem["current"]["tagline"], problem["current"]["role"]) == (3, "1", "editor")
-    for match in ('"3"', '"2", "3"', "*"):
+    for match in ('"3"', '"2", "3"', "*", 'W/"3"', ' W/"2" ,"3"', '"3",', ', ,W/"3"', ""):
         status, body = await scene.call("editor", "PATCH", "~", json={"tagline": "1"}, headers={"If-Match": match})
         assert (status, body["deal"]["version"]) == (200, 3)
-    for match in ("3", 'W/"3"', '"x"', '"3'):
-        assert (await scene.call("editor", "PATCH", "~", json={"tagline": "1"}, headers={"If-Match": match}))[0] == 400
+    for match in ("3", 'w/"3"', '"x"', '"3', "W/3", '"3" "3"', '*, "3"', ",", '"\u0663"', '"' + "9" * 40 + '"', '"2", x', " ," * 5000):
+        status, problem = await scene.call("editor", "PATCH", "~", json={"tagline": "1"}, headers={"If-Match": match})
+        assert (status, problem["code"]) == (400, "invalid")
+        assert "If-Match" in problem["detail"]
+    # Several lines of it are one list; what this server compresses it weakens itself.
+    two_lines = Headers([("If-Match", '"2"'), ("If-Match", 'W/"3"')])
+    assert (await scene.call("editor", "PATCH", "~", json={"tagline": "1"}, headers=two_lines))[0] == 200
+    assert (await scene.call("editor", "PATCH", "~", json={"tagline": "Long. " * 180}))[0] == 200
+    client = await scene.client("editor")
+    shown = await client.get(scene.path, headers={"Accept-Encoding": "gzip"})
+    assert (shown.headers["Content-Encoding"], shown.headers["ETag"]) == ("gzip", 'W/"4"')
+    match = shown.headers["ETag"]
+    assert (await scene.call("editor", "PATCH", "~", json={"tagline": "2"}, headers={"If-Match": match}))[0] == 200
+    assert (await scene.call("editor", "PATCH", "~", json={"tagline": "3"}, headers={"If-Match": match}))[0] == 409
 
 
 async def test_of_many_changes_from_one_version_one_wins(scene: Scene) -> None:

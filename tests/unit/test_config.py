@@ -69,7 +69,13 @@ def test_production_listens_everywhere_and_logs_json() -> None:
         ("PORT", "http"),
         ("WEB_CONCURRENCY", "0"),
         ("FORWARDED_ALLOW_IPS", "proxy"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.0/33"),
+        ("FORWARDED_ALLOW_IPS", "unix:/run/x"),
         ("ALLOWED_HOSTS", "https://deals.example/"),
+        ("ALLOWED_HOSTS", "deals.example:8443"),
+        ("ALLOWED_HOSTS", "*.deals.example"),
+        ("ROOT_PATH", "/a/../b"),
+        ("ROOT_PATH", "https://deals.example/holdfast"),
         ("JOBS_TIMEZONE", "Mars/Olympus"),
         ("JOBS_TIMEZONE", "Europe"),
         ("LOG_LEVEL", "chatty"),
@@ -208,3 +214,10 @@ def test_settings_are_shown_without_secrets() -> None:
 
 def test_text_without_a_url_is_left_as_it_is() -> None:
     assert mask_url("at 10:30, see http://localhost:5001/x") == "at 10:30, see http://localhost:5001/x"
+
+
+def test_a_root_path_and_names_of_hosts_are_taken_as_people_write_them() -> None:
+    settings = load_settings({"SECRET_KEY": KEY, "ROOT_PATH": "holdfast/", "ALLOWED_HOSTS": "Deals.Example., .b.example, [0:0::1]"})
+    assert (settings.root_path, settings.allowed_hosts) == ("/holdfast", ("deals.example", ".b.example", "::1"))
+    assert load_settings({"SECRET_KEY": KEY, "SCRIPT_NAME": "/wsgi"}).root_path == "/wsgi"
+    assert load_settings({"SECRET_KEY": KEY, "SCRIPT_NAME": "/wsgi", "ROOT_PATH": "/ours"}).root_path == "/ours"

@@ -172,7 +172,10 @@ async def test_host_and_port(said: dict[str, str], host: str, wanted: str) -> No
         ("holdfast", "/holdfast"),
         ("/a/b-c_d.e~f", "/a/b-c_d.e~f"),
         ("/", ""),
-        *((bad, "") for bad in ("", "//evil.example", "/a//b", "/a/../b", "/..", "/a b", '/"><script>', "/a?b", "/a#b", "/%2e", "/\\e", "/ü")),
+        *(
+            (bad, "")
+            for bad in ("", "//evil.example", "/a//b", "/a/../b", "/..", "/a b", '/"><script>', "/a?b", "/a#b", "/%2e", "/\\e", "/ü")
+        ),
         ("/" + "a" * 500, ""),
         ("/a\r\nSet-Cookie: x", ""),
     ],

@@ -37,6 +37,11 @@ def test_own_path_is_returned_to(path: str) -> None:
         "/\ud800",
         "?next=/",
         "#x",
+        "/../other",
+        "/deals/..%2f../other",
+        "/%2e%2e/other",
+        "/a/%2E.",
+        "/..",
         "/" + "a" * 5000,
     ],
 )

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 from jinja2 import Environment
 
@@ -5,32 +7,35 @@ from app.root_path import AddressesAtRoot, at_root, clean_root_path, root_path, 
 
 
 @pytest.fixture(params=["", "/holdfast"])
-def root(request: pytest.FixtureRequest) -> str:
+def root(request: pytest.FixtureRequest) -> Iterator[str]:
     before = root_path()
-    request.addfinalizer(lambda: set_root_path(before))
     set_root_path(request.param)
-    return str(request.param)
+    yield request.param
+    set_root_path(before)
 
 
 @pytest.mark.parametrize(
     ("template", "wanted"),
     [
         ('<a href="/deals">', '<a href="{root}/deals">'),
-        ('<a href="/deals/{{ id }}?q={{ {\'q\': 1} }}">', '<a href="{root}/deals/7?q={{\'q\': 1}}">'),
+        ("<a href=\"/deals/{{ id }}?q={{ {'q': 1} }}\">", "<a href=\"{root}/deals/7?q={{'q': 1}}\">"),
         ('<a href="{{ path }}">', '<a href="{root}/own">'),
         ('<a href="{{ path }}/{{ id }}#a">', '<a href="{root}/own/7#a">'),
         ('<a href="{{- path if id else elsewhere -}}">', '<a href="{root}/own">'),
         ('<a href="{{ elsewhere }}">', '<a href="https://elsewhere.example/">'),
-        ('<a href="{{ \'//host/x\' }}">', '<a href="//host/x">'),
+        ("<a href=\"{{ '//host/x' }}\">", '<a href="//host/x">'),
         ('<a href="#top"><a href="?q=1">', '<a href="#top"><a href="?q=1">'),
         ('<a href="//host/x">', '<a href="//host/x">'),
         ('<form action="/a"><button formaction="/b">', '<form action="{root}/a"><button formaction="{root}/b">'),
-        ('<script src="{{ asset("x.js") }}" data-tabs="{{ asset("t.js") }}">', '<script src="{root}/static/x.js" data-tabs="{root}/static/t.js">'),
+        (
+            '<script src="{{ asset("x.js") }}" data-tabs="{{ asset("t.js") }}">',
+            '<script src="{root}/static/x.js" data-tabs="{root}/static/t.js">',
+        ),
         ('<p data-watch="{{ path }}" data-text="{{ path }}">', '<p data-watch="{root}/own" data-text="/own">'),
         ('<input name="next" value="/deals">', '<input name="next" value="/deals">'),
         ('{% set href="/deals" %}{% if href == "/deals" %}yes{% endif %}{# href="/x" #}', "yes"),
         ('{{ dict(a=1, href="/deals").href }}', "/deals"),
-        ("<html data-root=\"{{ root }}\">", '<html data-root="{root}">'),
+        ('<html data-root="{{ root }}">', '<html data-root="{root}">'),
         ('<a\n  href="/deals">', '<a\n  href="{root}/deals">'),
     ],
 )

@@ -1,0 +1,78 @@
+"""The web server: uvicorn with our limits in front, on sockets we opened, in one process or several."""
+
+import contextlib
+import resource
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+
+import structlog
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.config import Settings
+from app.http_gate import Gate, Limits
+from app.http_protocol import GuardedProtocol
+from app.ops.port import open_sockets, place, refuse_port_in_use
+
+log = structlog.get_logger()
+
+# A process manager kills after ten seconds; what is left of them once the port is closed is for the answers under way.
+GRACE = timedelta(seconds=8)
+MIN_GRACE = timedelta(seconds=3)
+# Files and connections beside those of visitors: databases, Redis, static files.
+OTHER_FILES = 256
+
+
+def serve(settings: Settings) -> None:
+    """Until SIGTERM or Ctrl-C. Raises ConfigError where HOST and PORT cannot be had."""
+    refuse_port_in_use(settings)
+    sockets = open_sockets(settings)
+    _allow_files(settings.max_connections + OTHER_FILES)
+    config = make_config(settings)
+    log.info(f"Listening on http://{place(settings)}")
+    if settings.web_concurrency > 1:
+        _Processes(config, sockets).run()
+        return
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets)
+    if not server.started:
+        raise SystemExit(3)
+
+
+def make_config(settings: Settings) -> uvicorn.Config:
+    gate = Gate(Limits.of(settings), settings.forwarded_allow_ips)
+    return uvicorn.Config(
+        "app.asgi:app",
+        host=settings.host,
+        port=settings.port,
+        workers=settings.web_concurrency,
+        loop="uvloop",
+        http=cast(Any, partial(GuardedProtocol, gate=gate)),
+        ws="none",
+        proxy_headers=False,  # app/proxies.py reads them
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=cast(int, settings.keep_alive.total_seconds()),
+        timeout_graceful_shutdown=int(max(GRACE - settings.drain_seconds, MIN_GRACE).total_seconds()),
+    )
+
+
+class _Processes(Multiprocess):
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        # The port closes with the last process that serves it. Held open here, it would go on taking connections nobody answers.
+        for each in self.sockets:
+            each.close()
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's own limit of open files, as far as it may, to what MAX_CONNECTIONS needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+        if allowed < wanted:
+            log.warning(f"MAX_CONNECTIONS needs {wanted} open files, and {hard} are allowed: raise the limit (ulimit -n), or lower it.")
