@@ -1,0 +1,33 @@
+"""HOST and PORT: what is in the way is said in plain words."""
+
+import pytest
+
+from app.config import ConfigError, load_settings
+from app.ops.port import has_ipv6, open_sockets, refuse_port_in_use
+from tests.servers.process import free_port
+
+
+def test_port_in_use_is_said_whatever_family_uses_it() -> None:
+    for mine, theirs in (
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "127.0.0.1"),
+        ("::", "::1"),
+        ("localhost", "127.0.0.1"),
+    ):
+        if ":" in mine + theirs and not has_ipv6():
+            continue
+        port = str(free_port())
+        held = open_sockets(load_settings({"HOST": theirs, "PORT": port}), listen=True)
+        with pytest.raises(ConfigError, match=f"PORT={port}: .* is in use; choose another"):
+            refuse_port_in_use(load_settings({"HOST": mine, "PORT": port}))
+        for each in held:
+            each.close()
+        refuse_port_in_use(load_settings({"HOST": mine, "PORT": port}))
+
+
+def test_address_that_is_none_of_this_machine_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"HOST='nowhere\.invalid' is not an address or name of this machine"):
+        refuse_port_in_use(load_settings({"HOST": "nowhere.invalid"}))
+    with pytest.raises(ConfigError, match="2001:db8::1"):
+        refuse_port_in_use(load_settings({"HOST": "2001:db8::1"}))
