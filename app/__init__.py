@@ -1,7 +1,7 @@
 """Holdfast, a deal workspace in which you never lose your place.
 
 asgi.py, factory.py     the application and its composition root
-config.py, resources.py settings; what is opened and closed around them (database.py, redis.py)
+config.py, resources.py settings (database_url.py, redis_url.py: how addresses are written); what is opened and closed around them (database.py, postgresql.py, redis.py)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
 at_rest.py              JSON that another version may have written
 live.py                 server-sent events: what every stream shares

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+
+from app.database_url import UrlProblem, parse_database_url, with_pooler
+from app.redis_url import check_redis_url
 
 from app.hosts import clean_host_rule
 from app.root_path import clean_root_path
@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         default="sqlite+aiosqlite:///data/diligence.db",
         repr=False,
         description="sqlite+aiosqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME",
+    )
+    database_pooler: Annotated[Literal["", "session", "transaction"], BeforeValidator(_lower)] = Field(
+        default="", description="session or transaction, the mode of the pooler that DATABASE_URL leads to; not set = found out"
     )
     redis_url: str | None = Field(
         default=None,
@@ -181,15 +184,12 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: str) -> str:
-        return _database_url(value)
+        return parse_database_url(value).render_as_string(hide_password=False)
 
     @field_validator("redis_url", "redis_tls_url")
     @classmethod
     def _redis(cls, value: str | None, info: ValidationInfo) -> str | None:
-        tls_only = info.field_name == "redis_tls_url"
-        if value is not None and not (_is_redis_url(value) and (value.startswith("rediss://") or not tls_only)):
-            raise ValueError
-        return value
+        return None if value is None else check_redis_url(value, tls_only=info.field_name == "redis_tls_url")
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -222,9 +222,11 @@ class Settings(BaseSettings):
         return values
 
     @model_validator(mode="after")
-    def _prefer_tls(self) -> "Settings":
+    def _merge(self) -> "Settings":
         if self.redis_tls_url:
             object.__setattr__(self, "redis_url", self.redis_tls_url)
+        if self.database_pooler and self.database_url.startswith("postgresql"):
+            object.__setattr__(self, "database_url", with_pooler(self.database_url, self.database_pooler))
         return self
 
 
@@ -283,39 +285,9 @@ def _explain(error: dict[str, Any]) -> str:
     fields = {str(field.validation_alias or key).upper(): field for key, field in Settings.model_fields.items()}
     field = fields[name]
     value = "***" if field.json_schema_extra == SECRET else mask_url(str(error["input"]))
-    return f"{name}={value!r} is not allowed: it must be {field.description}".replace("\n", " ")
-
-
-def _database_url(text: str) -> str:
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise ValueError from None
-    if url.drivername in ("sqlite", "sqlite+aiosqlite"):
-        # Every connection to a database in memory would see one of its own.
-        if not url.database or url.database == ":memory:" or url.host:
-            raise ValueError
-        return url.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
-    if url.drivername not in ("postgres", "postgresql", "postgresql+asyncpg") or not url.database:
-        raise ValueError
-    return _for_asyncpg(url).render_as_string(hide_password=False)
-
-
-def _is_redis_url(text: str) -> bool:
-    parts = urlsplit(text)
-    if parts.scheme == "unix":
-        return len(parts.path) > 1
-    if parts.scheme == "redis+sentinel":
-        servers = parts.netloc.rpartition("@")[2].split(",")
-        return all(re.fullmatch(r"[^:]+(:\d+)?", server) for server in servers) and bool(re.fullmatch(r"/[^/]+(/\d+)?", parts.path))
-    # .port raises the ValueError of a port that is no number.
-    return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0 and bool(re.fullmatch(r"(/\d*)?", parts.path))
-
-
-def _for_asyncpg(url: URL) -> URL:
-    # Hosting services hand out libpq's spelling; asyncpg calls the same option "ssl".
-    query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
-    return url.set(drivername="postgresql+asyncpg", query=query)
+    problem = error.get("ctx", {}).get("error")
+    why = f" ({problem})" if isinstance(problem, UrlProblem) else ""
+    return f"{name}={value!r} is not allowed: it must be {field.description}{why}".replace("\n", " ")
 
 
 def _any_environment(settings: Settings) -> list[str]:

@@ -9,17 +9,19 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
-from sqlalchemy import URL, ColumnElement, Insert, event, literal, make_url, text
+from sqlalchemy import URL, ColumnElement, Insert, event, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, NotSupportedError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from app.database_url import parse_database_url
 from app.errors import DatabaseUnavailable, StorageFull
+from app.postgresql import Connector, postgresql_engine
 
 # Below the 10 s a hold lives (sessions/redis_store.py): no transaction may outlive the hold taken for it.
 STATEMENT_LIMIT_SECONDS = 5
@@ -27,7 +29,6 @@ STATEMENT_LIMIT_SECONDS = 5
 WAIT_LIMIT_SECONDS = 1.5
 # For the answer to one statement. Above the wait for a lock, which the database ends itself and the connection survives.
 ANSWER_LIMIT_SECONDS = 2
-GOODBYE_SECONDS = 0.2
 # The waits above add up, so a request has one limit for all of them (DATABASE_TIMEOUT_SECONDS). With what it may wait for
 # Redis, its 2 s stay within the 3 s that no request may exceed. A commit, whose outcome would be unknown, always gets some time.
 COMMIT_SECONDS = 0.5
@@ -90,8 +91,17 @@ class Database:
     Errors tell the statement without its values: those are people's, and tracebacks go to the log.
     """
 
+    # Of every transaction on PostgreSQL.
+    limits: ClassVar[Mapping[str, str]] = {
+        # A server may be set to another one, under which the fence of a session's write would not see that the flag rose.
+        "default_transaction_isolation": "read committed",
+        "statement_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
+        "lock_timeout": f"{int(WAIT_LIMIT_SECONDS * 1000)}ms",
+    }
+
     def __init__(self, url: str, *, name: str, audit: bool = True) -> None:
-        self.url = make_url(url)
+        self.url = parse_database_url(url)
         self.dialect = self.url.get_backend_name()
         if self.dialect == "sqlite":
             self._reader, self._writer = _sqlite_engines(self.url)
@@ -209,39 +219,6 @@ def _begin_immediate(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    async def close(self, *, timeout: float | None = None) -> None:
-        """A server that did not answer is not waited for once more: SQLAlchemy gives it 2 s to say goodbye."""
-        await super().close(timeout=min(timeout or GOODBYE_SECONDS, GOODBYE_SECONDS))
-
-
-def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
-    # The driver knows of a goodbye already: looking costs nothing, where a ping of the server would cost every request.
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError("The server closed the connection while it was idle.")
-
-
 def _postgresql_engine(url: URL, name: str) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        pool_size=10,
-        max_overflow=0,
-        pool_timeout=WAIT_LIMIT_SECONDS,
-        hide_parameters=True,
-        connect_args={
-            "timeout": WAIT_LIMIT_SECONDS,
-            "command_timeout": ANSWER_LIMIT_SECONDS,
-            "connection_class": _Connection,
-            "server_settings": {
-                "application_name": name,
-                # A server may be set to another one, under which the fence of a session's write would not see that the flag rose.
-                "default_transaction_isolation": "read committed",
-                "statement_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
-                "idle_in_transaction_session_timeout": f"{STATEMENT_LIMIT_SECONDS}s",
-                "lock_timeout": f"{int(WAIT_LIMIT_SECONDS * 1000)}ms",
-            },
-        },
-    )
-    # The pool then opens another one, and nobody hears of a database that was restarted or a connection that was ended.
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    return engine
+    connector = Connector(url, name, limits=Database.limits, timeout=WAIT_LIMIT_SECONDS, command_timeout=ANSWER_LIMIT_SECONDS)
+    return postgresql_engine(connector, pool_size=10, max_overflow=0, pool_timeout=WAIT_LIMIT_SECONDS)

@@ -12,9 +12,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, NullPool, event, make_url
+from sqlalchemy import URL, NullPool, event
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.database_url import parse_database_url
+from app.postgresql import Connector, postgresql_engine
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 OLDEST_POSTGRESQL, OLDEST_SQLITE = 15, (3, 40)
@@ -54,12 +57,8 @@ def head_revision() -> str:
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[AsyncConnection]:
     """A connection in a transaction that no other migrating process is in, committed at the end of the block."""
-    target = make_url(url)
-    prepare = _prepare_sqlite if target.get_backend_name() == "sqlite" else _prepare_postgresql
-    engine = create_async_engine(target, poolclass=NullPool, connect_args=prepare(target))
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    target = parse_database_url(url)
+    engine = _sqlite_engine(target) if target.get_backend_name() == "sqlite" else _postgresql_engine(target)
     try:
         async with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
@@ -97,16 +96,20 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _prepare_sqlite(url: URL) -> dict[str, Any]:
+def _sqlite_engine(url: URL) -> AsyncEngine:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise MigrationError(f"SQLite {sqlite3.sqlite_version} is too old, 3.40 or newer is needed")
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    return {"timeout": TURN_LIMIT_SECONDS}
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": TURN_LIMIT_SECONDS})
+    event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
 
 
-def _prepare_postgresql(_url: URL) -> dict[str, Any]:
-    return {"timeout": CONNECT_LIMIT_SECONDS, "server_settings": {"application_name": "holdfast-migrate"}}
+def _postgresql_engine(url: URL) -> AsyncEngine:
+    connector = Connector(url, "holdfast-migrate", limits={}, timeout=CONNECT_LIMIT_SECONDS)
+    return postgresql_engine(connector, poolclass=NullPool)
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -110,7 +110,7 @@ def test_bad_url_is_shown_without_its_password(url: str) -> None:
     [
         ("postgres://u:p@db:5432/x", "postgresql+asyncpg://u:p@db:5432/x"),
         ("postgresql://u:p%40@db/x", "postgresql+asyncpg://u:p%40@db/x"),
-        ("postgresql://db/x?sslmode=require", "postgresql+asyncpg://db/x?ssl=require"),
+        ("postgresql://db/x?sslmode=require", "postgresql+asyncpg://db/x?sslmode=require"),
         ("sqlite:///x.db", "sqlite+aiosqlite:///x.db"),
     ],
 )
