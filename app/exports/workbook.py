@@ -50,8 +50,10 @@ def write_workbook(lines: Iterable[bytes], file: BinaryIO) -> None:
     for count, line in enumerate(rows, start=1):
         if count > MOST_ROWS:
             raise ValueError("There are more rows than a sheet can have.")
-        values = zip(json.loads(line), columns, strict=True)
-        sheet.append([_cell(sheet, value, kind, width) for value, (_, kind, width) in values])
+        row = json.loads(line)
+        # A row that was left out of an import for having too many cells keeps them.
+        wide = columns + [("", "text", 0)] * (len(row) - len(columns))
+        sheet.append([_cell(sheet, value, kind, width) for value, (_, kind, width) in zip(row, wide, strict=True)])
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{count + 1}"
     book.save(file)
 
