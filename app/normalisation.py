@@ -10,7 +10,7 @@ from typing import Literal
 MAX_MARKS = 30
 
 
-def normal_form(form: Literal["NFC", "NFKC"], text: str) -> str:
+def normal_form(form: Literal["NFC", "NFKC", "NFKD"], text: str) -> str:
     """`text` in this form. Raises ValueError, in words that follow the name of what it is, for too many accents on one letter."""
     if text.isascii():
         return text

@@ -1,23 +1,25 @@
 """The pages of an import: send a file, place its columns, watch, see what it did. Forms work without a script."""
 
-import csv
-import io
-from collections.abc import AsyncIterator
+from pathlib import PurePath
 from typing import Any
 
-from quart import Blueprint, Response, redirect, render_template, request
+from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
 
 from app.auth.administrators import get_administered
-from app.database import Database
-from app.errors import AppError, Conflict, PayloadTooLarge, UnsupportedMediaType
+from app.errors import AppError, BadRequest, Conflict, PayloadTooLarge, UnsupportedMediaType
+from app.exports.answer import Format, download
 from app.imports import incoming
-from app.imports.files import LARGEST_IN_WORDS, MOST_LINES
-from app.imports.history import all_problems, find_name, get_import, list_imports, list_problems
-from app.imports.mapping import LABELS, BadMapping, map_by_position
+from app.imports.conventions import DateOrderNeeded
+from app.imports.files import LARGEST_IN_WORDS
+from app.imports.history import find_name, get_import, list_imports, list_problems
+from app.imports.layout import columns_of, require_answers
+from app.imports.limits import MOST_LINES
+from app.imports.mapping import LABELS, BadMapping
 from app.imports.presentation import progress_of, view_of
-from app.imports.reader import UnreadableFile
+from app.imports.problem_table import problem_table
+from app.imports.unreadable import UnreadableFile
 from app.imports.upload import take_file
 from app.models import Import
 from app.uploads import LARGEST_FILE
@@ -31,11 +33,12 @@ SEE_OTHER = 303
 DONE = {
     "checked": "The columns are placed as you said, and the rows were checked again.",
     "changed": "You changed the columns, so the rows were checked again. Nothing is imported yet.",
+    "sheet": "The rows of the sheet you chose were checked. Nothing is imported yet.",
     "discarded": "The file was thrown away. Nothing was imported.",
 }
+Chosen = tuple[list[str], list[str]]
+
 _REFUSALS = (UnreadableFile, PayloadTooLarge, Conflict, UnsupportedMediaType)
-# A spreadsheet would run what begins with one of these.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @blueprint.get("/imports")
@@ -76,11 +79,25 @@ async def show(import_id: str) -> ResponseReturnValue:
 async def columns(import_id: str) -> ResponseReturnValue:
     wanted = path_id(import_id)
     found = await _get(wanted)
+    chosen = await _chosen(found)
     try:
-        await incoming.choose_columns(resources(), current_user().id, wanted, await _chosen(found))
+        await incoming.choose_columns(resources(), current_user().id, wanted, *chosen)
     except BadMapping as refusal:
-        return await _show(wanted, await _chosen(found), refusal)
+        return await _show(wanted, chosen, refusal)
     return redirect(f"/imports/{wanted}?done=checked", SEE_OTHER)
+
+
+@blueprint.post("/imports/<import_id>/sheet")
+@hide
+@signed_in
+async def sheet(import_id: str) -> ResponseReturnValue:
+    wanted = path_id(import_id)
+    found = await _get(wanted)
+    try:
+        await incoming.choose_sheet(resources(), current_user().id, wanted, (await request.form).get("sheet", ""))
+    except (BadMapping, UnreadableFile) as refusal:
+        return await _show(wanted, (found.layout["fields"], []), refusal)
+    return redirect(f"/imports/{wanted}?done=sheet", SEE_OTHER)
 
 
 @blueprint.post("/imports/<import_id>/start")
@@ -91,11 +108,11 @@ async def start(import_id: str) -> ResponseReturnValue:
     wanted = path_id(import_id)
     found, house, user_id = await _get(wanted), resources(), current_user().id
     try:
-        if found.state == "draft" and (chosen := await _chosen(found)) != found.layout["fields"]:
-            await incoming.choose_columns(house, user_id, wanted, chosen)
+        if found.state == "draft" and _differs(chosen := await _chosen(found), found):
+            await incoming.choose_columns(house, user_id, wanted, *chosen)
             return redirect(f"/imports/{wanted}?done=changed", SEE_OTHER)
         await incoming.start_import(house, user_id, wanted)
-    except BadMapping as refusal:
+    except (BadMapping, DateOrderNeeded) as refusal:
         return await _show(wanted, await _chosen(found), refusal)
     return redirect(f"/imports/{wanted}", SEE_OTHER)
 
@@ -111,14 +128,16 @@ async def cancel(import_id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/imports/<import_id>/problems.csv")
+@blueprint.get("/imports/<import_id>/problems.xlsx")
 @hide
 @signed_in
 async def problems(import_id: str) -> ResponseReturnValue:
     """The refused rows as they stand in the file, with why: correct them and import this very file."""
     found = await _get(path_id(import_id))
     kind = "warning" if request.args.get("kind") == "warning" else "refused"
-    headers = {"Content-Disposition": f'attachment; filename="import-{found.id}-{kind}.csv"'}
-    return Response(_as_csv(resources().database, found, kind), content_type="text/csv; charset=utf-8", headers=headers)
+    format_: Format = "xlsx" if request.path.endswith(".xlsx") else "csv"
+    name = f"{PurePath(found.filename).stem} {'rows to look at' if kind == 'warning' else 'rows left out'}"
+    return await download(problem_table(resources().database, found, kind), format_, plain_name=f"import-{found.id}-{kind}", name=name)
 
 
 async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
@@ -135,7 +154,7 @@ async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
     return page, refusal.status if refusal else 200
 
 
-async def _show(import_id: int, chosen: list[str] | None = None, refusal: BadMapping | None = None) -> ResponseReturnValue:
+async def _show(import_id: int, chosen: Chosen | None = None, refusal: BadRequest | None = None) -> ResponseReturnValue:
     house = resources()
     async with house.database.read() as db:
         found = await get_import(db, current_user().id, import_id)
@@ -145,19 +164,28 @@ async def _show(import_id: int, chosen: list[str] | None = None, refusal: BadMap
     if found.state != "draft":
         stuck = incoming.stands_still(found, house.clock.now())
         return await render_template("imports/progress.html", progress=progress_of(found), stuck=stuck, **values)
-    for column, field in zip(view.columns, chosen or (), strict=False):
+    fields, orders = chosen or ((), ())
+    for column, field in zip(view.columns, fields, strict=False):
         column.field = field
+    for question in view.date_questions:
+        question.chosen = orders[question.column] if question.column < len(orders) else question.chosen
     refusal = refusal or _why_not(found)
     return await render_template("imports/preview.html", labels=LABELS, refusal=refusal, **values), 400 if chosen else 200
 
 
-def _why_not(found: Import) -> BadMapping | None:
+def _why_not(found: Import) -> BadRequest | None:
     """What is missing before the columns say enough."""
     try:
-        map_by_position(found.layout["headings"], found.layout["fields"])
-    except BadMapping as missing:
+        columns_of(found.layout)
+        require_answers(found.layout)
+    except (BadMapping, DateOrderNeeded) as missing:
         return missing
     return None
+
+
+def _differs(chosen: Chosen, found: Import) -> bool:
+    fields, orders = chosen
+    return fields != found.layout["fields"] or orders != (found.layout.get("date_orders") or [""] * len(orders))
 
 
 async def _get(import_id: int) -> Import:
@@ -165,24 +193,9 @@ async def _get(import_id: int) -> Import:
         return await get_import(db, current_user().id, import_id)
 
 
-async def _chosen(found: Import) -> list[str]:
+async def _chosen(found: Import) -> Chosen:
+    """What the form says of each column: its field, and its date order. A column it does not ask about stays as it is."""
     form = await request.form
-    return [form.get(f"field-{index}", "") for index in range(len(found.layout["headings"]))]
-
-
-async def _as_csv(database: Database, found: Import, kind: str) -> AsyncIterator[bytes]:
-    """Sent outside of the request."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["Line", "Problem", *map(_harmless, found.layout["headings"] if kind == "refused" else ())])
-    async for row in all_problems(database, found.id, kind):
-        writer.writerow([row.line, _harmless(row.message), *map(_harmless, row.cells or ())])
-        if text.tell() > 64 * 1024:
-            yield text.getvalue().encode()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue().encode()
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    before = found.layout.get("date_orders") or [""] * len(found.layout["headings"])
+    fields = [form.get(f"field-{index}", "") for index in range(len(before))]
+    return fields, [form.get(f"order-{index}", order) for index, order in enumerate(before)]

@@ -34,7 +34,7 @@ _SHOWN_IN_LISTS = (
     Pin.pinned_at.is_not(None).label("is_pinned"),
     Visit.visited_at,
 )
-_SHOWN_ALONE = (
+SHOWN_ALONE = (
     Deal.terms,
     Deal.founded_year,
     Deal.city,
@@ -68,7 +68,7 @@ async def count_deals(db: AsyncSession, user_id: int, *conditions: ColumnElement
 async def get_detail(db: AsyncSession, user_id: int, deal_id: int, *, current_deal_id: int | None, now: datetime) -> DealDetail:
     """Raises `NotFound` where this person sees no such deal."""
     owner = aliased(User)
-    statement = summaries(user_id, *_SHOWN_ALONE, owner.id.label("owner_id"), owner.name.label("owner_name"), now=now)
+    statement = summaries(user_id, *SHOWN_ALONE, owner.id.label("owner_id"), owner.name.label("owner_name"), now=now)
     row = (await db.execute(statement.outerjoin(owner, owner.id == Deal.owner_id).where(Deal.id == deal_id))).first()
     if row is None:
         raise NotFound

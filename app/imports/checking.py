@@ -7,33 +7,26 @@ from typing import Any, BinaryIO
 
 from app.database import Database
 from app.imports.mapping import ColumnMap
-from app.imports.reader import Record, Table, UnreadableFile
+from app.imports.reader import Record, UnreadableFile
 from app.imports.report import Report
 from app.imports.service import Run, batches_of
+from app.imports.survey import open_table
 
 # Half a second of work. A longer file is checked as it is imported.
 CHECKED_ROWS = 5_000
-SAMPLES = 3
-LONGEST_SAMPLE = 120
 MOST_REFUSED_KEPT, MOST_WARNINGS_KEPT = 5_000, 1_000
 
 
-async def open_table(file: BinaryIO) -> Table:
-    """Raises `UnreadableFile`."""
-    await asyncio.to_thread(file.seek, 0)
-    return await asyncio.to_thread(Table, file)
-
-
 async def check_rows(
-    database: Database, file: BinaryIO, columns: ColumnMap, *, organisation_id: int, at: datetime
+    database: Database, file: BinaryIO, columns: ColumnMap, *, is_sheet: bool, organisation_id: int, at: datetime
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The counts of what would be done, and the rows to look at. Raises `UnreadableFile`."""
-    table, run = await open_table(file), Run(columns, at)
+    table, run = await asyncio.to_thread(open_table, file, is_sheet=is_sheet), Run(columns, at)
     found, problems = tally(Report("")), list[dict[str, Any]]()
     found["complete"] = True
     async for batch in batches_of(table):
         report = Report("")
-        rows = run.read(batch.records, report)
+        rows = await asyncio.to_thread(run.read, batch.records, report)
         async with database.read() as db:
             await run.place(db, rows, organisation_id, report, write=False)
         problems += problems_of(report, batch.records, found)
@@ -44,18 +37,6 @@ async def check_rows(
     if not found["rows"]:
         raise UnreadableFile("There are no rows below the heading line.")
     return found, problems
-
-
-async def take_samples(table: Table) -> list[list[str]]:
-    """For each column the first things it says, cut short, to recognise it by."""
-    batch = await asyncio.to_thread(next, table.batches())
-    samples: list[list[str]] = [[] for _ in table.headings]
-    for record in batch.records:
-        for cell, seen in zip(record.cells, samples, strict=False):
-            text = cell.strip()[:LONGEST_SAMPLE]
-            if text and len(seen) < SAMPLES and text not in seen:
-                seen.append(text)
-    return samples
 
 
 def tally(report: Report) -> dict[str, Any]:

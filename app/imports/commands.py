@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, NoReturn, cast
 
 import click
 from sqlalchemy.exc import ProgrammingError
@@ -15,11 +17,14 @@ from app.auth.passwords import hash_password
 from app.clock import Clock
 from app.config import Settings, load_settings
 from app.database import Database
-from app.errors import BadRequest, DatabaseUnavailable
+from app.errors import BadRequest, DatabaseUnavailable, PayloadTooLarge
 from app.imports import seed, service
+from app.imports.conventions import Evidence
+from app.imports.layout import layout_of, place_orders, questions_of, readings_of
 from app.imports.mapping import ColumnMap, map_columns, parse_override
-from app.imports.reader import Table, UnreadableFile
+from app.imports.reader import TableLike, UnreadableFile
 from app.imports.report import ImportRefused, Report
+from app.imports.survey import Survey, open_table, survey_file
 from app.resources import open_resources
 
 NOT_ALL_IN, USAGE = 1, 2
@@ -33,10 +38,28 @@ NO_TABLES = "The database has not the tables of this version: run `holdfast migr
 )
 @click.option("--dry-run", is_flag=True, help="Check the file and say what would happen; write nothing.")
 @click.option("--map", "overrides", multiple=True, metavar='"HEADING=FIELD"', help='Name the field of a column, or "ignore". Repeatable.')
+@click.option("--sheet", metavar="NAME", help="The sheet of a workbook; else the one that looks most like a list of deals.")
+@click.option(
+    "--date-order",
+    "date_orders",
+    multiple=True,
+    metavar="[HEADING=]ORDER",
+    help="day_first or month_first, where the dates of a column do not prove which it is. Repeatable.",
+)
 @click.option("--skip-bad", is_flag=True, help="Leave refused rows out and import the rest.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def import_deals(file: Path, organisation: str, *, dry_run: bool, overrides: tuple[str, ...], skip_bad: bool, as_json: bool) -> None:
-    """Import deals from a CSV FILE.
+def import_deals(
+    file: Path,
+    organisation: str,
+    *,
+    dry_run: bool,
+    overrides: tuple[str, ...],
+    sheet: str | None,
+    date_orders: tuple[str, ...],
+    skip_bad: bool,
+    as_json: bool,
+) -> None:
+    """Import deals from FILE, an Excel workbook (.xlsx) or CSV.
 
     Columns are recognised by their headings; the acquirer is a field of the deal. A deal that is already there, by its
     reference or else by acquirer, target and year, gets the facts that changed and nothing else. Either every row goes
@@ -46,22 +69,25 @@ def import_deals(file: Path, organisation: str, *, dry_run: bool, overrides: tup
     """
     settings = load_settings()
     try:
-        with _open_file(file) as stream, _progress_bar(file, hidden=as_json) as bar:
-            table = Table(stream)
-            columns = map_columns(table.headings, dict(map(parse_override, overrides)))
+        with _open_file(file) as stream, TemporaryFile() as written:
+            found = survey_file(stream, cast(BinaryIO, written), sheet=sheet)
+            columns = _place_columns(found, overrides, date_orders)
+            source = cast(BinaryIO, written) if found.sheet else stream
+            table = open_table(source, is_sheet=bool(found.sheet))
             name = service.check_organisation(organisation)
-            report = asyncio.run(
-                _import(settings, table, columns, organisation=name, dry_run=dry_run, skip_bad=skip_bad, progress=_advance(bar))
-            )
+            with _progress_bar(source, hidden=as_json) as bar:
+                report = asyncio.run(
+                    _import(settings, table, columns, organisation=name, dry_run=dry_run, skip_bad=skip_bad, progress=_advance(bar))
+                )
     except ImportRefused as refused:
         report = refused.report
     except UnreadableFile as error:
         _fail(f"{file}: {error}", USAGE)
-    except BadRequest as error:
+    except (BadRequest, PayloadTooLarge) as error:
         _fail(str(error), USAGE)
     except ProgrammingError as error:
         raise DatabaseUnavailable(NO_TABLES) from error
-    if table.encoding == "cp1252":
+    if found.encoding == "cp1252":
         click.echo("The file is not UTF-8; it was read as Windows-1252. Check the accents.", err=True)
     click.echo(json.dumps(report.as_dict(), ensure_ascii=False, indent=2) if as_json else _describe(report, dry_run=dry_run))
     if report.outcome == "refused":
@@ -111,9 +137,22 @@ async def run_seed(settings: Settings, clock: Clock | None = None) -> seed.Seede
         await database.close()
 
 
+def _place_columns(found: Survey, overrides: tuple[str, ...], date_orders: tuple[str, ...]) -> ColumnMap:
+    """Raises `BadMapping`, and `BadRequest` where nothing tells the order of its dates."""
+    columns = map_columns(found.headings, dict(map(parse_override, overrides)))
+    fields = [""] * len(found.headings)
+    for fact, index in columns.columns.items():
+        fields[index] = fact
+    evidence = [Evidence.of(each) for each in found.evidence]
+    layout = layout_of(found, fields, place_orders(found.headings, fields, evidence, date_orders))
+    if open_ := [each for each in questions_of(layout) if not each["chosen"]]:
+        raise BadRequest(f"{open_[0]['reason']} Pass --date-order day_first or --date-order month_first.")
+    return columns.read_as(readings_of(layout))
+
+
 async def _import(
     settings: Settings,
-    table: Table,
+    table: TableLike,
     columns: ColumnMap,
     *,
     organisation: str,
@@ -154,8 +193,10 @@ def _open_file(file: Path) -> BinaryIO:
         raise UnreadableFile(f"{error.strerror}.") from error
 
 
-def _progress_bar(file: Path, *, hidden: bool) -> Any:
-    return click.progressbar(length=file.stat().st_size, label="Importing", file=sys.stderr, hidden=hidden or not sys.stderr.isatty())
+def _progress_bar(file: BinaryIO, *, hidden: bool) -> Any:
+    return click.progressbar(
+        length=os.fstat(file.fileno()).st_size, label="Importing", file=sys.stderr, hidden=hidden or not sys.stderr.isatty()
+    )
 
 
 def _advance(bar: Any) -> Callable[[int], None]:

@@ -10,17 +10,18 @@ from sqlalchemy import delete, insert, select
 
 from app.database import Database
 from app.errors import NotFound, PayloadTooLarge
+from app.imports.limits import LARGEST_SHEET, MOST_LINES, too_many_lines
 from app.models import ImportPiece
 from app.uploads import LARGEST_FILE
 
 # One transaction each: on SQLite, whose writers wait for each other, a few hundredths of a second.
 PIECE = 1024 * 1024
-# What an import must remember of each row, so that a second row of one deal is found, stays within some fifty megabytes.
-MOST_LINES = 500_000
+# The pieces of a workbook itself are numbered from here; those below are its chosen sheet, which is what is imported.
+WORKBOOK = 1_000_000
 LARGEST_IN_WORDS = f"{LARGEST_FILE // (1024 * 1024)} MB"
 
 
-async def keep_locally(chunks: AsyncIterable[bytes]) -> BinaryIO:
+async def keep_locally(chunks: AsyncIterable[bytes], *, largest: int = LARGEST_FILE) -> BinaryIO:
     """A nameless file of what comes; the caller closes it. Raises `PayloadTooLarge`."""
     file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  # closed by the caller
     size = lines = 0
@@ -28,7 +29,7 @@ async def keep_locally(chunks: AsyncIterable[bytes]) -> BinaryIO:
         async for chunk in chunks:
             size += len(chunk)
             lines += chunk.count(b"\n")
-            check_size(size, lines)
+            check_size(size, lines, largest=largest)
             await asyncio.to_thread(file.write, chunk)
         file.seek(0)
     except BaseException:
@@ -37,17 +38,17 @@ async def keep_locally(chunks: AsyncIterable[bytes]) -> BinaryIO:
     return file
 
 
-def check_size(size: int, lines: int = 0) -> None:
-    if size > LARGEST_FILE:
+def check_size(size: int, lines: int = 0, *, largest: int = LARGEST_FILE) -> None:
+    if size > largest:
         raise PayloadTooLarge(f"A file to import may have {LARGEST_IN_WORDS}. Split it, or ask an operator to use the command line.")
     if lines > MOST_LINES:
-        raise PayloadTooLarge(f"A file to import may have {MOST_LINES:,} lines. Split it, or ask an operator to use the command line.")
+        raise too_many_lines()
 
 
-async def store_file(database: Database, import_id: int, file: BinaryIO) -> None:
+async def store_file(database: Database, import_id: int, file: BinaryIO, *, first: int = 0) -> None:
     """Piece by piece, so that nobody waits long for their turn to write."""
     await asyncio.to_thread(file.seek, 0)
-    number = 0
+    number = first
     while piece := await asyncio.to_thread(file.read, PIECE):
         async with database.write() as db:
             await db.execute(insert(ImportPiece).values(import_id=import_id, number=number, data=piece))
@@ -55,18 +56,21 @@ async def store_file(database: Database, import_id: int, file: BinaryIO) -> None
 
 
 @asynccontextmanager
-async def local_copy(database: Database, import_id: int) -> AsyncIterator[BinaryIO]:
+async def local_copy(database: Database, import_id: int, *, first: int = 0) -> AsyncIterator[BinaryIO]:
     """The file of an import on this machine. Raises `NotFound` where it is no more."""
-    file = await keep_locally(_pieces(database, import_id))
+    file = await keep_locally(_pieces(database, import_id, first), largest=LARGEST_SHEET)
     try:
         yield file
     finally:
         file.close()
 
 
-async def delete_file(database: Database, import_id: int) -> None:
-    """Piece by piece, as it came."""
-    first = select(ImportPiece.number).where(ImportPiece.import_id == import_id).order_by(ImportPiece.number).limit(1).scalar_subquery()
+async def delete_file(database: Database, import_id: int, *, before: int | None = None) -> None:
+    """Piece by piece, as it came; `before`: only the pieces of lower numbers."""
+    mine = select(ImportPiece.number).where(ImportPiece.import_id == import_id)
+    if before is not None:
+        mine = mine.where(ImportPiece.number < before)
+    first = mine.order_by(ImportPiece.number).limit(1).scalar_subquery()
     gone = delete(ImportPiece).where(ImportPiece.import_id == import_id, ImportPiece.number == first)
     while True:
         async with database.write() as db:
@@ -75,8 +79,8 @@ async def delete_file(database: Database, import_id: int) -> None:
             return
 
 
-async def _pieces(database: Database, import_id: int) -> AsyncIterator[bytes]:
-    number = 0
+async def _pieces(database: Database, import_id: int, first: int) -> AsyncIterator[bytes]:
+    number = first
     while True:
         async with database.read() as db:
             wanted = select(ImportPiece.data).where(ImportPiece.import_id == import_id, ImportPiece.number == number)
@@ -85,5 +89,5 @@ async def _pieces(database: Database, import_id: int) -> AsyncIterator[bytes]:
             break
         yield piece
         number += 1
-    if not number:
+    if number == first:
         raise NotFound("The file is no longer here.")

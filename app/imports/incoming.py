@@ -1,5 +1,6 @@
 """An import from its arrival to its start, and its end by somebody's will. The import itself is `run.py`."""
 
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -9,12 +10,16 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
-from app.errors import AppError, Conflict
+from app.errors import AppError, Conflict, NotFound
 from app.events.service import record_event
-from app.imports.checking import check_rows, open_table, take_samples
-from app.imports.files import delete_file, local_copy, store_file
+from app.imports.checking import check_rows
+from app.imports.conventions import Evidence
+from app.imports.files import WORKBOOK, delete_file, local_copy, store_file
 from app.imports.history import UNFINISHED, count_unfinished, get_import, replace_problems
+from app.imports.layout import check_orders, columns_of, is_sheet, layout_of, place_orders, require_answers
 from app.imports.mapping import BadMapping, guess_fields, map_by_position
+from app.imports.survey import Survey
+from app.imports.survey_process import survey
 from app.jobs.service import request_run
 from app.models import Import, ImportPiece
 from app.resources import Resources
@@ -28,17 +33,21 @@ ABANDONED_AFTER = timedelta(days=1)
 STANDS_STILL_AFTER = timedelta(minutes=2)
 
 
-async def receive_file(house: Resources, user_id: int, filename: str, file: BinaryIO) -> int:
-    """Keep a file, guess its columns, check its first rows. Returns the id of the draft. Raises `UnreadableFile`, `Conflict`."""
-    now = house.clock.now()
-    table = await open_table(file)
-    layout = {
-        "headings": table.headings,
-        "fields": guess_fields(table.headings),
-        "samples": await take_samples(table),
-        "encoding": table.encoding,
-    }
-    size = file.seek(0, 2)
+async def receive_file(
+    house: Resources, user_id: int, filename: str, file: BinaryIO, *, sheet: str | None = None, date_order: str = ""
+) -> int:
+    """Keep a file, survey it, guess its columns, check its first rows. Returns the id of the draft.
+
+    `sheet` of a workbook, else the one that fits best; `date_order` as `layout.place_orders` has it.
+    Raises `UnreadableFile`, `Conflict`, `BadRequest`.
+    """
+    found, kept = await survey(file, sheet=sheet)
+    with kept or nullcontext():
+        return await _receive(house, user_id, filename, file, _lay_out(found, date_order, file), kept)
+
+
+async def _receive(house: Resources, user_id: int, filename: str, file: BinaryIO, layout: dict[str, Any], sheet: BinaryIO | None) -> int:
+    now, size = house.clock.now(), (sheet or file).seek(0, 2)
     await delete_abandoned(house)
     async with house.database.write() as db:
         organisation_id = await get_administered(db, user_id)
@@ -53,8 +62,10 @@ async def receive_file(house: Resources, user_id: int, filename: str, file: Bina
         await db.flush()
         import_id = draft.id
     try:
-        await store_file(house.database, import_id, file)
-        await _check(house, import_id, organisation_id, file, layout)
+        await store_file(house.database, import_id, sheet or file)
+        if sheet:
+            await store_file(house.database, import_id, file, first=WORKBOOK)
+        await _check(house, import_id, organisation_id, sheet or file, layout)
     except AppError:
         await _end(house, import_id, "cancelled", states=("arriving",))
         raise
@@ -62,26 +73,78 @@ async def receive_file(house: Resources, user_id: int, filename: str, file: Bina
     return import_id
 
 
-async def choose_columns(house: Resources, user_id: int, import_id: int, fields: list[str]) -> None:
-    """Place the columns otherwise and check again. Raises `BadMapping`, `Conflict`, `NotFound`."""
+async def choose_columns(
+    house: Resources, user_id: int, import_id: int, fields: list[str] | None = None, date_orders: list[str] | None = None
+) -> None:
+    """Place the columns otherwise, or say which date order they have, and check again. None leaves it as it is.
+
+    Raises `BadMapping`, `BadRequest`, `Conflict`, `NotFound`.
+    """
     async with house.database.read() as db:
         draft = await get_import(db, user_id, import_id)
     _refuse_unless_draft(draft)
-    map_by_position(draft.layout["headings"], fields)
+    layout = draft.layout | ({} if fields is None else {"fields": fields})
+    map_by_position(layout["headings"], layout["fields"])
+    if date_orders is not None:
+        check_orders(layout, date_orders)
+        layout |= {"date_orders": date_orders}
     async with local_copy(house.database, import_id) as file:
-        await _check(house, import_id, draft.organisation_id, file, draft.layout | {"fields": fields})
+        await _check(house, import_id, draft.organisation_id, file, layout)
+
+
+async def choose_sheet(house: Resources, user_id: int, import_id: int, sheet: str) -> None:
+    """Take another sheet of the workbook, and begin with its columns anew.
+
+    Raises `BadMapping`, `UnreadableFile`, `Conflict`, `NotFound`.
+    """
+    async with house.database.read() as db:
+        draft = await get_import(db, user_id, import_id)
+    _refuse_unless_draft(draft)
+    if sheet not in [each["name"] for each in draft.layout.get("sheets", ())]:
+        raise BadMapping(f'There is no sheet "{sheet}" in this file.')
+    async with local_copy(house.database, import_id, first=WORKBOOK) as file:
+        found, kept = await survey(file, sheet=sheet)
+        if kept is None:
+            raise NotFound("The file is no longer here.")
+        with kept:
+            await _replace_sheet(house, draft, kept, _lay_out(found, "", file))
+
+
+async def _replace_sheet(house: Resources, draft: Import, sheet: BinaryIO, layout: dict[str, Any]) -> None:
+    size = sheet.seek(0, 2)
+    async with house.database.write() as db:
+        # Nobody starts it, nor chooses another, while its pieces are exchanged.
+        mine = update(Import).where(Import.id == draft.id, Import.state == "draft").values(state="arriving", size=size)
+        done = await db.execute(mine.values(updated_at=house.clock.now()))
+        if not done.rowcount:  # type: ignore[attr-defined]
+            raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
+    try:
+        await delete_file(house.database, draft.id, before=WORKBOOK)
+        await store_file(house.database, draft.id, sheet)
+        await _check(house, draft.id, draft.organisation_id, sheet, layout)
+    except AppError:
+        await _end(house, draft.id, "cancelled", states=("arriving",))
+        raise
+
+
+def _lay_out(found: Survey, date_order: str, file: BinaryIO) -> dict[str, Any]:
+    fields = guess_fields(found.headings)
+    evidence = [Evidence.of(each) for each in found.evidence]
+    orders = place_orders(found.headings, fields, evidence, [date_order] if date_order else [])
+    return layout_of(found, fields, orders) | {"file_size": file.seek(0, 2)}
 
 
 async def start_import(house: Resources, user_id: int, import_id: int) -> None:
     """Ask for the job that imports a draft, or that goes on with an import which stands still.
 
-    Raises `BadMapping` where the columns do not say enough, `Conflict` where it is under way or over.
+    Raises `BadMapping` and `DateOrderNeeded` where the columns do not say enough, `Conflict` where it is under way or over.
     """
     now = house.clock.now()
     async with house.database.write() as db:
         found = await get_import(db, user_id, import_id, lock=True)
         if found.state == "draft":
-            map_by_position(found.layout["headings"], found.layout["fields"])
+            columns_of(found.layout)
+            require_answers(found.layout)
             found.state, found.started_at = "queued", now
             await replace_problems(db, import_id, [])
         elif not stands_still(found, now):
@@ -147,11 +210,12 @@ async def _check(house: Resources, import_id: int, organisation_id: int, file: B
     found: dict[str, Any] = {}
     problems: list[dict[str, Any]] = []
     try:
-        columns = map_by_position(layout["headings"], layout["fields"])
+        columns = columns_of(layout)
     except BadMapping:
         pass  # the person places the columns first; the page says so
     else:
-        found, problems = await check_rows(house.database, file, columns, organisation_id=organisation_id, at=house.clock.now())
+        now, sheet = house.clock.now(), is_sheet(layout)
+        found, problems = await check_rows(house.database, file, columns, is_sheet=sheet, organisation_id=organisation_id, at=now)
     async with house.database.write() as db:
         kept = update(Import).where(Import.id == import_id, Import.state.in_(("arriving", "draft")))
         done = await db.execute(kept.values(layout=layout, found=found, state="draft", updated_at=house.clock.now()))

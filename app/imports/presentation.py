@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from app.imports.conventions import Evidence
 from app.imports.history import UNFINISHED, Problem
+from app.imports.layout import evidence_of, questions_of
 from app.models import Import
 
 
@@ -15,15 +17,51 @@ class _Strict(BaseModel):
 
 
 class ColumnChoice(_Strict):
-    """For each column, in the order of the file, the field it holds; empty to ignore it."""
+    """For each column, in the order of the file, the field it holds; empty to ignore it. `date_orders` likewise, for the
+    columns that are asked about: day_first, month_first or empty; left out, they stay as they are."""
 
     fields: list[str]
+    date_orders: list[str] | None = None
+
+
+class SheetChoice(_Strict):
+    """The name of a sheet of the workbook."""
+
+    sheet: str
+
+
+class SheetView(BaseModel):
+    name: str
+    hidden: bool
+    empty: bool
+
+
+class DateExample(BaseModel):
+    """A cell, and the day it would be either way; empty where it could not be one."""
+
+    text: str
+    day_first: str
+    month_first: str
+
+
+class DateQuestion(BaseModel):
+    """A column of dates that nobody but a person can tell how to read; `chosen` is empty until somebody did."""
+
+    column: int
+    heading: str
+    kind: Literal["open", "contradiction"]
+    reason: str
+    examples: list[DateExample]
+    chosen: str
 
 
 class Column(BaseModel):
+    """`date_order` is what the column proves or somebody chose; empty where nothing is known or to be known."""
+
     heading: str
     field: str
     samples: list[str]
+    date_order: str = ""
 
 
 class Counts(BaseModel):
@@ -67,6 +105,9 @@ class ImportView(BaseModel):
     finished_at: datetime | None
     by: Person | None
     columns: list[Column]
+    sheet: str
+    sheets: list[SheetView]
+    date_questions: list[DateQuestion]
     checked: Checked | None
     counts: Counts
     refused: list[ProblemRow]
@@ -81,9 +122,12 @@ def percent_done(found: Import) -> int:
 
 
 def columns_of(layout: Mapping[str, Any]) -> list[dict[str, Any]]:
+    evidence = evidence_of(layout) or [Evidence()] * len(layout["headings"])
+    chosen = layout.get("date_orders") or [""] * len(layout["headings"])
+    orders = [each.date_order or order for each, order in zip(evidence, chosen, strict=False)]
     samples = layout.get("samples") or [[] for _ in layout["headings"]]
-    columns = zip(layout["headings"], layout["fields"], samples, strict=True)
-    return [{"heading": heading, "field": field, "samples": samples} for heading, field, samples in columns]
+    columns = zip(layout["headings"], layout["fields"], samples, orders, strict=True)
+    return [{"heading": heading, "field": field, "samples": samples, "date_order": order} for heading, field, samples, order in columns]
 
 
 def progress_of(found: Import) -> dict[str, Any]:
@@ -100,7 +144,7 @@ def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[Probl
     return ImportView(
         id=found.id,
         filename=found.filename,
-        size=found.size,
+        size=found.layout.get("file_size", found.size),
         encoding=found.layout.get("encoding", ""),
         state=found.state,
         error=found.error,
@@ -110,6 +154,9 @@ def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[Probl
         finished_at=found.finished_at,
         by=Person(id=found.user_id, name=by) if found.user_id and by is not None else None,
         columns=[Column(**column) for column in columns_of(found.layout)],
+        sheet=found.layout.get("sheet", ""),
+        sheets=[SheetView(**each) for each in found.layout.get("sheets", ())],
+        date_questions=[DateQuestion(**each) for each in questions_of(found.layout)],
         checked=Checked(**found.found) if found.found else None,
         counts=Counts(**found.counts),
         refused=[ProblemRow(**vars(row)) for row in problems["refused"]],

@@ -13,7 +13,7 @@ from app.deals.schemas import Nothing
 from app.errors import Forbidden, NotFound
 from app.imports import incoming
 from app.imports.history import find_name, get_import, list_imports, list_problems
-from app.imports.presentation import ColumnChoice, ImportView, progress_of, view_of
+from app.imports.presentation import ColumnChoice, ImportView, SheetChoice, progress_of, view_of
 from app.imports.upload import take_file
 from app.live import Message, current_live, event_stream
 from app.models import Import
@@ -26,12 +26,17 @@ _BODY = (400, 413, 415)
 
 
 class Upload(BaseModel):
-    """`start`: import at once, by the guessed columns; else the file waits as a draft to be looked at."""
+    """`start`: import at once, by the guessed columns; else the file waits as a draft to be looked at.
+
+    `sheet` names one of a workbook, else the one that fits best is taken. `date_order` is day_first or month_first, for a column of
+    dates that does not prove which it is (without it, `start` answers 400 `date_order_needed`); or "Heading=day_first" for one column."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     filename: Annotated[str, Field(max_length=1000)] = ""
     start: bool = True
+    sheet: Annotated[str, Field(max_length=100)] | None = None
+    date_order: Annotated[str, Field(max_length=1000)] = ""
 
 
 class HistoryQuery(BaseModel):
@@ -69,14 +74,14 @@ async def list_() -> Response:
 @documented("imports", OneImport, 202, query=Upload, problems=(403, 409, *_BODY))
 @signed_in
 async def upload() -> ResponseReturnValue:
-    """Send a CSV file: as the body (`text/csv`), or as the field `file` of a form."""
+    """Send a spreadsheet, .xlsx or CSV: as the body, or as the field `file` of a form. What it is, its content says."""
     house, user = resources(), current_user()
     async with house.database.read() as db:
         await get_administered(db, user.id)
     query = parse_query(Upload, request.args)
     filename, file = await take_file(plain=True)
     with file:
-        import_id = await incoming.receive_file(house, user.id, filename, file)
+        import_id = await incoming.receive_file(house, user.id, filename, file, sheet=query.sheet, date_order=query.date_order)
     if query.start:
         try:
             await incoming.start_import(house, user.id, import_id)
@@ -132,7 +137,18 @@ async def columns(import_id: str) -> Response:
     """Say which column holds what, and have the first rows checked again."""
     wanted = await _require(import_id)
     choice = await read_json(ColumnChoice)
-    await incoming.choose_columns(resources(), current_user().id, wanted, choice.fields)
+    await incoming.choose_columns(resources(), current_user().id, wanted, choice.fields, choice.date_orders)
+    return await _answer(wanted)
+
+
+@blueprint.post("/<import_id>/sheet")
+@documented("imports", OneImport, body=SheetChoice, problems=(403, 404, 409, *_BODY))
+@signed_in
+async def sheet(import_id: str) -> Response:
+    """Take another sheet of the workbook, and have its columns guessed and its first rows checked."""
+    wanted = await _require(import_id)
+    choice = await read_json(SheetChoice)
+    await incoming.choose_sheet(resources(), current_user().id, wanted, choice.sheet)
     return await _answer(wanted)
 
 

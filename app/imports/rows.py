@@ -8,8 +8,12 @@ from typing import Any
 
 from sqlalchemy import String
 
+from app.imports.conventions import Reading
+from app.imports.dates import parse_date
+from app.imports.malformed import Malformed, Undecided
 from app.imports.mapping import ColumnMap
-from app.imports.parsing import Malformed, clean_text, is_blank, parse_addresses, parse_date, parse_price, parse_year
+from app.imports.parsing import clean_text, is_blank, parse_addresses, parse_year
+from app.imports.prices import is_no_price, parse_price
 from app.imports.reader import Record
 from app.imports.report import Refusal, RowWarning
 from app.models import Deal
@@ -19,14 +23,31 @@ LONGEST_TEXT = 10_000
 LONGEST_REFERENCE = 200
 REQUIRED = {"name": "target", "acquirer": "acquirer"}
 
-PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "announced_on": ("malformed_date", parse_date),
-    "announced_year": ("malformed_year", parse_year),
-    "founded_year": ("malformed_year", parse_year),
-    "price_usd": ("malformed_price", parse_price),
-    "homepage": ("malformed_address", parse_addresses),
-    "profile_url": ("malformed_address", parse_addresses),
-    "news_url": ("malformed_address", parse_addresses),
+
+def _date(text: str, reading: Reading) -> date:
+    return parse_date(text, reading.date_order, is_1904=reading.is_1904)
+
+
+def _price(text: str, reading: Reading) -> int | None:
+    return parse_price(text, reading.decimal_mark)
+
+
+def _year(text: str, reading: Reading) -> int:
+    return parse_year(text)
+
+
+def _addresses(text: str, reading: Reading) -> str:
+    return parse_addresses(text)
+
+
+PARSERS: dict[str, tuple[str, Callable[[str, Reading], Any]]] = {
+    "announced_on": ("malformed_date", _date),
+    "announced_year": ("malformed_year", _year),
+    "founded_year": ("malformed_year", _year),
+    "price_usd": ("malformed_price", _price),
+    "homepage": ("malformed_address", _addresses),
+    "profile_url": ("malformed_address", _addresses),
+    "news_url": ("malformed_address", _addresses),
 }
 
 
@@ -48,7 +69,7 @@ def read_row(record: Record, columns: ColumnMap) -> Row | Refusal:
         heading = columns.headings[index]
         try:
             text = clean_text(record.cells[index])
-            _read_fact(row, fact, heading, text)
+            _read_fact(row, fact, heading, text, columns)
         except Malformed as error:
             return Refusal(record.line, f'"{heading}" {error}')
     row.reference = row.facts.pop("external_ref", "") or _derived_reference(row.facts)
@@ -61,12 +82,14 @@ def shown(text: str) -> str:
     return '"' + (text if len(text) <= 60 else text[:59] + "…") + '"'
 
 
-def _read_fact(row: Row, fact: str, heading: str, text: str) -> None:
+def _read_fact(row: Row, fact: str, heading: str, text: str, columns: ColumnMap) -> None:
     """Raises `Malformed` where the row as a whole must be refused."""
     if fact in REQUIRED:
         if not text:
+            if fact == "acquirer" and columns.is_own_list:
+                return
             raise Malformed(f"is empty: the {REQUIRED[fact]} is missing")
-    elif is_blank(text):
+    elif is_blank(text) or (fact == "price_usd" and is_no_price(text)):
         return
     limit = _LIMITS[fact]
     if len(text) > limit:
@@ -76,7 +99,9 @@ def _read_fact(row: Row, fact: str, heading: str, text: str) -> None:
         return
     code, parse = PARSERS[fact]
     try:
-        row.facts[fact] = parse(text)
+        row.facts[fact] = parse(text, columns.reading(columns.columns[fact]))
+    except Undecided:
+        return  # whoever imports is asked first; until then nothing is said of this date
     except Malformed as error:
         row.warnings.append(RowWarning(row.line, code, f'"{heading}" {shown(text)} {error}; left empty'))
 

@@ -19,15 +19,16 @@ from app.batches import Pace
 from app.database import Contended
 from app.errors import StoreUnavailable, Unavailable
 from app.events.service import record_event
-from app.imports.checking import add, open_table, problems_of, tally
+from app.imports.checking import add, problems_of, tally
 from app.imports.files import delete_file, local_copy
 from app.imports.history import insert_problems
-from app.imports.mapping import map_by_position
+from app.imports.layout import columns_of, is_sheet
 from app.imports.reader import BATCH, Record, UnreadableFile
 from app.imports.report import Report
 from app.imports.rows import Row
 from app.imports.service import Run, batches_of, show_new_names
 from app.imports.store import lock_organisation
+from app.imports.survey import open_table
 from app.jobs.run import RunCancelled, RunLost
 from app.models import Import, User
 from app.resources import Resources
@@ -58,7 +59,7 @@ class _Job:
     import_id: int
     organisation_id: int
     token: str
-    fields: list[str]
+    layout: dict[str, Any]
     size: int
     rows_done: int
     counts: dict[str, Any]
@@ -106,13 +107,13 @@ async def _take_up(house: Resources, import_id: int, tell: Tell) -> _Job | None:
     if row is None:
         return None
     log.info("An import is taken up.", import_id=import_id, rows_done=row.rows_done)
-    return _Job(house, import_id, row.organisation_id, token, row.layout["fields"], row.size, row.rows_done, dict(row.counts), tell)
+    return _Job(house, import_id, row.organisation_id, token, row.layout, row.size, row.rows_done, dict(row.counts), tell)
 
 
 async def _import(job: _Job) -> None:
     async with local_copy(job.house.database, job.import_id) as file:
-        table = await open_table(file)
-        run = Run(map_by_position(table.headings, job.fields), job.house.clock.now(), {"import_id": job.import_id})
+        table = await asyncio.to_thread(open_table, file, is_sheet=is_sheet(job.layout))
+        run = Run(columns_of(job.layout), job.house.clock.now(), {"import_id": job.import_id})
         pace, passed = Pace(most=BATCH), 0
         async for batch in batches_of(table):
             # Rows that are in already are read all the same: a later one may be about the same deal.

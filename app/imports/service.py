@@ -15,9 +15,10 @@ from app.deals.session_data import refresh_card
 from app.errors import BadRequest
 from app.events.service import record_event
 from app.imports import store
+from app.imports.malformed import Malformed
 from app.imports.mapping import ColumnMap
-from app.imports.parsing import Malformed, clean_text
-from app.imports.reader import BATCH, Batch, Record, Table, UnreadableFile
+from app.imports.parsing import clean_text
+from app.imports.reader import BATCH, Batch, Record, TableLike, UnreadableFile
 from app.imports.report import ImportRefused, Refusal, Report, RowWarning
 from app.imports.rows import Row, read_row, shown
 from app.models import Session
@@ -37,7 +38,7 @@ class Plan:
     changed: list[tuple[int, dict[str, Any]]]
 
 
-async def batches_of(table: Table) -> AsyncIterator[Batch]:
+async def batches_of(table: TableLike) -> AsyncIterator[Batch]:
     """The batches of a file, each read in a thread so that the loop stays free for everybody else."""
     batches = table.batches()
     while (batch := await asyncio.to_thread(next, batches, None)) is not None:
@@ -154,7 +155,7 @@ async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organ
             report.imported += 1
             plan.new.append({"organisation_id": organisation_id, "external_ref": row.reference, **row.facts})
             continue
-        changed = {fact: value for fact, value in row.facts.items() if getattr(deal, fact) != value}
+        changed = {fact: value for fact, value in row.facts.items() if _differs(getattr(deal, fact), value)}
         if changed and deal.deleted_at is not None:
             report.warn(RowWarning(row.line, "in_bin", f"{shown(row.reference)} is in the bin and stays as it is"))
             changed = {}
@@ -166,3 +167,13 @@ async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organ
         else:
             report.unchanged += 1
     return plan
+
+
+def _differs(kept: Any, value: Any) -> bool:
+    """What a file cannot say, such as two spaces in a name, is no difference: the file may be our own list."""
+    if kept == value:
+        return False
+    try:
+        return not (isinstance(kept, str) and clean_text(kept) == value)
+    except Malformed:
+        return True

@@ -9,6 +9,7 @@ from sqlalchemy import Row, Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import insert_into
+from app.imports.references import id_in
 from app.models import Deal, Organisation
 
 DEALS: Table = Deal.metadata.tables["deals"]
@@ -60,10 +61,17 @@ async def lock_organisation(db: AsyncSession, organisation_id: int) -> None:
 
 
 async def find_deals(db: AsyncSession, organisation_id: int, references: Sequence[str], facts: Sequence[str]) -> dict[str, Row[Any]]:
-    """By external reference: `id`, `deleted_at` and the columns named in `facts`, of those deals that exist, in the bin or not."""
+    """By reference: `id`, `deleted_at` and the columns named in `facts`, of those deals that exist, in the bin or not.
+
+    A reference that one of our own lists gave to a deal names it where no deal has it for its external one.
+    """
     columns = [DEALS.c.external_ref, DEALS.c.id, DEALS.c.deleted_at, *(DEALS.c[fact] for fact in facts)]
-    found = await db.execute(select(*columns).where(DEALS.c.organisation_id == organisation_id, DEALS.c.external_ref.in_(references)))
-    return {row.external_ref: row for row in found}
+    wanted = select(*columns).where(DEALS.c.organisation_id == organisation_id)
+    found = {row.external_ref: row for row in await db.execute(wanted.where(DEALS.c.external_ref.in_(references)))}
+    ours = {deal_id: reference for reference in references if reference not in found and (deal_id := id_in(reference))}
+    if ours:
+        found |= {ours[row.id]: row for row in await db.execute(wanted.where(DEALS.c.id.in_(ours)))}
+    return found
 
 
 async def insert_deals(db: AsyncSession, deals: Sequence[dict[str, Any]], *, at: datetime) -> None:

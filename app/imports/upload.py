@@ -11,13 +11,14 @@ from app.imports.files import LARGEST_IN_WORDS, check_size, keep_locally
 from app.uploads import HELD
 
 FORM = "multipart/form-data"
-PLAIN = frozenset({"text/csv", "text/plain", "text/tab-separated-values", "application/csv", "application/octet-stream"})
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PLAIN = frozenset({"text/csv", "text/plain", "text/tab-separated-values", "application/csv", "application/octet-stream", XLSX})
 
 
 async def take_file(*, plain: bool) -> tuple[str, BinaryIO]:
     """The name and a local copy of the uploaded file, which the caller closes. `plain`: the body itself may be the file."""
     if request.mimetype != FORM and not (plain and request.mimetype in PLAIN):
-        raise UnsupportedMediaType("Send the file as text/csv, or as the field `file` of multipart/form-data.")
+        raise UnsupportedMediaType("Send the file as text/csv or application/octet-stream, or as the field `file` of multipart/form-data.")
     try:
         if request.mimetype == FORM:
             return await _take_field()

@@ -27,6 +27,7 @@ from app.workspace.checklist_pages import checklist
 from app.workspace.context import current_deal, init_context
 from app.workspace.deal_actions import actions
 from app.workspace.deal_list import list_state
+from app.workspace.export_pages import exports
 from app.workspace.findings_pages import findings
 from app.workspace.inbox import inbox
 from app.workspace.new_deal import new_deal
@@ -36,7 +37,7 @@ from app.workspace.team_pages import team
 
 blueprint = Blueprint("workspace", __name__)
 init_context(blueprint)
-for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity):
+for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity, exports):
     blueprint.register_blueprint(part)
 
 THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "deal", "list")

@@ -141,7 +141,7 @@ def test_second_row_of_one_deal_is_reported_and_skipped(run: Run, rows: Query) -
 
 
 def test_existing_deal_gets_the_facts_that_changed_and_nothing_else(run: Run, rows: Query, database_url: str) -> None:
-    run("Ref,Target,Price,City,Date\nR1,First,$5,Oslo,1/2/2014\nR2,Same,$5,Oslo,1/2/2014\nR3,Binned,$5,Oslo,1/2/2014\n")
+    run("Ref,Target,Price,City,Date\nR1,First,$5,Oslo,1/2/2014\nR2,Same,$5,Oslo,1/2/2014\nR3,Binned,$5,Oslo,1/2/2014\n", "--date-order", "day_first")
 
     async def people_work_on_them() -> None:
         database = Database(database_url, name="holdfast-test")
@@ -158,7 +158,11 @@ def test_existing_deal_gets_the_facts_that_changed_and_nothing_else(run: Run, ro
 
     blocking(people_work_on_them)
     report = report_of(
-        run("Ref,Target,Price,City,Date\nR1,Renamed,$6,,broken\nR2,Same,$5,Oslo,1/2/2014\nR3,Binned,$7,Oslo,1/2/2014\n", "--json")
+        run(
+            "Ref,Target,Price,City,Date\nR1,Renamed,$6,,broken\nR2,Same,$5,Oslo,1/2/2014\nR3,Binned,$7,Oslo,1/2/2014\n",
+            "--json",
+            "--date-order=Date=day_first",
+        )
     )
     assert (report["imported"], report["updated"], report["unchanged"]) == (0, 1, 2)
     assert [warning["code"] for warning in report["warnings"]] == ["malformed_date", "in_bin"]
@@ -350,13 +354,33 @@ def test_hundred_thousand_rows_need_no_more_memory_than_a_few(database_url: str,
 
 
 def test_dates_are_dates_in_the_database(run: Run, database_url: str) -> None:
-    run("Target,Date\nA,3/07/1905\n")
+    run("Target,Date\nA,3/07/1905\nB,13/07/1905\n")
 
     async def announced() -> date | None:
         database = Database(database_url, name="holdfast-test")
         async with database.read() as db:
-            found = await db.scalar(select(Deal.announced_on))
+            found = await db.scalar(select(Deal.announced_on).where(Deal.name == "A"))
         await database.close()
         return found
 
     assert blocking(announced) == date(1905, 7, 3)
+
+
+def test_order_of_dates_is_the_columns_or_asked_for(run: Run, rows: Query) -> None:
+    result = run("Target,Date\nA,3/4/2014\nB,9/15/2014\n")
+    assert result.exit_code == 0
+    assert [str(day) for (day,) in rows("SELECT announced_on FROM deals ORDER BY name")] == ["2014-03-04", "2014-09-15"]
+    unknown = "Target,Date\nA,3/4/2014\n"
+    for content, options, said in (
+        (unknown, (), '"3/4/2014" could be either. Pass --date-order day_first or --date-order month_first.'),
+        (unknown + "B,13/1/2014\nC,1/13/2014\n", (), '"13/1/2014" on line 3 has the day first, "1/13/2014" on line 4 the month.'),
+        (unknown + "B,13/1/2014\n", ("--date-order=month_first",), '"13/1/2014" on line 3 can be nothing else'),
+        (unknown, ("--date-order=year_first",), '"year_first" is no date order'),
+        (unknown, ("--date-order=When=day_first",), 'no column "When"'),
+    ):
+        result = run(content, *options)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.stderr
+        assert said in result.stderr
+    for order, day in (("day_first", "2014-04-03"), ("date=month_first", "2014-03-04")):
+        assert run(unknown, f"--date-order={order}").exit_code == 0
+        assert [str(found) for (found,) in rows("SELECT announced_on FROM deals WHERE name = 'A'")] == [day]

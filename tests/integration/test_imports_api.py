@@ -34,7 +34,7 @@ REAL = (ROOT / "app/imports/demo/acquisitions.csv").read_bytes()
 CSV = {"Content-Type": "text/csv"}
 HEADING = "Target,Acquirer,Year,Price,Date,Remark\n"
 GOOD = HEADING + "Nest,Google,2014,$3.2bn,13/01/2014,home\nWaze,Google,2013,$966m,11/06/2013,maps\n"
-BAD = HEADING + "Nest,Google,2014,$3.2bn,13/01/2014,=1+1\n,Google,2013,$5m,,no target\nPalm,HP,2010,cheap,13/32/2010,x\nOnavo,Facebook\n"
+BAD = HEADING + "Nest,Google,2014,$3.2bn,13/01/2014,=1+1\n,Google,2013,$5m,,no target\nPalm,HP,2010,cheap,13/32/2010,x\nOnavo,Facebook,2013,,,,,too many\n"
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -116,7 +116,7 @@ async def test_rows_that_cannot_be_deals_are_left_out_told_and_handed_back(scene
     assert {"imported": 2, "refused": 2, "warnings": 2}.items() <= found["counts"].items()
     assert [(row["line"], row["cells"]) for row in found["refused"]] == [
         (3, ["", "Google", "2013", "$5m", "", "no target"]),
-        (5, ["Onavo", "Facebook"]),
+        (5, ["Onavo", "Facebook", "2013", "", "", "", "", "too many"]),
     ]
     assert ["13/32/2010" in row["message"] for row in found["warnings"]] == [False, True]
     client = await scene.client("admin")
@@ -138,7 +138,7 @@ async def test_cell_that_a_spreadsheet_would_run_is_quoted_in_the_download(scene
 
 @sqlite_only
 async def test_columns_are_placed_by_hand(scene: Scene) -> None:
-    odd = await send(scene, "Firma,Käufer,Jahr,Firma\nNest,Google,2014,x\n", start=False)
+    odd = await send(scene, "Wer,Wen,Wann,Wer\nNest,Google,2014,x\n", start=False)
     assert ([column["field"] for column in odd["columns"]], odd["checked"]) == (["", "", "", ""], None)
     path = f"/api/imports/{odd['id']}"
     assert (await scene.call("admin", "POST", f"{path}/start"))[1]["code"] == "bad_mapping"

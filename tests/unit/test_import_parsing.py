@@ -1,11 +1,15 @@
 import contextlib
+import re
 from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.imports.parsing import HIGHEST_PRICE, Malformed, clean_text, is_blank, parse_addresses, parse_date, parse_price, parse_year
+from app.imports.dates import parse_date
+from app.imports.malformed import Malformed
+from app.imports.parsing import clean_text, is_blank, parse_addresses, parse_year
+from app.imports.prices import HIGHEST_PRICE, is_no_price, parse_price
 
 DATES = st.dates(min_value=date(1583, 1, 1), max_value=date(2999, 12, 31))
 
@@ -31,7 +35,7 @@ def test_one_day_in_many_notations(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["4//17/2013", "31/02/2014", "9/15/2014", "15/09/14", "15/09-2014", "2014", "0000-01-01", "1/1/0001", "15 Foo 2014", "٣/٣/٢٠١٤"]
+    "text", ["4//17/2013", "31/02/2014", "9/15/2014", "15/09-2014", "2014", "0000-01-01", "1/1/0001", "15 Foo 2014", "٣/٣/٢٠١٤"]
 )
 def test_malformed_date_is_refused_not_guessed(text: str) -> None:
     with pytest.raises(Malformed):
@@ -75,6 +79,55 @@ def test_every_day_of_the_calendar_reads_back(day: date) -> None:
 )
 def test_price_in_dollars(text: str, price: int) -> None:
     assert parse_price(text) == price
+
+
+@pytest.mark.parametrize(
+    ("text", "price"),
+    [
+        ("1'234'567", 1_234_567), ("1’234’567.50 USD", 1_234_568), ("US$ 1’234’567", 1_234_567), ("1\u202f234\u202f567,00 $", 1_234_567),
+        ("1\u00a0234\u00a0567", 1_234_567), ("1.2E+07", 12_000_000), ("1,2E+07", 12_000_000), ("1E+09", 1_000_000_000), ("12,5 Mio", 12_500_000),
+        ("12,5 Mio. $", 12_500_000), ("12.5 million", 12_500_000), ("1,2 Mrd", 1_200_000_000), ("1,2 Mrd. USD", 1_200_000_000), ("3bn", 3_000_000_000),
+        ("3 milliards", 3_000_000_000), ("2,5 Millionen", 2_500_000), ("500 Tsd.", 500_000), ("1,234.567", 1_235), ("12.5 million US dollars", 12_500_000),
+    ],
+)  # fmt: skip
+def test_price_as_people_write_it(text: str, price: int) -> None:
+    assert parse_price(text) == price
+
+
+@pytest.mark.parametrize(
+    ("text", "mark", "price"),
+    [
+        ("1,234", ",", 1), ("1.234", ",", 1_234), ("1,234", ".", 1_234), ("1.234", ".", 1), ("1.234m", ",", 1_234_000_000),
+        ("1,200m", ",", 1_200_000), ("1.234.567", ".", 1_234_567), ("12.50", ",", 12),
+    ],
+)  # fmt: skip
+def test_column_says_what_a_number_means_that_could_be_either(text: str, mark: str, price: int) -> None:
+    assert parse_price(text, mark) == price  # type: ignore[arg-type]
+
+
+def test_number_that_could_be_either_is_left_out_of_a_column_of_both() -> None:
+    for text in ("1,234", "1.234"):
+        with pytest.raises(Malformed, match="decimal commas and decimal points"):
+            parse_price(text, "both")
+    assert parse_price("12,5", "both") == 12
+
+
+@pytest.mark.parametrize(("text", "currency"), [("CHF 1'234.50", "CHF"), ("€ 12", "€"), ("12 EUR", "EUR"), ("£5m", "£"), ("C$ 5", "C$")])
+def test_other_currency_is_named_and_not_converted(text: str, currency: str) -> None:
+    with pytest.raises(Malformed, match=re.escape(f"is in {currency}")):
+        parse_price(text)
+
+
+@pytest.mark.parametrize("text", ["$ -", "$-", "-", " - $ ", "US$ –", "$ -   "])
+def test_dash_of_an_accountant_is_no_price(text: str) -> None:
+    assert is_no_price(text)
+    assert not is_no_price("$ -5")
+
+
+@pytest.mark.parametrize("text", ["(1,234)", "($1,234)", "1,234-", "−5"])
+def test_negative_price_is_refused(text: str) -> None:
+    with pytest.raises(Malformed, match="negative"):
+        parse_price(text)
 
 
 @pytest.mark.parametrize("text", ["Undisclosed amount", "Undisclosed Amount", "UNDISCLOSED", "not disclosed"])
@@ -136,6 +189,8 @@ def test_words_for_nothing_known(text: str) -> None:
 
 
 def test_white_space_is_folded_and_accents_composed() -> None:
+    assert clean_text("\ufeffNe\u00adst\u200b \u200eLabs\u200f\u200d\u2060") == "Nest Labs"
+    assert clean_text("می\u200cخواهم 👩\u200d🔬") == "می\u200cخواهم 👩\u200d🔬", "joiners that are part of the spelling stay"
     assert clean_text("  Cafe\u0301\u00a0\n  Noir\t") == "Caf\u00e9 Noir"
 
 

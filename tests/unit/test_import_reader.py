@@ -61,7 +61,8 @@ def test_lines_are_those_of_the_file_where_a_record_starts(end: str) -> None:
 
 def test_row_with_other_columns_is_a_problem_not_an_end() -> None:
     found = records(b"Target,Buyer\nA\nB,b\nC,c,c\n")
-    assert [(record.line, bool(record.problem)) for record in found] == [(2, True), (3, False), (4, True)]
+    assert [(record.line, bool(record.problem)) for record in found] == [(2, False), (3, False), (4, True)]
+    assert found[0].cells == ["A", ""], "cells left out at the end are empty"
     assert "3 columns where the heading line has 2" in found[2].problem
 
 
@@ -116,9 +117,8 @@ def test_one_stray_control_character_is_left_to_its_row() -> None:
 
 def test_line_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "LONGEST_LINE", 1000)
-    table = Table(io.BytesIO(b"Target\nA\n" + b"x" * 5000))
     with pytest.raises(UnreadableFile, match="longer than"):
-        list(table.batches())
+        list(Table(io.BytesIO(b"Target\n" + b"A\n" * 100 + b"x" * 5000)).batches())
 
 
 def test_batches_tell_how_far_the_file_was_read() -> None:
@@ -129,11 +129,89 @@ def test_batches_tell_how_far_the_file_was_read() -> None:
     assert positions[-1] == len(data)
 
 
+HEAD, ROW = ["Target", "Buyer", "Year"], ["Nest", "Google", "2014"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sep=;\nTarget;Buyer;Year\nNest;Google;2014\n", 3),
+        ("SEP=;\r\nTarget;Buyer;Year\r\nNest;Google;2014\r\n", 3),
+        ('"sep=;"\nTarget;Buyer;Year\nNest;Google;2014\n', 3),
+        ("sep=;,,\nTarget;Buyer;Year\nNest;Google;2014\n", 3),
+        ("sep=,\nTarget;Buyer;Year\nNest;Google;2014\n", 3),
+        ("sep=\t\nTarget\tBuyer\tYear\nNest\tGoogle\t2014\n", 3),
+        ("sep=\\t\nTarget\tBuyer\tYear\nNest\tGoogle\t2014\n", 3),
+        ("sep=\nTarget|Buyer|Year\nNest|Google|2014\n", 3),
+        ("sep=^\nTarget^Buyer^Year\nNest^Google^2014\n", 3),
+        ("sep=;\rTarget;Buyer;Year\rNest;Google;2014", 3),
+        ("Target|Buyer|Year\nNest|Google|2014\n", 2),
+        ("Deals of 2014\n\nTarget;Buyer;Year\nNest;Google;2014\n", 4),
+        ('"Our deals, and\nothers",,\nof,,\nTarget,Buyer,Year\nNest,Google,2014\n', 5),
+        ("Exported on 1.1.2015;;\nby: somebody;;\n;;\nTarget;Buyer;Year\nNest;Google;2014\n", 5),
+        ("Target,Buyer,Year,\nNest,Google,2014,\n", 2),
+        ("Target,Buyer,Year\nNest,Google,2014,\n", 2),
+        ("Target,Buyer,Year,,,\nNest,Google,2014,,,,\n", 2),
+        ("Target,Buyer,Year\nNest,Google,2014\n\x1a", 2),
+        ("Target,Buyer,Year\r\nNest,Google,2014\x1a\x1a", 2),
+        ("Target,Buyer,Year\nNest,Google,2014\n\x1a\r\n", 2),
+        ("\u200bTarget,Bu\u00adyer,\ufeffYear\u200e\nNest,Google,2014\n", 2),
+        ('Target,Buyer,Year\n"Nest","Google","2014"\n', 2),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_file_is_read_however_a_program_wrote_it(text: str, line: int, encoding: str) -> None:
+    table = Table(io.BytesIO(text.encode(encoding)))
+    assert table.headings == HEAD
+    [record] = [record for batch in table.batches() for record in batch.records]
+    assert record == Record(line, ROW)
+
+
+def test_headings_nobody_knows_are_found_below_a_title() -> None:
+    table = Table(io.BytesIO(b"Our list\n\nWer;Wen;Wann\nNest;Google;2014\nWaze;Google;2013\n"))
+    assert (table.headings, table.delimiter) == (["Wer", "Wen", "Wann"], ";")
+
+
+def test_headings_of_four_languages_are_known() -> None:
+    from app.imports.mapping import guess_fields
+
+    wanted = ["name", "acquirer", "announced_on", "price_usd", "country"]
+    for headings in ("Target,Buyer,Date,Price,Country", "Zielunternehmen,Käufer,Datum,Kaufpreis,Land", "ZIELUNTERNEHMEN,Kaeufer,Datum,Preis,Land",
+                     "Société cible,Acquéreur,Date d’annonce,Prix,Pays", "Societe cible,Acquereur,Date d'annonce,Montant,Pays",
+                     "Empresa objetivo,Comprador,Fecha,Precio,País"):  # fmt: skip
+        assert guess_fields(headings.split(",")) == wanted, headings
+
+
+def test_stray_mark_of_an_end_in_the_middle_is_left_to_its_row() -> None:
+    assert cells(b"Target,Buyer\nA\x1a,b\nC,d\n") == [["A\x1a", "b"], ["C", "d"]]
+
+
+def test_extra_cells_that_say_something_are_a_problem() -> None:
+    found = records(b"Target,Buyer\nA,b,,x\nB,b,,\n")
+    assert [bool(record.problem) for record in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"%PDF-1.7\n", "This is a PDF"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "old Excel workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + "EncryptedPackage".encode("utf-16-le"), "protected by a password"),
+        (b"<html><table>", "web page"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><Workbook>", "XML file"),
+        (b"\x1f\x8b\x08", "compressed"),
+    ],
+)
+def test_what_it_is_instead_is_said_with_what_to_do(data: bytes, said: str) -> None:
+    with pytest.raises(UnreadableFile, match=said):
+        Table(io.BytesIO(data))
+
+
 LETTERS = st.characters(codec="utf-8", exclude_characters="\x00\ufeff", exclude_categories=["Cc"])
 CELL = st.text(st.one_of(LETTERS, st.sampled_from('",;\t\n')), max_size=20)
 
 
-@given(st.lists(st.tuples(CELL, CELL), max_size=20), st.sampled_from([",", ";", "\t"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+@given(st.lists(st.tuples(CELL, CELL), max_size=20), st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
 def test_what_a_spreadsheet_writes_is_read_back(rows: list[tuple[str, str]], delimiter: str, encoding: str) -> None:
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter).writerows([("Target", "Buyer"), *rows])

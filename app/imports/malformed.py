@@ -1,0 +1,9 @@
+"""What is wrong with the text of one cell."""
+
+
+class Malformed(ValueError):
+    """The text cannot be what its column holds; the message is the rest of a sentence about it."""
+
+
+class Undecided(Malformed):
+    """It can be read in two ways, and nobody has said yet which is meant."""

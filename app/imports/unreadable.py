@@ -1,0 +1,7 @@
+"""The file as a whole is of no use."""
+
+from app.errors import BadRequest
+
+
+class UnreadableFile(BadRequest):
+    code, title = "unreadable_file", "The file cannot be read"

@@ -1,0 +1,211 @@
+"""The lists of deals, findings, checklist items and activity as files: what the page shows, on all of its pages."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from quart import Blueprint, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.checklist.schemas import ChecklistQuery
+from app.checklist.store import list_items
+from app.deals.activity import ActivityQuery, export_activity
+from app.deals.export import export_deals
+from app.deals.listing import ListQuery, parse_query
+from app.deals.permissions import ANY_ROLE
+from app.deals.schemas import ActivityEvent, PersonName
+from app.deals.store import require_role
+from app.errors import NotFound
+from app.exports.answer import FORMATS, Format, download
+from app.exports.table import Column, Kind, Table
+from app.findings.schemas import FindingQuery
+from app.findings.store import list_findings
+from app.imports.mapping import LABELS, LIST_HEADINGS
+from app.imports.references import reference_of
+from app.models import Deal
+from app.ratelimit import limit_rate
+from app.resources import Resources
+from app.web import current_user, path_id, resources, signed_in
+from app.workspace.activity import sentence
+from app.workspace.findings_pages import STATUS_TEXTS
+from app.workspace.frame import show_missing
+
+exports = Blueprint("export_pages", __name__)
+
+Rows = AsyncIterator[Sequence[Sequence[Any]]]
+_PAGE = 100
+_KINDS: dict[str, Kind] = {"price_usd": "number", "announced_on": "date", "announced_year": "number", "founded_year": "number"}
+_WIDTHS = {"name": 32, "acquirer": 28, "external_ref": 36, "price_usd": 18, "tagline": 60, "categories": 40, "homepage": 30}
+_DEALS = (
+    *(Column(label, _KINDS.get(fact, "text"), _WIDTHS.get(fact, 18)) for fact, label in LABELS.items()),
+    *(Column(heading, "moment" if "UTC" in heading else "text", 20) for heading in LIST_HEADINGS[len(LABELS) :]),
+)
+_FINDINGS = (
+    Column("Number", "number", 10),
+    Column("Title", width=44),
+    Column("Severity", width=12),
+    Column("Status", width=12),
+    Column("Owner", width=24),
+    Column("Text", width=80),
+    Column("Written by", width=24),
+    Column("Written (UTC)", "moment", 20),
+    Column("Last changed by", width=24),
+    Column("Last changed (UTC)", "moment", 20),
+)
+_CHECKLIST = (
+    Column("Section", width=28),
+    Column("Item", width=60),
+    Column("Done", width=8),
+    Column("Done (UTC)", "moment", 20),
+    Column("Due", "date", 12),
+    Column("Owner", width=24),
+    Column("Last changed by", width=24),
+    Column("Last changed (UTC)", "moment", 20),
+)
+_ACTIVITY = (
+    Column("id", "number", 12),
+    Column("at", "moment", 20),
+    Column("kind", width=24),
+    Column("what", width=60),
+    Column("by", width=24),
+    Column("by_id", "number", 10),
+    Column("about", width=24),
+    Column("about_id", "number", 10),
+)
+
+
+@exports.get("/deals.csv")
+@exports.get("/deals.xlsx")
+@hide
+@signed_in
+async def deals() -> ResponseReturnValue:
+    """Its reference and headings are such that importing it again changes nothing."""
+    house, user = resources(), current_user()
+    await limit_rate(house, "list", user.id, house.settings.rate_limit_list)
+    query = parse_query(ListQuery, request.args)
+    table = Table("Deals", _DEALS, _deal_rows(house, user.id, query))
+    return await download(table, _format(), plain_name="deals", name=f"{user.organisation} deals")
+
+
+@exports.get("/deals/<deal_id>/findings.csv")
+@exports.get("/deals/<deal_id>/findings.xlsx")
+@hide
+@signed_in
+async def findings(deal_id: str) -> ResponseReturnValue:
+    query = parse_query(FindingQuery, request.args)
+    return await _of_deal(
+        deal_id, "findings", lambda wanted: Table("Findings", _FINDINGS, _finding_rows(resources(), current_user().id, wanted, query))
+    )
+
+
+@exports.get("/deals/<deal_id>/checklist.csv")
+@exports.get("/deals/<deal_id>/checklist.xlsx")
+@hide
+@signed_in
+async def checklist(deal_id: str) -> ResponseReturnValue:
+    query = parse_query(ChecklistQuery, request.args)
+    return await _of_deal(
+        deal_id, "checklist", lambda wanted: Table("Checklist", _CHECKLIST, _item_rows(resources(), current_user().id, wanted, query))
+    )
+
+
+@exports.get("/deals/<deal_id>/activity.csv")
+@exports.get("/deals/<deal_id>/activity.xlsx")
+@hide
+@signed_in
+async def activity(deal_id: str) -> ResponseReturnValue:
+    """All that the filters leave, the latest first."""
+    query = parse_query(ActivityQuery, request.args)
+    return await _of_deal(
+        deal_id, "activity", lambda wanted: Table("Activity", _ACTIVITY, _event_rows(resources(), current_user().id, wanted, query))
+    )
+
+
+async def _of_deal(deal_id: str, page: str, table_of: Callable[[int], Table]) -> ResponseReturnValue:
+    house, user = resources(), current_user()
+    try:
+        wanted = path_id(deal_id)
+        async with house.database.read() as db:
+            await require_role(db, user.id, wanted, ANY_ROLE, now=house.clock.now())
+            deal = await db.get_one(Deal, wanted)
+    except NotFound:
+        return await show_missing(deal_id, page)
+    return await download(table_of(wanted), _format(), plain_name=f"deal-{wanted}-{page}", name=f"{deal.name} {page}")
+
+
+def _format() -> Format:
+    return next(each for each in FORMATS if request.path.endswith(f".{each}"))
+
+
+async def _deal_rows(house: Resources, user_id: int, query: ListQuery) -> Rows:
+    async for batch in export_deals(house, user_id, query):
+        yield [
+            [
+                *(reference_of(row.id, row.external_ref) if fact == "external_ref" else getattr(row, fact) for fact in LABELS),
+                row.stage,
+                row.owner_name,
+                "yes" if row.is_archived else "no",
+                row.updated_at,
+            ]
+            for row in batch
+        ]
+
+
+async def _finding_rows(house: Resources, user_id: int, deal_id: int, query: FindingQuery) -> Rows:
+    cursor = None
+    query = query.model_copy(update={"limit": _PAGE})
+    while True:
+        async with house.database.read() as db:
+            page = query.model_copy(update={"cursor": cursor})
+            found = await list_findings(db, user_id, deal_id, page, settings=house.settings, now=house.clock.now())
+        yield [
+            [
+                each.number,
+                each.title,
+                each.severity,
+                STATUS_TEXTS[each.status],
+                _name(each.owner),
+                each.text,
+                _name(each.created_by),
+                each.created_at,
+                _name(each.updated_by),
+                each.updated_at,
+            ]
+            for each in found.findings
+        ]
+        cursor = found.next_cursor
+        if cursor is None:
+            return
+
+
+async def _item_rows(house: Resources, user_id: int, deal_id: int, query: ChecklistQuery) -> Rows:
+    async with house.database.read() as db:
+        found = await list_items(db, user_id, deal_id, query, now=house.clock.now())
+    yield [
+        [
+            each.section,
+            each.title,
+            "yes" if each.done else "no",
+            each.done_at,
+            each.due_on,
+            _name(each.owner),
+            _name(each.updated_by),
+            each.updated_at,
+        ]
+        for each in found.items
+    ]
+
+
+async def _event_rows(house: Resources, user_id: int, deal_id: int, query: ActivityQuery) -> Rows:
+    async for batch in export_activity(house, user_id, deal_id, query):
+        yield [_event_cells(each, user_id) for each in batch]
+
+
+def _event_cells(event: ActivityEvent, reader_id: int) -> list[Any]:
+    by, about = event.actor, event.user
+    people = (_name(by), by.id if by else None, _name(about), about.id if about else None)
+    return [event.id, event.at, event.kind, sentence(event, reader_id=reader_id), *people]
+
+
+def _name(person: PersonName | None) -> str:
+    return person.name if person else ""
