@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from sqlalchemy import URL, ColumnElement, Insert, event, literal, make_url, text
+from sqlalchemy import URL, ColumnElement, Insert, event, func, literal, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from app.clock import Clock
 from app.errors import DatabaseUnavailable, StorageFull
 
 # Below the 10 s a hold lives (sessions/redis_store.py): no transaction may outlive the hold taken for it.
@@ -90,7 +91,9 @@ class Database:
     Errors tell the statement without its values: those are people's, and tracebacks go to the log.
     """
 
-    def __init__(self, url: str, *, name: str, audit: bool = True) -> None:
+    def __init__(self, url: str, *, name: str, audit: bool = True, clock: Clock | None = None) -> None:
+        # Set by this database's own with the first transaction; the backend flag's poll keeps it right (sessions/backend.py).
+        self.clock = clock or Clock()
         self.url = make_url(url)
         self.dialect = self.url.get_backend_name()
         if self.dialect == "sqlite":
@@ -106,6 +109,7 @@ class Database:
         """A look, in which nothing may be written."""
         with _faults_translated():
             async with _patiently(), self._read() as db:
+                await self._set_clock(db)
                 yield db
 
     @asynccontextmanager
@@ -113,10 +117,22 @@ class Database:
         """One transaction: committed at the end of the block, rolled back by an exception. Raises `Contended` where a retry may help."""
         with _faults_translated():
             async with _patiently() as limit, self._write() as db:
+                await self._set_clock(db)
                 yield db
                 if (ends_at := limit.when()) is not None:
                     limit.reschedule(max(ends_at, asyncio.get_running_loop().time() + COMMIT_SECONDS))
                 await db.commit()
+
+    async def synchronized_clock(self) -> Clock:
+        """The clock, set. Raises `DatabaseUnavailable`."""
+        async with self.read():
+            return self.clock
+
+    async def _set_clock(self, db: AsyncSession) -> None:
+        if self.dialect == "postgresql" and not self.clock.is_set:
+            await db.connection()
+            asked_at = self.clock.monotonic()
+            self.clock.synchronize(asked_at, (await db.execute(select(func.clock_timestamp()))).scalar_one(), self.clock.monotonic())
 
     async def ping(self) -> None:
         """Raises `DatabaseUnavailable` unless it answers."""
