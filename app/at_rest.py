@@ -5,16 +5,17 @@ Everything that makes an object of such JSON goes through here; whoever looks at
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar, cast
 
-T = TypeVar("T", bound=NamedTuple)
+T = TypeVar("T")
 
 
 def from_json(kind: type[T], stored: Mapping[str, Any] | None) -> T | None:
-    """`stored` as a `kind`, without the keys that it does not have; None where one is missing that has no default."""
+    """`stored` as a `kind` of NamedTuple, without the keys that it does not have; None where one is missing that has no default."""
     if not stored:
         return None
-    known = {name: stored[name] for name in kind._fields if name in stored}
-    if any(name not in known and name not in kind._field_defaults for name in kind._fields):
+    named_tuple = cast(Any, kind)
+    known = {name: stored[name] for name in named_tuple._fields if name in stored}
+    if any(name not in known and name not in named_tuple._field_defaults for name in named_tuple._fields):
         return None
     return kind(**known)

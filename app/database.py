@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import asyncpg
-from sqlalchemy import URL, ColumnElement, Insert, event, literal, text
+from sqlalchemy import URL, ColumnElement, Insert, event, func, literal, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from app.clock import Clock
 from app.database_url import parse_database_url
 from app.errors import DatabaseUnavailable, StorageFull
 from app.postgresql import Connector, postgresql_engine
@@ -100,7 +101,9 @@ class Database:
         "lock_timeout": f"{int(WAIT_LIMIT_SECONDS * 1000)}ms",
     }
 
-    def __init__(self, url: str, *, name: str, audit: bool = True) -> None:
+    def __init__(self, url: str, *, name: str, audit: bool = True, clock: Clock | None = None) -> None:
+        # Set by this database's own with the first transaction; the backend flag's poll keeps it right (sessions/backend.py).
+        self.clock = clock or Clock()
         self.url = parse_database_url(url)
         self.dialect = self.url.get_backend_name()
         if self.dialect == "sqlite":
@@ -116,6 +119,7 @@ class Database:
         """A look, in which nothing may be written."""
         with _faults_translated():
             async with _patiently(), self._read() as db:
+                await self._set_clock(db)
                 yield db
 
     @asynccontextmanager
@@ -123,10 +127,22 @@ class Database:
         """One transaction: committed at the end of the block, rolled back by an exception. Raises `Contended` where a retry may help."""
         with _faults_translated():
             async with _patiently() as limit, self._write() as db:
+                await self._set_clock(db)
                 yield db
                 if (ends_at := limit.when()) is not None:
                     limit.reschedule(max(ends_at, asyncio.get_running_loop().time() + COMMIT_SECONDS))
                 await db.commit()
+
+    async def synchronized_clock(self) -> Clock:
+        """The clock, set. Raises `DatabaseUnavailable`."""
+        async with self.read():
+            return self.clock
+
+    async def _set_clock(self, db: AsyncSession) -> None:
+        if self.dialect == "postgresql" and not self.clock.is_set:
+            await db.connection()
+            asked_at = self.clock.monotonic()
+            self.clock.synchronize(asked_at, (await db.execute(select(func.clock_timestamp()))).scalar_one(), self.clock.monotonic())
 
     async def ping(self) -> None:
         """Raises `DatabaseUnavailable` unless it answers."""

@@ -4,7 +4,7 @@ A page that needs somebody sends the browser to `/login`; `/login` sends somebod
 disagree (a cookie for one path only, a server with another key), that would go on for ever, so the first leaves a mark.
 """
 
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from quart import Response, after_this_request, current_app, redirect, request
@@ -33,7 +33,7 @@ def forget_refusal() -> None:
     if was_just_refused():
 
         @after_this_request
-        async def take_away(response: Response) -> Response:
+        def take_away(response: Any) -> Any:
             response.delete_cookie(_mark(), path=_names().path(), secure=not _names().plain, httponly=True, samesite="Lax")
             return response
 

@@ -26,6 +26,7 @@ class Metrics:
         )
         self.selections = self._counter("selections", "Selections of a deal: selected, refused", "outcome")
         self.uses_redis = self._gauge("session_backend_redis", "1 while this process reads sessions from Redis")
+        self.clock_skew = self._gauge("clock_skew_seconds", "How far this machine's clock and the database's are apart")
         self.breaker_open = self._gauge("breaker_open", "1 while this process leaves Redis alone")
         self.breaker_opened = self._counter(
             "breaker_opened", "Times this process left Redis alone: silent, no_connection, refused, slow", "reason"

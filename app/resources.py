@@ -83,7 +83,7 @@ def make_resources(
     clock = clock or Clock()
     name = f"holdfast-{kind}"
     limits = SessionLimits(settings.permanent_session_lifetime, settings.login_idle, settings.login_lifetime)
-    database = Database(settings.database_url, name=name, audit=settings.audit_enabled)
+    database = Database(settings.database_url, name=name, audit=settings.audit_enabled, clock=clock)
     redis = probe = store = None
     if settings.redis_url and settings.session_backend != "sql":
         redis = RedisClient(settings.redis_url, name=name, timeout=settings.redis_timeout, breaker=Breaker())

@@ -15,5 +15,8 @@ class FakeClock(Clock):
     def now(self) -> datetime:
         return self._now
 
+    def monotonic(self) -> float:
+        return self._now.timestamp()
+
     def advance(self, by: timedelta) -> None:
         self._now += by

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clock import Clock
 from app.config import load_settings
 from app.database import Database
 from app.jobs import service
@@ -179,7 +178,7 @@ def _do(work: Callable[[AsyncSession, datetime], Awaitable[T]]) -> T:
         database = Database(settings.database_url, name="holdfast-cli", audit=settings.audit_enabled)
         try:
             async with database.write() as db:
-                return await work(db, Clock().now())
+                return await work(db, database.clock.now())
         finally:
             await database.close()
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.auth.administrators import not_an_administrator
+from app.auth.email_address import canonical_email
 from app.config import Settings
 from app.deals.cursors import Cursors, beyond, in_order
 from app.errors import Conflict, NotFound
@@ -105,8 +106,9 @@ async def list_people(
     key = func.lower(User.name)
     wanted = [User.organisation_id == organisation_id]
     if q:
-        pattern = "%" + q.lower().replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
-        wanted.append(or_(func.lower(User.name).like(pattern, escape="\\"), User.email.like(pattern, escape="\\")))
+        addresses = dict.fromkeys((q.lower(), canonical_email(q)))
+        contains = (User.email.contains(each, autoescape=True) for each in addresses)
+        wanted.append(or_(func.lower(User.name).contains(q.lower(), autoescape=True), *contains))
     page = select(*_SHOWN, key.label("sort_key")).where(*wanted)
     if cursor:
         last_name, last_id = cursors.open(cursor, 2)

@@ -12,10 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
+from app.auth.email_address import canonical_email, checked_email, spellings_of
 from app.auth.passwords import check_new_password, hash_password
-from app.auth.people import checked_email
 from app.auth.service import change_and_end_all
-from app.auth.store import find_account
+from app.auth.store import find_account, find_account_by_email
 from app.errors import Conflict, NotFound
 from app.events.service import record_event
 from app.models import OneTimeLink, Organisation, User
@@ -66,10 +66,10 @@ async def invite(house: Resources, admin_id: int, email: str, role: str) -> NewL
     now, token, email = house.clock.now(), new_token(), checked_email(email)
     async with house.database.write() as db:
         organisation_id = await get_administered(db, admin_id)
-        if await db.scalar(select(User.id).where(User.email == email, User.organisation_id == organisation_id)):
+        if await db.scalar(select(User.id).where(User.email.in_(spellings_of(email)), User.organisation_id == organisation_id)):
             raise Conflict("This person belongs to your organisation already.", code="already_here")
         # One open invitation an address: the newer link is the one that counts.
-        await withdraw(db, and_(OneTimeLink.email == email, OneTimeLink.organisation_id == organisation_id), now=now)
+        await withdraw(db, and_(OneTimeLink.email.in_(spellings_of(email)), OneTimeLink.organisation_id == organisation_id), now=now)
         link = await _insert(db, "invitation", organisation_id, admin_id, token, now=now, life=LINK_LIFE, email=email, role=role)
         await record_event(db, "user.invited", at=now, organisation_id=organisation_id, actor_id=admin_id, link_id=link.id, role=role)
         return NewLink(link.id, link.kind, email, token, link.expires_at)
@@ -105,7 +105,10 @@ async def join(house: Resources, token: str, *, name: str, password: str) -> str
     try:
         async with house.database.write() as db:
             link = await _consume(db, token, "invitation", now)
-            user = User(organisation_id=link.organisation_id, email=link.email, name=name, password_hash=password_hash, role=link.role)
+            email = canonical_email(link.email)
+            if await find_account_by_email(db, email):  # in another spelling, too, which no constraint knows
+                raise _taken()
+            user = User(organisation_id=link.organisation_id, email=email, name=name, password_hash=password_hash, role=link.role)
             user.created_at = now
             db.add(user)
             await db.flush()
@@ -114,9 +117,7 @@ async def join(house: Resources, token: str, *, name: str, password: str) -> str
             log.info("Somebody joined by an invitation.", user_id=user.id, link_id=link.id)
             return user.email
     except IntegrityError as error:
-        raise Conflict(
-            "There is an account with this e-mail address already. Ask the person who invited you.", code="email_taken"
-        ) from error
+        raise _taken() from error
 
 
 async def reset_by_link(house: Resources, token: str, *, password: str) -> str:
@@ -167,6 +168,10 @@ async def _insert(
     db.add(link)
     await db.flush()
     return link
+
+
+def _taken() -> Conflict:
+    return Conflict("There is an account with this e-mail address already. Ask the person who invited you.", code="email_taken")
 
 
 def _is_open(token: str, now: datetime) -> ColumnElement[bool]:

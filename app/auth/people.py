@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.email_address import checked_email
 from app.auth.passwords import check_new_password, hash_password
-from app.auth.store import LONGEST_EMAIL, find_organisation, normalised_email
+from app.auth.store import find_account_by_email, find_organisation
 from app.errors import BadRequest
 from app.events.service import record_event
 from app.models import Organisation, Session, User
@@ -30,6 +31,8 @@ async def add_user(
     password_hash, now = await hash_password(password, house.settings), house.clock.now()
     try:
         async with house.database.write() as db:
+            if await find_account_by_email(db, email):  # in another spelling, too, which no constraint knows
+                raise ValueError(f"There is a user {email} already.")
             home = await find_organisation(db, organisation) or Organisation(name=organisation, created_at=now)
             db.add(home)
             await db.flush()
@@ -43,15 +46,6 @@ async def add_user(
             return user.id
     except IntegrityError as error:
         raise ValueError(f"There is a user {email} already.") from error
-
-
-def checked_email(text: str) -> str:
-    """An address as it is stored. Raises `BadRequest`."""
-    email = normalised_email(text)
-    local, at, domain = email.partition("@")
-    if not (local and at and domain) or "@" in domain or len(email) > LONGEST_EMAIL or not email.isprintable() or " " in email:
-        raise BadRequest(f"{email!r} is not an e-mail address.", code="invalid_email")
-    return email
 
 
 def clean_name(text: str) -> str:

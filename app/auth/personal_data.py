@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Row, Select, Table, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.email_address import spellings_of
 from app.auth.links import links_through
 from app.auth.service import change_and_end_all, get_account
 from app.events.service import record_event
@@ -76,7 +77,7 @@ async def erase_person(house: Resources, email: str) -> int:
     await change_and_end_all(house, account, event=None, reason="erased", disabled_at=house.clock.now())
     now = house.clock.now()
     async with house.database.write() as db:
-        theirs = or_(OneTimeLink.email == account.email, links_through(account.id))
+        theirs = or_(OneTimeLink.email.in_(spellings_of(account.email)), links_through(account.id))
         await db.execute(delete(OneTimeLink).where(theirs).execution_options(synchronize_session=False))
         as_left = (User.id == account.id, User.auth_version == account.auth_version + 1)  # whoever enables them moves it
         erased = await db.execute(delete(User).where(*as_left).execution_options(synchronize_session=False))

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import backoff
+from app.auth.email_address import canonical_email
 from app.auth.passwords import check_new_password, hash_password, verify_password
 from app.auth.store import (
     Account,
@@ -17,7 +18,6 @@ from app.auth.store import (
     has_signed_in_from,
     is_still_valid,
     list_ids_beyond,
-    normalised_email,
     update_account,
 )
 from app.errors import BadRequest, Conflict, NotAuthenticated, TooManyRequests
@@ -58,11 +58,10 @@ async def sign_in(
 
     Raises the same `NotAuthenticated` after the same work for an unknown, a wrong and a disabled account.
     """
-    email = normalised_email(email)
     async with house.database.read() as db:
         account = await find_account_by_email(db, email)
         known_here = account is not None and await has_signed_in_from(db, account.id, browser.address)
-        attempt = backoff.attempt(email, browser.address, known_here=known_here)
+        attempt = backoff.attempt(canonical_email(email), browser.address, known_here=known_here)
         await _refuse_while_blocked(house, db, attempt)
     matches = await verify_password(account.password_hash if account else None, password, house.settings)
     if account is None or account.is_disabled or not matches:
@@ -92,7 +91,7 @@ async def change_password(house: Resources, record: Record, current: str, new: s
         if account is None or browser.token_hash is None:
             raise NotAuthenticated
         # The guesser this stops holds a stolen session, so it counts as an address known to the account.
-        attempt = backoff.attempt(account.email, browser.address, known_here=True)
+        attempt = backoff.attempt(canonical_email(account.email), browser.address, known_here=True)
         await _refuse_while_blocked(house, db, attempt)
     if not await verify_password(account.password_hash, current, house.settings):
         await _count_failure(house, attempt, account)
@@ -247,7 +246,7 @@ async def _refuse_while_blocked(house: Resources, db: AsyncSession, attempt: bac
 async def get_account(house: Resources, email: str) -> Account:
     """Raises LookupError."""
     async with house.database.read() as db:
-        account = await find_account_by_email(db, normalised_email(email))
+        account = await find_account_by_email(db, email)
     if account is None:
         raise LookupError(f"There is no user {email}.")
     return account

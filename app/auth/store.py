@@ -1,14 +1,13 @@
 """Queries on people and their logins."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.email_address import LONGEST_EMAIL, spellings_of
 from app.models import Login, Organisation, User
-
-LONGEST_EMAIL = 320
 
 
 class Account(NamedTuple):
@@ -22,22 +21,24 @@ class Account(NamedTuple):
     is_disabled: bool
 
 
-def normalised_email(text: str) -> str:
-    return text.strip().lower()
-
-
 async def find_account(db: AsyncSession, which: ColumnElement[bool]) -> Account | None:
     """The account matched by a condition over `User`, disabled or not."""
-    columns = (User.id, User.organisation_id, User.email, User.password_hash, User.auth_version, User.disabled_at.is_not(None))
-    row = (await db.execute(select(*columns).where(which))).first()
+    row = (await db.execute(_accounts().where(which))).first()
     return Account(*row) if row else None
 
 
+def _accounts() -> Select[Any]:
+    return select(User.id, User.organisation_id, User.email, User.password_hash, User.auth_version, User.disabled_at.is_not(None))
+
+
 async def find_account_by_email(db: AsyncSession, email: str) -> Account | None:
-    """None, too, for what cannot be an address and what PostgreSQL cannot hold in a text."""
-    if not email or len(email) > LONGEST_EMAIL or not email.isprintable():
+    """By any spelling of it. None, too, for what cannot be an address and what PostgreSQL cannot hold in a text."""
+    if not email.strip() or len(email) > LONGEST_EMAIL or not email.strip().isprintable():
         return None
-    return await find_account(db, User.email == email)
+    spellings = spellings_of(email)
+    first = case({spelling: place for place, spelling in enumerate(spellings)}, value=User.email)
+    row = (await db.execute(_accounts().where(User.email.in_(spellings)).order_by(first).limit(1))).first()
+    return Account(*row) if row else None
 
 
 async def is_still_valid(db: AsyncSession, account: Account) -> bool:

@@ -34,7 +34,9 @@ class LoginCookie(AuthUser):
 
 
 class _AgelessSerializer(_AuthSerializer):
-    def loads(self, s: str | bytes, max_age: int | None = None, return_timestamp: bool = False, salt: str | bytes | None = None) -> Any:
+    def loads(  # type: ignore[override]
+        self, s: str | bytes, max_age: int | None = None, return_timestamp: bool = False, salt: str | bytes | None = None
+    ) -> Any:
         return super().loads(s, max_age=None, return_timestamp=return_timestamp, salt=salt)
 
 
@@ -64,7 +66,7 @@ class LoginCookies(QuartAuth):
     def resolve_user(self) -> AuthUser:
         if not has_request_context():
             return super().resolve_user()
-        values = [value for value in request.cookies.getlist(self.cookie_name) if value][:MOST_VALUES]
+        values = [value for value in request.cookies.getlist(str(self.cookie_name)) if value][:MOST_VALUES]
         for value in values:
             # The first that can be read: a stray one beside it, of another path, is nobody's reason to be signed out.
             if (token := self.load_token(value)) is not None:

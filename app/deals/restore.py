@@ -92,7 +92,7 @@ def who_decides_restore(configured: bool | None, switched: bool | None, *, organ
     return organisation, "organisation"
 
 
-def _is_whole(data: Mapping[str, Any], now_ms: int) -> bool:
+def _is_whole(data: SessionData, now_ms: int) -> bool:
     return has_deal(data, now_ms) and user_card(data) is not None
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.auth.email_address import spellings_of
 from app.deals.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, in_bin_of, people_who_see, visible_to
 from app.deals.schemas import DealDetail, DealSummary, PersonName
 from app.deals.session_data import ends_at_ms
@@ -127,7 +128,8 @@ def colleague(of_user_id: int, *, user_id: int | None = None, email: str | None 
     """Over `User`: the person meant, if they are of the same organisation. Somebody of another one is as unknown as nobody."""
     me = aliased(User)
     organisation = select(me.organisation_id).where(me.id == of_user_id).scalar_subquery()
-    return and_(User.organisation_id == organisation, User.id == user_id if user_id is not None else User.email == (email or "").lower())
+    named = User.id == user_id if user_id is not None else User.email.in_(spellings_of(email or ""))
+    return and_(User.organisation_id == organisation, named)
 
 
 async def get_colleague(db: AsyncSession, which: ColumnElement[bool]) -> User:

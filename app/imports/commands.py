@@ -123,7 +123,7 @@ def seed_demo(*, as_json: bool) -> None:
 async def run_seed(settings: Settings, clock: Clock | None = None) -> seed.Seeded:
     """Lay out what is missing of the demo data, in one transaction."""
     demo = seed.read_demo()
-    database = Database(settings.database_url, name="holdfast-seed")
+    database = Database(settings.database_url, name="holdfast-seed", clock=clock)
     try:
         async with database.read() as db:
             if not await seed.list_missing(db, sorted(demo.rows)):
@@ -132,7 +132,7 @@ async def run_seed(settings: Settings, clock: Clock | None = None) -> seed.Seede
         # Before the transaction: hashing takes longer than everything that is done under the lock.
         hashes = await asyncio.gather(*(hash_password(seed.DEMO_PASSWORD, settings) for _ in addresses))
         async with database.write() as db:
-            return await seed.seed_demo(db, demo, dict(zip(addresses, hashes, strict=True)), at=(clock or Clock()).now())
+            return await seed.seed_demo(db, demo, dict(zip(addresses, hashes, strict=True)), at=database.clock.now())
     finally:
         await database.close()
 
@@ -169,7 +169,7 @@ async def _import(
                 service.batches_of(table),
                 columns,
                 organisation=organisation,
-                at=Clock().now(),
+                at=database.clock.now(),
                 dry_run=dry_run,
                 skip_bad=skip_bad,
                 progress=progress,

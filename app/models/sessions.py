@@ -76,6 +76,8 @@ class Process(Base):
     redis_ok_since: Mapped[datetime | None]
     redis_fault: Mapped[str] = mapped_column(String(200), server_default="")
     breaker: Mapped[str] = mapped_column(String(10), server_default="closed")
+    # How far its machine's clock is ahead of the database's; null where that has no clock of its own.
+    clock_skew_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class LoginAttempt(Base):

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from app.clock import Clock
 from app.config import Settings, load_settings
 from app.database import Database
 from app.events.audit import Tell, Verdict, verify
@@ -49,7 +48,7 @@ def verify_(*, as_json: bool) -> None:
 async def _verify(settings: Settings, tell: Tell) -> Verdict:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
-        return await verify(database, Clock(), tell=tell)
+        return await verify(database, await database.synchronized_clock(), tell=tell)
     finally:
         await database.close()
 

@@ -155,7 +155,7 @@ async def _figures(settings: Settings) -> SessionFigures:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
         async with database.read() as db:
-            return await count_sessions(db, Clock().now())
+            return await count_sessions(db, database.clock.now())
     finally:
         await database.close()
 
@@ -163,7 +163,7 @@ async def _figures(settings: Settings) -> SessionFigures:
 async def _purge(settings: Settings) -> Expired:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
-        return await expire_sessions(database, Clock())
+        return await expire_sessions(database, await database.synchronized_clock())
     finally:
         await database.close()
 
@@ -172,6 +172,6 @@ async def _raise_epoch(settings: Settings) -> int:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
         async with database.write() as db:
-            return await raise_epoch(db, Clock())
+            return await raise_epoch(db, database.clock)
     finally:
         await database.close()

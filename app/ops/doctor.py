@@ -19,6 +19,7 @@ from app.models import DeadLetter, Deal, Event, Outbox, Process, Session, Sessio
 from app.ops.checks import check_redis, is_migrated
 from app.python_versions import FIX, find_untested
 from app.resources import Resources
+from app.sessions.backend import SKEW_LIMIT
 from app.sessions.fleet import ask_time
 
 # Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
@@ -44,7 +45,7 @@ class Finding:
 
 async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     """Everything at once, from outside of the site."""
-    database = Database(settings.database_url, name="holdfast-doctor")
+    database = Database(settings.database_url, name="holdfast-doctor", clock=clock)
     redis = await check_redis(settings) if _wants_redis(settings) else "not used"
     try:
         return await _examine(database, clock, redis, _wants_redis(settings))
@@ -69,6 +70,7 @@ async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bo
             if schema.state == "ok":  # the others need its tables
                 now = await ask_time(db, clock)
                 findings += [await check(db, now, wants_redis) for check in _CHECKS]
+                findings.append(await _clocks(db, now, clock))
     except Unavailable as outage:
         findings.insert(
             0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")
@@ -109,6 +111,23 @@ async def _backend(db: AsyncSession, now: datetime, wants_redis: bool) -> Findin
     return Finding(
         "session backend", "warning", found, "A worker brings Redis back by itself once every process is served by it: see the next lines."
     )
+
+
+async def _clocks(db: AsyncSession, now: datetime, clock: Clock) -> Finding:
+    """Nothing in Holdfast goes by the clocks of its machines, but what people read in logs and browsers check in certificates does."""
+    known = select(Process.id, Process.clock_skew_ms).where(Process.heartbeat_at > now - SILENCE, Process.clock_skew_ms.is_not(None))
+    skews = {name: timedelta(milliseconds=skew) for name, skew in await db.execute(known) if skew is not None}
+    if clock.skew is not None:
+        skews["this machine"] = clock.skew
+    off = [f"{name} {_in_words(skew)}" for name, skew in sorted(skews.items()) if abs(skew) > SKEW_LIMIT]
+    if not off:
+        return Finding("clocks", "ok", "those of the processes and the database's agree" if skews else "one machine's")
+    fix = "Set the clock of each machine by NTP (chrony, systemd-timesyncd); sign-ins and jobs go by the database's meanwhile."
+    return Finding("clocks", "warning", f"against the database's: {'; '.join(off)}", fix)
+
+
+def _in_words(skew: timedelta) -> str:
+    return f"{abs(skew).total_seconds():.1f} s {'ahead' if skew > timedelta(0) else 'behind'}"
 
 
 async def _processes(db: AsyncSession, now: datetime, wants_redis: bool) -> Finding:

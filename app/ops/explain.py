@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.devices import describe_device
-from app.auth.store import find_account_by_email, list_live_logins, normalised_email
+from app.auth.store import find_account_by_email, list_live_logins
 from app.clock import from_unix_ms, to_unix_ms
 from app.config import Settings
 from app.deals.candidate import Candidate, find_candidate
@@ -29,7 +29,7 @@ _ACCESS = ("member.granted", "member.changed", "member.revoked", "deal.deleted",
 
 async def explain(db: AsyncSession, settings: Settings, email: str, *, now: datetime) -> Explanation | None:
     """None where there is no such person."""
-    account = await find_account_by_email(db, normalised_email(email))
+    account = await find_account_by_email(db, email)
     if account is None:
         return None
     return await Explainer(db, settings, now).explain(account.id)

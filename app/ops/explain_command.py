@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import click
 
-from app.clock import Clock
 from app.config import Settings, load_settings
 from app.database import Database
 from app.ops.explain import explain as look_at
@@ -36,10 +35,10 @@ def explain(email: str, *, as_json: bool) -> None:
 
 
 async def _explain(settings: Settings, email: str) -> Explanation | None:
-    clock, database = Clock(), Database(settings.database_url, name="holdfast-explain")
+    database = Database(settings.database_url, name="holdfast-explain")
     try:
         async with database.read() as db:
-            return await look_at(db, settings, email, now=clock.now())
+            return await look_at(db, settings, email, now=database.clock.now())
     finally:
         await database.close()
 

@@ -7,6 +7,7 @@ from sqlalchemy import and_, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.auth.email_address import canonical_email
 from app.deals.permissions import ROLE, visible_to
 from app.models import Deal, Event, Member, Organisation, User
 from app.ops.schemas import DealState, Happening, Person
@@ -78,7 +79,9 @@ async def list_happenings(db: AsyncSession, user_id: int, deal_id: int | None) -
 async def find_people(db: AsyncSession, text: str, *, limit: int) -> list[Person]:
     """Whose address contains `text`, in the order of their addresses."""
     found = select(User, Organisation.name).join(Organisation, Organisation.id == User.organisation_id)
-    rows = await db.execute(found.where(User.email.contains(text.lower(), autoescape=True)).order_by(User.email).limit(limit))
+    wanted = dict.fromkeys((text.lower(), canonical_email(text)))
+    contains = or_(*(User.email.contains(each, autoescape=True) for each in wanted))
+    rows = await db.execute(found.where(contains).order_by(User.email).limit(limit))
     return [as_person(user, organisation) for user, organisation in rows]
 
 

@@ -53,6 +53,8 @@ class ProcessView(BaseModel):
     breaker: str
     redis_ok_since: datetime | None
     redis_fault: str
+    # Of its machine's clock against the database's, ahead where positive; null where that has none of its own.
+    clock_skew_ms: int | None = None
 
 
 class Flip(BaseModel):

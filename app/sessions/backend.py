@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import structlog
-from sqlalchemy import select, text, update
+from sqlalchemy import func, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.breaker import Breaker
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 RISE_LOCK = 7301
 # Comes on top of a call of 250 ms that failed; who waits for both is to be answered within 400 ms.
 TELL_LIMIT = timedelta(milliseconds=100)
+# Beyond this a clock is worth telling of. Nothing but logs and certificates goes by it.
+SKEW_LIMIT = timedelta(seconds=1)
 # Round trips of one look at Redis: SET, GET, DEL and two of INFO.
 TRIP_COUNT = 5
 
@@ -77,7 +79,9 @@ class BackendFlag:
         self.view = RedisView() if self.redis else RedisView(fault="no Redis is used")
         self.switches: dict[str, bool] = {}
         self._settled = False
+        self._database_time = func.clock_timestamp() if database.dialect == "postgresql" else null()
         self._announced = ""
+        self._is_skewed = False
         self._blind = False
         self._look_now = asyncio.Event()
         self._refreshing = asyncio.Lock()
@@ -162,8 +166,12 @@ class BackendFlag:
             if since not in (None, self.flag.fence):
                 return self.flag
             async with self.database.read() as db:
-                row = (await db.execute(select(SessionBackend))).scalar_one()
                 self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
+                asked_at = self.clock.monotonic()  # the transaction has begun: nothing is waited for but this one answer
+                row, time_there = (await db.execute(select(SessionBackend, self._database_time))).one()
+            if time_there is not None:
+                self.clock.synchronize(asked_at, time_there, self.clock.monotonic())
+                self._log_skew()
             await self._adopt(row)
             return self.flag
 
@@ -276,7 +284,7 @@ class BackendFlag:
         if (
             self.redis is None
             or (self.flag.mode == "redis" and self.flag.instance == self.view.instance)
-            or self.clock.now() - self.fleet.started_at > 3 * self.fleet.live_window
+            or self.clock.monotonic() - self.fleet.started_at > 3 * self.fleet.live_window.total_seconds()
         ):
             self._settled = True
         elif self.view.instance is None:
@@ -304,6 +312,17 @@ class BackendFlag:
         elif self._blind and not fault:
             log.info("The session backend can be looked at again.")
         self._blind = bool(fault)
+
+    def _log_skew(self) -> None:
+        skew = self.clock.skew or timedelta(0)
+        METRICS.clock_skew.set(abs(skew).total_seconds())
+        if (is_skewed := abs(skew) > SKEW_LIMIT) != self._is_skewed:
+            self._is_skewed = is_skewed
+            if is_skewed:
+                what = "The clock of this machine and the database's differ; Holdfast goes by the database's. Set both by NTP (chrony)."
+                log.warning(what, seconds_ahead=round(skew.total_seconds(), 1))
+            else:
+                log.info("The clock of this machine and the database's agree again.")
 
     def _announce(self) -> None:
         """The log line operators grep for, at the start and at each flip."""

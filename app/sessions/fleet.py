@@ -45,14 +45,14 @@ class Fleet:
         self.pin: Pin = pin
         self.live_window = max(timedelta(seconds=5), 5 * poll)
         self.process_id = f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
-        self.started_at = clock.now()
+        self.started_at = clock.monotonic()
         self._told: tuple[RedisView, str] | None = None
         self._told_at = self.started_at
 
     async def beat(self, view: RedisView, breaker: str) -> None:
         """The sign of life: at once when something changed, else three in a live window. Raises `DatabaseUnavailable`."""
-        now = self.clock.now()
-        if self._told == (view, breaker) and now - self._told_at < self.live_window / 3:
+        now = self.clock.monotonic()
+        if self._told == (view, breaker) and now - self._told_at < self.live_window.total_seconds() / 3:
             return
         serves_since = self.database_now() if view.instance else None
         values: dict[str, Any] = {
@@ -66,6 +66,7 @@ class Fleet:
             "redis_ok_since": serves_since,
             "redis_fault": view.fault[:200],
             "breaker": breaker,
+            "clock_skew_ms": self._clock_skew_ms(),
         }
         async with self.database.write() as db:
             insert = insert_into(db, Process).values(**values)
@@ -74,6 +75,9 @@ class Fleet:
             changed["redis_ok_since"] = case((unbroken, Process.redis_ok_since), else_=insert.excluded.redis_ok_since)
             await db.execute(insert.on_conflict_do_update(index_elements=["id"], set_=changed))
         self._told, self._told_at = (view, breaker), now
+
+    def _clock_skew_ms(self) -> int | None:
+        return None if self.clock.skew is None else self.clock.skew // timedelta(milliseconds=1)
 
     async def leave(self) -> None:
         async with self.database.write() as db:

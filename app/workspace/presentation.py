@@ -7,6 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.auth.email_address import shown_email
+
 STATIC = Path(__file__).parent.parent / "static"
 
 _WORDS = re.compile(r"[^\W_]+")
@@ -101,6 +103,7 @@ def listed(text: str) -> list[str]:
 FILTERS: dict[str, Callable[..., object]] = {
     "day": day,
     "dollars": dollars,
+    "email": shown_email,
     "exact": exact,
     "exact_day": exact_day,
     "host": host,

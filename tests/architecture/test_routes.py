@@ -85,6 +85,7 @@ async def test_what_is_open_to_everybody_is_known(app: Quart) -> None:
         ("POST", "/api/auth/logout"),
         ("POST", "/link"),
         ("POST", "/login"),
+        ("POST", "/login/forget"),
         ("POST", "/logout"),
     }
 

@@ -98,6 +98,7 @@ async def test_the_doctor_names_what_is_wrong_and_its_fix(environ: dict[str, str
         "sessions": "ok",
         "last deals": "ok",
         "auto-restore": "ok",
+        "clocks": "ok",
     }
     assert all(finding.fix for finding in findings if finding.state != "ok")
 

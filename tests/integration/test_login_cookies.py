@@ -85,7 +85,7 @@ def signed(app: Quart, token: str, *, by: int = 0, key: str | None = None) -> st
     class Serializer(_AuthSerializer):
         default_signer = Signer
 
-    return str(Serializer(key or app.secret_key, "holdfast login").dumps(token))
+    return str(Serializer(str(key or app.secret_key), "holdfast login").dumps(token))
 
 
 def cookie(value: str, name: str = "holdfast_auth") -> dict[str, str]:
@@ -102,7 +102,8 @@ async def walk(servers: Iterator[Quart], jar: CookieJar, start: str, *, most: in
     """Follow redirects as a browser does behind a balancer without sticky routing; the last answer and all addresses."""
     went = [start]
     while True:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=next(servers)), base_url="http://localhost", cookies=jar) as browser:
+        server: Any = next(servers)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=server), base_url="http://localhost", cookies=jar) as browser:
             answer = await browser.get(went[-1])
             jar = browser.cookies.jar
         if not answer.is_redirect or len(went) > most:

@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = [f"{number:04}" for number in range(1, 12)]
+ALL = [*(f"{number:04}" for number in range(1, 12)), "0013"]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -59,8 +59,12 @@ WORK = (
     f"INSERT INTO checklist_items (deal_id, section, title, position, created_at, updated_at) VALUES (1, 'Tax', 'VAT', 1, {NOW}, {NOW})",
     f"UPDATE visits SET last_page = 'findings', findings_seen_at = {NOW}",
 )
+SKEW = (
+    f"INSERT INTO processes (id, kind, version, started_at, heartbeat_at, clock_skew_ms) VALUES ('p', 'web', '1', {NOW}, {NOW}, -8000)",
+)
 START = ("UPDATE users SET start_deal_id = 1",)
-DATA = dict(zip(ALL, (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, IMPORT, LINK, TRAFFIC), strict=True))
+_DATA = (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, IMPORT, LINK, TRAFFIC, SKEW)
+DATA = dict(zip(ALL, _DATA, strict=True))
 
 
 async def run(url: str, *statements: str) -> None:

@@ -248,7 +248,7 @@ MUTANTS = [
     ),
     Mutant(
         "a connection the server closed is not handed out",
-        "app/database.py",
+        "app/postgresql.py",
         "if connection.driver_connection.is_closed():",
         "if False:",
         f"{FAULTS}::test_connections_terminated",
@@ -270,7 +270,7 @@ MUTANTS = [
     Mutant(
         "a restore is an insert if absent",
         "app/deals/restore.py",
-        "        if has_deal(data, int(now.timestamp() * 1000)):\n            return None\n",
+        "        if has_deal(data, to_unix_ms(now)):\n            return None if user_card(data) else data | {\"user\": self.candidate.user}\n",
         "",
         f"{RACES}::test_parallel_first_requests_of_an_expired_session",
     ),
