@@ -37,6 +37,9 @@ async def web(environ: dict[str, str], *, host: str = "127.0.0.1") -> AsyncItera
     server.start()
     try:
         await server.wait_until_ready()
+        # Each of several: one that is still starting has no order to end in.
+        processes = int(environ.get("WEB_CONCURRENCY", "1"))
+        await until(lambda: server.output().count("Application startup complete") == processes, within=30)
         yield server
     finally:
         server.remove()
@@ -141,8 +144,10 @@ async def test_readiness_says_no_before_the_port_closes(environ: dict[str, str],
         assert "Traceback" not in server.output()
 
 
-async def test_answers_under_way_are_finished_and_kept_connections_are_told(environ: dict[str, str]) -> None:
-    async with web(environ | {"DRAIN_SECONDS": "1"}) as server, connected(server.port) as kept, connected(server.port) as slow:
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_answers_under_way_are_finished_and_kept_connections_are_told(environ: dict[str, str], processes: int) -> None:
+    several = {"DRAIN_SECONDS": "1", "WEB_CONCURRENCY": str(processes)}
+    async with web(environ | several) as server, connected(server.port) as kept, connected(server.port) as slow:
         await kept.send(HEAD + b"\r\n")
         assert await kept.line() == b"HTTP/1.1 200 OK\r\n"
         body = json.dumps({"email": "nobody@example.com", "password": "x" * 20}).encode()
@@ -151,9 +156,17 @@ async def test_answers_under_way_are_finished_and_kept_connections_are_told(envi
         await until(lambda: "Draining" in server.output())
         await kept.send(HEAD + b"\r\n")
         assert b"connection: close" in (await kept.rest()).lower()
-        await until(lambda: "Shutting down" in server.output())
+        await until(lambda: server.output().count("Shutting down") == processes)
+        with pytest.raises(ConnectionRefusedError):  # the port is closed, not only left alone: nobody waits there for an answer
+            await until(lambda: connects(server.port), within=2)
         await slow.send(body[10:])
         assert b" 401 " in (await slow.rest()).splitlines()[0], "its answer was made after the port had closed"
+
+
+async def connects(port: int) -> bool:
+    """False, for ever: a connection that is taken is none that is refused."""
+    async with connected(port):
+        return False
 
 
 async def test_without_a_period_the_port_closes_at_once(environ: dict[str, str]) -> None:
