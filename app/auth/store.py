@@ -1,7 +1,7 @@
 """Queries on people and their logins."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,7 +27,7 @@ async def find_account(db: AsyncSession, which: ColumnElement[bool]) -> Account 
     return Account(*row) if row else None
 
 
-def _accounts() -> Select[Any]:
+def _accounts() -> Select[int, int, str, str, int, bool]:
     return select(User.id, User.organisation_id, User.email, User.password_hash, User.auth_version, User.disabled_at.is_not(None))
 
 
