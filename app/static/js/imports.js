@@ -72,16 +72,27 @@ function watchColumns() {
   const start = columns.querySelector("[data-start]");
   const again = columns.querySelector("[data-again]");
   const label = start.textContent;
-  const before = new Map([...columns.querySelectorAll("select")].map((select) => [select, select.value]));
+  const inputs = [...columns.querySelectorAll("select, input[type=radio]")];
+  const told = (input) => (input.type === "radio" ? input.checked : input.value);
+  const before = new Map(inputs.map((input) => [input, told(input)]));
   columns.addEventListener("change", () => {
-    const same = [...before].every(([select, value]) => select.value === value);
-    start.textContent = same ? label : "Check these columns";
+    const changed = inputs.filter((input) => told(input) !== before.get(input));
+    const same = !changed.length;
+    start.textContent = same ? label : changed.some((input) => input.type === "radio") ? "Check with this answer" : "Check these columns";
     start.disabled = false;
     // Both would do the same.
     again.hidden = !same;
   });
 }
 
+// A sheet is shown as soon as it is chosen.
+function watchSheet(choice) {
+  choice.querySelector("button").hidden = true;
+  choice.addEventListener("change", () => choice.requestSubmit());
+}
+
+const sheet = document.querySelector("[data-sheet]");
+if (sheet) watchSheet(sheet);
 if (form) prepareUpload();
 if (progress) follow();
 if (columns) watchColumns();
