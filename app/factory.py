@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from quart import Quart, Response, request
+from quart import Quart, Response, current_app, request
 from quart.typing import ResponseReturnValue
 from quart_schema import QuartSchema, hide
 
@@ -31,8 +31,10 @@ from app.notices.routes import blueprint as notices
 from app.openapi import INFO, PathNamed
 from app.ops.routes import health
 from app.ops.site import init_ops
+from app.ratelimit import init_rate_limits
 from app.resources import make_resources
 from app.security import init_security
+from app.security_events import init_security_events
 from app.sessions.interface import HoldfastSessions
 from app.uploads import HouseConnection, HouseRequest
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
@@ -73,6 +75,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.before_request(check_access)
     app.before_request(auto_restore_deal_context)
     app.before_request(check_role)
+    init_rate_limits(app)
+    init_security_events(app, login_cookie=str(auth_cookie.cookie_name))
+    app.after_request(_allow_own_methods)
     app.after_request(_count)
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
@@ -103,6 +108,14 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         await house.close()
 
     return app
+
+
+async def _allow_own_methods(response: Response) -> Response:
+    """OPTIONS tells what the address itself takes, not what another rule would that matches it, too (`bin` for a deal's id)."""
+    if request.method == "OPTIONS" and request.url_rule is not None:
+        same = [each for each in current_app.url_map.iter_rules() if each.rule == request.url_rule.rule]
+        response.headers["Allow"] = ", ".join(sorted({method for each in same for method in each.methods or ()}))
+    return response
 
 
 async def _count(response: Response) -> Response:

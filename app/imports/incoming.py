@@ -17,6 +17,7 @@ from app.imports.history import UNFINISHED, count_unfinished, get_import, replac
 from app.imports.mapping import BadMapping, guess_fields, map_by_position
 from app.jobs.service import request_run
 from app.models import Import, ImportPiece
+from app.quotas import check_deals, check_import_bytes
 from app.resources import Resources
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ async def receive_file(house: Resources, user_id: int, filename: str, file: Bina
             raise Conflict(
                 f"{MOST_UNFINISHED} imports of your organisation are not finished yet. Finish or cancel one first.", code="too_many_imports"
             )
+        await check_import_bytes(db, organisation_id, house.settings.quota_import_mib, more=size, unfinished=Import.state.in_(UNFINISHED))
         common = {"found": {}, "counts": {}, "created_at": now, "updated_at": now}
         draft = Import(organisation_id=organisation_id, user_id=user_id, size=size, state="arriving", layout=layout, **common)
         draft.filename = clean_filename(filename)
@@ -82,6 +84,7 @@ async def start_import(house: Resources, user_id: int, import_id: int) -> None:
         found = await get_import(db, user_id, import_id, lock=True)
         if found.state == "draft":
             map_by_position(found.layout["headings"], found.layout["fields"])
+            await check_deals(db, found.organisation_id, house.settings.quota_deals, more=int(found.found.get("imported", 0)))
             found.state, found.started_at = "queued", now
             await replace_problems(db, import_id, [])
         elif not stands_still(found, now):
