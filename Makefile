@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons chaos mutants lint check bench-faults bench-sweeps clean
+.PHONY: help run test test-pythons chaos fuzz mutants lint check bench-faults bench-sweeps clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -16,6 +16,7 @@ PYTHONS ?= python3.12 python3.13 python3.14
 SECONDS ?= 180
 SEED ?= $(shell date +%s)
 PY := .venv/bin/python
+URL ?= http://127.0.0.1:5001
 LOG := .venv/install.log
 FAULTS := benchmarks/faults
 
@@ -35,6 +36,9 @@ test-pythons: .venv/installed-dev ## Run the main job and the quick tests on eac
 chaos: .venv/installed-dev ## Run every race a thousand times, then break everything at random under load (SECONDS=180 SEED=1)
 	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py tests/integration/test_read_your_writes.py $(ARGS)
 	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
+
+fuzz: .venv/installed-dev ## Ask a running site all its OpenAPI document says and does not (URL=http://127.0.0.1:5001 ARGS="--seconds 3600")
+	$(PY) -m tests.fuzzing $(URL) $(ARGS)
 
 mutants: .venv/installed-dev ## Switch each mechanism off in a copy of the project and run its test, which must fail (ten minutes)
 	$(PY) -m tests.resilience.mutants $(ARGS)

@@ -70,6 +70,7 @@ Interval = Annotated[timedelta, _seconds(0.01, 3600)]
 SECRET: JsonDict = {"secret": True}
 LIFETIME_RULE = f"seconds from 1 to {TEN_YEARS_SECONDS}"
 INTERVAL_RULE = "seconds from 0.01 to 3600"
+QUOTA_RULE = "a whole number, 0 = no limit"
 LIMIT_RULE = "a whole number of requests a minute, 0 = no limit"
 
 
@@ -122,6 +123,13 @@ class Settings(BaseSettings):
     )
     rate_limit_select: int = Field(default=600, ge=0, description=LIMIT_RULE)
     rate_limit_list: int = Field(default=600, ge=0, description=LIMIT_RULE)
+    rate_limit_write: int = Field(default=300, ge=0, description=LIMIT_RULE)
+    rate_limit_export: int = Field(default=20, ge=0, description=LIMIT_RULE)
+    rate_limit_run: int = Field(default=30, ge=0, description=LIMIT_RULE)
+    quota_deals: int = Field(default=20_000, ge=0, description=QUOTA_RULE)
+    quota_people: int = Field(default=2_000, ge=0, description=QUOTA_RULE)
+    quota_findings: int = Field(default=2_000, ge=0, description=QUOTA_RULE)
+    quota_import_mib: int = Field(default=256, ge=0, description="a whole number of MiB, 0 = no limit")
     rate_limit_login: int = Field(default=5, ge=0, description="a whole number of failed sign-ins, 0 = no limit")
     host: str = Field(default="", pattern=r"^\S*$", description="an address or host name to listen on")
     port: int = Field(default=5001, ge=1, le=65535, description="a whole number from 1 to 65535")

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from app.entrance import redirect_to_sign_in
 from app.errors import AppError, BadRequest, NotAuthenticated, NotFound, PayloadTooLarge, Unavailable, UnsupportedMediaType
 from app.security import return_to
+from app.security_events import note_refusal
 from app.sessions.interface import current_session
 from app.web import user_card, wants_json
 
@@ -28,6 +29,7 @@ def init_errors(app: Quart) -> None:
 
 
 async def _app_error(error: AppError) -> Response:
+    note_refusal(error)
     if isinstance(error, NotAuthenticated) and not wants_json() and request.method in ("GET", "HEAD"):
         asked_for = request.full_path.rstrip("?")
         return redirect_to_sign_in(asked_for)

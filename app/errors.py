@@ -69,6 +69,10 @@ class TooManyRequests(AppError):
     status, code, title = 429, "too_many_requests", "Too many requests"
 
 
+class RateLimited(TooManyRequests):
+    """By how often somebody asks; the other is by how often they failed to sign in."""
+
+
 class Unavailable(AppError):
     """An outage: nobody could say. Nothing is half done, no cookie is dropped, the same request may be tried again."""
 

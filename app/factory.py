@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 
-from quart import Quart, Response, jsonify, make_response, request
+from quart import Quart, Response, current_app, jsonify, make_response, request
 from quart.typing import ResponseReturnValue
 from quart_schema import QuartSchema, hide
 
@@ -35,9 +35,11 @@ from app.openapi import INFO, PathNamed
 from app.ops.routes import health
 from app.ops.site import init_ops
 from app.proxies import ProxiesBelieved
+from app.ratelimit import init_rate_limits
 from app.resources import make_resources
 from app.root_path import AddressesAtRoot, at_root, root_path
 from app.security import init_security
+from app.security_events import init_security_events
 from app.sessions.interface import HoldfastSessions
 from app.uploads import init_uploads
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
@@ -78,6 +80,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.before_request(check_access)
     app.before_request(auto_restore_deal_context)
     app.before_request(check_role)
+    init_rate_limits(app)
+    init_security_events(app, names)
+    app.after_request(_allow_own_methods)
     app.after_request(_count)
     app.after_request(_lead_below_root)
     init_errors(app)
@@ -130,6 +135,14 @@ async def _with_server(response: ResponseReturnValue) -> ResponseReturnValue:
     body = await (await make_response(response)).get_data(as_text=False)  # type: ignore[misc]
     document = json.loads(body)
     return jsonify(document | {"servers": [{"url": root_path()}]})
+
+
+async def _allow_own_methods(response: Response) -> Response:
+    """OPTIONS tells what the address itself takes, not what another rule would that matches it, too (`bin` for a deal's id)."""
+    if request.method == "OPTIONS" and request.url_rule is not None:
+        same = [each for each in current_app.url_map.iter_rules() if each.rule == request.url_rule.rule]
+        response.headers["Allow"] = ", ".join(sorted({method for each in same for method in each.methods or ()}))
+    return response
 
 
 async def _count(response: Response) -> Response:

@@ -40,6 +40,12 @@ class Metrics:
         self.session_saves_dropped = self._counter("session_saves_dropped", "Session changes that could not be kept, by reason", "reason")
         self.backend_flips = self._counter("backend_flips", "Changes of the session backend, by the new one: redis, sql", "to")
         self.backend_untold = self._counter("backend_untold", "Ends of an epoch that Redis could not be told")
+        self.security_events = self._counter(
+            "security_events",
+            "Refusals that an attack would show in: cross_site, forbidden, link_refused, not_signed_in, quota, rate_limited, "
+            "sign_in_failed, sign_in_slowed, too_large, unknown_host",
+            "kind",
+        )
         self.event_streams = Gauge("holdfast_event_streams", "Event streams open now", registry=self.registry, multiprocess_mode="livesum")
         self.connections_refused = self._counter(
             "connections_refused", "Connections refused or closed before the application saw their request, by reason", "reason"

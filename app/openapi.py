@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 from quart_schema import Info, document_querystring, document_request, document_response, tag
 from quart_schema.openapi import OpenAPIProvider
+from werkzeug.routing.rules import Rule
 
 INFO = Info(title="Holdfast", version=version("holdfast"), description="A deal workspace in which you never lose your place.")
 
@@ -39,18 +40,102 @@ class EventStream(BaseModel):
 _CONTENT_TYPES: dict[Any, str] = {Problem: "application/problem+json", EventStream: "text/event-stream"}
 
 
+# What refuses a request before its view is reached, or whatever the view does.
+_UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_REF = "#/components/schemas/"
+
+
 class PathNamed(OpenAPIProvider):
-    """Operations are named after method and path, which differ where two functions are called alike."""
+    """Operations are named after method and path, which differ where two functions are called alike; models by their feature, too,
+    where two of them are. What can happen to any request of a kind is said of each of them."""
+
+    def __init__(self, app: Any, extension: Any) -> None:
+        super().__init__(app, extension)
+        self._definitions: dict[str, Any] = {}
+
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        paths, components = super().build_paths(rule)
+        problem, more = self.build_response_object(Problem, None)
+        for path, operations in paths.items():
+            for method, operation in operations.items():
+                told = {int(status) for status in operation["responses"]}
+                also = _standing_problems(method.upper(), path, operation) - told if path.startswith("/api/") else set()
+                responses = operation["responses"] | dict.fromkeys(also, problem)
+                operation["responses"] = {status: responses[status] for status in sorted(responses, key=int)}
+                if uploads := getattr(self._app.view_functions[rule.endpoint], "uploads", None):
+                    operation["requestBody"] = {"required": True, "content": uploads}
+        return paths, components | more
+
+    def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        parameters, definitions = super().build_querystring_parameters(model)
+        required = {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
+        # An empty one counts as absent, as a form sends it.
+        return [
+            each | {"required": each["name"] in required, "allowEmptyValue": each["name"] not in required} for each in parameters
+        ], definitions
+
+    def build_request_body(self, model: Any, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        body, definitions = super().build_request_body(model, source)
+        # An empty body counts as {}.
+        required = any(field.is_required() for field in model.model_fields.values())
+        return self._named(model, body | {"required": required}, definitions)
 
     def build_response_object(self, model: Any, headers_model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         response, definitions = super().build_response_object(model, headers_model)
-        if (content_type := _CONTENT_TYPES.get(model)) is not None:
+        if model is Empty:
+            del response["content"]
+        elif (content_type := _CONTENT_TYPES.get(model)) is not None:
             schema = response["content"].pop("application/json")
-            response["content"][content_type] = schema if model is Problem else {"schema": {"type": "string"}}
-        return response, definitions
+            # A stream is nothing a schema of JSON could describe.
+            response["content"][content_type] = schema if model is Problem else {"schema": {"description": EventStream.__doc__}}
+        return self._named(model, response, definitions)
+
+    def _named(self, model: Any, content: dict[str, Any], definitions: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Both with other names for the models that are called like a different one."""
+        feature = model.__module__.split(".")[-2]
+        renamed = {
+            name: f"{feature}.{name}" for name, schema in definitions.items() if self._definitions.setdefault(name, schema) != schema
+        }
+        return _refer(content, renamed), {renamed.get(name, name): _refer(schema, renamed) for name, schema in definitions.items()}
 
     def operation_id(self, method: str, path: str, func: Callable[..., Any]) -> str:
         return "_".join([method.lower(), *re.findall(r"\w+", path)])
+
+
+def _standing_problems(method: str, path: str, operation: dict[str, Any]) -> set[int]:
+    """The refusals any request of this kind may meet: `check_access`, `path_id`, `limit_writes`, `read_json`, `parse_query`."""
+    statuses = {403, 429} if method in _UNSAFE else set()
+    if "{" in path:
+        statuses.add(404)
+    if "requestBody" in operation:
+        statuses |= {400, 413, 415}
+    if any(each["in"] == "query" for each in operation["parameters"]):
+        statuses |= {400, 414}
+    return statuses
+
+
+def _refer(node: Any, renamed: dict[str, str]) -> Any:
+    """A copy whose references follow `renamed`."""
+    if isinstance(node, dict):
+        return {
+            key: _REF + renamed.get(value.removeprefix(_REF), value.removeprefix(_REF))
+            if key == "$ref" and isinstance(value, str)
+            else _refer(value, renamed)
+            for key, value in node.items()
+        }
+    return [_refer(each, renamed) for each in node] if isinstance(node, list) else node
+
+
+def takes_files(*types: str) -> Callable[[View], View]:
+    """For a view whose body is a file: of one of these types, or as the field `file` of a form."""
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
+
+    def document(view: View) -> View:
+        view.uploads = {each: {"schema": binary} for each in types} | {"multipart/form-data": {"schema": form}}  # type: ignore[attr-defined]
+        return view
+
+    return document
 
 
 def documented(

@@ -12,7 +12,7 @@ from app.root_path import root_path
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 LONGEST_RETURN = 2048
 # Our longest parameters, a cursor and a return address, take 4 000 and 2 048.
-LONGEST_QUERY = 8192
+LONGEST_QUERY = 16_384
 _ENTRANCES = ("/login", "/logout")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -56,6 +56,8 @@ def init_security(app: Quart, settings: Settings) -> None:
     @app.after_request
     async def add_headers(response: Response) -> Response:
         response.headers.update(headers)
+        if response.status_code in (204, 304):
+            response.headers.pop("Content-Type", None)  # there is no content to have a type
         if not (request.path.startswith("/static/") and response.status_code < 400):
             response.headers["Cache-Control"] = "no-store"
         if g.get("signed_out"):

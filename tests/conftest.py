@@ -175,6 +175,9 @@ def environ(database_url: str, redis_url: str | None) -> dict[str, str]:
         "PASSWORD_MEMORY_KIB": "8",
         "RATE_LIMIT_SELECT": "0",
         "RATE_LIMIT_LIST": "0",
+        "RATE_LIMIT_WRITE": "0",
+        "RATE_LIMIT_EXPORT": "0",
+        "RATE_LIMIT_RUN": "0",
         "RATE_LIMIT_LOGIN": "0",
         "SESSION_BACKEND_POLL_SECONDS": "0.2",
         # A loaded machine may take its time; how soon Redis is given up is for tests/resilience.

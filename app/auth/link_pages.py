@@ -11,6 +11,7 @@ from app.auth.links import LinkSpent, NewLink, join, look_at_link, reset_by_link
 from app.auth.people import clean_name
 from app.errors import AppError, BadRequest, Conflict
 from app.security import own_address
+from app.security_events import note_refusal
 from app.web import public, resources
 
 blueprint = Blueprint("link_pages", __name__)
@@ -67,6 +68,7 @@ async def _show(token: str, typed: Mapping[str, str] = NOTHING_TYPED, *, refusal
 
 
 async def _show_spent(spent: LinkSpent) -> ResponseReturnValue:
+    note_refusal(spent)
     return await render_template("auth/link_spent.html", spent=spent), spent.status
 
 

@@ -19,6 +19,7 @@ from app.auth.store import find_account, find_account_by_email
 from app.errors import Conflict, NotFound
 from app.events.service import record_event
 from app.models import OneTimeLink, Organisation, User
+from app.quotas import check_people
 from app.resources import Resources
 from app.sessions.token import hash_token, new_token
 
@@ -68,6 +69,8 @@ async def invite(house: Resources, admin_id: int, email: str, role: str) -> NewL
         organisation_id = await get_administered(db, admin_id)
         if await db.scalar(select(User.id).where(User.email.in_(spellings_of(email)), User.organisation_id == organisation_id)):
             raise Conflict("This person belongs to your organisation already.", code="already_here")
+        open_ones = and_(_is_not_used(now), OneTimeLink.kind == "invitation", OneTimeLink.email != email)
+        await check_people(db, organisation_id, house.settings.quota_people, open_links=open_ones)
         # One open invitation an address: the newer link is the one that counts.
         await withdraw(db, and_(OneTimeLink.email.in_(spellings_of(email)), OneTimeLink.organisation_id == organisation_id), now=now)
         link = await _insert(db, "invitation", organisation_id, admin_id, token, now=now, life=LINK_LIFE, email=email, role=role)
@@ -105,6 +108,7 @@ async def join(house: Resources, token: str, *, name: str, password: str) -> str
     try:
         async with house.database.write() as db:
             link = await _consume(db, token, "invitation", now)
+            await check_people(db, link.organisation_id, house.settings.quota_people)
             email = canonical_email(link.email)
             if await find_account_by_email(db, email):  # in another spelling, too, which no constraint knows
                 raise _taken()
@@ -176,6 +180,8 @@ def _taken() -> Conflict:
 
 def _is_open(token: str, now: datetime) -> ColumnElement[bool]:
     known = hash_token(token[: LONGEST_TOKEN + 1])
-    return and_(
-        OneTimeLink.token_hash == known, OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None), OneTimeLink.expires_at > now
-    )
+    return and_(OneTimeLink.token_hash == known, _is_not_used(now))
+
+
+def _is_not_used(now: datetime) -> ColumnElement[bool]:
+    return and_(OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None), OneTimeLink.expires_at > now)

@@ -14,6 +14,7 @@ from app.auth.browser import sign_in_here, sign_out_here
 from app.entrance import was_just_refused
 from app.errors import AppError, BadRequest, NotAuthenticated, TooManyRequests, Unavailable
 from app.security import return_to
+from app.security_events import note_refusal
 from app.sessions.interface import current_session
 from app.web import public, user_card
 
@@ -83,6 +84,8 @@ async def _show_form(
     wanted: str, typed: Mapping[str, str] = NOTHING_TYPED, *, message: str = "", refusal: AppError | None = None
 ) -> ResponseReturnValue:
     """The form with what was typed, but for the password."""
+    if refusal:
+        note_refusal(refusal)
     email, keep_signed_in = typed.get("email", ""), "keep_signed_in" in typed
     error = _explain(refusal) if refusal else None
     kept = {"typed": kept_fields(typed), "typed_for": typed.get("typed-for", "")}

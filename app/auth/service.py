@@ -65,11 +65,11 @@ async def sign_in(
         await _refuse_while_blocked(house, db, attempt)
     matches = await verify_password(account.password_hash if account else None, password, house.settings)
     if account is None or account.is_disabled or not matches:
-        await _count_failure(house, attempt, account)
+        await _count_failure(house, attempt, account, address=browser.address)
         raise _refused()
     login = await _insert_login(house, account, attempt, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
     await _end_replaced(house, account.id, replaced=browser.token_hash)
-    log.info("Signed in.", user_id=account.id, login_id=login.record.login_id)
+    log.info("Signed in.", user_id=account.id, login_id=login.record.login_id, address=browser.address)
     return login
 
 
@@ -94,7 +94,7 @@ async def change_password(house: Resources, record: Record, current: str, new: s
         attempt = backoff.attempt(canonical_email(account.email), browser.address, known_here=True)
         await _refuse_while_blocked(house, db, attempt)
     if not await verify_password(account.password_hash, current, house.settings):
-        await _count_failure(house, attempt, account)
+        await _count_failure(house, attempt, account, address=browser.address)
         raise BadRequest("The current password is not right.", code="wrong_password")
     check_new_password(new)
     password_hash = await hash_password(new, house.settings)
@@ -168,7 +168,7 @@ async def _insert_login(
         db.add(login)
         await db.flush()
         await backoff.forget_failures(db, attempt)
-        await _record(house, db, "login.succeeded", account, actor_id=account.id, login_id=login.id)
+        await _record(house, db, "login.succeeded", account, actor_id=account.id, login_id=login.id, address=browser.address)
         return NewLogin(token, await house.sessions.insert(db, login=login, data=data, now=now))
 
 
@@ -226,14 +226,14 @@ async def _update_or_conflict(db: AsyncSession, account: Account, **values: obje
         raise Conflict("This account was changed at the same moment. Please try again.")
 
 
-async def _count_failure(house: Resources, attempt: backoff.Attempt, account: Account | None) -> None:
+async def _count_failure(house: Resources, attempt: backoff.Attempt, account: Account | None, *, address: str) -> None:
     """Count it and tell of it. Raises TooManyRequests when that was one too many."""
     now = house.clock.now()
     async with house.database.write() as db:
         block = await backoff.count_failure(db, attempt, allowed=house.settings.rate_limit_login, now=now)
         ids = {"user_id": account.id, "organisation_id": account.organisation_id} if account else {}
-        await record_event(db, "login.failed", at=now, **ids)
-    log.info("Sign-in refused.", user_id=account.id if account else None)
+        await record_event(db, "login.failed", at=now, address=address, **ids)
+    log.info("Sign-in refused.", user_id=account.id if account else None, address=address)
     if block:
         raise TooManyRequests("Too many failed attempts. Please wait a moment.", retry_after=block)
 

@@ -11,6 +11,8 @@ from app.normalisation import normal_form
 from app.web import MAX_ID
 
 _BREAKS_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Eighteen digits: more than anything has been counted to.
+MAX_ASKED_ID = 10**18 - 1
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 
@@ -100,11 +102,12 @@ Terms = Annotated[str, BeforeValidator(single_line), _line(80)]
 Reference = Annotated[str, BeforeValidator(single_line), _line(200, 1)]
 Address = Annotated[str, BeforeValidator(single_line), _line(2000), AfterValidator(_web_address)]
 Email = Annotated[str, BeforeValidator(single_line), _line(320, 3)]
-Dollars = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_ID)]
-Year = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=9999)]
-Identifier = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_ID)]
-AskedId = Annotated[int, BeforeValidator(_asked)]
-Whose = Annotated[int | Literal["me", "none"], BeforeValidator(_whose)]
+# The bounds stand first, where the OpenAPI document finds them; what runs before is written after.
+Dollars = Annotated[int, Field(ge=0, le=MAX_ID), BeforeValidator(_whole)]
+Year = Annotated[int, Field(ge=1, le=9999), BeforeValidator(_whole)]
+Identifier = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_whole)]
+AskedId = Annotated[int, Field(ge=1, le=MAX_ASKED_ID), BeforeValidator(_asked)]
+Whose = Annotated[Annotated[int, Field(ge=1, le=MAX_ASKED_ID)] | Literal["me", "none"], BeforeValidator(_whose)]
 Day = Annotated[date, BeforeValidator(_day)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Stage = Literal["sourcing", "diligence", "negotiation", "signing", "closed"]

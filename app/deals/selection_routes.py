@@ -9,7 +9,7 @@ from app.deals.schemas import CurrentDeal, Dismissal, Nothing, Selected
 from app.deals.selection import clear_selection, dismiss_notice, select_deal, undo_restore
 from app.deals.visits import PAGES, note_page
 from app.openapi import documented
-from app.ratelimit import limit_rate
+from app.ratelimit import limit_rate, limits_itself
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, read_json, resources, signed_in
 
@@ -24,6 +24,7 @@ class Shown(BaseModel):
 
 @selection.post("/deals/<deal_id>/select")
 @documented("selection", Selected, query=Shown, problems=(404, 429))
+@limits_itself
 @signed_in
 async def select(deal_id: str) -> dict[str, Any]:
     """Work on this deal. Idempotent; durable once it answers 200."""
@@ -36,6 +37,7 @@ async def select(deal_id: str) -> dict[str, Any]:
 
 @selection.post("/deals/<deal_id>/visit")
 @documented("selection", query=Shown, status=204, problems=(404, 429))
+@limits_itself
 @signed_in
 async def visit(deal_id: str) -> tuple[str, int]:
     """A page of this deal is really seen, without choosing the deal anew: it is the one to come back to, what it shows is no longer new."""

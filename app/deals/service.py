@@ -18,6 +18,7 @@ from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, g
 from app.errors import Conflict, NotFound
 from app.events.service import record_event
 from app.models import Deal, Pin, Session, User
+from app.quotas import check_deals
 from app.resources import Resources
 
 
@@ -29,6 +30,7 @@ async def create_deal(house: Resources, creator_id: int, facts: dict[str, Any]) 
         nonlocal created
         # Locked, so that what the person may do is decided before and not beside what takes it away.
         creator = await db.get_one(User, creator_id, with_for_update={"read": True})
+        await check_deals(db, creator.organisation_id, house.settings.quota_deals)
         deal = Deal(organisation_id=creator.organisation_id, owner_id=creator_id, version=1, created_at=now, updated_at=now)
         _state(deal, facts)
         db.add(deal)

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.config import Settings
 from app.deals.store import check_person, lock_editable_deal
 from app.findings.store import get_finding, next_number
 from app.models import Deal, Finding
+from app.quotas import refuse_beyond
 from app.resources import Resources
 from app.work.service import Kind, state_facts
 from app.work.store import find_of_deal
@@ -45,11 +47,19 @@ async def _make(db: AsyncSession, deal: Deal, facts: Mapping[str, Any], user_id:
     return Finding(deal_id=deal.id, number=await next_number(db, deal), **facts, **made)
 
 
+def _check_quota(settings: Settings, finding: Finding) -> None:
+    # Numbers are given one after the other and never again, so this needs no counting.
+    refuse_beyond(
+        settings.quota_findings, finding.number, "quota_findings", "findings in a deal, deleted ones included", "Begin another deal"
+    )
+
+
 FINDING = Kind(
     Finding,
     word="finding",
     events="finding.",
     get=get_finding,
     make=_make,
+    check_quota=_check_quota,
     named=lambda finding: {"finding_id": finding.id, "number": finding.number},
 )

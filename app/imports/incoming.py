@@ -22,6 +22,7 @@ from app.imports.survey import Survey
 from app.imports.survey_process import survey
 from app.jobs.service import request_run
 from app.models import Import, ImportPiece
+from app.quotas import check_deals, check_import_bytes
 from app.resources import Resources
 
 log = structlog.get_logger()
@@ -55,6 +56,7 @@ async def _receive(house: Resources, user_id: int, filename: str, file: BinaryIO
             raise Conflict(
                 f"{MOST_UNFINISHED} imports of your organisation are not finished yet. Finish or cancel one first.", code="too_many_imports"
             )
+        await check_import_bytes(db, organisation_id, house.settings.quota_import_mib, more=size, unfinished=Import.state.in_(UNFINISHED))
         common = {"found": {}, "counts": {}, "created_at": now, "updated_at": now}
         draft = Import(organisation_id=organisation_id, user_id=user_id, size=size, state="arriving", layout=layout, **common)
         draft.filename = clean_filename(filename)
@@ -145,6 +147,7 @@ async def start_import(house: Resources, user_id: int, import_id: int) -> None:
         if found.state == "draft":
             columns_of(found.layout)
             require_answers(found.layout)
+            await check_deals(db, found.organisation_id, house.settings.quota_deals, more=int(found.found.get("imported", 0)))
             found.state, found.started_at = "queued", now
             await replace_problems(db, import_id, [])
         elif not stands_still(found, now):

@@ -17,7 +17,7 @@ from app.imports.presentation import ColumnChoice, ImportView, SheetChoice, prog
 from app.imports.upload import take_file
 from app.live import Message, current_live, event_stream
 from app.models import Import
-from app.openapi import EventStream, documented
+from app.openapi import EventStream, documented, takes_files
 from app.web import current_user, path_id, read_json, resources, signed_in
 
 blueprint = Blueprint("imports", __name__, url_prefix="/api/imports")
@@ -71,6 +71,7 @@ async def list_() -> Response:
 
 
 @blueprint.post("")
+@takes_files("text/csv", "text/plain", "text/tab-separated-values", "application/octet-stream")
 @documented("imports", OneImport, 202, query=Upload, problems=(403, 409, *_BODY))
 @signed_in
 async def upload() -> ResponseReturnValue:

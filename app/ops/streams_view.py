@@ -33,7 +33,7 @@ class StreamsQuery(BaseModel):
 
     window: WindowName = "24h"
     group: Group | None = None
-    before: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=MAX_ID)] | None = None
+    before: Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_digits)] | None = None
 
 
 class GroupView(BaseModel):

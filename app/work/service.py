@@ -7,6 +7,7 @@ from typing import Any, Generic
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.config import Settings
 from app.deals.service import record
 from app.deals.store import check_person, lock_editable_deal
 from app.errors import Conflict, NotFound
@@ -17,6 +18,10 @@ from app.work.store import Thing, find_of_deal
 
 def _put(thing: Any, name: str, value: Any, now: datetime) -> None:
     setattr(thing, name, value)
+
+
+def _no_quota(settings: Settings, thing: Any) -> None:
+    pass
 
 
 def _updated(thing: Any, changed: list[str]) -> str:
@@ -37,6 +42,8 @@ class Kind(Generic[Thing]):
     # What its events know it by: numbers, no text.
     named: Callable[[Thing], dict[str, int]]
     put: Callable[[Thing, str, Any, datetime], None] = _put
+    # Raises `QuotaReached` where a deal has enough of them.
+    check_quota: Callable[[Settings, Thing], None] = _no_quota
     # What its event says was done, once these facts are changed.
     verb: Callable[[Thing, list[str]], str] = _updated
 
@@ -48,6 +55,7 @@ async def create_thing(house: Resources, kind: Kind[Thing], user_id: int, deal_i
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         await check_person(db, deal_id, facts.get("owner_id"), now=now)
         thing = await kind.make(db, deal, facts, user_id, now)
+        kind.check_quota(house.settings, thing)
         db.add(thing)
         await db.flush()
         await record_thing(db, kind, "created", deal, thing, user_id, now)

@@ -14,6 +14,7 @@ from app.auth.service import end_logins
 from app.auth.store import find_login_before, list_live_logins
 from app.errors import AppError, BadRequest, Conflict, NotFound, TooManyRequests
 from app.models import Login
+from app.security_events import note_refusal
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, resources, signed_in
 from app.workspace.shell import shell_values
@@ -127,6 +128,8 @@ async def _show_profile(*, about: str = "", refusal: AppError | None = None, typ
     values: dict[str, Any] = {"about": about, "refusal": refusal, **shell, "done": _done()}
     values["name"] = current_user().name if typed is None else typed
     headers = {}
+    if refusal:
+        note_refusal(refusal)
     if refusal and refusal.retry_after:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after.total_seconds())))
     return await render_template("settings/profile.html", **values), refusal.status if refusal else 200, headers

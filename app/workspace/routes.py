@@ -17,7 +17,7 @@ from app.deals.store import get_detail
 from app.deals.visits import PAGES, find_last_page
 from app.errors import BadRequest, NotFound, Unavailable
 from app.models import Deal
-from app.ratelimit import limit_rate
+from app.ratelimit import limit_rate, limits_itself
 from app.security import return_to
 from app.sessions.interface import current_session
 from app.web import current_user, path_id, resources, signed_in
@@ -95,6 +95,7 @@ async def deal(deal_id: str) -> ResponseReturnValue:
 
 @blueprint.post("/deals/<deal_id>/select")
 @hide
+@limits_itself
 @signed_in
 async def select(deal_id: str) -> ResponseReturnValue:
     """Make the deal whose page this is the current one, for those without a script."""
@@ -103,6 +104,7 @@ async def select(deal_id: str) -> ResponseReturnValue:
 
 @blueprint.post("/workspace/select")
 @hide
+@limits_itself
 @signed_in
 async def switch() -> ResponseReturnValue:
     form = await request.form

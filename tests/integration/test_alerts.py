@@ -39,6 +39,8 @@ CONDITIONS: dict[str, dict[str, float | None]] = {
     "HoldfastRestoreSlow": {'holdfast_restore_seconds_bucket{le="0.1"}': 9, 'holdfast_restore_seconds_bucket{le="+Inf"}': 9},
     "HoldfastSelectionsRefused": {'holdfast_selections_total{outcome="refused"}': 7},
     "HoldfastRequestsFail": {'holdfast_http_requests_total{method="GET",status="5xx"}': 2},
+    "HoldfastRefusals": {'holdfast_security_events_total{kind="forbidden"}': 301},
+    "HoldfastPasswordsGuessed": {'holdfast_security_events_total{kind="sign_in_failed"}': 101},
     "HoldfastSessionChangesDropped": {'holdfast_session_saves_dropped_total{reason="unavailable"}': 1},
     "HoldfastNoWorker": {'holdfast_processes{kind="worker"}': -1},
     "HoldfastJobMissed": {"holdfast_jobs_missed": 1},

@@ -39,6 +39,7 @@ SETTINGS = {
     "PASSWORD_MEMORY_KIB": "8",
     "RATE_LIMIT_SELECT": "0",
     "RATE_LIMIT_LIST": "0",
+    "RATE_LIMIT_WRITE": "0",
     "RATE_LIMIT_LOGIN": "0",
     # A quarter of what they are in production, and the return to Redis a fiftieth.
     "SESSION_BACKEND_POLL_SECONDS": "0.25",

@@ -1,0 +1,139 @@
+"""How often one person may ask for what costs something, and how much an organisation may have."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from app.config import Settings, load_settings
+from app.ratelimit import limit_of
+from app.web import Access, access_of
+from tests.fakes import FakeClock
+from tests.integration.scene import Scene
+from tests.servers.redis import KINDS
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+QUOTAS = {"QUOTA_DEALS": "2", "QUOTA_PEOPLE": "7", "QUOTA_FINDINGS": "2", "QUOTA_IMPORT_MIB": "1"}
+# They are bounded by failures (auth/backoff.py) or cost next to nothing; nobody is signed in to be counted.
+BOUNDED_OTHERWISE = {"/api/auth/login", "/login", "/api/auth/logout", "/logout", "/link"}
+
+
+@pytest.fixture
+def settings(environ: dict[str, str], request: pytest.FixtureRequest) -> Settings:
+    limits = {"RATE_LIMIT_WRITE": "3", "RATE_LIMIT_EXPORT": "2", "RATE_LIMIT_RUN": "2", "RATE_LIMIT_SELECT": "5"}
+    return load_settings(environ | (QUOTAS if "quota" in request.node.name else limits))
+
+
+@pytest.fixture
+async def scene(app: Quart) -> Scene:
+    return await Scene.set(app)
+
+
+@on_sqlite
+async def test_every_route_that_changes_something_or_makes_a_file_has_a_limit(app: Quart) -> None:
+    limits: dict[str, Any] = {}
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint == "static" or access_of(app, rule.endpoint) is Access.PUBLIC:
+            assert rule.methods is not None
+            assert not rule.methods & {"POST", "PUT", "PATCH", "DELETE"} or rule.rule in BOUNDED_OTHERWISE, rule
+            continue
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            limits[f"{method} {rule.rule}"] = limit_of(app, rule.endpoint, rule.rule, method)
+    unlimited = {route for route, limit in limits.items() if limit is None and not route.startswith("GET ")}
+    assert unlimited == {
+        f"POST {path}"
+        for path in ("/api/deals/<deal_id>/select", "/api/deals/<deal_id>/visit", "/deals/<deal_id>/select", "/workspace/select")
+    }, "these have a limit of their own, RATE_LIMIT_SELECT"
+    exports = {route for route, limit in limits.items() if limit == "export"}
+    assert {"GET /deals/<deal_id>/activity.csv", "GET /settings/export", "GET /imports/<import_id>/problems.csv"} <= exports
+    assert {"POST /ops/jobs/<name>/run", "POST /api/ops/jobs/<name>/run"} <= {route for route, limit in limits.items() if limit == "run"}
+
+
+@pytest.mark.parametrize("redis_url", ["none", *KINDS], indirect=True)
+@on_sqlite
+async def test_changes_are_counted_together_by_person_and_minute(scene: Scene, clock: FakeClock) -> None:
+    made = {"json": {"title": "Churn"}}
+    statuses = [(await scene.call("editor", "POST", "~/findings", **made))[0] for _ in range(3)]
+    assert statuses == [201, 201, 201]
+    client = await scene.client("editor")
+    answer = await client.patch("/api/me", json={"theme": "dark"})
+    assert (answer.status_code, (await answer.get_json())["code"]) == (429, "too_many_requests")
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    page = await client.post(f"/deals/{scene.deal.id}/findings/new", form={"title": "Typed text", "deal": str(scene.deal.id)})
+    assert page.status_code == 429
+    assert "Typed text" in await page.get_data(as_text=True), "what was typed is not lost"
+    assert (await scene.call("editor", "GET", "~"))[0] == 200, "reading goes on"
+    assert (await scene.call("owner", "POST", "~/findings", **made))[0] == 201, "and so do others"
+    clock.advance(timedelta(seconds=61))
+    assert (await scene.call("editor", "POST", "~/findings", **made))[0] == 201
+
+
+@on_sqlite
+async def test_files_are_counted_apart(scene: Scene) -> None:
+    client = await scene.client("viewer")
+    paths = [f"/deals/{scene.deal.id}/activity.csv", "/settings/export", f"/deals/{scene.deal.id}/activity.csv"]
+    assert [(await client.get(path)).status_code for path in paths] == [200, 200, 429]
+
+
+@on_sqlite
+async def test_refused_and_anonymous_requests_use_up_nothing(scene: Scene) -> None:
+    for _ in range(5):
+        assert (await scene.call("viewer", "PATCH", "/api/me", json={}, headers={"Origin": "https://evil.example"}))[0] == 403
+    assert (await scene.call("viewer", "PATCH", "/api/me", json={"theme": "dark"}))[0] == 200
+    assert (await scene.call("nobody", "PATCH", "/api/me", json={}))[0] == 401
+
+
+@pytest.mark.parametrize("redis_url", ["valkey"], indirect=True)
+@on_sqlite
+async def test_nobody_is_refused_while_redis_is_away(scene: Scene) -> None:
+    await scene.client("editor")
+    redis = scene.house.redis
+    assert redis is not None
+    async with redis.deadline() as commands:
+        await commands.config_set("maxmemory", "1")
+        await commands.config_set("maxmemory-policy", "noeviction")
+    try:
+        statuses = [(await scene.call("editor", "PATCH", "/api/me", json={"name": f"Name {n}"}))[0] for n in range(5)]
+    finally:
+        async with redis.deadline() as commands:
+            await commands.config_set("maxmemory", "0")
+    assert statuses == [200] * 5
+
+
+async def test_quota_of_deals_and_of_findings(scene: Scene) -> None:
+    assert (await scene.call("admin", "POST", "/api/deals", json={"name": "Second"}))[0] == 201
+    status, problem = await scene.call("admin", "POST", "/api/deals", json={"name": "Third"})
+    assert (status, problem["code"], problem["limit"]) == (409, "quota_deals", 2)
+    assert "Delete some" in problem["detail"]
+    assert (await scene.call("foreign_admin", "POST", "/api/deals", json={"name": "Theirs"}))[0] == 201, "another organisation"
+    for title in ("One", "Two"):
+        assert (await scene.call("editor", "POST", "~/findings", json={"title": title}))[0] == 201
+    status, problem = await scene.call("editor", "POST", "~/findings", json={"title": "Three"})
+    assert (status, problem["code"]) == (409, "quota_findings")
+    assert (await scene.call("editor", "GET", "~/findings"))[1]["total"] == 2
+
+
+@on_sqlite
+async def test_quota_of_people_counts_open_invitations(scene: Scene) -> None:
+    """Five are there already."""
+    for name in ("six", "seven", "seven"):
+        invited = {"email": f"{name}@new.example", "role": "member"}
+        assert (await scene.call("admin", "POST", "/api/admin/invitations", json=invited))[0] == 201, (
+            "a second link for one address is no second person"
+        )
+    status, problem = await scene.call("admin", "POST", "/api/admin/invitations", json={"email": "eight@new.example", "role": "member"})
+    assert (status, problem["code"]) == (409, "quota_people")
+
+
+@on_sqlite
+async def test_quota_of_imports(scene: Scene) -> None:
+    rows = b"Target,Price\n" + b"".join(b"Company %d,1000\n" % n for n in range(3))
+    large = rows + b"".join(b"Filler %06d,%s\n" % (n, b"1" * 15) for n in range(40_000))
+    csv = {"headers": {"Content-Type": "text/csv"}}
+    status, draft = await scene.call("admin", "POST", "/api/imports?start=false", data=rows, **csv)
+    assert status == 202
+    status, problem = await scene.call("admin", "POST", f"/api/imports/{draft['import']['id']}/start", json={})
+    assert (status, problem["code"]) == (409, "quota_deals"), "one deal is there, and two may be"
+    status, problem = await scene.call("admin", "POST", "/api/imports?start=false", data=large, **csv)
+    assert (status, problem["code"]) == (409, "quota_import")

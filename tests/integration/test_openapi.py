@@ -1,0 +1,62 @@
+"""The OpenAPI document says what is served: every operation is asked for what it takes and for what it does not, by everybody."""
+
+import asyncio
+from functools import partial
+
+import httpx
+import pytest
+
+from app.database import Database
+from tests.conftest import StartWeb
+from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user, make_work
+from tests.fuzzing import Asked, ask_everything
+
+# `make fuzz` asks for hours with another seed.
+MAX_EXAMPLES, SEED = 1, 20_261_126
+EVERY_OPERATION = 90
+# What an operation answers where all it can find out of itself is that somebody does not have it.
+NOT_REACHED: set[str] = set()
+
+
+@pytest.mark.parametrize(("database_url", "redis_url"), [("sqlite", "none")], indirect=True)
+@pytest.mark.timeout(300)
+async def test_what_is_served_is_what_is_documented(start_web: StartWeb, database_url: str, database: Database) -> None:
+    people, ids = await populate(database)
+    server = await start_web(dict.fromkeys(("RATE_LIMIT_WRITE", "RATE_LIMIT_EXPORT", "RATE_LIMIT_RUN"), "0"))
+
+    def sign_in(email: str) -> str:
+        answer = httpx.post(f"{server.url}/api/auth/login", json={"email": email, "password": PASSWORD}, trust_env=False)
+        return "; ".join(f"{name}={value}" for name, value in answer.raise_for_status().cookies.items())
+
+    async def ask(who: str) -> Asked:
+        signer = partial(sign_in, people[who]) if who in people else lambda: None
+        return await asyncio.to_thread(ask_everything, server.url, sign_in=signer, ids=ids, max_examples=MAX_EXAMPLES, seed=SEED)
+
+    for who in ("nobody", "admin", "operator"):
+        asked = await ask(who)
+        assert asked.failures == [], f"\n{who}\n" + "\n".join(asked.failures)
+        assert len(asked.statuses) >= EVERY_OPERATION
+        done = {operation for operation, statuses in asked.statuses.items() if any(status < 300 for status in statuses)}
+        assert len(done) > {"nobody": 4, "admin": 40, "operator": 50}[who], "the answers are not refusals alone"
+
+
+async def populate(database: Database) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """An admin and an operator of one organisation with deals and work in them, and ids that lead somewhere."""
+    organisation = await make_organisation(database)
+    admin = await make_user(database, organisation, role="admin")
+    operator = await make_user(database, organisation, role="admin", is_operator=True)
+    other = await make_user(database, organisation)
+    deals = [await make_deal(database, organisation, owner=other) for _ in range(3)]
+    for deal in deals:
+        await make_work(database, deal)
+        await make_member(database, deal, operator, role="editor")
+    people = {"admin": admin.email, "operator": operator.email}
+    jobs = ["expire_sessions", "sweep_stale_deals"]
+    ids = {
+        "deal_id": [str(deal.id) for deal in deals],
+        "item_id": ["1", "2", "3"],
+        "user_id": [str(other.id)],
+        "name": jobs,
+        "screen": ["overview", "jobs", "sessions", "streams"],
+    }
+    return people, ids
