@@ -1,6 +1,7 @@
 """The composition root: settings in, app out."""
 
 from datetime import timedelta
+from typing import cast
 
 from quart import Quart, Response, request
 from quart.typing import ResponseReturnValue
@@ -85,10 +86,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
 
     hide(Quart.send_static_file)  # as the extension does where it serves the document itself
 
+    document: list[bytes] = []
+
     @hide
     @public
     async def openapi() -> ResponseReturnValue:
-        return await schema.openapi()
+        if not document:  # made once a process: it takes half a second, in which nobody else is served
+            made = cast(Response, await schema.openapi())
+            document.append(await made.get_data(as_text=False))
+        return Response(document[0], content_type="application/json")
 
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
