@@ -2,8 +2,9 @@
 
 import json
 from datetime import timedelta
+from typing import cast
 
-from quart import Quart, Response, current_app, jsonify, make_response, request
+from quart import Quart, Response, current_app, request
 from quart.typing import ResponseReturnValue
 from quart_schema import QuartSchema, hide
 
@@ -95,11 +96,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
 
     hide(Quart.send_static_file)  # as the extension does where it serves the document itself
 
+    document: list[bytes] = []
+
     @hide
     @public
     async def openapi() -> ResponseReturnValue:
-        response = await schema.openapi()
-        return response if not root_path() else await _with_server(response)
+        if not document:  # made once a process: it takes half a second, in which nobody else is served
+            made = cast(Response, await schema.openapi())
+            document.append(await made.get_data(as_text=False))
+        return Response(_below_root(document[0]), content_type="application/json")
 
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
@@ -130,11 +135,9 @@ async def _lead_below_root(response: Response) -> Response:
     return response
 
 
-async def _with_server(response: ResponseReturnValue) -> ResponseReturnValue:
-    """The document with the root path its addresses are below."""
-    body = await (await make_response(response)).get_data(as_text=False)  # type: ignore[misc]
-    document = json.loads(body)
-    return jsonify(document | {"servers": [{"url": root_path()}]})
+def _below_root(document: bytes) -> bytes:
+    """The OpenAPI document with the root path its addresses are below."""
+    return document if not root_path() else json.dumps(json.loads(document) | {"servers": [{"url": root_path()}]}).encode()
 
 
 async def _allow_own_methods(response: Response) -> Response:
