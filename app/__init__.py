@@ -2,6 +2,7 @@
 
 asgi.py, factory.py     the application and its composition root
 config.py, resources.py settings; what is opened and closed around them (database.py, redis.py)
+proxies.py, root_path.py    what proxies say of a request; the path the site lives below (hosts.py, cookies.py)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
 live.py                 server-sent events: what every stream shares
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals
