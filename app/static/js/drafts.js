@@ -206,10 +206,7 @@ const begun = [...document.querySelectorAll("form[data-draft]")].map(keep).filte
 if (begun.length) meetOthers(begun);
 
 document.addEventListener("submit", (event) => {
-  if (new URL(event.target.action).pathname !== `${root}/logout`) return;
-  stopped = true;
-  for (const key of keys()) localStorage.removeItem(key);
-  localStorage.setItem(SIGNED_OUT, String(Date.now())); // for the other tabs, which would write again
+  if (event.target.matches("[data-signs-out]")) stopped = true; // shell.js takes the drafts away
 });
 addEventListener("storage", (event) => {
   if (event.key === SIGNED_OUT || event.key === null) stopped = true;

@@ -103,6 +103,19 @@ document.addEventListener("submit", async (event) => {
   document.getElementById("main").focus();
 });
 
+// Signing out leaves nothing behind that somebody typed, whichever page it is done on. The server has the browser clear its storage,
+// too, but not where that is also the storage of whoever else lives on this host.
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("[data-signs-out]")) return;
+  try {
+    for (const key of Object.keys(localStorage)) if (key.startsWith(`holdfast${root}:draft:`)) localStorage.removeItem(key);
+    localStorage.setItem(`holdfast${root}:signed-out`, String(Date.now())); // for the other tabs, which would write again
+  } catch {
+    // not allowed here, so nothing was kept
+  }
+});
+
 // Pins of a list, in place
 
 document.addEventListener("click", async (event) => {
