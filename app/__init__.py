@@ -1,7 +1,8 @@
 """Holdfast, a deal workspace in which you never lose your place.
 
 asgi.py, factory.py     the application and its composition root
-config.py, resources.py settings (database_url.py, redis_url.py: how addresses are written); what is opened and closed around them (database.py, postgresql.py, redis.py)
+config.py, resources.py settings (database_url.py, redis_url.py: how addresses are written); what is opened and closed around them
+database.py, redis.py   the ways to SQL and Redis (postgresql.py: with a pooler between; database_faults.py: why not)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
 live.py                 server-sent events: what every stream shares
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals

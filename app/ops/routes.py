@@ -47,7 +47,7 @@ async def live() -> ResponseReturnValue:
 @documented("health", State, public=True)
 @public
 async def ready() -> ResponseReturnValue:
-    """The process can serve: SQL answers."""
+    """The process can serve: SQL answers, and takes writes."""
     try:
         await resources().database.ping()
     except DatabaseUnavailable:
@@ -65,7 +65,7 @@ async def session_health() -> ResponseReturnValue:
         await resources().database.ping()
         sql = "ok"
     except DatabaseUnavailable as fault:
-        sql = fault.detail
+        sql = fault.reason
     works = sql == "ok" or backend.backend == "redis"
     status = backend.status if sql == "ok" else "degraded" if works else "unhealthy"
     answer: dict[str, Any] = {"status": status, "backend": backend.backend}
