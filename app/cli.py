@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.config import ConfigError
-from app.errors import AppError
+from app.errors import AppError, DatabaseUnavailable
 from app.logging import configure_quiet_logging
 
 # Where a command lives, imported when it is called (so that --help is quick), and the line that tells what it does.
@@ -79,6 +79,8 @@ def main() -> None:
 
 def _in_words(failed: AppError) -> str:
     """What failed and, for an outage, the driver's reason for it."""
+    if isinstance(failed, DatabaseUnavailable) and failed.fix:
+        return f"{failed} ({failed.reason}) {failed.fix}"
     cause = failed.__cause__
     reason = str(getattr(cause, "orig", None) or cause or "").strip().splitlines()
     return f"{failed} ({reason[0]})" if reason else str(failed)

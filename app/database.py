@@ -4,11 +4,12 @@ Faults of the database leave here as `DatabaseUnavailable`, nothing else does: a
 """
 
 import asyncio
+import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, ClassVar
 
 import asyncpg
@@ -20,8 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from app.clock import Clock
-from app.database_url import parse_database_url
-from app.errors import DatabaseUnavailable, StorageFull
+from app.database_faults import read_only, unavailable
+from app.database_url import make_folder, parse_database_url, sqlite_file, try_to_open
+from app.errors import DatabaseUnavailable
 from app.postgresql import Connector, postgresql_engine
 
 # Below the 10 s a hold lives (sessions/redis_store.py): no transaction may outlive the hold taken for it.
@@ -38,8 +40,7 @@ READERS = 8
 # Ours, not the database's, to report: wrong SQL, a broken constraint, a value that does not fit.
 _CALLERS_BUSINESS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
-# PostgreSQL's disk_full; SQLite's own word for it, and what it says where a quota rather than the disk ended the write.
-_STORAGE_FULL = {"53100", "SQLITE_FULL", "SQLITE_IOERR_WRITE"}
+_FAULTS = (PoolTimeout, OSError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Contended(DatabaseUnavailable):
@@ -145,9 +146,15 @@ class Database:
             self.clock.synchronize(asked_at, (await db.execute(select(func.clock_timestamp()))).scalar_one(), self.clock.monotonic())
 
     async def ping(self) -> None:
-        """Raises `DatabaseUnavailable` unless it answers."""
+        """Raises `DatabaseUnavailable` unless it answers, and `ReadOnlyDatabase` unless it takes writes."""
         async with self.read() as db:
-            await db.execute(text("SELECT 1"))
+            if self.dialect == "postgresql":
+                writable = await db.scalar(text("SELECT current_setting('transaction_read_only') = 'off'"))
+            else:
+                await db.execute(text("SELECT 1"))
+                writable = self.url.query.get("mode") != "ro" and os.access(sqlite_file(self.url), os.W_OK)
+        if not writable:
+            raise read_only()
 
     async def close(self) -> None:
         for engine in self.engines:
@@ -189,23 +196,21 @@ def _faults_translated() -> Iterator[None]:
             raise DatabaseUnavailable("The database closed the connection.") from error
         raise
     except DBAPIError as error:
-        reason = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
-        if reason in (_SERIALIZATION_FAILURE, _DEADLOCK):
+        if getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK):
             raise Contended("Another transaction won.") from error
-        if reason in _STORAGE_FULL:
-            raise StorageFull("The storage is full, so nothing can be changed. What you see is what is kept.") from error
-        raise DatabaseUnavailable("The database does not answer.") from error
-    except (PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable("The database cannot be reached.") from error
+        raise unavailable(error, "The database does not answer.") from error
+    except _FAULTS as error:
+        raise unavailable(error) from error
 
 
 def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     """Many readers and one writer. The writer's pool of one is the queue in which writers of this process wait."""
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(url)
     limits: dict[str, Any] = {"pool_timeout": WAIT_LIMIT_SECONDS, "max_overflow": 0, "connect_args": {"timeout": WAIT_LIMIT_SECONDS}}
     reader = create_async_engine(url, pool_size=READERS, hide_parameters=True, **limits)
     writer = create_async_engine(url, pool_size=1, hide_parameters=True, **limits)
+    for engine in (reader, writer):
+        event.listen(engine.sync_engine, "do_connect", try_to_open)
     # Each statement of a read is a look of its own, as on PostgreSQL (READ COMMITTED): a BEGIN would be as costly as the query.
     event.listen(reader.sync_engine, "connect", _set_up_sqlite("query_only=ON"))
     event.listen(writer.sync_engine, "connect", _set_up_sqlite("synchronous=FULL"))
@@ -218,7 +223,9 @@ def _set_up_sqlite(*pragmas: str) -> Callable[[Any, Any], None]:
         # We say BEGIN ourselves: the driver's own begins too late, and deferred, so that a read-then-write would fail at once.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", *pragmas):
+        with suppress(sqlite3.OperationalError):  # a file that may not be written stays as it is, and is read all the same
+            cursor.execute("PRAGMA journal_mode=WAL")
+        for pragma in ("foreign_keys=ON", *pragmas):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -4,8 +4,10 @@
 """
 
 import re
+import sqlite3
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,21 @@ def with_pooler(url: str, pooler: str) -> str:
     """DATABASE_POOLER as a part of DATABASE_URL, which everything is opened by."""
     parsed = parse_database_url(url)
     return parsed.update_query_dict({"pooler": pooler}).render_as_string(hide_password=False)
+
+
+def sqlite_file(url: URL) -> Path:
+    return Path((url.database or "").removeprefix("file:"))
+
+
+def make_folder(url: URL) -> None:
+    """Of a SQLite file. Where it cannot be made, opening the file says so."""
+    with suppress(OSError):
+        sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
+
+
+def try_to_open(_dialect: Any, _record: Any, arguments: Any, options: Any) -> None:
+    """For SQLAlchemy's `do_connect`: a file that cannot be opened says so here, where no thread of the driver outlives that."""
+    sqlite3.connect(arguments[0], uri=options.get("uri", False)).close()
 
 
 def connection_of(url: URL) -> Connection:

@@ -8,7 +8,16 @@ from quart import Quart, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from app.entrance import redirect_to_sign_in
-from app.errors import AppError, BadRequest, NotAuthenticated, NotFound, PayloadTooLarge, Unavailable, UnsupportedMediaType
+from app.errors import (
+    AppError,
+    BadRequest,
+    DatabaseUnavailable,
+    NotAuthenticated,
+    NotFound,
+    PayloadTooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from app.security import return_to
 from app.security_events import note_refusal
 from app.sessions.interface import current_session
@@ -36,7 +45,8 @@ async def _app_error(error: AppError) -> Response:
     if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await _typed()):
         return await _sign_in_to_send(typed)
     if error.status >= 500:
-        log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300])
+        told = {"reason": error.reason, "fix": error.fix} if isinstance(error, DatabaseUnavailable) else {}
+        log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300], **told)
     wait = None if error.retry_after is None else math.ceil(error.retry_after.total_seconds())
     response = await _render(error.status, error.code, error.title, error.detail, error.extra, wait=wait)
     if wait is not None:

@@ -83,7 +83,20 @@ class Unavailable(AppError):
 
 
 class DatabaseUnavailable(Unavailable):
+    """`reason` and `fix` are for operators, the doctor and the log (database_faults.py)."""
+
     code = "database_unavailable"
+
+    def __init__(self, detail: str = "", *, reason: str = "", fix: str = "", **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.reason = reason or detail
+        self.fix = fix
+
+
+class ReadOnlyDatabase(DatabaseUnavailable):
+    """It answers, and takes no writes."""
+
+    code, title = "database_read_only", "Nothing can be changed for a moment"
 
 
 class StorageFull(DatabaseUnavailable):

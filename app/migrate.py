@@ -13,10 +13,11 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, NullPool, event
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.database_url import parse_database_url
+from app.database_faults import explain
+from app.database_url import UrlProblem, make_folder, parse_database_url, try_to_open
 from app.postgresql import Connector, postgresql_engine
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -83,12 +84,12 @@ def _migrate(url: str, step: Callable[[Config], None]) -> list[str]:
             step(config)
     except CommandError as error:
         raise MigrationError(f"{_one_line(error)} (this code knows the versions 0001 to {head_revision()})") from error
-    except ArgumentError as error:
+    except UrlProblem as error:
         raise MigrationError(_one_line(error)) from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise MigrationError(f"the database cannot be reached: {_one_line(error)}") from error
+    except (OSError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise MigrationError("the database cannot be reached: {}. {}".format(*explain(error))) from error
     except DBAPIError as error:
-        raise MigrationError(_one_line(error.orig or error)) from error
+        raise MigrationError("{}. {}".format(*explain(error))) from error
     return steps
 
 
@@ -99,9 +100,9 @@ def _one_line(error: BaseException) -> str:
 def _sqlite_engine(url: URL) -> AsyncEngine:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise MigrationError(f"SQLite {sqlite3.sqlite_version} is too old, 3.40 or newer is needed")
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(url)
     engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": TURN_LIMIT_SECONDS})
+    event.listen(engine.sync_engine, "do_connect", try_to_open)
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine

@@ -68,7 +68,8 @@ class Connector:
             try:
                 connection = await self._connect(pooled=False)
             except asyncpg.PostgresError as refusal:
-                if "startup parameter" not in str(refusal):
+                # sslmode=prefer tries once more without TLS, and what that is told stands in front.
+                if "startup parameter" not in f"{refusal} {refusal.__cause__}":
                     raise
             else:
                 if self.mode == "direct" or not await self._is_pooled(connection):
@@ -98,6 +99,9 @@ class Connector:
         for at, (host, port) in enumerate(self._hosts):
             try:
                 connection = await self._connect_to(host, port, pooled=pooled)
+            except UnicodeError as error:  # of a host's name; nobody else expects it
+                fault = OSError(str(error))
+                fault.__cause__ = error
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched) as error:
                 # What the last one says tells least: it may merely be the one that was never to be used.
                 fault = error if fault is None or isinstance(fault, asyncpg.TargetServerAttributeNotMatched) else fault

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.database import Database
-from app.errors import Unavailable
+from app.errors import DatabaseUnavailable, Unavailable
 from app.models import SessionBackend
 from app.redis import RedisClient, check_redis_health
 
@@ -39,12 +39,13 @@ async def check_up(settings: Settings) -> Checkup:
 async def _check_database(settings: Settings, found: Checkup) -> str:
     database = Database(settings.database_url, name="holdfast-health")
     try:
+        await database.ping()
         async with database.read() as db:
             if not await is_migrated(db):
                 return "The tables are missing: holdfast migrate."
             flag = (await db.execute(select(SessionBackend))).scalar_one()
-    except Unavailable as outage:
-        return outage.detail
+    except DatabaseUnavailable as outage:
+        return f"{outage.reason}. {outage.fix}".strip()
     finally:
         await database.close()
     found.backend = "redis" if flag.mode == "redis" else "sqlalchemy"

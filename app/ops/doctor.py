@@ -12,7 +12,7 @@ from app.clock import Clock
 from app.config import Settings
 from app.database import Database
 from app.deals.restore import RESTORE_SWITCH
-from app.errors import Unavailable
+from app.errors import DatabaseUnavailable, ReadOnlyDatabase
 from app.jobs.store import list_schedules
 from app.migrate import head_revision
 from app.models import DeadLetter, Deal, Event, Outbox, Process, Session, SessionBackend, Switch, User
@@ -63,18 +63,17 @@ async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bo
     """A check that cannot be made because the database is away is not made."""
     findings = [_of_redis(redis)]
     try:
-        await database.ping()
+        obstacle = await _find_obstacle(database)
         async with database.read() as db:
-            findings.insert(0, Finding("database", "ok", "answers"))
+            findings.insert(0, Finding("database", "ok", "answers") if obstacle is None else _of_outage(obstacle))
             findings.append(schema := await _schema(db))
-            if schema.state == "ok":  # the others need its tables
+            # The others need its tables, and are about who writes: nobody can tell that they live, and no worker helps.
+            if schema.state == "ok" and obstacle is None:
                 now = await ask_time(db, clock)
                 findings += [await check(db, now, wants_redis) for check in _CHECKS]
                 findings.append(await _clocks(db, now, clock))
-    except Unavailable as outage:
-        findings.insert(
-            0, Finding("database", "failed", outage.detail, "Start the database, or mend DATABASE_URL (holdfast config shows it).")
-        )
+    except DatabaseUnavailable as outage:
+        findings.insert(0, _of_outage(outage))
     return [*findings, *_of_python()]
 
 
@@ -82,6 +81,21 @@ def _of_python() -> list[Finding]:
     """Nothing on a Python that was tested."""
     untested = find_untested()
     return [Finding("python", "warning", untested, FIX)] if untested else []
+
+
+async def _find_obstacle(database: Database) -> ReadOnlyDatabase | None:
+    """What keeps it from taking writes, if anything. Raises `DatabaseUnavailable` where it does not even answer."""
+    try:
+        await database.ping()
+    except ReadOnlyDatabase as read_only:
+        return read_only
+    return None
+
+
+def _of_outage(outage: DatabaseUnavailable) -> Finding:
+    return Finding(
+        "database", "failed", outage.reason, outage.fix or "Start the database, or mend DATABASE_URL (holdfast config shows it)."
+    )
 
 
 def _wants_redis(settings: Settings) -> bool:

@@ -48,7 +48,7 @@ async def live() -> ResponseReturnValue:
 @documented("health", State, public=True)
 @public
 async def ready() -> ResponseReturnValue:
-    """The process can serve: SQL answers, and it is not about to end."""
+    """The process can serve: SQL answers and takes writes, and it is not about to end."""
     if current_drain().draining:
         return {"status": "draining"}, 503, {"Retry-After": "2"}
     try:
@@ -68,7 +68,7 @@ async def session_health() -> ResponseReturnValue:
         await resources().database.ping()
         sql = "ok"
     except DatabaseUnavailable as fault:
-        sql = fault.detail
+        sql = fault.reason
     works = sql == "ok" or backend.backend == "redis"
     status = backend.status if sql == "ok" else "degraded" if works else "unhealthy"
     answer: dict[str, Any] = {"status": status, "backend": backend.backend}

@@ -261,7 +261,7 @@ class BackendFlag:
                 await self._settle()
             await self._mirror_epoch()
         except DatabaseUnavailable as fault:
-            self._tell_blindness(fault.detail)
+            self._tell_blindness(fault.reason)
         except StoreUnavailable:
             pass  # Redis fails at this very moment: the next look says so
         METRICS.uses_redis.set(self.backend == "redis")

@@ -1,12 +1,10 @@
 """Debian's PgBouncer in front of a PostgreSQL of the tests."""
 
-import os
-import pwd
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import make_url
 
+from tests.servers.postgresql import unprivileged
 from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
 from tests.servers.programs import find_program
 
@@ -16,7 +14,7 @@ class PgBouncer(ServerProcess):
 
     def __init__(self, server_url: str, pool_mode: str, *, database: str = "", **options: str) -> None:
         target = make_url(server_url)
-        identity = _unprivileged()
+        identity = unprivileged()  # it refuses to run as root, too
         self.directory = held_directory("pgbouncer", parent=Path("/var/tmp"))
         self.directory.chmod(0o755)
         port = free_port()
@@ -56,11 +54,3 @@ class PgBouncer(ServerProcess):
         self.cont()
         self.kill()
         remove_directory(self.directory)
-
-
-def _unprivileged() -> dict[str, Any]:
-    """It refuses to run as root, too."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}

