@@ -30,6 +30,9 @@ class Metrics:
         self.breaker_opened = self._counter(
             "breaker_opened", "Times this process left Redis alone: silent, no_connection, refused, slow", "reason"
         )
+        self.redis_faults = self._counter(
+            "redis_faults", "Calls of Redis that failed: silent, no_connection, refused, another_instance, broken", "kind"
+        )
         self.session_reads = self._counter(
             "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
         )

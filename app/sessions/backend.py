@@ -295,7 +295,7 @@ class BackendFlag:
                 METRICS.backend_untold.inc()
         self.flag = flag
         if self.redis and flag.mode == "redis":
-            await self.redis.client.bind(instance)
+            self.redis.client.bind(instance)
 
     def _tell_blindness(self, fault: str) -> None:
         """Once an outage, not at every poll."""
