@@ -41,6 +41,7 @@ class Metrics:
         self.session_saves_dropped = self._counter("session_saves_dropped", "Session changes that could not be kept, by reason", "reason")
         self.backend_flips = self._counter("backend_flips", "Changes of the session backend, by the new one: redis, sql", "to")
         self.backend_untold = self._counter("backend_untold", "Ends of an epoch that Redis could not be told")
+        self.standstills = self._counter("standstills", "Times a process stood still for longer than a poll, and doubted what it knew")
         self.event_streams = Gauge("holdfast_event_streams", "Event streams open now", registry=self.registry, multiprocess_mode="livesum")
         self.http_requests = self._counter(
             "http_requests", "Requests by method and class of status: 2xx, 3xx, 4xx, 5xx", "method", "status"

@@ -91,6 +91,13 @@ async def rude_server(answer: bytes) -> AsyncIterator[str]:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
+async def get_by_pipeline(client: RedisClient) -> None:
+    async with client.deadline() as commands:
+        pipeline = commands.pipeline(transaction=False)
+        pipeline.get("a")
+        await pipeline.execute()
+
+
 @pytest.mark.parametrize(
     "answer", [b":1\r\n", b"*1\r\n*-7\r\n", b"$1\r\n", b"$4\r\n\xff\xff\xff\xff\r\n", b"?\r\n", b"$-9\r\n", b":x\r\n", b"*1\r\n:1\r\n"]
 )
@@ -102,10 +109,7 @@ async def test_whatever_a_server_answers_is_an_outage_and_counted(answer: bytes)
             await check_redis_health(client)
         client.bind(Instance("a" * 40, "b" * 40))
         with pytest.raises(StoreUnavailable):
-            async with client.deadline() as commands:
-                pipeline = commands.pipeline(transaction=False)
-                pipeline.get("a")
-                await pipeline.execute()
+            await get_by_pipeline(client)
         assert faults() > before
         await client.close()
 
