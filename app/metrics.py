@@ -31,6 +31,9 @@ class Metrics:
         self.breaker_opened = self._counter(
             "breaker_opened", "Times this process left Redis alone: silent, no_connection, refused, slow", "reason"
         )
+        self.redis_faults = self._counter(
+            "redis_faults", "Calls of Redis that failed: silent, no_connection, refused, another_instance, broken", "kind"
+        )
         self.session_reads = self._counter(
             "session_reads", "Session reads by what answered: redis, sql, gone, unknown, damaged, redis_failed", "by"
         )
@@ -46,6 +49,7 @@ class Metrics:
             "sign_in_failed, sign_in_slowed, too_large, unknown_host",
             "kind",
         )
+        self.standstills = self._counter("standstills", "Times a process stood still for longer than a poll, and doubted what it knew")
         self.event_streams = Gauge("holdfast_event_streams", "Event streams open now", registry=self.registry, multiprocess_mode="livesum")
         self.connections_refused = self._counter(
             "connections_refused", "Connections refused or closed before the application saw their request, by reason", "reason"

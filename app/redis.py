@@ -1,15 +1,18 @@
 """Redis clients with names, one deadline and no retries, bound to the instance whose data may be believed."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import structlog
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -27,8 +30,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.breaker import Breaker
 from app.errors import StoreUnavailable
+from app.metrics import METRICS
+
+log = structlog.get_logger()
 
 HEALTH_LIMIT = timedelta(seconds=2)
+# For the goodbyes of connections that nobody uses any more.
+CLOSE_LIMIT = timedelta(seconds=2)
 SENTINEL_SCHEME = "redis+sentinel://"
 
 
@@ -45,6 +53,47 @@ class Instance:
     role: str = "master"
 
 
+class BrokenCall(RedisConnectionError):
+    """The library itself stumbled, over a connection or an answer nobody foresaw: to who called it an outage like any other."""
+
+
+@contextmanager
+def broken_calls() -> Iterator[None]:
+    """Round the library and nothing of ours: whatever comes out of it is an error of Redis."""
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError, StoreUnavailable):
+        raise
+    except Exception as error:
+        log.warning("A call of Redis ended in a way nobody foresaw; it counts as an outage of Redis.", error=repr(error)[:200])
+        raise BrokenCall(type(error).__name__) from error
+
+
+class _Commands(Redis):
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        with broken_calls():
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> "_Pipeline":
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class _Pipeline(Pipeline):
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        with broken_calls():
+            return await super().execute(raise_on_error)
+
+
+class _Line:
+    """The connections to one instance, each checked when it was made, and the calls that are under way on them."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self.pool = pool
+        self.commands = _Commands(connection_pool=pool)
+        self.calls = 0
+        self.is_left = False
+
+
 class RedisClient:
     """`redis.asyncio.Redis` under a name and a deadline. `expected` is the instance every new connection must reach."""
 
@@ -52,11 +101,18 @@ class RedisClient:
         self.timeout = timeout
         self.breaker = breaker
         self.expected: Instance | None = None
-        self._leaving: asyncio.Future[None] | None = None
-        self.pool = make_pool(
-            url, timeout=timeout, max_connections=max_connections, client_name=name, redis_connect_func=self._check_instance
-        )
-        self.commands: Redis = Redis(connection_pool=self.pool)
+        self._url = url
+        self._options: dict[str, Any] = {"timeout": timeout, "max_connections": max_connections, "client_name": name}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._line = self._new_line()
+
+    @property
+    def pool(self) -> ConnectionPool:
+        return self._line.pool
+
+    @property
+    def commands(self) -> Redis:
+        return self._line.commands
 
     @asynccontextmanager
     async def deadline(self, limit: timedelta | None = None, *, patient: bool = False) -> AsyncIterator[Redis]:
@@ -65,37 +121,63 @@ class RedisClient:
         `patient`: worth waiting for although an earlier call hangs, as a write is, whose failure costs the whole fleet.
         """
         with self.breaker.call(patient=patient) if self.breaker else nullcontext():
+            line = self._line
+            line.calls += 1
             try:
                 async with asyncio.timeout((limit or self.timeout).total_seconds()):
-                    yield self.commands
+                    yield line.commands
             except (RedisError, OSError, TimeoutError) as error:
                 fault = describe_fault(error)
+                METRICS.redis_faults.labels(kind_of_fault(error)).inc()
                 if self.breaker and is_outage(error):
                     self.breaker.failed(fault)
                 raise StoreUnavailable(f"Redis does not serve: {fault}.") from error
+            finally:
+                line.calls -= 1
+                self._close_if_left(line)
 
-    async def bind(self, expected: Instance | None) -> None:
-        """From now on talk to `expected` only. Connections made before are closed; the next ones are checked."""
+    def bind(self, expected: Instance | None) -> None:
+        """From now on talk to `expected` only, by connections of its own, each checked as it is made.
+
+        Calls under way end on the old ones, within their deadline; closing those under them failed whoever was just taking one.
+        """
         if expected != self.expected:
-            self.expected = expected
-            # To its end also where whoever asks for it is cancelled: what was not closed would be taken for checked.
-            self._leaving = asyncio.ensure_future(self.pool.disconnect(inuse_connections=False))
-            with suppress(RedisError, OSError, TimeoutError):  # an instance that is no more need not take leave
-                await asyncio.shield(self._leaving)
+            left, self.expected = self._line, expected
+            self._line = self._new_line()
+            left.is_left = True
+            self._close_if_left(left)
 
     async def close(self) -> None:
-        await self.commands.aclose()
-        await self.pool.disconnect()
+        line, self._line = self._line, self._new_line()
+        await asyncio.gather(*self._closing, _close(line.pool))
 
-    async def _check_instance(self, connection: Connection) -> None:
-        try:
-            await connection.on_connect()
-            found = await ask_instance(connection) if self.expected else None
-        except BaseException:  # also when the deadline cancels it: the library itself cleans up after Redis' errors only
-            await connection.disconnect(nowait=True)
-            raise
-        if self.expected and found and found != self.expected:
-            raise AnotherInstance(f"expected run {self.expected.run_id[:8]}, found {found.role} {found.run_id[:8]}")
+    def _new_line(self) -> _Line:
+        return _Line(make_pool(self._url, redis_connect_func=partial(_check_instance, self.expected), **self._options))
+
+    def _close_if_left(self, line: _Line) -> None:
+        if line.is_left and not line.calls:
+            closing = asyncio.get_running_loop().create_task(_close(line.pool), name="close of a Redis pool")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+
+async def _close(pool: ConnectionPool) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_LIMIT.total_seconds()):
+            await pool.disconnect()
+    except Exception as error:  # an instance that is no more need not take leave
+        log.debug("Connections to Redis were dropped without a goodbye.", error=repr(error)[:200])
+
+
+async def _check_instance(expected: Instance | None, connection: Connection) -> None:
+    try:
+        await connection.on_connect()
+        found = await ask_instance(connection) if expected else None
+    except BaseException:  # also when the deadline cancels it: the library itself cleans up after Redis' errors only
+        await connection.disconnect(nowait=True)
+        raise
+    if expected and found and found != expected:
+        raise AnotherInstance(f"expected run {expected.run_id[:8]}, found {found.role} {found.run_id[:8]}")
 
 
 def make_pool(url: str, *, timeout: timedelta, max_connections: int, **options: Any) -> ConnectionPool:
@@ -148,6 +230,14 @@ async def ask_instance(connection: Connection) -> Instance:
     return Instance(facts["run_id"], facts["master_replid"], facts["role"])
 
 
+async def _ask_anew(pool: ConnectionPool) -> Instance:
+    connection = await pool.get_connection()
+    try:
+        return await ask_instance(connection)
+    finally:
+        await pool.release(connection)
+
+
 async def check_redis_health(client: RedisClient, *, limit: timedelta = HEALTH_LIMIT) -> Instance:
     """SET, GET and DEL of a probe key, and who answered. PING would succeed on a full server and on a read-only replica.
 
@@ -160,11 +250,8 @@ async def check_redis_health(client: RedisClient, *, limit: timedelta = HEALTH_L
         await commands.delete(key)
         if answer != token.encode():
             raise StoreUnavailable("Redis does not return what was written to it.")
-        connection = await client.pool.get_connection()
-        try:
-            instance = await ask_instance(connection)
-        finally:
-            await client.pool.release(connection)
+        with broken_calls():
+            instance = await _ask_anew(commands.connection_pool)
     if instance.role != "master":
         raise StoreUnavailable("Redis is a read-only replica.")
     return instance
@@ -174,6 +261,18 @@ def describe_fault(error: BaseException) -> str:
     """The kind of fault in words fit for a log or a health page: what the server said, but no address and no password."""
     if isinstance(error, TimeoutError | RedisTimeoutError):
         return "no answer in time"
+    if isinstance(error, BrokenCall):
+        return f"the call broke: {error}"
     if isinstance(error, ResponseError | AuthenticationError | BusyLoadingError | AnotherInstance):
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
     return "no connection" if isinstance(error, OSError | RedisConnectionError) else type(error).__name__
+
+
+def kind_of_fault(error: BaseException) -> str:
+    """For the figures: silent, no_connection, another_instance, broken or refused."""
+    if isinstance(error, TimeoutError | RedisTimeoutError):
+        return "silent"
+    for kind, name in ((BrokenCall, "broken"), (AnotherInstance, "another_instance"), (ResponseError | AuthenticationError, "refused")):
+        if isinstance(error, kind):
+            return name
+    return "no_connection" if isinstance(error, OSError | RedisConnectionError) else "refused"

@@ -8,11 +8,12 @@ import msgspec
 import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
-from redis.exceptions import RedisError
 
 from app import redis
 from app.config import Settings
 from app.jobs.definitions import JOBS
+from app.metrics import METRICS
+from app.redis import kind_of_fault
 from worker.runner import MOST_AT_ONCE, Runner
 
 log = structlog.get_logger()
@@ -48,7 +49,8 @@ class Queue:
         try:
             async with asyncio.timeout(OFFER_LIMIT.total_seconds()):
                 await self._worker.pool.enqueue_job(run_job.__name__, run_id, _job_id=f"run:{run_id}:{attempt}")
-        except (RedisError, OSError, TimeoutError):
+        except Exception as error:  # whatever the library made of it: arq is away, and the run goes on without it
+            METRICS.redis_faults.labels(kind_of_fault(error)).inc()
             return False
         return True
 

@@ -26,6 +26,7 @@ from app.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
 from app.sessions.fleet import Fleet, Pin, RedisView
 from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import Fence
+from app.sessions.standstill import Standstill
 
 log = structlog.get_logger()
 
@@ -83,6 +84,8 @@ class BackendFlag:
         self._announced = ""
         self._is_skewed = False
         self._blind = False
+        self._standstill = Standstill(poll)
+        self._sure_of = 0  # how often it had stood still by then, when the flag was read last
         self._look_now = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
@@ -110,7 +113,15 @@ class BackendFlag:
         """The epoch under which this process may use Redis now, or None."""
         if self.redis is None or self.flag.mode != "redis" or self._is_foreign or (self.breaker and self.breaker.is_open):
             return None
-        return self.flag.epoch
+        return None if self.in_doubt else self.flag.epoch
+
+    @property
+    def in_doubt(self) -> bool:
+        """This process stood still since it read the flag: an epoch may have ended, and been forgotten by Redis, meanwhile."""
+        if self._standstill.count() == self._sure_of:
+            return False
+        self.look_again()
+        return True
 
     @property
     def backend(self) -> Literal["redis", "sqlalchemy"]:
@@ -123,11 +134,13 @@ class BackendFlag:
 
     async def start(self) -> None:
         """Check Redis before serving, take part in the fleet, and keep both views fresh. Survives Redis or SQL being away."""
+        self._standstill.start()
         await self._poll_once(HEALTH_LIMIT)
         self._announce()
         self._poller = asyncio.create_task(self._poll_forever(), name="session-backend-poll")
 
     async def stop(self) -> None:
+        self._standstill.stop()
         if self._poller:
             # A driver in the middle of something may swallow the cancellation, so the loop is told as well.
             self._stopping = True
@@ -165,15 +178,27 @@ class BackendFlag:
         async with self._refreshing:  # one after the other, so that no older answer is adopted after a newer one
             if since not in (None, self.flag.fence):
                 return self.flag
-            async with self.database.read() as db:
-                self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
-                asked_at = self.clock.monotonic()  # the transaction has begun: nothing is waited for but this one answer
-                row, time_there = (await db.execute(select(SessionBackend, self._database_time))).one()
-            if time_there is not None:
-                self.clock.synchronize(asked_at, time_there, self.clock.monotonic())
-                self._log_skew()
-            await self._adopt(row)
+            await self._read_flag()
             return self.flag
+
+    async def be_sure(self) -> None:
+        """Before a write: a process in doubt would take no hold, and so end the epoch for everybody. Raises `DatabaseUnavailable`."""
+        if self.in_doubt:
+            async with self._refreshing:
+                if self.in_doubt:  # many may have waited for the first of them
+                    await self._read_flag()
+
+    async def _read_flag(self) -> None:
+        stood_still = self._standstill.count()
+        async with self.database.read() as db:
+            self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
+            asked_at = self.clock.monotonic()  # the transaction has begun: nothing is waited for but this one answer
+            row, time_there = (await db.execute(select(SessionBackend, self._database_time))).one()
+        if time_there is not None:
+            self.clock.synchronize(asked_at, time_there, self.clock.monotonic())
+            self._log_skew()
+        await self._adopt(row)
+        self._sure_of = stood_still
 
     async def fall(self, fence: Fence, reason: str) -> None:
         """Flip down, in a transaction of its own, and tell everybody."""
@@ -252,6 +277,10 @@ class BackendFlag:
                 log.exception("The session backend could not be looked at; trying again at the next poll.")
 
     async def _poll_once(self, limit: timedelta) -> None:
+        try:
+            await self.be_sure()  # readers go to SQL until then, so this does not wait for Redis
+        except DatabaseUnavailable as fault:
+            self._tell_blindness(fault.detail)
         await self.look_at_redis(limit)
         try:
             await self.refresh()
@@ -268,9 +297,14 @@ class BackendFlag:
         METRICS.breaker_open.set(bool(self.breaker and self.breaker.is_open))
 
     async def _mirror_epoch(self) -> None:
-        """Once a poll, so that Redis knows the epoch also after it lost all its keys."""
+        """Once a poll, so that Redis knows the epoch also after it lost all its keys, and its end also where that could not be told."""
         flag = self.flag
-        if self.redis is None or self.probe is None or self.usable_epoch is None:
+        if self.redis is None or self.probe is None:
+            return
+        if flag.mode == "sql" and self.view.instance:
+            # Whoever ended the epoch told of it in the very hang that cost the hold; a process that stood still meanwhile believes in it.
+            await self.redis.tell_epoch(flag.epoch + 1, self.probe)
+        if self.usable_epoch is None:
             return
         if await self.redis.tell_epoch(flag.epoch, self.probe) > flag.epoch:
             # The database lost what it once knew, or Redis serves another one as well: nobody would believe this epoch any more.
@@ -303,7 +337,7 @@ class BackendFlag:
                 METRICS.backend_untold.inc()
         self.flag = flag
         if self.redis and flag.mode == "redis":
-            await self.redis.client.bind(instance)
+            self.redis.client.bind(instance)
 
     def _tell_blindness(self, fault: str) -> None:
         """Once an outage, not at every poll."""

@@ -1,7 +1,6 @@
 """A writer's claim on the keys it is about to change: hold, wait before the commit, publish after it."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 
 import structlog
@@ -14,6 +13,7 @@ from app.sessions.backend import BackendFlag
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Hold, Record
 from app.sessions.sql_store import Fence
+from app.sessions.standstill import read_stopwatch
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class Claim:
         self.fault = "it failed this request already" if notes_of_request().redis_failed else ""
         self._falls = False
         self._holds: dict[str, Hold] = {}
-        self._taken_at = time.monotonic()
+        self._taken_at = read_stopwatch()
         self._taking = asyncio.create_task(self._take(list(token_hashes)))
 
     async def ready(self) -> None:
@@ -53,7 +53,7 @@ class Claim:
         Raises `Contended` when the holds are so old that they might lapse before the commit.
         """
         await self.ready()
-        if time.monotonic() - self._taken_at > STATEMENT_LIMIT_SECONDS:
+        if read_stopwatch() - self._taken_at > STATEMENT_LIMIT_SECONDS:
             raise Contended("The transaction took longer than its hold may be trusted.")
         self._falls = self.fence.mode == "redis" and (bool(self.fault) or self._epoch is None)
         if self._falls:

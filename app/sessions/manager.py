@@ -271,6 +271,7 @@ class SessionManager:
             if not attempt and also is None and loaded.context is None:
                 # Nobody has asked SQL yet. If it is away, a hold would hide the record for its life from those who still can read it.
                 await self.database.ping()
+            await self.backend.be_sure()
             claim = Claim(self.backend, [loaded.token_hash])
             try:
                 record = await self._commit(claim, loaded.token_hash, plan, change, also)
@@ -317,7 +318,9 @@ class SessionManager:
         """Holds for all keys, one transaction, then nothing is left of them in Redis: the next read refills."""
         for _ in range(ATTEMPTS):
             async with self.database.read() as db:
-                claim = Claim(self.backend, (await db.scalars(keys)).all())
+                concerned = (await db.scalars(keys)).all()
+            await self.backend.be_sure()
+            claim = Claim(self.backend, concerned)
             await claim.ready()
             try:
                 async with self.database.write() as db:

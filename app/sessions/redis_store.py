@@ -67,6 +67,7 @@ class RedisSessions:
         self.client = client
         self.clock = clock
         self.limits = limits
+        # Each call says by which client: the one they are made with is left when Redis becomes another instance.
         self.publish_script = client.commands.register_script(_PUBLISH)
         self.drop_script = client.commands.register_script(_DROP)
         self.refill_script = client.commands.register_script(_REFILL)

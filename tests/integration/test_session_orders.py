@@ -320,12 +320,17 @@ async def test_leaving_an_instance_that_does_not_answer_fails_no_request(house: 
     async with house.database.write() as db:
         await db.execute(update(SessionBackend).values(epoch=SessionBackend.epoch + 1, redis_run_id="b" * 40))
 
+    disconnect = Connection.disconnect
+
     async def times_out(self: Connection, nowait: bool = False) -> None:
+        await disconnect(self, nowait=True)
         if not nowait:
             raise RedisTimeoutError("Timed out closing connection after 0.25")
 
     monkeypatch.setattr(Connection, "disconnect", times_out)
     assert await set_key(house, "n", 1, loaded)
+    assert house.redis is not None
+    await until(lambda: not house.redis._closing)  # type: ignore[union-attr]
     monkeypatch.undo()
 
 

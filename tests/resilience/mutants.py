@@ -22,6 +22,7 @@ from tests.servers.web import ROOT
 COPIED = ("app", "worker", "migrations", "tests", "docs", "alembic.ini", "pyproject.toml", "README.md", "Procfile")
 FAULTS, FAILOVER = "tests/resilience/test_faults_sql.py", "tests/resilience/test_failover.py"
 RACES, PROTOCOL = "tests/resilience/test_races.py", "tests/integration/test_session_protocol.py"
+PAUSES = "tests/integration/test_session_pauses.py"
 ORDERS, ACCESS = "tests/integration/test_session_orders.py", "tests/integration/test_access_orders.py"
 
 
@@ -37,6 +38,27 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     Mutant(
+        "the end of an epoch is told again at every poll",
+        "app/sessions/backend.py",
+        'if flag.mode == "sql" and self.view.instance:',
+        "if False:",
+        f"{PAUSES}::test_an_end_that_could_not_be_told_is_told_when_redis_answers",
+    ),
+    Mutant(
+        "who stood still doubts what it knew",
+        "app/sessions/backend.py",
+        "return None if self.in_doubt else self.flag.epoch",
+        "return self.flag.epoch",
+        f"{PAUSES}::test_who_stood_still_looks_at_the_flag_before_it_trusts_redis",
+    ),
+    Mutant(
+        "a write that stood still asks before it claims",
+        "app/sessions/manager.py",
+        "            await self.backend.be_sure()\n            claim = Claim(self.backend, [loaded.token_hash])",
+        "            claim = Claim(self.backend, [loaded.token_hash])",
+        f"{PAUSES}::test_a_write_after_a_standstill_leaves_redis_in_use",
+    ),
+    Mutant(
         "hold",
         "app/sessions/claim.py",
         "self._holds |= await self.backend.redis.within(self._epoch).hold(token_hashes)",
@@ -46,8 +68,8 @@ MUTANTS = [
     Mutant(
         "the commit waits for the hold",
         "app/sessions/claim.py",
-        "        await self.ready()\n        if time.monotonic()",
-        "        if time.monotonic()",
+        "        await self.ready()\n        if read_stopwatch()",
+        "        if read_stopwatch()",
         "tests/resilience/test_crash_points.py",
     ),
     Mutant(
