@@ -3,6 +3,7 @@
 asgi.py, factory.py     the application and its composition root
 config.py, resources.py settings; what is opened and closed around them (database.py, redis.py)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
+texts.py                what no eye can see in a text
 live.py                 server-sent events: what every stream shares
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals
 auth/                   logins, passwords, people
@@ -10,7 +11,8 @@ deals/                  deals, access to them, the selection and its restoration
 work/                   what the things inside a deal have in common
 findings/, checklist/   the two kinds of them
 workspace/              the pages
-imports/, events/, ops/ CSV imports, the audit trail, health
+imports/, exports/      spreadsheets in and out
+events/, ops/           the audit trail, health
 notices/                what people are told, live and until they read it
 models/                 the tables
 """
