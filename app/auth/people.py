@@ -13,6 +13,7 @@ from app.events.service import record_event
 from app.models import Organisation, Session, User
 from app.resources import Resources
 from app.sessions.record import Record, SessionData
+from app.texts import strip_invisible
 
 LONGEST_NAME = 200
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -55,7 +56,7 @@ def checked_email(text: str) -> str:
 
 def clean_name(text: str) -> str:
     """A person's name as others see it. Raises ValueError, in words that follow "The name"."""
-    name = unicodedata.normalize("NFC", " ".join(text.split(" "))).strip()
+    name = unicodedata.normalize("NFC", " ".join(strip_invisible(text).split(" "))).strip()
     if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in _DIRECTION for letter in name):
         raise ValueError("must be one line without control characters")
     if not any(unicodedata.category(letter)[0] in "LN" for letter in name):

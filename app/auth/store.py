@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import Login, Organisation, User
+from app.texts import strip_invisible
 
 LONGEST_EMAIL = 320
 
@@ -23,7 +24,7 @@ class Account(NamedTuple):
 
 
 def normalised_email(text: str) -> str:
-    return text.strip().lower()
+    return strip_invisible(text).strip().lower()
 
 
 async def find_account(db: AsyncSession, which: ColumnElement[bool]) -> Account | None:

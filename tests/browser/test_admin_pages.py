@@ -69,7 +69,7 @@ async def sign_in(browser: Browser, office: Office, person: User, **options: obj
 
 async def upload(visitor: Visitor, path: Path) -> None:
     await visitor.open("/imports")
-    await visitor.page.get_by_label("A CSV file with a heading line").set_input_files(path)
+    await visitor.page.get_by_label("An Excel workbook (.xlsx) or a CSV file with headings").set_input_files(path)
     await visitor.page.get_by_role("button", name="Upload and check").click()
     await visitor.page.wait_for_url("**/imports/*")
 
