@@ -6,6 +6,7 @@ database.py, redis.py   the ways to SQL and Redis (postgresql.py: with a pooler 
 proxies.py, root_path.py    what proxies say of a request; the path the site lives below (hosts.py, cookies.py)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
 at_rest.py              JSON that another version may have written
+texts.py                what no eye can see in a text
 live.py                 server-sent events: what every stream shares
 entrance.py             to the sign-in page and back, never in circles
 sessions/               the core: sessions that survive Redis, restarts and servers; knows nothing of deals
@@ -14,7 +15,8 @@ deals/                  deals, access to them, the selection and its restoration
 work/                   what the things inside a deal have in common
 findings/, checklist/   the two kinds of them
 workspace/              the pages
-imports/, events/, ops/ CSV imports, the audit trail, health
+imports/, exports/      spreadsheets in and out
+events/, ops/           the audit trail, health
 notices/                what people are told, live and until they read it
 models/                 the tables
 """

@@ -11,6 +11,7 @@ import unicodedata
 import idna
 
 from app.errors import BadRequest
+from app.texts import strip_invisible
 
 LONGEST_EMAIL = 320
 LONGEST_LABEL = 63
@@ -21,7 +22,10 @@ _LABEL = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 
 def canonical_email(text: str) -> str:
     """As it is stored and compared. What is no address stays what it is, but for case: it is found nowhere."""
-    local, at, domain = unicodedata.normalize("NFC", text.strip()).lower().rpartition("@")
+    text = strip_invisible(text).strip()
+    if len(text) > 4 * LONGEST_EMAIL:  # before anything is done that takes its time
+        return text.lower()
+    local, at, domain = unicodedata.normalize("NFC", text).lower().rpartition("@")
     if domain.isascii():
         return local + at + domain
     try:
@@ -45,7 +49,7 @@ def spellings_of(text: str) -> list[str]:
     """All under which a person may be stored, the one from before this was canonical first: whoever has signed in with it still does."""
     canonical = canonical_email(text)
     shown = shown_email(canonical)
-    return list(dict.fromkeys((text.strip().lower(), canonical, shown, unicodedata.normalize("NFD", shown))))
+    return list(dict.fromkeys((strip_invisible(text).strip().lower(), canonical, shown, unicodedata.normalize("NFD", shown))))
 
 
 def checked_email(text: str) -> str:

@@ -15,6 +15,7 @@ from app.models import Organisation, Session, User
 from app.normalisation import normal_form
 from app.resources import Resources
 from app.sessions.record import Record, SessionData
+from app.texts import strip_invisible
 
 LONGEST_NAME = 200
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -52,7 +53,7 @@ def clean_name(text: str) -> str:
     """A person's name as others see it. Raises ValueError, in words that follow "The name"."""
     if len(text) > 4 * LONGEST_NAME:  # before anything is done that takes its time
         raise ValueError(f"may have {LONGEST_NAME} characters")
-    name = normal_form("NFC", " ".join(text.split(" "))).strip()
+    name = normal_form("NFC", " ".join(strip_invisible(text).split(" "))).strip()
     if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in _DIRECTION for letter in name):
         raise ValueError("must be one line without control characters")
     if not any(unicodedata.category(letter)[0] in "LN" for letter in name):

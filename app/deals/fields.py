@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from app.normalisation import normal_form
+from app.texts import strip_invisible
 from app.web import MAX_ID
 
 _BREAKS_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -18,9 +19,10 @@ _ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 
 
 def single_line(value: Any) -> Any:
-    """Text without control characters and line breaks, composed (NFC) so that a search for it finds it."""
+    """Text without control characters, line breaks and what cannot be seen, composed (NFC) so that a search for it finds it."""
     if not isinstance(value, str):
         return value
+    value = strip_invisible(value)
     if any(unicodedata.category(character) in _BREAKS_A_LINE for character in value):
         raise ValueError("control characters and line breaks are not allowed")
     return normal_form("NFC", value)

@@ -75,12 +75,12 @@ class Workbook:
             raise UnreadableFile("The workbook is empty.")
         return max(filled, key=lambda sheet: (sheet.score, not sheet.is_hidden))
 
-    def rows(self, sheet: Sheet) -> Iterator[tuple[int, list[str]]]:
+    def rows(self, sheet: Sheet, *, fill_merged: bool = True) -> Iterator[tuple[int, list[str]]]:
         """Row numbers as the program shows them, and cells as text without what is empty at the end."""
         worksheet = self._book[sheet.name]
         # What a file says of its own size is a claim, as often A1:XFD1048576.
         worksheet.reset_dimensions()
-        spans = merged_columns(self._stream, worksheet)
+        spans = merged_columns(self._stream, worksheet) if fill_merged else {}
         kept: dict[int, tuple[int, str]] = {}
         for number, row in enumerate(worksheet.iter_rows(max_row=LAST_ROW, max_col=None), start=1):
             cells = [_text(cell) for cell in row[:MOST_COLUMNS]]
@@ -169,7 +169,7 @@ def _fill_down(number: int, cells: list[str], spans: dict[int, list[tuple[int, i
 
 def _look(book: Workbook, sheet: Sheet) -> Sheet:
     """How much of it looks like a list of deals."""
-    head = first_rows(book.rows(sheet))
+    head = first_rows(book.rows(sheet, fill_merged=False))
     if not head:
         return Sheet(sheet.name, sheet.is_hidden, True, 0)
     known = recognise(head[best_row([cells for _, cells in head])][1])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from openpyxl import Workbook
 from playwright.async_api import Browser, ViewportSize, expect
 from sqlalchemy import func, select, update
 
@@ -68,7 +69,7 @@ async def sign_in(browser: Browser, office: Office, person: User, **options: obj
 
 async def upload(visitor: Visitor, path: Path) -> None:
     await visitor.open("/imports")
-    await visitor.page.get_by_label("A CSV file with a heading line").set_input_files(path)
+    await visitor.page.get_by_label("An Excel workbook (.xlsx) or a CSV file with headings").set_input_files(path)
     await visitor.page.get_by_role("button", name="Upload and check").click()
     await visitor.page.wait_for_url("**/imports/*")
 
@@ -135,12 +136,38 @@ async def test_import_without_a_script_from_the_form_to_the_corrected_rows(
             await page.get_by_role("link", name="Show how far it is").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Imported")
     async with page.expect_download() as download:
-        await page.get_by_role("link", name="Download as CSV").first.click()
+        await page.get_by_role("link", name="CSV").first.click()
     text = (await (await download.value).path()).read_text()
     assert text.splitlines()[1].startswith("3,")
     assert await count(database) == 2
     await upload(admin, file)
     await expect(page.get_by_role("button", name="Nothing to import")).to_be_disabled()
+
+
+async def test_workbook_asks_for_its_sheet_and_for_the_order_of_its_dates(browser: Browser, office: Office, tmp_path: Path) -> None:
+    book = Workbook()
+    for name, days in (("Open", ("3/4/2014", "5/6/2014")), ("Both", ("9/15/2014", "15/9/2014"))):
+        sheet = book.create_sheet(name)
+        for row in (("Target", "Buyer", "Announced"), ("Nest", "Google", days[0]), ("Waze", "Google", days[1])):
+            sheet.append(row)
+    file = tmp_path / "deals.xlsx"
+    book.save(file)
+    admin = await sign_in(browser, office, office.admin)
+    page = admin.page
+    await upload(admin, file)
+    await expect(page.get_by_role("heading", name="Day or month first?")).to_be_visible()
+    await expect(page.get_by_text("4 March 2014")).to_be_visible()
+    assert await admin.look() == []
+    answer = page.get_by_role("button", name="Check with this answer")
+    await answer.click()
+    await expect(page.get_by_label("Month first")).to_be_focused()
+    await page.get_by_label("Month first").check()
+    await answer.click()
+    await expect(page.get_by_role("button", name="Import 2 deals")).to_be_enabled()
+    await page.get_by_label("Sheet of the workbook").select_option("Both")
+    await expect(page.get_by_role("heading", name="These dates contradict each other")).to_be_visible()
+    assert await admin.look() == []
+    assert admin.complaints == []
 
 
 async def test_somebody_is_invited_joins_and_is_managed(browser: Browser, office: Office) -> None:

@@ -57,7 +57,9 @@ async def test_findings_are_exported_as_the_page_filters_them(scene: Scene) -> N
     rows = list(sheet.iter_rows())
     assert [cell.value for cell in rows[0]][:6] == ["Number", "Title", "Severity", "Status", "Owner", "Text"]
     assert [[cell.value for cell in row[:3]] for row in rows[1:]] == [[1, "=1+1", "high"], [2, "#N/A", "low"], [3, "Third", "low"]]
-    assert {(cell.data_type, cell.value is None) for row in rows for cell in (row[1], row[5])} == {("s", False)}, "text, whatever it looks like"
+    assert {(cell.data_type, cell.value is None) for row in rows for cell in (row[1], row[5])} == {("s", False)}, (
+        "text, whatever it looks like"
+    )
     assert (rows[1][5].value, rows[2][5].value, rows[3][5].value) == (FORMULA, "two\nlines ", "''=quoted")
     assert isinstance(rows[1][7].value, datetime)
     assert (sheet.title, sheet.freeze_panes, sheet.auto_filter.ref) == ("Findings", "A2", "A1:J4")
@@ -82,7 +84,11 @@ async def test_checklist_and_activity_are_workbooks_too(scene: Scene) -> None:
     assert len(text_rows((await fetch(scene, f"{path}/checklist.csv?state=done"))[1])) == 1
     sheet = sheet_of((await fetch(scene, f"{path}/activity.xlsx?kind=checklist"))[1])
     assert [cell.value for cell in sheet[1]] == ["id", "at", "kind", "what", "by", "by_id", "about", "about_id"]
-    assert (sheet["C2"].value, isinstance(sheet["B2"].value, datetime), sheet["F2"].value) == ("checklist.item_created", True, scene.id_of("editor"))
+    assert (sheet["C2"].value, isinstance(sheet["B2"].value, datetime), sheet["F2"].value) == (
+        "checklist.item_created",
+        True,
+        scene.id_of("editor"),
+    )
 
 
 async def test_only_who_sees_it_exports_it(scene: Scene) -> None:
@@ -99,9 +105,22 @@ async def test_only_who_sees_it_exports_it(scene: Scene) -> None:
 async def fill(scene: Scene) -> None:
     """Deals of every kind, also those an import would never make."""
     database: Database = scene.house.database
-    every = [
-        {"name": "=Formula", "acquirer": "@Buyer", "external_ref": "-7", "price_usd": 1_234, "announced_on": date(2014, 4, 3), "announced_year": 2014},
-        {"name": "'=Quoted twice", "acquirer": "  ", "tagline": "+1", "city": "São Paulo", "homepage": "http://a.example, http://b.example"},
+    every: list[dict[str, Any]] = [
+        {
+            "name": "=Formula",
+            "acquirer": "@Buyer",
+            "external_ref": "-7",
+            "price_usd": 1_234,
+            "announced_on": date(2014, 4, 3),
+            "announced_year": 2014,
+        },
+        {
+            "name": "'=Quoted twice",
+            "acquirer": "  ",
+            "tagline": "+1",
+            "city": "São Paulo",
+            "homepage": "http://a.example, http://b.example",
+        },
         {"name": "Two  spaces\u200b", "acquirer": "", "external_ref": "two  spaces", "price_usd": 12_500_000},
         {"name": "#N/A", "acquirer": "-", "terms": "n/a", "announced_on": date(1999, 12, 31), "founded_year": 1985},
         {"name": "Zahl", "acquirer": "00123", "external_ref": "00123", "categories": "a, b", "price_usd": 0},
@@ -201,7 +220,13 @@ async def test_rows_left_out_come_back_as_they_were_meant(scene: Scene, ending: 
 async def test_long_list_is_exported_whole(scene: Scene) -> None:
     async with scene.house.database.write() as db:
         now = datetime(2026, 1, 1, tzinfo=UTC)
-        common = {"organisation_id": scene.organisation.id, "owner_id": scene.id_of("owner"), "created_at": now, "updated_at": now, "version": 1}
+        common = {
+            "organisation_id": scene.organisation.id,
+            "owner_id": scene.id_of("owner"),
+            "created_at": now,
+            "updated_at": now,
+            "version": 1,
+        }
         db.add_all([Deal(name=f"Deal {number:04}", **common) for number in range(1203)])
     names = [row[0] for row in text_rows((await fetch(scene, "/deals.csv?sort=name&q=Deal"))[1])[1:]]
     assert names == [f"Deal {number:04}" for number in range(1203)]
@@ -213,4 +238,6 @@ async def test_name_of_a_file_is_one(scene: Scene) -> None:
         await db.execute(update(Deal).where(Deal.id == scene.deal.id).values(name='../a"b\\c\r\n: Zoë; x' + "y" * 190))
         await db.execute(update(User).values(name="x"))
     disposition = (await fetch(scene, f"/deals/{scene.deal.id}/findings.csv"))[0].headers["Content-Disposition"]
-    assert re.fullmatch(r"attachment; filename=\"deal-\d+-findings\.csv\"; filename\*=UTF-8''a%20b%20c%20Zo%C3%AB%3B%20xy+\.csv", disposition)
+    assert re.fullmatch(
+        r"attachment; filename=\"deal-\d+-findings\.csv\"; filename\*=UTF-8''a%20b%20c%20Zo%C3%AB%3B%20xy+\.csv", disposition
+    )

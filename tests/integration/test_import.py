@@ -141,7 +141,11 @@ def test_second_row_of_one_deal_is_reported_and_skipped(run: Run, rows: Query) -
 
 
 def test_existing_deal_gets_the_facts_that_changed_and_nothing_else(run: Run, rows: Query, database_url: str) -> None:
-    run("Ref,Target,Price,City,Date\nR1,First,$5,Oslo,1/2/2014\nR2,Same,$5,Oslo,1/2/2014\nR3,Binned,$5,Oslo,1/2/2014\n", "--date-order", "day_first")
+    run(
+        "Ref,Target,Price,City,Date\nR1,First,$5,Oslo,1/2/2014\nR2,Same,$5,Oslo,1/2/2014\nR3,Binned,$5,Oslo,1/2/2014\n",
+        "--date-order",
+        "day_first",
+    )
 
     async def people_work_on_them() -> None:
         database = Database(database_url, name="holdfast-test")

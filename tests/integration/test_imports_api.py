@@ -34,7 +34,11 @@ REAL = (ROOT / "app/imports/demo/acquisitions.csv").read_bytes()
 CSV = {"Content-Type": "text/csv"}
 HEADING = "Target,Acquirer,Year,Price,Date,Remark\n"
 GOOD = HEADING + "Nest,Google,2014,$3.2bn,13/01/2014,home\nWaze,Google,2013,$966m,11/06/2013,maps\n"
-BAD = HEADING + "Nest,Google,2014,$3.2bn,13/01/2014,=1+1\n,Google,2013,$5m,,no target\nPalm,HP,2010,cheap,13/32/2010,x\nOnavo,Facebook,2013,,,,,too many\n"
+BAD = (
+    HEADING
+    + "Nest,Google,2014,$3.2bn,13/01/2014,=1+1\n,Google,2013,$5m,,no target\nPalm,HP,2010,cheap,13/32/2010,x\n"
+    + "Onavo,Facebook,2013,,,,,too many\n"
+)
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

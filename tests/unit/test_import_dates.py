@@ -14,7 +14,7 @@ from app.imports.malformed import Malformed, Undecided
     "text",
     [
         "15/09/14", "15.09.14", "15-09-14", "15. 9. 2014", "15/09/2014 10:30", "15.09.2014, 10:30 Uhr", "15/09/2014 10:30:59 PM",
-        "2014/09/15", "2014.9.15", "2014-09-15T23:59:59+02:00", "2014-09-15 10:30:00.123456", "20140915", 
+        "2014/09/15", "2014.9.15", "2014-09-15T23:59:59+02:00", "2014-09-15 10:30:00.123456", "20140915",
         "15-Sep-14", "15 Sept. 2014", "Sep 15, 2014", "Sep 15, 2014 10:30 AM", "Mon, 15 Sep 2014", "Montag, 15. September 2014",
         "15. September 2014", "15 septembre 2014", "15 de septiembre de 2014", "15 de setiembre del 2014", "2014-Sep-15",
         "41897", "41897.5", "41897,75",
@@ -37,20 +37,24 @@ def test_months_of_four_languages_and_two_digits_of_a_year(text: str, day: tuple
     assert parse_date(text) == date(*day)
 
 
-@pytest.mark.parametrize("text", ["3 jui 2014", "2014", "9999", "123456", "15/09/14/1", "31-Feb-14", "2014-13-01", "1.234.567", "12,5", "25:61"])
+@pytest.mark.parametrize(
+    "text", ["3 jui 2014", "2014", "9999", "123456", "15/09/14/1", "31-Feb-14", "2014-13-01", "1.234.567", "12,5", "25:61"]
+)
 def test_what_is_no_date_is_none(text: str) -> None:
-    for order in (None, "day_first", "month_first"):
+    orders: tuple[DateOrder | None, ...] = (None, "day_first", "month_first")
+    for order in orders:
         with pytest.raises(Malformed):
-            parse_date(text, order)  # type: ignore[arg-type]
+            parse_date(text, order)
 
 
 def test_three_numbers_are_read_in_one_order_alone() -> None:
     assert parse_date("3/4/2014", "day_first") == date(2014, 4, 3)
     assert parse_date("3/4/14", "month_first") == date(2014, 3, 4)
     assert parse_date("5/5/2014", None) == date(2014, 5, 5), "the same either way"
-    for text, order in (("9/15/2014", "day_first"), ("15/9/2014", "month_first")):
+    wrong: tuple[tuple[str, DateOrder], ...] = (("9/15/2014", "day_first"), ("15/9/2014", "month_first"))
+    for text, order in wrong:
         with pytest.raises(Malformed, match="not a day of the calendar"):
-            parse_date(text, order)  # type: ignore[arg-type]
+            parse_date(text, order)
     for text in ("3/4/2014", "9/15/2014", "15/9/14"):
         with pytest.raises(Undecided):
             parse_date(text, None)

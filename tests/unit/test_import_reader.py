@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.imports import reader
+from app.imports.mapping import guess_fields
 from app.imports.reader import Record, Table, UnreadableFile
 
 TEXT = "Target;Käufer\nCafé;Zoë\n"
@@ -173,10 +174,9 @@ def test_headings_nobody_knows_are_found_below_a_title() -> None:
 
 
 def test_headings_of_four_languages_are_known() -> None:
-    from app.imports.mapping import guess_fields
-
     wanted = ["name", "acquirer", "announced_on", "price_usd", "country"]
-    for headings in ("Target,Buyer,Date,Price,Country", "Zielunternehmen,Käufer,Datum,Kaufpreis,Land", "ZIELUNTERNEHMEN,Kaeufer,Datum,Preis,Land",
+    for headings in ("Target,Buyer,Date,Price,Country", "Zielunternehmen,Käufer,Datum,Kaufpreis,Land",
+                     "ZIELUNTERNEHMEN,Kaeufer,Datum,Preis,Land",
                      "Société cible,Acquéreur,Date d’annonce,Prix,Pays", "Societe cible,Acquereur,Date d'annonce,Montant,Pays",
                      "Empresa objetivo,Comprador,Fecha,Precio,País"):  # fmt: skip
         assert guess_fields(headings.split(",")) == wanted, headings
@@ -211,7 +211,9 @@ LETTERS = st.characters(codec="utf-8", exclude_characters="\x00\ufeff", exclude_
 CELL = st.text(st.one_of(LETTERS, st.sampled_from('",;\t\n')), max_size=20)
 
 
-@given(st.lists(st.tuples(CELL, CELL), max_size=20), st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+@given(
+    st.lists(st.tuples(CELL, CELL), max_size=20), st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
+)
 def test_what_a_spreadsheet_writes_is_read_back(rows: list[tuple[str, str]], delimiter: str, encoding: str) -> None:
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter).writerows([("Target", "Buyer"), *rows])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime, time
@@ -9,6 +10,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+from openpyxl.chart import BarChart
 
 from app.errors import PayloadTooLarge
 from app.imports import survey as surveys
@@ -47,7 +49,7 @@ def test_cells_are_told_so_that_nobody_can_misread_them() -> None:
     book = book_of(HEADINGS, row, ["'=x", True, datetime(2014, 9, 15, 10, 30), 12_500_000], ["C", "#REF!", time(9, 5), 1e21])  # noqa: DTZ001
     book.active.append([123, "=1/0", date(2014, 9, 15), 0.5])
     book.active["A5"].number_format = "00000"
-    book.active["D5"].number_format = '#,##0.00 [$€-407]'
+    book.active["D5"].number_format = "#,##0.00 [$€-407]"
     book.active.append(["D", "x", "15/09/2014", -5])
     _, records = read(book)
     assert [record.cells for record in records] == [
@@ -70,7 +72,7 @@ def test_sheet_that_looks_like_deals_is_taken_unless_one_is_named() -> None:
     old.append(HEADINGS)
     old.append(["Palm", "HP"])
     old.sheet_state = "hidden"
-    book.create_chartsheet("Chart")
+    book.create_chartsheet("Chart").add_chart(BarChart())
     found, records = read(book)
     assert found.sheet == "Deals"
     assert [(each["name"], each["hidden"], each["empty"]) for each in found.sheets] == [
@@ -81,12 +83,10 @@ def test_sheet_that_looks_like_deals_is_taken_unless_one_is_named() -> None:
     ]
     assert [(record.line, record.cells) for record in records] == [(4, ["Nest", "Google", "", ""]), (6, ["Waze", "Google", "", "5"])]
     assert read(book, "Old")[1][0].cells[0] == "Palm"
-    with pytest.raises(UnreadableFile, match='no sheet "Nope". The sheets are: Notes, Deals, Empty, Old'):
+    with pytest.raises(UnreadableFile, match=r'no sheet "Nope"\. The sheets are: Notes, Deals, Empty, Old'):
         read(book, "Nope")
-    for sheet, said in (("Empty", "The sheet is empty"), ("Notes", "")):
-        if said:
-            with pytest.raises(UnreadableFile, match=said):
-                read(book, sheet)
+    with pytest.raises(UnreadableFile, match="The sheet is empty"):
+        read(book, "Empty")
     with pytest.raises(UnreadableFile, match="The workbook is empty"):
         read(openpyxl.Workbook())
     with pytest.raises(UnreadableFile, match="no rows below"):
@@ -136,15 +136,31 @@ def hostile(name: str, data: bytes) -> io.BytesIO:
     return rewritten(saved(book_of(HEADINGS, ["Nest", "Google"])), lambda parts: parts.update({name: data}))
 
 
+def with_strings(data: bytes) -> io.BytesIO:
+    kind = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    part = b'<Override PartName="/xl/sharedStrings.xml" ContentType="%s"/>' % kind
+
+    def change(parts: dict[str, bytes]) -> None:
+        parts["xl/sharedStrings.xml"] = data
+        parts["[Content_Types].xml"] = re.sub(rb"<Override[^>]*sharedStrings[^>]*/>", b"", parts["[Content_Types].xml"]).replace(
+            b"</Types>", part + b"</Types>"
+        )
+
+    return rewritten(saved(book_of(HEADINGS, ["Nest", "Google"])), change)
+
+
 def sheet_xml(inside: str) -> bytes:
-    return f'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{inside}</sheetData></worksheet>'.encode()
+    return (
+        f'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{inside}</sheetData></worksheet>'.encode()
+    )
 
 
 @pytest.mark.parametrize(
     "file",
     [
         lambda: hostile(SHEET, ENTITIES + sheet_xml('<row r="1"><c r="A1" t="str"><v>&b;</v></c></row>')),
-        lambda: hostile("xl/sharedStrings.xml", b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><sst>&a;</sst>'),
+        lambda: with_strings(b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><sst>&a;</sst>'),
+        lambda: with_strings(ENTITIES + b"<sst>&b;</sst>"),
         lambda: hostile("xl/workbook.xml", ENTITIES + b"<workbook>&b;</workbook>"),
         lambda: hostile(SHEET, b"<worksheet><sheetData><row"),
         lambda: hostile(SHEET, sheet_xml('<row r="1"><c r="A1" t="s"><v>999999</v></c></row>')),
@@ -173,9 +189,8 @@ def test_row_number_of_a_liar_is_no_endless_loop() -> None:
 
 def test_archive_says_how_much_it_holds_and_is_held_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     many = rewritten(saved(book_of(HEADINGS, ["A"])), lambda parts: parts.update({f"xl/x{n}": b"" for n in range(workbooks.MOST_ENTRIES)}))
-    for file in (many,):
-        with pytest.raises(UnreadableFile, match="unpacks to more"):
-            read(file)
+    with pytest.raises(UnreadableFile, match="unpacks to more"):
+        read(many)
     monkeypatch.setattr(workbooks, "LARGEST_SHEET", 100)
     with pytest.raises(UnreadableFile, match="unpacks to more"):
         read(book_of(HEADINGS, ["A"]))
