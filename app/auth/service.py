@@ -74,9 +74,19 @@ async def sign_in(
     return login
 
 
-async def end_logins(house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> list[int]:
-    """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids."""
-    ended = await house.sessions.end_logins(which, also=_tell_ended(house, which, reason=reason, actor_id=actor_id))
+async def end_logins(
+    house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None, first: Also | None = None
+) -> list[int]:
+    """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids. `first` is done before,
+    in the same transaction."""
+    tell_ended = _tell_ended(house, which, reason=reason, actor_id=actor_id)
+
+    async def work(db: AsyncSession) -> None:
+        if first:
+            await first(db)
+        await tell_ended(db)
+
+    ended = await house.sessions.end_logins(which, also=work)
     if ended:
         log.info("Logins ended.", login_ids=ended, reason=reason)
     return ended
