@@ -114,6 +114,10 @@ class Settings(BaseSettings):
     rate_limit_select: int = Field(default=600, ge=0, description=LIMIT_RULE)
     rate_limit_list: int = Field(default=600, ge=0, description=LIMIT_RULE)
     rate_limit_login: int = Field(default=5, ge=0, description="a whole number of failed sign-ins, 0 = no limit")
+    # "Within seconds": a person waits so long, a script with a thousand addresses does so for each guess.
+    login_slowdown: Annotated[timedelta, _seconds(0.01, 10)] = Field(
+        default=timedelta(seconds=4), validation_alias="LOGIN_SLOWDOWN_SECONDS", description="seconds from 0.01 to 10"
+    )
     host: str = Field(default="", pattern=r"^\S*$", description="an address or host name to listen on")
     port: int = Field(default=5001, ge=1, le=65535, description="a whole number from 1 to 65535")
     web_concurrency: int = Field(default=1, ge=1, le=64, description="a whole number of web processes from 1 to 64")

@@ -9,6 +9,7 @@ from quart_schema import QuartSchema, hide
 from app.admin.import_pages import blueprint as import_pages
 from app.admin.pages import blueprint as admin_pages
 from app.admin.routes import blueprint as admin
+from app.auth.browser import init_device_cookie
 from app.auth.link_pages import blueprint as link_pages
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
@@ -74,6 +75,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.before_request(auto_restore_deal_context)
     app.before_request(check_role)
     app.after_request(_count)
+    init_device_cookie(app, plain=plain)
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages):

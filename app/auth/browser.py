@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import quart_auth
-from quart import request
+from quart import Quart, Response, current_app, g, request
 
 from app.auth import service
+from app.auth.known_browsers import COOKIE, LIFETIME, read_tokens, write_tokens
 from app.auth.service import Browser
 from app.auth.user import LoginCookie
 from app.errors import NotAuthenticated, StoreUnavailable
@@ -28,6 +29,7 @@ async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> No
     )
     quart_auth.login_user(LoginCookie(login.token), remember=keep_signed_in)
     current_session().adopt(login.record, token_hash=hash_token(login.token))
+    g.device_token = login.device_token
 
 
 async def sign_out_here() -> None:
@@ -57,12 +59,30 @@ async def change_password_here(current: str, new: str) -> None:
         session.loaded = replace(loaded, token_hash=hash_token(token))
 
 
+def init_device_cookie(app: Quart, *, plain: bool) -> None:
+    """The cookie by which a browser is known again: written at a sign-in, kept at a sign-out."""
+    name = COOKIE if plain else f"__Host-{COOKIE}"
+    app.config["DEVICE_COOKIE"] = name
+
+    @app.after_request
+    async def write_device_cookie(response: Response) -> Response:
+        if token := g.pop("device_token", None):
+            value = write_tokens(token, list(_known_by()))
+            response.set_cookie(name, value, max_age=LIFETIME, path="/", httponly=True, secure=not plain, samesite="Lax")
+        return response
+
+
+def _known_by() -> tuple[str, ...]:
+    return tuple(read_tokens(request.cookies.get(current_app.config["DEVICE_COOKIE"], "")))
+
+
 def this_browser() -> Browser:
     session = current_session()
     return Browser(
         address=(request.remote_addr or "")[:LONGEST_ADDRESS],
         user_agent=_printable(request.headers.get("User-Agent", ""))[:LONGEST_USER_AGENT],
         token_hash=session.loaded.token_hash if session.signed_in and session.loaded else None,
+        known_by=_known_by(),
     )
 
 
