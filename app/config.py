@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     quota_findings: int = Field(default=2_000, ge=0, description=QUOTA_RULE)
     quota_import_mib: int = Field(default=256, ge=0, description="a whole number of MiB, 0 = no limit")
     rate_limit_login: int = Field(default=5, ge=0, description="a whole number of failed sign-ins, 0 = no limit")
+    # "Within seconds": a person waits so long, a script with a thousand addresses does so for each guess.
+    login_slowdown: Annotated[timedelta, _seconds(0.01, 10)] = Field(
+        default=timedelta(seconds=4), validation_alias="LOGIN_SLOWDOWN_SECONDS", description="seconds from 0.01 to 10"
+    )
     host: str = Field(default="", pattern=r"^\S*$", description="an address or host name to listen on")
     port: int = Field(default=5001, ge=1, le=65535, description="a whole number from 1 to 65535")
     web_concurrency: int = Field(default=1, ge=1, le=64, description="a whole number of web processes from 1 to 64")

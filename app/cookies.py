@@ -7,7 +7,7 @@ a path of the same host, so there it is `__Secure-` with the root path: two inst
 from app.config import LOOPBACK_HOSTS, Settings
 from app.root_path import root_path
 
-AUTH, SESSION, REFUSED = "holdfast_auth", "holdfast_session", "holdfast_session_refused"
+AUTH, SESSION, REFUSED, DEVICE = "holdfast_auth", "holdfast_session", "holdfast_session_refused", "holdfast_device"
 
 
 class CookieNames:

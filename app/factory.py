@@ -11,6 +11,7 @@ from quart_schema import QuartSchema, hide
 from app.admin.import_pages import blueprint as import_pages
 from app.admin.pages import blueprint as admin_pages
 from app.admin.routes import blueprint as admin
+from app.auth.browser import init_device_cookie
 from app.auth.link_pages import blueprint as link_pages
 from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
@@ -86,6 +87,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.after_request(_allow_own_methods)
     app.after_request(_count)
     app.after_request(_lead_below_root)
+    init_device_cookie(app, names)
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages):

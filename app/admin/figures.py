@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.administrators import get_administered
+from app.auth.administrators import lock_administered
 from app.deals.restore import RESTORE_SWITCH, who_decides_restore
 from app.events.service import record_event
 from app.models import Event, Organisation
@@ -62,7 +62,7 @@ async def choose_restore(house: Resources, admin_id: int, *, enabled: bool) -> N
     """The organisation's own switch; it counts from the next request of a session without a deal."""
     now = house.clock.now()
     async with house.database.write() as db:
-        organisation_id = await get_administered(db, admin_id)
+        organisation_id = await lock_administered(db, admin_id)
         changed = (
             update(Organisation)
             .where(Organisation.id == organisation_id, Organisation.auto_restore_deal.is_not(enabled))

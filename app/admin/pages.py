@@ -8,6 +8,7 @@ from quart_schema import hide
 
 from app.admin import service
 from app.admin.figures import TARGET_OF_ALL, TARGET_OF_POSSIBLE, choose_restore, get_figures, get_restore_state
+from app.admin.guard import OperatorAccount
 from app.admin.schemas import PeopleQuery, PersonQuery
 from app.admin.store import get_person, get_row, list_grants, list_invitations, list_people
 from app.auth.administrators import get_administered
@@ -109,7 +110,7 @@ async def reset(user_id: str) -> ResponseReturnValue:
     wanted = path_id(user_id)
     try:
         link = await service.offer_new_password(resources(), current_user().id, wanted)
-    except Conflict as refusal:
+    except (Conflict, OperatorAccount) as refusal:
         return await _show_person(wanted, refusal=refusal)
     return await _show_person(wanted, link=link)
 
@@ -187,7 +188,7 @@ async def _do(user_id: int, done: str, deed: Any) -> ResponseReturnValue:
     """Do it and show the person again; a refusal of what was asked is shown there too."""
     try:
         await deed
-    except Conflict as refusal:
+    except (Conflict, OperatorAccount) as refusal:
         return await _show_person(user_id, refusal=refusal)
     return redirect(f"/admin/people/{user_id}?done={done}", SEE_OTHER)
 

@@ -5,6 +5,7 @@ from quart.typing import ResponseReturnValue
 
 from app.admin import service
 from app.admin.figures import TARGET_OF_ALL, TARGET_OF_POSSIBLE, choose_restore, get_figures, get_restore_state
+from app.admin.guard import refusal_recorded
 from app.admin.schemas import (
     Figures,
     GrantInList,
@@ -173,9 +174,9 @@ async def choose() -> Response:
 
 async def _require(user_id: str) -> int:
     """The id, once it is sure that this person may be managed by who asks: before the body is looked at."""
-    wanted = path_id(user_id)
-    async with resources().database.read() as db:
-        await get_person(db, current_user().id, wanted)
+    wanted, house, admin_id = path_id(user_id), resources(), current_user().id
+    async with refusal_recorded(house, admin_id, wanted, request.method.lower()):
+        await service.check_manageable(house, admin_id, wanted)
     return wanted
 
 

@@ -6,8 +6,9 @@ import structlog
 from sqlalchemy import and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.admin.store import get_person, keep_an_administrator
-from app.auth.administrators import get_administered
+from app.admin.guard import get_manageable, lock_manageable, refusal_recorded
+from app.admin.store import keep_an_administrator
+from app.auth.administrators import lock_administered
 from app.auth.links import NewLink, links_through, offer_reset, withdraw
 from app.auth.service import change_and_end_all, end_logins
 from app.auth.store import Account, find_account, update_account
@@ -33,47 +34,54 @@ class _Deed:
 async def change_role(house: Resources, admin_id: int, user_id: int, role: str) -> None:
     """`admin` or `member`. Ends every login of the person, who signs in again as what they are now. Raises `Conflict` for the last
     administrator."""
-    deed, current = await _begin(house, admin_id, user_id)
-    if current.role == role:
-        return
-    is_demotion = role == "member"
-    await change_and_end_all(
-        house,
-        deed.account,
-        event="user.role_changed",
-        reason="role_changed",
-        actor_id=admin_id,
-        first=_checks(deed, takes_away=is_demotion),
-        told={"role": role},
-        role=role,
-    )
+    async with refusal_recorded(house, admin_id, user_id, "change_role"):
+        deed, current = await _begin(house, admin_id, user_id)
+        if current.role == role:
+            return
+        is_demotion = role == "member"
+        await change_and_end_all(
+            house,
+            deed.account,
+            event="user.role_changed",
+            reason="role_changed",
+            actor_id=admin_id,
+            first=_checks(deed, takes_away=is_demotion),
+            told={"role": role},
+            role=role,
+        )
     log.info("A role was changed.", user_id=user_id, role=role)
 
 
 async def disable_person(house: Resources, admin_id: int, user_id: int) -> None:
     """They sign in no more, and every login of theirs ends. Raises `Conflict` for oneself and for the last administrator."""
-    deed, current = await _begin(house, admin_id, user_id)
-    if admin_id == user_id:
-        raise Conflict("You cannot disable yourself; another administrator can.", code="not_yourself")
-    if current.disabled_at is not None:
-        return
-    await change_and_end_all(
-        house,
-        deed.account,
-        event="user.disabled",
-        reason="disabled",
-        actor_id=admin_id,
-        first=_checks(deed, takes_away=True),
-        disabled_at=house.clock.now(),
-    )
+    async with refusal_recorded(house, admin_id, user_id, "disable"):
+        deed, current = await _begin(house, admin_id, user_id)
+        if admin_id == user_id:
+            raise Conflict("You cannot disable yourself; another administrator can.", code="not_yourself")
+        if current.disabled_at is not None:
+            return
+        await change_and_end_all(
+            house,
+            deed.account,
+            event="user.disabled",
+            reason="disabled",
+            actor_id=admin_id,
+            first=_checks(deed, takes_away=True),
+            disabled_at=house.clock.now(),
+        )
     log.info("Somebody was disabled.", user_id=user_id)
 
 
 async def enable_person(house: Resources, admin_id: int, user_id: int) -> None:
     """They sign in again with the password they had, and come back to what they may still see."""
-    deed, current = await _begin(house, admin_id, user_id)
-    if current.disabled_at is None:
-        return
+    async with refusal_recorded(house, admin_id, user_id, "enable"):
+        deed, current = await _begin(house, admin_id, user_id)
+        if current.disabled_at is not None:
+            await _enable(deed)
+
+
+async def _enable(deed: _Deed) -> None:
+    house = deed.house
     async with house.database.write() as db:
         await _checks(deed, takes_away=False)(db)
         if not await update_account(db, deed.account, disabled_at=None):
@@ -84,8 +92,8 @@ async def enable_person(house: Resources, admin_id: int, user_id: int) -> None:
 async def offer_new_password(house: Resources, admin_id: int, user_id: int) -> NewLink:
     """A link to give to the person. Their password, and their logins, stay until they use it."""
     now = house.clock.now()
-    async with house.database.write() as db:
-        person = await get_person(db, admin_id, user_id)
+    async with refusal_recorded(house, admin_id, user_id, "reset"), house.database.write() as db:
+        person = await lock_manageable(db, admin_id, user_id)
         if person.disabled_at is not None:
             raise Conflict("This person is disabled. Enable them first.", code="disabled")
         link = await offer_reset(db, admin_id, person, now=now)
@@ -96,10 +104,9 @@ async def offer_new_password(house: Resources, admin_id: int, user_id: int) -> N
 
 async def end_logins_of(house: Resources, admin_id: int, user_id: int, login_id: int | None = None) -> int:
     """Sign a person out of one browser, or of all of them; of how many. Raises `NotFound` for a login that is not theirs, or over."""
-    async with house.database.read() as db:
-        await get_person(db, admin_id, user_id)
     which = Login.user_id == user_id if login_id is None else and_(Login.user_id == user_id, Login.id == login_id)
-    ended = await end_logins(house, which, reason="revoked", actor_id=admin_id)
+    async with refusal_recorded(house, admin_id, user_id, "end_logins"):
+        ended = await end_logins(house, which, reason="revoked", actor_id=admin_id, first=_manageable(admin_id, user_id))
     if login_id is not None and not ended:
         raise NotFound
     return len(ended)
@@ -107,25 +114,31 @@ async def end_logins_of(house: Resources, admin_id: int, user_id: int, login_id:
 
 async def withdraw_grant(house: Resources, admin_id: int, user_id: int, deal_id: int) -> None:
     """Take a grant back. Raises `NotFound` where there is none."""
-    async with house.database.read() as db:
-        await get_person(db, admin_id, user_id)
-    await withdraw_access(house, admin_id, deal_id, user_id)
+    async with refusal_recorded(house, admin_id, user_id, "withdraw_grant"):
+        await check_manageable(house, admin_id, user_id)
+        await withdraw_access(house, admin_id, deal_id, user_id, also=_manageable(admin_id, user_id))
 
 
 async def withdraw_invitation(house: Resources, admin_id: int, link_id: int) -> None:
     """Raises `NotFound` for one that is not of this organisation, or was used."""
     now = house.clock.now()
     async with house.database.write() as db:
-        organisation_id = await get_administered(db, admin_id)
+        organisation_id = await lock_administered(db, admin_id)
         which = and_(OneTimeLink.id == link_id, OneTimeLink.organisation_id == organisation_id, OneTimeLink.kind == "invitation")
         if not await withdraw(db, which, now=now):
             raise NotFound
         await record_event(db, "user.invitation_withdrawn", at=now, organisation_id=organisation_id, actor_id=admin_id, link_id=link_id)
 
 
+async def check_manageable(house: Resources, admin_id: int, user_id: int) -> None:
+    """Refuse early what the transaction would refuse, before a body is looked at."""
+    async with house.database.read() as db:
+        await get_manageable(db, admin_id, user_id)
+
+
 async def _begin(house: Resources, admin_id: int, user_id: int) -> tuple[_Deed, User]:
     async with house.database.read() as db:
-        person = await get_person(db, admin_id, user_id)
+        person = await get_manageable(db, admin_id, user_id)
         account = await find_account(db, User.id == user_id)
     if account is None:
         raise NotFound
@@ -133,13 +146,21 @@ async def _begin(house: Resources, admin_id: int, user_id: int) -> tuple[_Deed, 
 
 
 def _checks(deed: _Deed, *, takes_away: bool) -> Also:
-    """In the transaction: the asker still is an administrator, somebody stays one, and no link of the person's is left behind."""
+    """In the transaction: the asker still is an administrator, the person no operator, somebody stays an administrator, and no
+    link of the person's is left behind."""
 
     async def check(db: AsyncSession) -> None:
-        await get_person(db, deed.admin_id, deed.account.id)
+        await lock_manageable(db, deed.admin_id, deed.account.id)
         if takes_away:
             await keep_an_administrator(db, deed.account.organisation_id, without=deed.account.id)
             await withdraw(db, links_through(deed.account.id), now=deed.house.clock.now())
+
+    return check
+
+
+def _manageable(admin_id: int, user_id: int) -> Also:
+    async def check(db: AsyncSession) -> None:
+        await lock_manageable(db, admin_id, user_id)
 
     return check
 

@@ -16,5 +16,20 @@ async def get_administered(db: AsyncSession, user_id: int) -> int:
     return organisation_id
 
 
+async def lock_administered(db: AsyncSession, user_id: int) -> int:
+    """`get_administered`, and it stays so until the transaction ends. A demotion at the same moment waits, or is seen."""
+    await lock_people(db, user_id)
+    return await get_administered(db, user_id)
+
+
+async def lock_people(db: AsyncSession, *user_ids: int | None) -> None:
+    """Keep these people as they are. In one order for everybody: two admins may act on each other at once.
+
+    With key_share, so that rows which refer to them can be inserted meanwhile.
+    """
+    wanted = select(User.id).where(User.id.in_([each for each in user_ids if each is not None]))
+    await db.execute(wanted.order_by(User.id).with_for_update(key_share=True))
+
+
 def not_an_administrator() -> Forbidden:
     return Forbidden("This is for administrators of your organisation.")

@@ -1,9 +1,10 @@
 """Slows down guessing. Failures are counted in SQL, so that neither Redis nor a restart forgets them.
 
-An attempt is subject to two counters: that of its address, and that of the account. Where an address has signed in to an
-account before, the pair has one counter of its own instead of both, so that nobody can lock another out by failing on
-purpose. From the sixth failure on each one blocks its counter, longer every time; a quiet quarter of an hour, or a success
-on the account, forgets.
+An attempt is refused by one counter, that of its address, and slowed down by another, that of the account: who fails on purpose
+against somebody else's account has to wait, and makes them wait for seconds, but keeps nobody out. A browser known to the
+account by its device cookie has one counter of its own instead of both, and so has an address that signed in to it before.
+From the sixth failure on each counter counts against whoever is subject to it, longer every time; a quiet quarter of an
+hour, or a success on the account, forgets.
 """
 
 import hashlib
@@ -21,23 +22,29 @@ from app.models import LoginAttempt
 
 QUIET = timedelta(minutes=15)
 LONGEST_BLOCK = timedelta(seconds=60)
+SHORTEST_SLOWDOWN = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Under which keys one attempt is judged (`subject_to`), counted if it fails, and forgotten if it succeeds."""
+    """Under which keys one attempt is refused (`subject_to`) or slowed down, counted if it fails, and forgotten if it succeeds."""
 
     subject_to: tuple[str, ...]
+    slowed_by: str | None
     counts_for: tuple[str, ...]
     forgotten_on_success: tuple[str, ...]
 
 
-def attempt(email: str, address: str, *, known_here: bool) -> Attempt:
-    """`known_here`: this address has signed in to this account before."""
+def attempt(email: str, address: str, *, known_here: bool, known_browser: str | None = None) -> Attempt:
+    """`known_here`: this address has signed in to this account before; `known_browser`: this browser has, under this hash."""
     account, here, pair = _key("account", email), _key("address", _network(address)), _key("pair", email, _network(address))
+    if known_browser:
+        # Not for the address, whose other people may be strangers to this browser's failures.
+        device = _key("device", known_browser)
+        return Attempt(subject_to=(device,), slowed_by=None, counts_for=(device,), forgotten_on_success=(account, device))
     if known_here:
-        return Attempt(subject_to=(pair,), counts_for=(pair, here), forgotten_on_success=(account, pair))
-    return Attempt(subject_to=(account, here), counts_for=(account, here), forgotten_on_success=(account, pair))
+        return Attempt(subject_to=(pair,), slowed_by=None, counts_for=(pair, here), forgotten_on_success=(account, pair))
+    return Attempt(subject_to=(here,), slowed_by=account, counts_for=(account, here), forgotten_on_success=(account, pair))
 
 
 async def refuse_while_blocked(db: AsyncSession, keys: Sequence[str], *, now: datetime) -> None:
@@ -45,6 +52,15 @@ async def refuse_while_blocked(db: AsyncSession, keys: Sequence[str], *, now: da
     until = await db.scalar(select(func.max(LoginAttempt.blocked_until)).where(LoginAttempt.key.in_(keys)))
     if until is not None and until > now:
         raise TooManyRequests("Too many failed attempts. Please wait a moment.", retry_after=until - now)
+
+
+async def slowdown(db: AsyncSession, attempt: Attempt, *, allowed: int, longest: timedelta, now: datetime) -> timedelta:
+    """How long this attempt waits before its password is looked at. The same for an account that does not exist."""
+    if not allowed or attempt.slowed_by is None:
+        return timedelta(0)
+    counted = select(LoginAttempt.failures).where(LoginAttempt.key == attempt.slowed_by, _last_activity() >= now - QUIET)
+    beyond = (await db.scalar(counted) or 0) - allowed
+    return min(longest, SHORTEST_SLOWDOWN * 2 ** min(beyond, 10)) if beyond >= 0 else timedelta(0)
 
 
 async def count_failure(db: AsyncSession, attempt: Attempt, *, allowed: int, now: datetime) -> timedelta | None:

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import quart_auth
 import structlog
-from quart import request
+from quart import Quart, Response, current_app, g, request
 
 from app.auth import service
+from app.auth.known_browsers import LIFETIME, read_tokens, write_tokens
 from app.auth.service import Browser
 from app.auth.user import LoginCookie
+from app.cookies import DEVICE, CookieNames
 from app.entrance import forget_refusal
 from app.errors import Conflict, NotAuthenticated, StoreUnavailable
 from app.models import Login
@@ -44,6 +46,7 @@ async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> No
     quart_auth.login_user(LoginCookie(login.token), remember=keep_signed_in)
     current_session().adopt(login.record, token_hash=hash_token(login.token))
     forget_refusal()
+    g.device_token = login.device_token
 
 
 async def sign_out_here() -> None:
@@ -82,12 +85,30 @@ async def change_password_here(current: str, new: str) -> None:
         session.loaded = replace(loaded, token_hash=hash_token(token))
 
 
+def init_device_cookie(app: Quart, names: CookieNames) -> None:
+    """The cookie by which a browser is known again: written at a sign-in, kept at a sign-out."""
+    app.extensions["cookie_names"] = names
+
+    @app.after_request
+    async def write_device_cookie(response: Response) -> Response:
+        if token := g.pop("device_token", None):
+            value = write_tokens(token, list(_known_by()))
+            name, path = names.name(DEVICE), names.path()
+            response.set_cookie(name, value, max_age=LIFETIME, path=path, httponly=True, secure=not names.plain, samesite="Lax")
+        return response
+
+
+def _known_by() -> tuple[str, ...]:
+    return tuple(read_tokens(request.cookies.get(current_app.extensions["cookie_names"].name(DEVICE), "")))
+
+
 def this_browser() -> Browser:
     session = current_session()
     return Browser(
         address=(request.remote_addr or "")[:LONGEST_ADDRESS],
         user_agent=_printable(request.headers.get("User-Agent", ""))[:LONGEST_USER_AGENT],
         token_hash=session.loaded.token_hash if session.signed_in and session.loaded else None,
+        known_by=_known_by(),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from app.auth.operators import set_operator
 from app.auth.people import add_user
 from app.auth.personal_data import count_administrators, erase_person, export_person
 from app.auth.service import disable_user, get_account, reset_password, revoke_logins
@@ -40,6 +41,18 @@ def add(email: str, name: str, organisation: str, admin: bool, operator: bool, p
         lambda house: add_user(house, email, password, name=name, organisation=organisation, is_admin=admin, is_operator=operator)
     )
     click.echo(f"Added {email} (user {user_id}).")
+    if operator:
+        click.echo(f"Admins of {organisation} see this account in their list of people and can change nothing about it.")
+
+
+@user.command()
+@click.argument("email")
+@click.option("--withdraw", is_flag=True, help="An operator no longer.")
+def operator(email: str, withdraw: bool) -> None:
+    """Make EMAIL an operator of this installation. Ends every login of theirs, and every link an admin made for them."""
+    _run(lambda house: set_operator(house, email, is_operator=not withdraw))
+    said = "is an operator no longer" if withdraw else "is an operator, whom no admin of an organisation can change"
+    click.echo(f"{email} {said}. Every login of theirs has ended.")
 
 
 @user.command()

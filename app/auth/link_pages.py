@@ -6,6 +6,7 @@ from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
 
+from app.auth.admission import admission_of
 from app.auth.browser import sign_in_here
 from app.auth.links import LinkSpent, NewLink, join, look_at_link, reset_by_link
 from app.auth.people import clean_name
@@ -24,7 +25,8 @@ NOTHING_TYPED: Mapping[str, str] = {}
 @hide
 @public
 async def open_link() -> ResponseReturnValue:
-    return await _show(request.args.get("token", ""))
+    async with admission_of(resources().database).place(request.remote_addr or ""):
+        return await _show(request.args.get("token", ""))
 
 
 @blueprint.post("/link")
@@ -32,23 +34,30 @@ async def open_link() -> ResponseReturnValue:
 @public
 async def use_link() -> ResponseReturnValue:
     """Use it up, and sign in: the person has just said who they are and what their password is."""
-    form, house = await request.form, resources()
-    token, password = form.get("token", ""), form.get("password", "")
+    form = await request.form
+    async with admission_of(resources().database).place(request.remote_addr or ""):
+        email = await _use(form)
+    if not isinstance(email, str):
+        return email
+    await sign_in_here(email, form.get("password", ""), keep_signed_in=False)
+    return redirect("/", SEE_OTHER)
+
+
+async def _use(form: Mapping[str, str]) -> str | ResponseReturnValue:
+    """The e-mail to sign in with, or the page that says why not."""
+    house, token, password = resources(), form.get("token", ""), form.get("password", "")
     try:
         async with house.database.read() as db:
             link = await look_at_link(db, token, now=house.clock.now())
         if password != form.get("again", ""):
             raise BadRequest("The two passwords are not the same.", code="passwords_differ")
         if link.kind == "invitation":
-            email = await join(house, token, name=_checked_name(form.get("name", "")), password=password)
-        else:
-            email = await reset_by_link(house, token, password=password)
+            return await join(house, token, name=_checked_name(form.get("name", "")), password=password)
+        return await reset_by_link(house, token, password=password)
     except LinkSpent as spent:
         return await _show_spent(spent)
     except (BadRequest, Conflict) as refusal:
         return await _show(token, form, refusal=refusal)
-    await sign_in_here(email, password, keep_signed_in=False)
-    return redirect("/", SEE_OTHER)
 
 
 def link_url(link: NewLink) -> str:

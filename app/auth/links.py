@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from app.auth.administrators import get_administered
+from app.auth.administrators import lock_administered, lock_people
 from app.auth.email_address import canonical_email, checked_email, spellings_of
 from app.auth.passwords import check_new_password, hash_password
 from app.auth.service import change_and_end_all
@@ -66,7 +67,7 @@ async def invite(house: Resources, admin_id: int, email: str, role: str) -> NewL
     """
     now, token, email = house.clock.now(), new_token(), checked_email(email)
     async with house.database.write() as db:
-        organisation_id = await get_administered(db, admin_id)
+        organisation_id = await lock_administered(db, admin_id)
         if await db.scalar(select(User.id).where(User.email.in_(spellings_of(email)), User.organisation_id == organisation_id)):
             raise Conflict("This person belongs to your organisation already.", code="already_here")
         open_ones = and_(_is_not_used(now), OneTimeLink.kind == "invitation", OneTimeLink.email != email)
@@ -157,6 +158,11 @@ def links_through(user_id: int) -> ColumnElement[bool]:
 
 
 async def _consume(db: AsyncSession, token: str, kind: str, now: datetime) -> OneTimeLink:
+    # Who made it stays an admin, and whom it is for no operator, until this commits. People before links, as everywhere.
+    found = select(OneTimeLink.created_by_id, OneTimeLink.user_id).where(OneTimeLink.token_hash == _hash(token))
+    people = (await db.execute(found)).first()
+    if people is not None:
+        await lock_people(db, *people)
     used = update(OneTimeLink).where(_is_open(token, now), OneTimeLink.kind == kind).values(used_at=now)
     link = await db.scalar(used.returning(OneTimeLink).execution_options(synchronize_session=False))
     if link is None:
@@ -179,9 +185,20 @@ def _taken() -> Conflict:
 
 
 def _is_open(token: str, now: datetime) -> ColumnElement[bool]:
-    known = hash_token(token[: LONGEST_TOKEN + 1])
-    return and_(OneTimeLink.token_hash == known, _is_not_used(now))
+    return and_(OneTimeLink.token_hash == _hash(token), _is_not_used(now), _is_backed())
 
 
 def _is_not_used(now: datetime) -> ColumnElement[bool]:
     return and_(OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None), OneTimeLink.expires_at > now)
+
+
+def _is_backed() -> ColumnElement[bool]:
+    """Who made the link still is an admin there, and it is for no operator, whatever it was when the link was made."""
+    maker, holder = aliased(User), aliased(User)
+    made_by_admin = and_(maker.role == "admin", maker.disabled_at.is_(None), maker.organisation_id == OneTimeLink.organisation_id)
+    for_operator = select(holder.id).where(holder.id == OneTimeLink.user_id, holder.is_operator)
+    return and_(exists(select(maker.id).where(maker.id == OneTimeLink.created_by_id, made_by_admin)), ~exists(for_operator))
+
+
+def _hash(token: str) -> str:
+    return hash_token(token[: LONGEST_TOKEN + 1])

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import backoff
+from app.auth.admission import admission_of
 from app.auth.email_address import canonical_email
+from app.auth.known_browsers import find_known_browser, forget_browsers, remember_browser
 from app.auth.passwords import check_new_password, hash_password, verify_password
 from app.auth.store import (
     Account,
@@ -36,19 +39,22 @@ NOTHING: Mapping[str, object] = {}
 
 @dataclass(frozen=True)
 class Browser:
-    """Where a request comes from. `token_hash` is that of the live login the browser holds already, if any."""
+    """Where a request comes from. `token_hash` is that of the live login the browser holds already, if any; `known_by` are the
+    tokens of its device cookie."""
 
     address: str
     user_agent: str
     token_hash: str | None = None
+    known_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class NewLogin:
-    """`token` goes to the browser and is nowhere else."""
+    """`token` and `device_token` go to the browser and are nowhere else."""
 
     token: str
     record: Record
+    device_token: str
 
 
 async def sign_in(
@@ -58,11 +64,45 @@ async def sign_in(
 
     Raises the same `NotAuthenticated` after the same work for an unknown, a wrong and a disabled account.
     """
+    admission = admission_of(house.database)
+
+    async def proceed(judged: _Judged) -> NewLogin:
+        return await _sign_in(house, judged, password, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
+
+    async with admission.place(browser.address):
+        judged = await _judge(house, email, browser)
+        if not judged.wait:
+            return await proceed(judged)
+    await admission.slow_down(browser.address, judged.wait.total_seconds())
+    async with admission.place(browser.address):
+        # Anew: what was read before the wait is old. Who has waited is let through, however many have failed meanwhile.
+        return await proceed(await _judge(house, email, browser))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    account: Account | None
+    attempt: backoff.Attempt
+    wait: timedelta
+
+
+async def _judge(house: Resources, email: str, browser: Browser) -> _Judged:
+    """Whose attempt this is, and by which counters it is refused or slowed down. Raises TooManyRequests."""
+    now, settings = house.clock.now(), house.settings
     async with house.database.read() as db:
         account = await find_account_by_email(db, email)
+        known_browser = account and await find_known_browser(db, account.id, list(browser.known_by), now=now)
         known_here = account is not None and await has_signed_in_from(db, account.id, browser.address)
-        attempt = backoff.attempt(canonical_email(email), browser.address, known_here=known_here)
+        attempt = backoff.attempt(canonical_email(email), browser.address, known_here=known_here, known_browser=known_browser)
         await _refuse_while_blocked(house, db, attempt)
+        wait = await backoff.slowdown(db, attempt, allowed=settings.rate_limit_login, longest=settings.login_slowdown, now=now)
+    return _Judged(account, attempt, wait)
+
+
+async def _sign_in(
+    house: Resources, judged: _Judged, password: str, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
+) -> NewLogin:
+    account, attempt = judged.account, judged.attempt
     matches = await verify_password(account.password_hash if account else None, password, house.settings)
     if account is None or account.is_disabled or not matches:
         await _count_failure(house, attempt, account, address=browser.address)
@@ -73,9 +113,19 @@ async def sign_in(
     return login
 
 
-async def end_logins(house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> list[int]:
-    """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids."""
-    ended = await house.sessions.end_logins(which, also=_tell_ended(house, which, reason=reason, actor_id=actor_id))
+async def end_logins(
+    house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None, first: Also | None = None
+) -> list[int]:
+    """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids. `first` is done before,
+    in the same transaction."""
+    tell_ended = _tell_ended(house, which, reason=reason, actor_id=actor_id)
+
+    async def work(db: AsyncSession) -> None:
+        if first:
+            await first(db)
+        await tell_ended(db)
+
+    ended = await house.sessions.end_logins(which, also=work)
     if ended:
         log.info("Logins ended.", login_ids=ended, reason=reason)
     return ended
@@ -168,8 +218,9 @@ async def _insert_login(
         db.add(login)
         await db.flush()
         await backoff.forget_failures(db, attempt)
+        device_token = await remember_browser(db, account.id, list(browser.known_by), now=now)
         await _record(house, db, "login.succeeded", account, actor_id=account.id, login_id=login.id, address=browser.address)
-        return NewLogin(token, await house.sessions.insert(db, login=login, data=data, now=now))
+        return NewLogin(token, await house.sessions.insert(db, login=login, data=data, now=now), device_token)
 
 
 async def _end_replaced(house: Resources, user_id: int, *, replaced: str | None) -> None:
@@ -224,6 +275,8 @@ def _tell_ended(house: Resources, which: ColumnElement[bool], *, reason: str, ac
 async def _update_or_conflict(db: AsyncSession, account: Account, **values: object) -> None:
     if not await update_account(db, account, **values):
         raise Conflict("This account was changed at the same moment. Please try again.")
+    if values.get("password_hash") or values.get("disabled_at"):
+        await forget_browsers(db, account.id)
 
 
 async def _count_failure(house: Resources, attempt: backoff.Attempt, account: Account | None, *, address: str) -> None:

@@ -19,6 +19,7 @@ from app.deals.store import colleague, find_grant, get_colleague, get_grant, loc
 from app.errors import BadRequest, Conflict
 from app.models import Deal, Member, Session, User
 from app.resources import Resources
+from app.sessions.manager import Also
 from app.sessions.record import SessionData
 
 _RANK = ("owner", "admin", "editor", "viewer")
@@ -111,8 +112,9 @@ async def change_grant(
     return view
 
 
-async def withdraw_access(house: Resources, user_id: int, deal_id: int, member_id: int) -> None:
-    """Take a grant back, or leave a deal oneself. It is out of the person's sessions before this returns."""
+async def withdraw_access(house: Resources, user_id: int, deal_id: int, member_id: int, *, also: Also | None = None) -> None:
+    """Take a grant back, or leave a deal oneself. It is out of the person's sessions before this returns. `also` is done in the
+    same transaction, where people are locked: after the access row, before the sessions."""
     now, realignment = house.clock.now(), Realignment(deal_id)
 
     async def withdraw(db: AsyncSession) -> None:
@@ -120,6 +122,9 @@ async def withdraw_access(house: Resources, user_id: int, deal_id: int, member_i
         deal = await lock_deal(db, user_id, deal_id, roles=roles, now=now)
         member = await get_grant(db, deal_id, member_id)
         await db.delete(member)
+        if also:
+            await db.flush()
+            await also(db)
         await realignment.look(db, {member_id}, now=now)
         await _record(db, "member.revoked", deal, user_id, member, now)
 

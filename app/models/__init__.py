@@ -8,7 +8,7 @@ from app.models.imports import Import, ImportPiece, ImportProblem
 from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.links import OneTimeLink
 from app.models.people import Organisation, User
-from app.models.sessions import Login, LoginAttempt, Process, Session, SessionBackend
+from app.models.sessions import KnownBrowser, Login, LoginAttempt, Process, Session, SessionBackend
 from app.models.traffic import Traffic
 from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
@@ -33,6 +33,7 @@ __all__ = [
     "ImportProblem",
     "JobRun",
     "JobSchedule",
+    "KnownBrowser",
     "Login",
     "LoginAttempt",
     "Member",

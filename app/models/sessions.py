@@ -80,6 +80,18 @@ class Process(Base):
     clock_skew_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class KnownBrowser(Base):
+    """A browser that signed in to this account before. The token is only in its device cookie; at rest there is its SHA-256 in hex."""
+
+    __tablename__ = "known_browsers"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
+
+
 class LoginAttempt(Base):
     """Failed sign-ins of one account or address, counted in SQL so that neither Redis nor a restart forgets them."""
 

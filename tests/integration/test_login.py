@@ -457,7 +457,7 @@ async def test_sign_ins_and_their_ends_are_on_record_without_the_address(client:
 @pytest.fixture
 async def guarded(settings: Settings, clock: FakeClock, app: Quart) -> AsyncIterator[Quart]:
     """The same site with the limit on failures switched on."""
-    guarded = create_app(settings.model_copy(update={"rate_limit_login": 5}), clock=clock)
+    guarded = create_app(settings.model_copy(update={"rate_limit_login": 5, "login_slowdown": timedelta(seconds=0.02)}), clock=clock)
     async with guarded.test_app():
         yield guarded
 
@@ -540,7 +540,7 @@ async def test_neighbours_of_an_ipv6_network_are_one(guarded: Quart) -> None:
 
 async def test_counters_survive_a_restart_and_name_nobody(guarded: Quart, settings: Settings, clock: FakeClock, house: Resources) -> None:
     await fail(guarded, 6)
-    restarted = create_app(settings.model_copy(update={"rate_limit_login": 5}), clock=clock)
+    restarted = create_app(settings.model_copy(update={"rate_limit_login": 5, "login_slowdown": timedelta(seconds=0.02)}), clock=clock)
     async with restarted.test_app():
         assert (await sign_in(restarted.test_client(), address="10.6.6.6")).status_code == 429
     async with house.database.read() as db:

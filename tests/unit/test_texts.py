@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.auth.people import clean_name
-from app.auth.store import normalised_email
+from app.auth.email_address import canonical_email
 from app.deals.fields import Name, Reference
 from app.texts import strip_invisible
 
@@ -14,7 +14,7 @@ HIDDEN = "\ufeffZo\u00adë \u200bLabs\u200e\u200f\u2060\u200d"
 def test_what_cannot_be_seen_is_taken_out_wherever_names_are_kept() -> None:
     assert strip_invisible(HIDDEN) == clean_name(HIDDEN) == "Zoë Labs"
     assert TypeAdapter(Name).validate_python(HIDDEN) == TypeAdapter(Reference).validate_python(HIDDEN) == "Zoë Labs"
-    assert normalised_email("\u200bLead@\ufeffgoogle.example\u200e ") == "lead@google.example"
+    assert canonical_email("\u200bLead@\ufeffgoogle.example\u200e ") == "lead@google.example"
     with pytest.raises(ValidationError):
         TypeAdapter(Name).validate_python("\u200b\u2060")
 

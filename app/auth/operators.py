@@ -1,0 +1,29 @@
+"""Who is an operator of this installation: decided on the command line alone, never by an organisation's admin."""
+
+from sqlalchemy import or_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.administrators import lock_people
+from app.auth.links import withdraw
+from app.auth.service import change_and_end_all, get_account
+from app.models import OneTimeLink
+from app.resources import Resources
+
+
+async def set_operator(house: Resources, email: str, *, is_operator: bool) -> None:
+    """Make somebody an operator, or no longer one. Every login of theirs ends, and no link for them works on. Raises LookupError."""
+    account = await get_account(house, email)
+
+    async def void_links(db: AsyncSession) -> None:
+        await lock_people(db, account.id)
+        await withdraw(db, or_(OneTimeLink.user_id == account.id, OneTimeLink.email == account.email), now=house.clock.now())
+
+    await change_and_end_all(
+        house,
+        account,
+        event="user.operator_changed",
+        reason="role_changed",
+        first=void_links,
+        told={"is_operator": is_operator},
+        is_operator=is_operator,
+    )

@@ -1,0 +1,259 @@
+"""Nobody is kept out by those who fail on purpose, and a crowd of strangers leaves who is signed in alone."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from http.cookiejar import Cookie
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.typing import TestClientProtocol as Client
+from sqlalchemy import func, select
+
+from app.auth.admission import AT_ONCE, MAX_WAITING, Admission, TooBusy, admission_of
+from app.auth.known_browsers import LIFETIME, MAX_BROWSERS_PER_USER
+from app.auth.people import add_user
+from app.auth.service import reset_password
+from app.config import Settings
+from app.factory import create_app
+from app.models import KnownBrowser, LoginAttempt
+from app.resources import Resources
+from app.sessions.token import hash_token
+from tests.fakes import FakeClock
+from tests.waiting import until
+
+PASSWORD = "correct horse battery staple"
+ANN, BOB = "ann@example.com", "bob@example.com"
+SLOWDOWN = 0.3
+sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+async def app(settings: Settings, clock: FakeClock) -> AsyncIterator[Quart]:
+    update = {"rate_limit_login": 5, "login_slowdown": timedelta(seconds=SLOWDOWN)}
+    app = create_app(settings.model_copy(update=update), clock=clock)
+    async with app.test_app():
+        for email, name in ((ANN, "Ann"), (BOB, "Bob")):
+            await add_user(app.extensions["holdfast"], email, PASSWORD, name=name, organisation="Acme")
+        yield app
+
+
+@pytest.fixture
+def house(app: Quart) -> Resources:
+    house = app.extensions["holdfast"]
+    assert isinstance(house, Resources)
+    return house
+
+
+async def sign_in(client: Client, email: str = ANN, password: str = PASSWORD, *, address: str = "10.0.0.1") -> int:
+    body = {"email": email, "password": password}
+    answer = await client.post("/api/auth/login", json=body, scope_base={"client": (address, 50000)})
+    return answer.status_code
+
+
+async def attack(app: Quart, addresses: int, email: str = ANN, *, first: int = 0) -> list[int]:
+    """One guess from each of so many addresses, all of which are new, at once."""
+    guesses = [
+        sign_in(app.test_client(), email, "wrong", address=f"10.{9 + n // 65536}.{n // 256 % 256}.{n % 256}")
+        for n in range(first, first + addresses)
+    ]
+    return await asyncio.gather(*guesses)
+
+
+def device_cookie(client: Client) -> Cookie:
+    return next(cookie for cookie in client.cookie_jar or () if cookie.name == "holdfast_device")
+
+
+async def counters(house: Resources) -> int:
+    async with house.database.read() as db:
+        return await db.scalar(select(func.count()).select_from(KnownBrowser)) or 0
+
+
+async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(app: Quart) -> None:
+    known = app.test_client()
+    assert await sign_in(known, address="10.0.0.1") == 200
+    assert set(await attack(app, 12)) == {401}, "no address failed often enough to be refused"
+    began = time.monotonic()
+    assert await sign_in(known, address="10.200.0.1") == 200, "known by its cookie, on another network"
+    assert time.monotonic() - began < SLOWDOWN
+    await attack(app, 12, first=100)
+    began = time.monotonic()
+    assert await sign_in(app.test_client(), address="10.200.0.2") == 200, "the right password, from anywhere"
+    assert SLOWDOWN <= time.monotonic() - began < SLOWDOWN + 3
+
+
+async def test_right_password_gets_in_while_the_attack_goes_on(app: Quart) -> None:
+    await attack(app, 12)
+    attacking = asyncio.ensure_future(_keep_attacking(app))
+    try:
+        async with asyncio.timeout(8):
+            assert await sign_in(app.test_client(), address="10.200.0.3") == 200
+    finally:
+        attacking.cancel()
+        await asyncio.gather(attacking, return_exceptions=True)
+
+
+async def _keep_attacking(app: Quart) -> None:
+    for round_ in range(1, 1000):
+        await attack(app, 10, first=1000 * round_)
+
+
+@sqlite_only
+async def test_unknown_name_is_slowed_down_just_the_same(app: Quart) -> None:
+    waits = []
+    for email in (ANN, "nobody@example.com"):
+        await attack(app, 12, email, first=5000 if email == ANN else 6000)
+        began = time.monotonic()
+        assert await sign_in(app.test_client(), email, "wrong", address=f"10.201.0.{len(waits)}") == 401
+        waits.append(time.monotonic() - began)
+    assert min(waits) >= SLOWDOWN
+
+
+@sqlite_only
+async def test_known_browser_has_a_counter_of_its_own(app: Quart, clock: FakeClock) -> None:
+    client = app.test_client()
+    await sign_in(client)
+    assert [await sign_in(client, password="wrong") for _ in range(7)] == [401] * 5 + [429] * 2
+    assert await sign_in(app.test_client(), address="10.0.0.1") == 200, "its failures are not its network's"
+    clock.advance(timedelta(seconds=61))
+    assert await sign_in(client) == 200
+
+
+@sqlite_only
+async def test_device_cookie_is_a_proof_for_one_account_and_opens_nothing(app: Quart, house: Resources) -> None:
+    client = app.test_client()
+    await sign_in(client)
+    cookie = device_cookie(client)
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.path == "/"
+    assert cookie.expires
+    assert abs(cookie.expires - time.time() - LIFETIME.total_seconds()) < 300
+    token = str(cookie.value)
+    async with house.database.read() as db:
+        assert (await db.scalars(select(KnownBrowser.token_hash))).all() == [hash_token(token)]
+    only = {"Cookie": f"holdfast_device={token}"}
+    assert (await app.test_client().get("/api/me", headers=only)).status_code == 401
+    await client.post("/api/auth/logout")
+    assert device_cookie(client).value == token, "signing out does not make a stranger of it"
+    await sign_in(client)
+    assert device_cookie(client).value == token
+    assert await counters(house) == 1
+    await sign_in(client, BOB)
+    assert str(device_cookie(client).value).split(".")[1:] == [token], "one for each person, none of which says anything of the other"
+    async with house.database.read() as db:
+        assert len(set(await db.scalars(select(KnownBrowser.user_id)))) == 2
+
+
+@sqlite_only
+@pytest.mark.parametrize("value", ["", ".", "x" * 5000, "a.b.c.d", "é", "'--", "." * 500])
+async def test_made_up_device_cookie_is_none(app: Quart, house: Resources, value: str) -> None:
+    await attack(app, 12)
+    body = {"email": ANN, "password": PASSWORD}
+    began = time.monotonic()
+    answer = await app.test_client().post("/api/auth/login", json=body, headers={"Cookie": f"holdfast_device={value}"})
+    assert answer.status_code == 200
+    assert time.monotonic() - began >= SLOWDOWN
+    assert await counters(house) == 1
+
+
+@sqlite_only
+async def test_new_password_makes_strangers_of_all_browsers(app: Quart, house: Resources) -> None:
+    client = app.test_client()
+    await sign_in(client)
+    await reset_password(house, ANN, "a new and better passphrase")
+    assert await counters(house) == 0
+    for _ in range(2):
+        await sign_in(client, password="a new and better passphrase")
+    change = {"current_password": "a new and better passphrase", "new_password": PASSWORD}
+    assert (await client.post("/api/me/password", json=change)).status_code == 200
+    assert await counters(house) == 0
+
+
+@sqlite_only
+async def test_browsers_of_one_person_are_bounded(app: Quart, house: Resources, clock: FakeClock) -> None:
+    for _ in range(MAX_BROWSERS_PER_USER + 3):
+        clock.advance(timedelta(seconds=1))
+        assert await sign_in(app.test_client()) == 200
+    assert await counters(house) == MAX_BROWSERS_PER_USER
+
+
+@sqlite_only
+async def test_address_that_fails_on_purpose_is_refused_as_before(app: Quart, house: Resources) -> None:
+    statuses = [await sign_in(app.test_client(), f"user{n}@example.com", "wrong") for n in range(7)]
+    assert statuses == [401] * 5 + [429] * 2
+    async with house.database.read() as db:
+        assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 6, "refused without being counted"
+
+
+# Admission
+
+
+async def test_places_are_few_and_the_queue_ends() -> None:
+    admission, release, inside = Admission(), asyncio.Event(), 0
+
+    async def come(address: str) -> None:
+        nonlocal inside
+        async with admission.place(address):
+            inside += 1
+            assert inside <= AT_ONCE
+            await release.wait()
+            inside -= 1
+
+    greedy = [asyncio.ensure_future(come("10.0.0.1")) for _ in range(600)]
+    await until(lambda: sum(each.done() for each in greedy) > 400)
+    other = asyncio.ensure_future(come("10.0.0.2"))
+    await asyncio.sleep(0)
+    assert not other.done(), "one address cannot fill the queue"
+    release.set()
+    outcomes = await asyncio.gather(*greedy, other, return_exceptions=True)
+    refused = [each for each in outcomes if each is not None]
+    assert {type(each) for each in refused} == {TooBusy}
+    assert outcomes[-1] is None
+    assert 600 - MAX_WAITING <= len(refused) < 600
+    async with admission.place("10.0.0.1"):
+        pass
+
+
+async def test_crowd_of_strangers_is_refused_before_the_database_and_readers_are_served(app: Quart, house: Resources) -> None:
+    reader = app.test_client()
+    assert await sign_in(reader) == 200
+
+    async def stranger(n: int) -> Any:
+        body = {"email": f"user{n}@example.com", "password": "wrong"}
+        return await app.test_client().post("/api/auth/login", json=body, scope_base={"client": (f"10.50.{n // 250}.{n % 250}", 1)})
+
+    crowd = [asyncio.ensure_future(stranger(n)) for n in range(400)]
+    served = [(await reader.get("/api/me")).status_code for _ in range(20)]
+    answers = await asyncio.gather(*crowd)
+    assert served == [200] * 20
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {401, 503}
+    assert statuses.count(503) >= 100, "the queue is bounded"
+    assert all(answer.headers["Retry-After"] == "3" for answer in answers if answer.status_code == 503)
+    async with house.database.read() as db:
+        counted = await db.scalar(select(func.count()).select_from(LoginAttempt)) or 0
+    assert counted == 2 * statuses.count(401), "what was refused has cost the database nothing"
+
+
+async def test_doors_of_strangers_share_the_places(app: Quart, house: Resources) -> None:
+    admission = admission_of(house.database)
+    release = asyncio.Event()
+
+    async def occupy() -> None:
+        async with admission.place("10.0.0.9"):
+            await release.wait()
+
+    held = [asyncio.ensure_future(occupy()) for _ in range(AT_ONCE)]
+    await asyncio.sleep(0)
+    doors = [
+        asyncio.ensure_future(app.test_client().get("/link?token=x")),
+        asyncio.ensure_future(app.test_client().post("/link", form={"token": "x"})),
+        asyncio.ensure_future(app.test_client().post("/login", form={"email": ANN, "password": "wrong"})),
+    ]
+    assert (await app.test_client().get("/login")).status_code == 200, "the page itself needs no place"
+    assert not any(door.done() for door in doors)
+    release.set()
+    assert [answer.status_code for answer in await asyncio.gather(*doors)] == [404, 404, 401]
+    await asyncio.gather(*held)
