@@ -40,6 +40,7 @@ from app.uploads import HouseConnection, HouseRequest
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
 from app.workspace.account_pages import blueprint as account_pages
 from app.workspace.routes import blueprint as workspace
+from app.workspace.well_known import blueprint as well_known
 
 A_YEAR = timedelta(days=365)
 
@@ -81,7 +82,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.after_request(_count)
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
-    for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages):
+    for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed
