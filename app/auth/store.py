@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.own_words import own_words
 from app.models import Login, Organisation, User
 
 LONGEST_EMAIL = 320
@@ -20,6 +21,13 @@ class Account(NamedTuple):
     password_hash: str
     auth_version: int
     is_disabled: bool
+
+
+async def words_of(db: AsyncSession, user_id: int) -> frozenset[str]:
+    """What this person is known by, and must not use as a password."""
+    known = select(User.email, User.name, Organisation.name).join(Organisation, Organisation.id == User.organisation_id)
+    row = (await db.execute(known.where(User.id == user_id))).one_or_none()
+    return own_words(email=row[0], name=row[1], organisation=row[2]) if row else frozenset()
 
 
 def normalised_email(text: str) -> str:
