@@ -166,6 +166,7 @@ class Settings(BaseSettings):
         default="info", description="debug, info, warning or error"
     )
     log_format: Annotated[Literal["", "json", "console"], BeforeValidator(_lower)] = Field(default="", description="json or console")
+    security_contact: Names = Field(default=(), description="mailto:, https:// or tel: addresses, separated by commas")
     metrics_token: str | None = Field(default=None, repr=False, description="at least 16 characters", json_schema_extra=SECRET)
     password_time_cost: int = Field(default=MIN_PASSWORD_TIME_COST, ge=1, le=20, description="a whole number of argon2 passes from 1 to 20")
     password_memory_kib: int = Field(
@@ -212,6 +213,13 @@ class Settings(BaseSettings):
     @classmethod
     def _root(cls, value: str) -> str:
         return clean_root_path(value)
+
+    @field_validator("security_contact")
+    @classmethod
+    def _contacts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"mailto:[^\s@]+@[^\s@]+|https://\S+|tel:\+?[0-9-]+", contact) for contact in value):
+            raise ValueError
+        return value
 
     @field_validator("forwarded_allow_ips")
     @classmethod

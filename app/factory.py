@@ -47,6 +47,7 @@ from app.uploads import init_uploads
 from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
 from app.workspace.account_pages import blueprint as account_pages
 from app.workspace.routes import blueprint as workspace
+from app.workspace.well_known import blueprint as well_known
 
 A_YEAR = timedelta(days=365)
 
@@ -90,7 +91,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     init_device_cookie(app, names)
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
-    for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages):
+    for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
         app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed

@@ -46,10 +46,13 @@ def ask_everything(
     max_examples: int,
     seed: int,
     max_seconds: int | None = None,
+    only: str = "",
 ) -> Asked:
     """`sign_in` gives the Cookie header of a fresh login, or None for nobody; `ids` are values of path parameters that lead somewhere."""
     asked, chance = Asked(), random.Random(seed)
-    schema = schemathesis.openapi.from_url(f"{url}/api/openapi.json", config=_config(url, max_examples, seed, max_seconds))
+    schema: Any = schemathesis.openapi.from_url(f"{url}/api/openapi.json", config=_config(url, max_examples, seed, max_seconds))
+    if only:
+        schema = schema.include(path_regex=only)
     cookie = sign_in()
 
     @schemathesis.hook
@@ -140,8 +143,8 @@ def main() -> None:
     asked = ask_everything(
         given.url, sign_in=lambda: cookie, ids={}, max_examples=given.examples, seed=given.seed, max_seconds=given.seconds
     )
-    print("\n\n".join(asked.failures))
-    print(f"{asked.cases} requests to {len(asked.statuses)} operations, {len(asked.failures)} failures (--seed {given.seed})")
+    sys.stdout.write("\n\n".join(asked.failures) + "\n")
+    sys.stdout.write(f"{asked.cases} requests to {len(asked.statuses)} operations, {len(asked.failures)} failures (--seed {given.seed})\n")
     sys.exit(bool(asked.failures))
 
 

@@ -1,6 +1,7 @@
-"""Passwords of 8 to 14 characters that everybody tries first: a short list of words, and rules for what is built from them."""
+"""Passwords that everybody tries first, whatever their length: a short list of words, and rules for what is built from them."""
 
 import re
+import unicodedata
 
 # The words the published lists of leaked passwords (RockYou, SecLists, NCSC's top 100 000) keep coming back to. Digits and
 # signs around them, the usual swaps of letters for digits and repetition are undone before looking here.
@@ -28,8 +29,8 @@ _WORD_LIST = """
     vincent warcraft warrior welcome william willow wilson windows wizard wolverine wrestling yankees yellow zaqxsw zxcvbn
     zxcvbnm
 """
-_WORDS = frozenset(_WORD_LIST.split())
-_SWAPS = str.maketrans("0134578@$!", "oieastbasi")
+WORDS = frozenset(_WORD_LIST.split())
+SWAPS = str.maketrans("0134578@$!", "oieastbasi")
 _ROWS = (
     "01234567890",
     "09876543210",
@@ -40,16 +41,41 @@ _ROWS = (
     "1qaz2wsx3edc4rfv5tgb",
     "1q2w3e4r5t6y7u8i9o0p",
 )
+_ALL_ROWS = tuple(row[::step] * 2 for row in _ROWS for step in (1, -1))
+SHORTEST_ROW, SHORTEST_UNIT = 3, 8
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 
 
 def is_common(password: str) -> bool:
-    lowered = password.lower()
-    if len(set(lowered)) < 5 or any(lowered in row * 2 for row in _ROWS):
+    """For at most a kilobyte: the rules try every place to cut."""
+    lowered = unicodedata.normalize("NFKC", password).casefold()
+    if len(set(lowered)) < 5 or _is_made_of_rows(lowered):
         return True
-    swapped = lowered.translate(_SWAPS)
-    cores = {_core(lowered), _core(lowered).translate(_SWAPS), _core(swapped), _NOT_LETTERS.sub("", lowered)}
+    unit = lowered[: (lowered + lowered).find(lowered, 1)]
+    if unit != lowered:
+        # What is said twice is no harder to guess than what is said once.
+        return len(unit) < SHORTEST_UNIT or is_common(unit)
+    swapped = lowered.translate(SWAPS)
+    cores = {_core(lowered), _core(lowered).translate(SWAPS), _core(swapped), _NOT_LETTERS.sub("", lowered)}
     return any(_is_word_or_two(core) for core in cores)
+
+
+def _is_made_of_rows(text: str) -> bool:
+    """Rows of keys or of letters, forwards or backwards, one after the other; digits and signs between them do not help."""
+    rest = text
+    while rest:
+        longest = max((_row_length(rest, row) for row in _ALL_ROWS), default=0)
+        if longest < SHORTEST_ROW:
+            break
+        rest = rest[longest:]
+    return len(rest) < SHORTEST_ROW and len(rest) < len(text) / 2
+
+
+def _row_length(text: str, row: str) -> int:
+    length = 0
+    while length < len(text) and text[: length + 1] in row:
+        length += 1
+    return length
 
 
 def _core(text: str) -> str:
@@ -58,4 +84,4 @@ def _core(text: str) -> str:
 
 
 def _is_word_or_two(text: str) -> bool:
-    return text in _WORDS or any(text[:cut] in _WORDS and text[cut:] in _WORDS for cut in range(1, len(text)))
+    return text in WORDS or any(text[:cut] in WORDS and text[cut:] in WORDS for cut in range(1, len(text)))

@@ -14,8 +14,9 @@ from sqlalchemy.orm import aliased
 
 from app.auth.administrators import lock_administered, lock_people
 from app.auth.email_address import canonical_email, checked_email, spellings_of
+from app.auth.own_words import own_words
 from app.auth.passwords import check_new_password, hash_password
-from app.auth.service import change_and_end_all
+from app.auth.service import change_and_end_all, check_replacement
 from app.auth.store import find_account, find_account_by_email
 from app.errors import Conflict, NotFound
 from app.events.service import record_event
@@ -103,8 +104,8 @@ async def join(house: Resources, token: str, *, name: str, password: str) -> str
     """Become one of the organisation's people. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`, `Conflict`."""
     now = house.clock.now()
     async with house.database.read() as db:
-        await look_at_link(db, token, now=now)
-    check_new_password(password)
+        link_there = await look_at_link(db, token, now=now)
+    check_new_password(password, own_words(email=link_there.email, name=name, organisation=link_there.organisation))
     password_hash = await hash_password(password, house.settings)
     try:
         async with house.database.write() as db:
@@ -133,7 +134,7 @@ async def reset_by_link(house: Resources, token: str, *, password: str) -> str:
         account = await find_account(db, User.id == user_id) if user_id else None
     if account is None or account.is_disabled:
         raise LinkSpent
-    check_new_password(password)
+    await check_replacement(house, account, password)
     password_hash = await hash_password(password, house.settings)
 
     async def consume(db: AsyncSession) -> None:

@@ -6,6 +6,7 @@ import sys
 import threading
 import unicodedata
 from base64 import b64encode
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -13,10 +14,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.auth.common_passwords import is_common
+from app.auth.own_words import is_hardly_changed, is_made_of
 from app.config import Settings
 from app.errors import BadRequest
 
-LONG_ENOUGH_BY_ITSELF = 15
 SHORTEST = 8
 LONGEST_BYTES = 1024
 
@@ -32,15 +33,28 @@ def _step_back() -> None:
 _threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="password", initializer=_step_back)
 
 
-def check_new_password(password: str) -> None:
-    """Refuse a password that is too short, too long or among the first anybody would try (NIST SP 800-63B, ASVS V6.2)."""
+def check_new_password(password: str, words: Collection[str] = (), *, current: str | None = None) -> None:
+    """Refuse a password that is too short, too long or among the first anybody would try (NIST SP 800-63B, ASVS V6.2).
+
+    `words` are those its person is known by (`own_words`), `current` is the password it shall replace.
+    """
     text = _normalised(password)
     if len(_bytes(text)) > LONGEST_BYTES:
         raise BadRequest("The password is too long: at most 1024 bytes.", code="password_too_long")
     if len(text) < SHORTEST:
-        raise BadRequest("The password is too short: at least 15 characters, or 8 that nobody would guess.", code="password_too_short")
-    if len(set(text)) < 3 or (len(text) < LONG_ENOUGH_BY_ITSELF and is_common(text)):
-        raise BadRequest("The password is among the first anybody would try. Choose at least 15 characters.", code="password_too_common")
+        raise BadRequest("The password is too short: at least 8 characters that nobody would guess.", code="password_too_short")
+    if len(set(text)) < 3 or is_common(text):
+        raise BadRequest(
+            "The password is among the first anybody would try, however long it is. Choose several words that do not belong together.",
+            code="password_too_common",
+        )
+    if current is not None and is_hardly_changed(text, _normalised(current)):
+        raise BadRequest("The new password is the old one, or differs from it by hardly more than a digit.", code="password_unchanged")
+    if is_made_of(text, words):
+        raise BadRequest(
+            "The password is made of your name, address, organisation or the name of this site. Choose words nobody connects with you.",
+            code="password_personal",
+        )
 
 
 async def hash_password(password: str, settings: Settings) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.email_address import checked_email
+from app.auth.own_words import own_words
 from app.auth.passwords import check_new_password, hash_password
 from app.auth.store import find_account_by_email, find_organisation
 from app.errors import BadRequest
@@ -28,7 +29,7 @@ async def add_user(
 ) -> int:
     """The id of the new user. The organisation is made when there is none of that name. Raises `BadRequest`, ValueError."""
     email = checked_email(email)
-    check_new_password(password)
+    check_new_password(password, own_words(email=email, name=name, organisation=organisation))
     password_hash, now = await hash_password(password, house.settings), house.clock.now()
     try:
         async with house.database.write() as db:

@@ -22,6 +22,7 @@ from app.auth.store import (
     is_still_valid,
     list_ids_beyond,
     update_account,
+    words_of,
 )
 from app.errors import BadRequest, Conflict, NotAuthenticated, TooManyRequests
 from app.events.service import record_event
@@ -143,10 +144,11 @@ async def change_password(house: Resources, record: Record, current: str, new: s
         # The guesser this stops holds a stolen session, so it counts as an address known to the account.
         attempt = backoff.attempt(canonical_email(account.email), browser.address, known_here=True)
         await _refuse_while_blocked(house, db, attempt)
+        words = await words_of(db, account.id)
     if not await verify_password(account.password_hash, current, house.settings):
         await _count_failure(house, attempt, account, address=browser.address)
         raise BadRequest("The current password is not right.", code="wrong_password")
-    check_new_password(new)
+    check_new_password(new, words, current=current)
     password_hash = await hash_password(new, house.settings)
     others = and_(Login.user_id == account.id, Login.id != record.login_id)
     tell_ended = _tell_ended(house, others, reason="password_changed", actor_id=account.id)
@@ -173,9 +175,18 @@ async def change_password(house: Resources, record: Record, current: str, new: s
 async def reset_password(house: Resources, email: str, new: str) -> None:
     """An operator's change of somebody's password. Every login of theirs ends. Raises LookupError."""
     account = await get_account(house, email)
-    check_new_password(new)
+    await check_replacement(house, account, new)
     password_hash = await hash_password(new, house.settings)
     await change_and_end_all(house, account, event="password.changed", reason="password_changed", password_hash=password_hash)
+
+
+async def check_replacement(house: Resources, account: Account, new: str) -> None:
+    """`check_new_password` where nobody has said what the old one was."""
+    async with house.database.read() as db:
+        words = await words_of(db, account.id)
+    check_new_password(new, words)
+    if await verify_password(account.password_hash, new, house.settings):
+        raise BadRequest("The new password is the old one.", code="password_unchanged")
 
 
 async def disable_user(house: Resources, email: str) -> None:

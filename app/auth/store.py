@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.email_address import LONGEST_EMAIL, spellings_of
+from app.auth.own_words import own_words
 from app.models import Login, Organisation, User
 
 
@@ -19,6 +20,13 @@ class Account(NamedTuple):
     password_hash: str
     auth_version: int
     is_disabled: bool
+
+
+async def words_of(db: AsyncSession, user_id: int) -> frozenset[str]:
+    """What this person is known by, and must not use as a password."""
+    known = select(User.email, User.name, Organisation.name).join(Organisation, Organisation.id == User.organisation_id)
+    row = (await db.execute(known.where(User.id == user_id))).one_or_none()
+    return own_words(email=row[0], name=row[1], organisation=row[2]) if row else frozenset()
 
 
 async def find_account(db: AsyncSession, which: ColumnElement[bool]) -> Account | None:

@@ -26,7 +26,9 @@ SEE_OTHER = 303
 _FIELDS = {
     "wrong_password": "current_password",
     "passwords_differ": "again",
-    **dict.fromkeys(("password_too_short", "password_too_long", "password_too_common"), "new_password"),
+    **dict.fromkeys(
+        ("password_too_short", "password_too_long", "password_too_common", "password_unchanged", "password_personal"), "new_password"
+    ),
 }
 # What a page says after the form that led to it; the address carries the code.
 DONE = {

@@ -75,12 +75,14 @@ async def test_what_is_open_to_everybody_is_known(app: Quart) -> None:
     """One more entry here is a decision, not an oversight."""
     assert {(each.method, each.rule) for each in routes(app) if each.access is Access.PUBLIC} == {
         ("GET", "/api/health/session"),
+        ("GET", "/.well-known/security.txt"),
         ("GET", "/api/openapi.json"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
         ("GET", "/link"),
         ("GET", "/login"),
         ("GET", "/metrics"),
+        ("GET", "/robots.txt"),
         ("POST", "/api/auth/login"),
         ("POST", "/api/auth/logout"),
         ("POST", "/link"),

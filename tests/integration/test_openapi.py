@@ -14,12 +14,13 @@ from tests.fuzzing import Asked, ask_everything
 # `make fuzz` asks for hours with another seed.
 MAX_EXAMPLES, SEED = 1, 20_261_126
 EVERY_OPERATION = 90
-# What an operation answers where all it can find out of itself is that somebody does not have it.
-NOT_REACHED: set[str] = set()
+# Elsewhere an operator is an admin like the other.
+ONLY = {"operator": "^/(api/(ops|admin)|health)"}
 
 
 @pytest.mark.parametrize(("database_url", "redis_url"), [("sqlite", "none")], indirect=True)
-@pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute on two idle cores
 async def test_what_is_served_is_what_is_documented(start_web: StartWeb, database_url: str, database: Database) -> None:
     people, ids = await populate(database)
     server = await start_web(dict.fromkeys(("RATE_LIMIT_WRITE", "RATE_LIMIT_EXPORT", "RATE_LIMIT_RUN"), "0"))
@@ -28,16 +29,17 @@ async def test_what_is_served_is_what_is_documented(start_web: StartWeb, databas
         answer = httpx.post(f"{server.url}/api/auth/login", json={"email": email, "password": PASSWORD}, trust_env=False)
         return "; ".join(f"{name}={value}" for name, value in answer.raise_for_status().cookies.items())
 
-    async def ask(who: str) -> Asked:
+    async def ask_as(who: str) -> Asked:
         signer = partial(sign_in, people[who]) if who in people else lambda: None
-        return await asyncio.to_thread(ask_everything, server.url, sign_in=signer, ids=ids, max_examples=MAX_EXAMPLES, seed=SEED)
+        ask = partial(ask_everything, server.url, sign_in=signer, ids=ids, max_examples=MAX_EXAMPLES, seed=SEED, only=ONLY.get(who, ""))
+        return await asyncio.to_thread(ask)
 
     for who in ("nobody", "admin", "operator"):
-        asked = await ask(who)
+        asked = await ask_as(who)
         assert asked.failures == [], f"\n{who}\n" + "\n".join(asked.failures)
-        assert len(asked.statuses) >= EVERY_OPERATION
+        assert len(asked.statuses) >= (30 if who in ONLY else EVERY_OPERATION)
         done = {operation for operation, statuses in asked.statuses.items() if any(status < 300 for status in statuses)}
-        assert len(done) > {"nobody": 4, "admin": 40, "operator": 50}[who], "the answers are not refusals alone"
+        assert len(done) > {"nobody": 4, "admin": 40, "operator": 15}[who], "the answers are not refusals alone"
 
 
 async def populate(database: Database) -> tuple[dict[str, str], dict[str, list[str]]]:

@@ -1,5 +1,6 @@
 import pytest
 
+from app.auth.own_words import own_words
 from app.auth.passwords import check_new_password, hash_password, verify_password
 from app.config import Settings, load_settings
 from app.errors import BadRequest
@@ -43,7 +44,10 @@ async def test_accents_match_however_the_keyboard_composed_them(settings: Settin
     assert await verify_password(stored, "cafe\u0301 au lait chaud", settings)
 
 
-@pytest.mark.parametrize("password", ["holdfast-demo-password", "correct horse battery", "Vq7#rmLp", "лошадь-скрепка", "x9" + "y" * 1022])
+@pytest.mark.parametrize(
+    "password",
+    ["holdfast-demo-password", "correct horse battery", "Vq7#rmLp", "лошадь-скрепка", "".join(f"{n:x}k" for n in range(400))[:1024]],
+)
 def test_good_password_is_accepted(password: str) -> None:
     check_new_password(password)
 
@@ -66,9 +70,59 @@ def test_good_password_is_accepted(password: str) -> None:
         ("adminadmin", "password_too_common"),
         ("hunter2hunter2", "password_too_common"),
         ("holdfast1", "password_too_common"),
+        # However long
+        ("password" * 8, "password_too_common"),
+        ("passwordpassword2026!!!", "password_too_common"),
+        ("P@ssw0rd" * 3, "password_too_common"),
+        ("qwertyuiopasdfghjklzxcvbnm", "password_too_common"),
+        ("1234567890123456", "password_too_common"),
+        ("abcdefghijklmnopqrstuvwxyz", "password_too_common"),
+        ("mnbvcxzlkjhgfdsapoiuytrewq", "password_too_common"),
+        ("Sunshine1Sunshine1Sunshine1", "password_too_common"),
+        ("Zx9Zx9Zx9Zx9Zx9Zx9", "password_too_common"),
+        ("\uff30\uff21\uff33\uff33\uff37\uff2f\uff32\uff24\uff11\uff12\uff13\uff14\uff15\uff16\uff17", "password_too_common"),
     ],
 )
 def test_weak_password_is_refused_with_its_reason(password: str, code: str) -> None:
     with pytest.raises(BadRequest) as refused:
         check_new_password(password)
     assert refused.value.code == code
+
+
+WORDS = own_words(email="jose.garcia-luna@acme-corp.example", name="Jos\u00e9 Garc\u00eda Luna", organisation="Acme Corporation")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "josegarcialuna2026",
+        "Garc\u00eda.Luna.1987!",
+        "J0s3G4rc14Lun4!!",
+        "acmecorporation1",
+        "Acme-Corp-Password",
+        "holdfast!holdfast?9",
+        "jose@acme-corp",
+        "AcmeHoldfast2026",
+        "luna_luna_luna_17x",
+    ],
+)
+def test_what_everybody_knows_of_a_person_is_no_password(password: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        check_new_password(password, WORDS)
+    assert refused.value.code in ("password_personal", "password_too_common")
+
+
+@pytest.mark.parametrize("password", ["correct horse battery", "lunar rover on acmeist verse", "Vq7#rmLp-jose", "planning tomatoes"])
+def test_such_a_word_within_a_good_password_does_not_spoil_it(password: str) -> None:
+    check_new_password(password, WORDS)
+
+
+@pytest.mark.parametrize("new", ["correct horse battery 7", "Correct Horse Battery 7", "correct horse battery 8!", "Correct-Horse-Battery"])
+def test_old_password_with_another_digit_is_not_new(new: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        check_new_password(new, current="correct horse battery 7")
+    assert refused.value.code == "password_unchanged"
+
+
+def test_another_password_is_new() -> None:
+    check_new_password("wrong horse battery 7", current="correct horse battery 7")

@@ -1,0 +1,52 @@
+"""Passwords made of what everybody knows of their person: the name, the address, the organisation, this site."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from app.auth.common_passwords import SWAPS, WORDS
+
+PRODUCT = "holdfast"
+SHORTEST_WORD = 3
+# Fewer letters than this beside such words are an ornament.
+FEWEST_OF_ITS_OWN = 5
+_TOP_LEVEL = re.compile(r"\.[^.]*$")
+
+
+def own_words(*, email: str = "", name: str = "", organisation: str = "") -> frozenset[str]:
+    """The words, and each text without its blanks and signs."""
+    local, _, domain = email.partition("@")
+    texts = (local, _TOP_LEVEL.sub("", domain), name, organisation, PRODUCT)
+    words = {_plain(piece) for text in texts for piece in [text, *re.split(r"[\W_]+", text)]}
+    return frozenset(word for word in words if len(word) >= SHORTEST_WORD)
+
+
+def is_made_of(password: str, words: Iterable[str]) -> bool:
+    """Whether, without these words, hardly anything is left of the password, or only what everybody tries."""
+    spellings = set(words) | {word.translate(SWAPS) for word in words}
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return any(_rest_is_nothing(text, longest_first) for text in {_plain(password), _plain(password.lower().translate(SWAPS))})
+
+
+def is_hardly_changed(new: str, current: str) -> bool:
+    """The same but for capitals, and for digits and signs before and after: who knew the old one finds it at once."""
+    old_core, new_core = _core(current), _core(new)
+    return _plain(new) == _plain(current) or (old_core == new_core and len(old_core) >= FEWEST_OF_ITS_OWN)
+
+
+def _rest_is_nothing(text: str, words: list[str]) -> bool:
+    rest = text
+    for word in words:
+        rest = rest.replace(word, " ")
+    letters = re.sub(r"[\W\d_]+", "", rest)
+    return rest != text and (len(letters) < FEWEST_OF_ITS_OWN or letters in WORDS)
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone, without case and accents."""
+    decomposed = unicodedata.normalize("NFKD", text[:1024])
+    return re.sub(r"[\W_]+", "", "".join(each for each in decomposed if not unicodedata.combining(each)).casefold())
+
+
+def _core(text: str) -> str:
+    return re.sub(r"^\d+|\d+$", "", _plain(text))
