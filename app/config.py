@@ -15,9 +15,8 @@ from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.database_url import UrlProblem, parse_database_url, with_pooler
-from app.redis_url import check_redis_url
-
 from app.hosts import clean_host_rule
+from app.redis_url import check_redis_url
 from app.root_path import clean_root_path
 from app.weak_settings import HOW_TO_MAKE_A_KEY, key_weakness, networks_too_wide
 

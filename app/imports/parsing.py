@@ -5,9 +5,8 @@ import unicodedata
 
 from app.imports.dates import EARLIEST_YEAR, LATEST_YEAR
 from app.imports.malformed import Malformed
-from app.texts import strip_invisible
-
 from app.normalisation import MAX_MARKS, normal_form
+from app.texts import strip_invisible
 
 # An export's words for "nothing known", besides an empty cell.
 BLANKS = frozenset(

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.auth.people import clean_name
 from app.auth.email_address import canonical_email
+from app.auth.people import clean_name
 from app.deals.fields import Name, Reference
 from app.texts import strip_invisible
 
