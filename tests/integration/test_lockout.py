@@ -184,7 +184,7 @@ async def test_address_that_fails_on_purpose_is_refused_as_before(app: Quart, ho
     statuses = [await sign_in(app.test_client(), f"user{n}@example.com", "wrong") for n in range(7)]
     assert statuses == [401] * 5 + [429] * 2
     async with house.database.read() as db:
-        assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 7, "six names and the address: the seventh was not counted"
+        assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 7, "six names and the address, not the seventh"
 
 
 # Admission
