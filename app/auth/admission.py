@@ -11,12 +11,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from weakref import WeakKeyDictionary
 
-import structlog
-
 from app.database import Database
 from app.errors import Unavailable
-
-log = structlog.get_logger()
 
 # Of ten connections (PostgreSQL) or eight readers (SQLite), three.
 AT_ONCE = 3
@@ -48,7 +44,7 @@ class Admission:
                 async with asyncio.timeout(WAIT_SECONDS):
                     await self._places.acquire()
             except TimeoutError:
-                raise _too_busy(address) from None
+                raise _too_busy() from None
         try:
             yield
         finally:
@@ -70,7 +66,7 @@ class _Places:
 
     def take(self, address: str) -> None:
         if self._counts.total() >= self._most or self._counts[address] >= self._per_address:
-            raise _too_busy(address)
+            raise _too_busy()
         self._counts[address] += 1
 
     def leave(self, address: str) -> None:
@@ -97,6 +93,5 @@ def admission_of(database: Database) -> Admission:
     return _admissions.setdefault(database, Admission())
 
 
-def _too_busy(address: str) -> TooBusy:
-    log.warning("Anonymous request refused: too many at once.", address=address)
+def _too_busy() -> TooBusy:
     return TooBusy("Too many sign in at this moment. Please try again in a few seconds.", retry_after=timedelta(seconds=3))

@@ -16,7 +16,7 @@ from app.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = [*(f"{number:04}" for number in range(1, 12)), "0013"]
+ALL = [f"{number:04}" for number in range(1, 14)]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -54,6 +54,7 @@ NOTICE = (
     "INSERT INTO notice_counters VALUES (1, 1)",
 )
 TRAFFIC = ("INSERT INTO traffic (minute, requests) VALUES (29449440, 7)",)
+BROWSER = (f"INSERT INTO known_browsers (user_id, token_hash, created_at, used_at) VALUES (1, 'h', {NOW}, {NOW})",)
 WORK = (
     f"INSERT INTO findings (deal_id, number, title, owner_id, created_at, updated_at) VALUES (1, 1, 'Churn', 1, {NOW}, {NOW})",
     f"INSERT INTO checklist_items (deal_id, section, title, position, created_at, updated_at) VALUES (1, 'Tax', 'VAT', 1, {NOW}, {NOW})",
@@ -63,7 +64,7 @@ SKEW = (
     f"INSERT INTO processes (id, kind, version, started_at, heartbeat_at, clock_skew_ms) VALUES ('p', 'web', '1', {NOW}, {NOW}, -8000)",
 )
 START = ("UPDATE users SET start_deal_id = 1",)
-_DATA = (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, IMPORT, LINK, TRAFFIC, SKEW)
+_DATA = (PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, IMPORT, LINK, TRAFFIC, SKEW, BROWSER)
 DATA = dict(zip(ALL, _DATA, strict=True))
 
 
