@@ -1,4 +1,4 @@
-"""Connections that the server or a pooler ends while they are idle cost nobody anything, also in the moment in which they are used again."""
+"""Connections ended by the server or a pooler while they are idle cost nobody anything, also at the moment of their next use."""
 
 import asyncio
 import random
