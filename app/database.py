@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from app.admission import Admission, Rank
 from app.clock import Clock
 from app.database_faults import read_only, unavailable
 from app.database_url import make_folder, parse_database_url, sqlite_file, try_to_open
@@ -36,6 +37,7 @@ ANSWER_LIMIT_SECONDS = 2
 # Redis, its 2 s stay within the 3 s that no request may exceed. A commit, whose outcome would be unknown, always gets some time.
 COMMIT_SECONDS = 0.5
 READERS = 8
+CONNECTIONS = 10
 
 # Ours, not the database's, to report: wrong SQL, a broken constraint, a value that does not fit.
 _CALLERS_BUSINESS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
@@ -51,6 +53,7 @@ class _Patience:
     """What the request at hand may yet wait for the database. Blocks that overlap count once."""
 
     def __init__(self, seconds: float) -> None:
+        self.has_begun = False
         self._left = seconds
         self._blocks = 0
         self._since = 0.0
@@ -109,8 +112,10 @@ class Database:
         self.dialect = self.url.get_backend_name()
         if self.dialect == "sqlite":
             self._reader, self._writer = _sqlite_engines(self.url)
+            self._reading, self._writing = Admission(READERS), Admission(1)
         else:
             self._reader = self._writer = _postgresql_engine(self.url, name)
+            self._reading = self._writing = Admission(CONNECTIONS)
         self.engines: tuple[AsyncEngine, ...] = tuple({self._reader, self._writer})
         self._read = async_sessionmaker(self._reader, expire_on_commit=False, autoflush=False)
         self._write = async_sessionmaker(self._writer, expire_on_commit=False, info={"audit": audit})
@@ -119,7 +124,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A look, in which nothing may be written."""
         with _faults_translated():
-            async with _patiently(), self._read() as db:
+            async with _patiently(), _admitted(self._reading), self._read() as db:
                 await self._set_clock(db)
                 yield db
 
@@ -127,7 +132,7 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed at the end of the block, rolled back by an exception. Raises `Contended` where a retry may help."""
         with _faults_translated():
-            async with _patiently() as limit, self._write() as db:
+            async with _patiently() as limit, _admitted(self._writing), self._write() as db:
                 await self._set_clock(db)
                 yield db
                 if (ends_at := limit.when()) is not None:
@@ -187,6 +192,20 @@ async def _patiently() -> AsyncIterator[asyncio.Timeout]:
             yield limit
 
 
+@asynccontextmanager
+async def _admitted(admission: Admission) -> AsyncIterator[None]:
+    """A turn, for as long as a connection is used."""
+    patience = _patience.get()
+    if patience is None:
+        rank, within = Rank.BACKGROUND, WAIT_LIMIT_SECONDS
+    else:
+        rank, within = Rank.BEGUN if patience.has_begun else Rank.REQUEST, min(patience.left, WAIT_LIMIT_SECONDS)
+    async with admission.turn(rank, within=within):
+        if patience:
+            patience.has_begun = True
+        yield
+
+
 @contextmanager
 def _faults_translated() -> Iterator[None]:
     try:
@@ -244,4 +263,4 @@ def _begin_immediate(connection: Any) -> None:
 
 def _postgresql_engine(url: URL, name: str) -> AsyncEngine:
     connector = Connector(url, name, limits=Database.limits, timeout=WAIT_LIMIT_SECONDS, command_timeout=ANSWER_LIMIT_SECONDS)
-    return postgresql_engine(connector, pool_size=10, max_overflow=0, pool_timeout=WAIT_LIMIT_SECONDS)
+    return postgresql_engine(connector, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_LIMIT_SECONDS)

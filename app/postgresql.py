@@ -24,6 +24,8 @@ _DUPLICATE_STATEMENT, _NO_SUCH_STATEMENT = "42P05", "26000"
 
 
 class DriverConnection(asyncpg.Connection):  # type: ignore[misc]
+    has_served = False
+
     async def close(self, *, timeout: float | None = None) -> None:
         """A server that did not answer is not waited for once more: SQLAlchemy gives it 2 s to say goodbye."""
         await super().close(timeout=min(timeout or GOODBYE_SECONDS, GOODBYE_SECONDS))
@@ -147,15 +149,25 @@ class Connector:
 def postgresql_engine(connector: Connector, **pool: Any) -> AsyncEngine:
     engine = create_async_engine("postgresql+asyncpg://", hide_parameters=True, **pool)
     event.listen(engine.sync_engine, "do_connect", connector.adapt)
-    # The pool then opens another one, and nobody hears of a database that was restarted or a connection that was ended.
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "checkout", _begin)
     return engine
 
 
-def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
-    # The driver knows of a goodbye already: looking costs nothing, where a ping of the server would cost every request.
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError("The server closed the connection while it was idle.")
+def _begin(connection: Any, _record: Any, _proxy: Any) -> None:
+    """BEGIN, which the first statement would send anyway, at a time when a connection that was ended while idle can still be replaced.
+
+    The pool opens another one then, and nobody hears of `idle_session_timeout`, a restarted database or pooler.
+    """
+    driver: DriverConnection = connection.driver_connection
+    try:
+        await_only(connection._start_transaction())
+    except TimeoutError:
+        raise
+    except Exception as error:
+        if driver.has_served:
+            raise DisconnectionError("The server closed the connection while it was idle.") from error
+        raise
+    driver.has_served = True
 
 
 def _unnamed() -> str:

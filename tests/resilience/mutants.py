@@ -271,7 +271,7 @@ MUTANTS = [
     Mutant(
         "a connection the server closed is not handed out",
         "app/postgresql.py",
-        "if connection.driver_connection.is_closed():",
+        "if driver.has_served:",
         "if False:",
         f"{FAULTS}::test_connections_terminated",
     ),
@@ -304,11 +304,18 @@ MUTANTS = [
         "tests/surroundings/test_pgbouncer.py::test_a_pooler_that_swallows_limits_is_found_out",
     ),
     Mutant(
+        "who cannot be served in time is refused at once",
+        "app/admission.py",
+        "> within:",
+        "> within + 3600:",
+        "tests/unit/test_admission.py::test_who_cannot_be_served_in_time_is_refused_at_once",
+    ),
+    Mutant(
         "a read-only database is not ready",
         "app/database.py",
         "        if not writable:\n",
         "        if False:\n",
-        "tests/surroundings/test_read_only.py",
+        "tests/surroundings/test_read_only.py::test_a_file_that_may_not_be_written",
     ),
     Mutant(
         "rows that give access are locked",
