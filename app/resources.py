@@ -88,7 +88,8 @@ def make_resources(
     if settings.redis_url and settings.session_backend != "sql":
         redis = RedisClient(settings.redis_url, name=name, timeout=settings.redis_timeout, breaker=Breaker())
         probe = RedisClient(settings.redis_url, name=f"{name}-probe", timeout=settings.redis_timeout, max_connections=2)
-        store = RedisSessions(redis, clock=clock, limits=limits)
+        secrets = [settings.secret_key, *settings.secret_key_fallbacks]
+        store = RedisSessions(redis, clock=clock, limits=limits, secrets=secrets)
     backend = BackendFlag(database, store, probe, clock=clock, kind=kind, pin=settings.session_backend, poll=settings.session_backend_poll)
     sql = SqlSessions(database, clock=clock, limits=limits, context=context)
     sessions = SessionManager(sql, backend, database=database, clock=clock)

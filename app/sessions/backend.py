@@ -238,7 +238,7 @@ class BackendFlag:
         known = self.flag  # the poll may go on to another one while this waits
         # Redis may have been told of a higher epoch by a database that is no more. Asked through the probe: the client
         # for sessions stays bound to the old instance until the new epoch is there.
-        told = await self.redis.tell_epoch(0, self.probe)
+        told = await self.redis.tell_epoch(0, self.probe, known=known.epoch)
         now, epoch = self.clock.now(), max(known.epoch, told) + 1
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":

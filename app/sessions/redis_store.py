@@ -4,10 +4,13 @@ Keys are `hf:s:{epoch}:{token hash}`; `hf:epoch` mirrors the epoch of the flag i
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from secrets import token_hex
+
+import structlog
 
 from app.clock import Clock
 from app.errors import StoreUnavailable
@@ -16,12 +19,16 @@ from app.redis import RedisClient, describe_fault
 from app.sessions import codec
 from app.sessions.record import Entry, Hold, Lease, Record, SessionLimits
 
+log = structlog.get_logger()
+
 EPOCH_KEY = "hf:epoch"
 # A hold must outlive every transaction: those end after 5 s, and the manager looks at the hold's age before it commits.
 HOLD_LIFE = timedelta(seconds=10)
 LEASE_LIFE = timedelta(seconds=2)
 # So many take a few milliseconds, far from the deadline of a call: a deal that thousands work on is no reason to leave Redis.
 HOLDS_AT_ONCE = 500
+# A database restored from a backup may be behind Redis by the returns since, one a minute at most. Beyond two years of them it was not us.
+MOST_AHEAD = 1_000_000
 
 # My hold becomes the record (or nothing); another writer's hold is left to that writer; a lease or a record that somebody
 # put where my hold was is not to be trusted.
@@ -45,10 +52,17 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1
 """
+# What is no number of ours, whatever its type, is none: 2^63, which nothing exceeds, would keep everybody from Redis for ever.
 _TELL = """
-local now = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+local now = redis.pcall('GET', KEYS[1])
+if type(now) ~= 'string' or #now > 15 or not string.match(now, '^[1-9]%d*$') then now = '0' end
+now = tonumber(now)
+if now > tonumber(ARGV[2]) then now = 0 end
 if now < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
 return math.max(now, tonumber(ARGV[1]))
+"""
+_REMOVE_LONG = """
+if redis.call('STRLEN', KEYS[1]) > tonumber(ARGV[1]) then redis.call('DEL', KEYS[1]) end
 """
 
 
@@ -63,30 +77,32 @@ class Seen:
 class RedisSessions:
     """Sessions in the Redis of one client. All methods raise `StoreUnavailable` when it does not serve."""
 
-    def __init__(self, client: RedisClient, *, clock: Clock, limits: SessionLimits) -> None:
+    def __init__(self, client: RedisClient, *, clock: Clock, limits: SessionLimits, secrets: Sequence[str]) -> None:
         self.client = client
         self.clock = clock
         self.limits = limits
+        self.codec = codec.Codec(secrets)
         # Each call says by which client: the one they are made with is left when Redis becomes another instance.
         self.publish_script = client.commands.register_script(_PUBLISH)
         self.drop_script = client.commands.register_script(_DROP)
         self.refill_script = client.commands.register_script(_REFILL)
         self._tell_script = client.commands.register_script(_TELL)
+        self.remove_long_script = client.commands.register_script(_REMOVE_LONG)
         self._waiting: dict[str, list[asyncio.Future[list[bytes | None]]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
     def within(self, epoch: int) -> "EpochSessions":
         return EpochSessions(self, epoch)
 
-    async def tell_epoch(self, epoch: int, through: RedisClient, *, limit: timedelta | None = None) -> int:
+    async def tell_epoch(self, epoch: int, through: RedisClient, *, known: int = 0, limit: timedelta | None = None) -> int:
         """Tell Redis the epoch of the flag, or where that fell the next number. It never goes back; the highest it has been told.
 
         Whoever still believes in a lower one reads in SQL and looks at the flag. After a fall the number is raised and not
         taken away: a process that has not looked yet would put it back. `through` a client that neither a breaker nor the
-        instance of an epoch keeps from it.
+        instance of an epoch keeps from it. `known`: the epoch of the flag, where another is told.
         """
         async with through.deadline(limit) as commands:
-            return int(await self._tell_script(keys=[EPOCH_KEY], args=[epoch], client=commands))
+            return int(await self._tell_script(keys=[EPOCH_KEY], args=[epoch, max(epoch, known) + MOST_AHEAD], client=commands))
 
     async def get_with_epoch(self, key: str) -> list[bytes | None]:
         """The mirrored epoch and the value of `key`. What is asked for in the same tick goes out as one MGET."""
@@ -131,12 +147,20 @@ class EpochSessions:
     epoch: int
 
     async def look(self, token_hash: str) -> Seen:
-        held_epoch, raw = await self.redis.get_with_epoch(self._key(token_hash))
+        key = self._key(token_hash)
+        held_epoch, raw = await self.redis.get_with_epoch(key)
         current = held_epoch == str(self.epoch).encode()
+        if raw is None:
+            return Seen(None, current)
+        now, most = self.redis.clock.unix_ms(), int(self.redis.limits.touch_interval.total_seconds() * 1000)
         try:
-            return Seen(codec.decode(raw) if raw is not None else None, current)
-        except codec.Damaged:
+            return Seen(self.redis.codec.decode(raw, under=key, now_ms=now, most_ms=most), current)
+        except codec.Damaged as damaged:
             METRICS.session_reads.labels("damaged").inc()
+            if isinstance(damaged, codec.TooLong):
+                log.error("Somebody else writes to this Redis: an entry longer than any of ours was taken away.", bytes=len(raw))
+                async with self.redis.client.deadline() as commands:
+                    await self.redis.remove_long_script(keys=[key], args=[codec.MOST_BYTES], client=commands)
             return Seen(None, current)
 
     async def find(self, token_hash: str) -> Record | None:
@@ -151,7 +175,7 @@ class EpochSessions:
             async with self.redis.client.deadline(patient=True) as commands:
                 pipeline = commands.pipeline(transaction=False)
                 for token_hash, hold in batch:
-                    pipeline.set(self._key(token_hash), codec.encode(hold), px=HOLD_LIFE)
+                    pipeline.set(self._key(token_hash), codec.encode_claim(hold), px=HOLD_LIFE)
                 await pipeline.execute()
         return holds
 
@@ -160,22 +184,23 @@ class EpochSessions:
         entries = iter(holds.items())
         while batch := list(islice(entries, HOLDS_AT_ONCE)):
             async with self.redis.client.deadline(patient=True) as commands:
-                keys, args = [self._key(token_hash) for token_hash, _ in batch], [codec.encode(hold) for _, hold in batch]
+                keys, args = [self._key(token_hash) for token_hash, _ in batch], [codec.encode_claim(hold) for _, hold in batch]
                 await self.redis.drop_script(keys=keys, args=args, client=commands)
 
     async def lease(self, token_hash: str) -> Lease | None:
         """Claim a missing key before reading SQL; None where somebody else has something there."""
         lease = Lease(token_hex(16))
         async with self.redis.client.deadline() as commands:
-            taken = await commands.set(self._key(token_hash), codec.encode(lease), nx=True, px=LEASE_LIFE)
+            taken = await commands.set(self._key(token_hash), codec.encode_claim(lease), nx=True, px=LEASE_LIFE)
         return lease if taken else None
 
     async def write(self, token_hash: str, record: Record, proof: Hold | Lease) -> bool:
         """`record` in the place of one's own claim. It is never extended: reading SQL again afterwards is the touch."""
-        life = self.redis.limits.record_life_ms(record, self.redis.clock.unix_ms())
+        now, key = self.redis.clock.unix_ms(), self._key(token_hash)
+        life = self.redis.limits.record_life_ms(record, now)
         if life <= 0:
             return await self._replace(token_hash, b"", 0, proof)
-        return await self._replace(token_hash, codec.encode(record), life, proof)
+        return await self._replace(token_hash, self.redis.codec.encode(record, under=key, until_ms=now + life), life, proof)
 
     async def delete(self, token_hash: str, proof: Hold | Lease) -> bool:
         return await self._replace(token_hash, b"", 0, proof)
@@ -184,7 +209,7 @@ class EpochSessions:
         is_hold = isinstance(proof, Hold)
         script = self.redis.publish_script if is_hold else self.redis.refill_script
         async with self.redis.client.deadline(patient=is_hold) as commands:
-            args: list[bytes | int] = [codec.encode(proof), payload, life_ms]
+            args: list[bytes | int] = [codec.encode_claim(proof), payload, life_ms]
             return bool(await script(keys=[self._key(token_hash)], args=args, client=commands))
 
     def _key(self, token_hash: str) -> str:

@@ -22,6 +22,7 @@ from tests.factories import make_login, make_user
 from tests.fakes import FakeClock
 
 LIMITS = SessionLimits(timedelta(days=7), timedelta(days=1), timedelta(days=30))
+SECRET = "only for tests " * 3
 TOKEN = "the token of the contract's login"
 KEY = hash_token(TOKEN)
 
@@ -63,7 +64,7 @@ async def sql(database: Database, clock: FakeClock) -> Harness:
 @pytest.fixture
 async def redis(redis_server: str, clock: FakeClock) -> AsyncIterator[Harness]:
     client = RedisClient(redis_server, name="test", timeout=timedelta(seconds=2))
-    store = RedisSessions(client, clock=clock, limits=LIMITS).within(7)
+    store = RedisSessions(client, clock=clock, limits=LIMITS, secrets=[SECRET]).within(7)
 
     async def proof(proven: bool) -> Any:
         hold = (await store.hold([KEY]))[KEY]
@@ -137,17 +138,17 @@ class TestRedis(Contract):
 async def test_damaged_bytes_are_a_counted_miss(redis: Harness, redis_server: str) -> None:
     client = RedisClient(redis_server, name="test", timeout=timedelta(seconds=2))
     before = METRICS.session_reads.labels("damaged")._value.get()
-    for raw in (b"R1\xff\xff", b"R9new", b"", b"\x80\x04pickle", b"H\xff"):
+    for raw in (b"R1\xff\xff", b"R2\xff", b"R9new", b"", b"\x80\x04pickle", b"H\xff"):
         await client.commands.set(f"hf:s:7:{KEY}", raw)
         assert await redis.find() is None
-    assert METRICS.session_reads.labels("damaged")._value.get() == before + 5
+    assert METRICS.session_reads.labels("damaged")._value.get() == before + 6
     await client.close()
 
 
 async def test_a_fault_is_never_a_missing_record_in_redis(start_redis: StartRedis, clock: FakeClock) -> None:
     server = start_redis()
     client = RedisClient(server.url, name="test", timeout=timedelta(seconds=0.2))
-    store = RedisSessions(client, clock=clock, limits=LIMITS).within(7)
+    store = RedisSessions(client, clock=clock, limits=LIMITS, secrets=[SECRET]).within(7)
     assert await store.find(KEY) is None
     server.kill()
     with pytest.raises(Unavailable):

@@ -14,7 +14,7 @@ from sqlalchemy import event, insert, select, text, update
 from app.config import load_settings
 from app.events.service import record_event
 from app.factory import create_app
-from app.models import DeadLetter, Event, JobRun, JobSchedule, Traffic
+from app.models import DeadLetter, Event, JobRun, JobSchedule, Traffic, User
 from app.ops.jobs_store import RunsWanted, figures, list_history
 from app.ops.traffic import BUCKET_COLUMNS, Counts, Recorder, load
 from app.ops.windows import WINDOWS
@@ -432,3 +432,17 @@ async def test_figures_tell_sessions_and_jobs_over_two_processes(start_web: Star
             return refused == 10 and figures.count("\nholdfast_sessions{") == 2 and 'holdfast_sessions{state="live"} 1.0' in figures
 
         await until(all_counted, within=15)
+
+
+@on_sqlite
+@without_redis
+async def test_a_session_that_still_says_operator_opens_no_page_of_theirs(app: Quart) -> None:
+    desk = await Desk.set(app)
+    await desk.page("/ops")
+    operator = User.id == desk.scene.id_of("operator")
+    async with desk.house.database.write() as db:
+        await db.execute(update(User).where(operator).values(is_operator=False))
+    client = await desk.scene.client("operator")
+    for path in ("/ops", "/ops/jobs", "/api/ops/jobs"):
+        assert (await client.get(path)).status_code in (403, 404), path
+    assert (await client.get("/ops")).status_code == 403

@@ -13,7 +13,9 @@ What is promised of every answer, and of the end:
   dead     after an acknowledged logout nothing is served (there again: once the server has looked at the flag)
   merged   no write goes over one it has not seen
   settled  when all is quiet, Redis holds nothing, or exactly what SQL holds
-One fault at a time. Versions count up from 1 here. Change this file together with the code it describes.
+One fault at a time. With a pause ("frozen": B cannot tell that it stood still; "paused": it can, and Redis loses the epoch meanwhile)
+come two lost calls, the hold of a write and the announcement that follows: until a poll has gone by, B may not know.
+Versions count up from 1 here. Change this file together with the code it describes.
 """
 
 import sys
@@ -37,6 +39,8 @@ MECHANISMS = {
     "cookie-version": "a record older than the cookie is served",
     "compare-and-set": "SQL takes a write whichever version it was made from",
     "rise-compare": "a rise that was long in coming goes by the flag as it is by then, with the epoch it had thought of before",
+    "tell-again": "the end of an epoch that could not be told is not told again",
+    "doubt": "a server that stood still trusts the flag it knew before",
     "token-under-lock": "a bulk change that waited for the row goes by the token it read before",
 }
 UNTIL_PUBLISHED = ("work", "locked")
@@ -93,6 +97,12 @@ class State(NamedTuple):
     lost_calls: int
     rises: int
     riser: tuple[Flag, int] | None  # the flag as it read it, and the epoch it will begin
+    untold: bool = False  # an epoch ended, Redis could not be told, and no poll has gone by since
+    pauses: int = 0  # of B
+    is_noticed: bool = False  # whether B can tell that it stood still; where its whole machine did, it may not
+    asleep: bool = False
+    doubts: bool = False
+    epoch_losses: int = 0
 
 
 Step = tuple[str, State]
@@ -111,7 +121,7 @@ class Protocol:
 
     def next_states(self, state: State) -> Iterator[Step]:
         for i, request in enumerate(state.requests):
-            if request.step in ("done", "crashed"):
+            if request.step in ("done", "crashed") or (request.server == 1 and state.asleep):
                 continue
             steps = self._read(state, i, request) if request.kind == "read" else self._write(state, i, request)
             for what, after in self._begin(state, i, request) if request.step == "waits" else steps:
@@ -128,7 +138,7 @@ class Protocol:
                 raise Broken(f"settled: Redis keeps v{entry[1]}, SQL has {f'v{version}' if version else 'ended it'}")
 
     def _begin(self, state: State, i: int, request: Request) -> Iterator[Step]:
-        knows = state.known[request.server] == state.flag or self.cut_off == -1
+        knows = state.known[request.server] == state.flag or (self.cut_off == -1 and not state.untold)
         floor, cookie, token = state.acknowledged, state.cookie, state.shown
         began = request._replace(step="look", floor=floor, cookie=cookie, token=token, after_end=state.ended, knows=knows)
         yield "begins", _with(state, i, began)
@@ -137,8 +147,8 @@ class Protocol:
 
     def _read(self, state: State, i: int, request: Request) -> Iterator[Step]:
         if request.step == "look":
-            flag = state.known[request.server]
-            if flag.mode == "redis" and self._reaches(state, request.server, flag):
+            flag, doubts = state.known[request.server], request.server == 1 and state.doubts
+            if not doubts and flag.mode == "redis" and self._reaches(state, request.server, flag):
                 key = flag.epoch, request.token
                 entry = _entry(state, key)
                 if state.told == flag.epoch and self._may_serve(entry, request):
@@ -214,9 +224,9 @@ class Protocol:
             held = _put(state, (request.fence.epoch, request.token), ("hold", i))
             yield "takes a hold", _with(held, i, request._replace(claim="held"))
             if state.lost_calls:
-                yield "gets no hold: Redis LOST THE CALL", without_one._replace(lost_calls=0)
+                yield "gets no hold: Redis LOST THE CALL", without_one._replace(lost_calls=state.lost_calls - 1)
                 lost = _with(held, i, request._replace(claim="failed"))
-                yield "gets no hold: THE ANSWER IS LOST", lost._replace(lost_calls=0)
+                yield "gets no hold: THE ANSWER IS LOST", lost._replace(lost_calls=state.lost_calls - 1)
         else:
             yield "cannot take a hold", without_one
 
@@ -264,6 +274,9 @@ class Protocol:
         answering = request._replace(step="answer")
         if request.claim == "failed":
             yield "tells of the fall", _with(self._look_at_flag(state, request.server), i, answering)
+            if state.lost_calls:
+                looked = self._look_at_flag(state, request.server)._replace(told=state.told, untold=True)
+                yield "cannot tell of the fall", _with(looked, i, answering)._replace(lost_calls=state.lost_calls - 1)
             return
         if request.claim != "held" or request.fence is None:
             yield "has nothing to publish", _with(state, i, answering)
@@ -276,7 +289,7 @@ class Protocol:
             yield "cannot publish, flips the flag down", unpublished
             return
         if state.lost_calls:
-            yield "gets no answer as it publishes, flips the flag down", unpublished._replace(lost_calls=0)
+            yield "gets no answer as it publishes, flips the flag down", unpublished._replace(lost_calls=state.lost_calls - 1)
         mine = entry == ("hold", i)
         if self.without & {"own-publish", "hold"}:
             mine = entry is None or entry[0] != "record" or entry[1] <= request.base
@@ -307,14 +320,21 @@ class Protocol:
                 yield "Redis evicts the key", _put(state, key, None)._replace(evictions=0)
         if state.restarts:
             yield "Redis restarts with old data", _put(state, (1, 0), ("record", 1))._replace(run=state.run + 1, told=1, restarts=0)
+        yield from self._pauses(state)
         for server in (0, 1):
             known = state.known[server]
+            if server == 1 and state.asleep:
+                continue
             if known != state.flag:
                 yield f"{'AB'[server]} looks at the flag", self._look_at_flag(state, server)
-            if known.mode == "redis" and known.epoch > state.told and self._reaches(state, server, known):
+            doubts = server == 1 and state.doubts
+            if not doubts and known.mode == "redis" and known.epoch > state.told and self._reaches(state, server, known):
                 yield f"{'AB'[server]} tells Redis the epoch", state._replace(told=known.epoch)
         if state.lost_calls and state.flag.mode == "redis":
-            yield "the probe GETS NO ANSWER, flips the flag down", state._replace(flag=_flipped(state.flag, state.flag), lost_calls=0)
+            yield (
+                "the probe GETS NO ANSWER, flips the flag down",
+                state._replace(flag=_flipped(state.flag, state.flag), lost_calls=state.lost_calls - 1),
+            )
         if state.flag.mode == "redis" and state.flag.run != state.run:
             yield "the probe sees another Redis, flips the flag down", state._replace(flag=_flipped(state.flag, state.flag))
         writing = any(r.past_fence and r.step == "locked" for r in state.requests)
@@ -333,13 +353,27 @@ class Protocol:
             else:
                 yield "what was thought of comes to nothing", state._replace(riser=None)
 
+    def _pauses(self, state: State) -> Iterator[Step]:
+        """B stands still, and a second goes by in which everybody else polls."""
+        if state.pauses and not state.asleep:
+            yield "B STANDS STILL", state._replace(pauses=0, asleep=True)
+        if state.asleep:
+            yield "B goes on", state._replace(asleep=False, doubts=state.is_noticed and "doubt" not in self.without)
+        if state.epoch_losses and state.asleep:
+            yield "Redis LOSES THE EPOCH", state._replace(epoch_losses=0, told=0)
+        if state.untold:
+            polled = self._look_at_flag(state, 0)
+            polled = polled if state.asleep else self._look_at_flag(polled, 1)
+            told = state.told if "tell-again" in self.without else max(state.told, state.flag.epoch + (state.flag.mode == "sql"))
+            yield "a poll goes by", polled._replace(told=told, untold=False)
+
     def _look_at_flag(self, state: State, server: int) -> State:
         """backend.refresh: Redis is told that an epoch is over before the server acts on it."""
         flag, told = state.flag, state.told
         known = (flag, state.known[1]) if server == 0 else (state.known[0], flag)
         if flag[:2] != state.known[server][:2] and server != self.cut_off and "tell" not in self.without:
             told = 0 if "tell-higher" in self.without else max(told, flag.epoch + (flag.mode == "sql"))
-        return state._replace(known=known, told=told)
+        return state._replace(known=known, told=told, doubts=state.doubts and server != 1)
 
     def _reaches(self, state: State, server: int, flag: Flag) -> bool:
         return server != self.cut_off and ("run-id" in self.without or flag.run == state.run)
@@ -385,10 +419,14 @@ class Scenario(NamedTuple):
         flag, keys = Flag(self.mode, 1, 1), (((1, 0), ("record", 1)),) if self.warm else ()
         crashes, evictions, restarts, lost_calls = (int(fault == kind) for kind in ("crash", "evict", "restart", "lost call"))
         rises = self.rises * (fault in ("restart", "cut off", "lost call"))
+        is_pause = fault in ("frozen", "paused")
+        pause = {"pauses": int(is_pause), "is_noticed": fault == "paused", "epoch_losses": int(fault == "paused")}
+        lost_calls += 2 * is_pause
         requests = tuple(Request(kind, server) for kind, server in self.requests)
-        return State(
+        first = State(
             1, -1, 0, keys, 1, 1, flag, (flag, flag), 1, 1, 0, False, requests, crashes, evictions, restarts, lost_calls, rises, None
         )
+        return first._replace(**pause)  # type: ignore[arg-type]
 
 
 SCENARIOS = {
@@ -409,6 +447,8 @@ SCENARIOS = {
     "two begin an epoch": Scenario([("write", 0), ("read", 1)], ("lost call",), mode="sql", rises=2),
     "a call of a selection is lost": Scenario([("write", 0), ("read", 1), ("read", 1)], ("lost call",)),
     "a call of a revoke is lost": Scenario([("strip", 0), ("write", 1), ("read", 1)], ("lost call",)),
+    "a logout while B stands still": Scenario([("end", 0), ("read", 1)], ("frozen", "paused")),
+    "a revoke while B stands still": Scenario([("strip", 0), ("read", 1)], ("frozen", "paused")),
     "a call of a logout is lost": Scenario([("end", 0), ("read", 1), ("read", 1)], ("lost call",), warm=False),
 }
 
@@ -445,7 +485,9 @@ def _way_to(state: State, came_from: dict[State, Step | None]) -> list[str]:
 
 def find_broken(without: str) -> list[str]:
     """The first broken promise of a protocol without one mechanism: the scenario, and the way there."""
-    for name, scenario in SCENARIOS.items():
+    # What a pause alone shows is looked for there first: the others are many.
+    first = "stands still" if without in ("tell-again", "doubt") else ""
+    for name, scenario in sorted(SCENARIOS.items(), key=lambda each: first not in each[0]):
         for fault in scenario.faults:
             _, story = explore(scenario, fault, frozenset({without}))
             if story:
