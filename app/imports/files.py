@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from sqlalchemy import delete, insert, select
 
-from app.database import Database
+from app.database import Database, assure_patience
 from app.errors import NotFound, PayloadTooLarge
 from app.imports.limits import LARGEST_SHEET, MOST_LINES, too_many_lines
 from app.models import ImportPiece
@@ -16,6 +16,8 @@ from app.uploads import LARGEST_FILE
 
 # One transaction each: on SQLite, whose writers wait for each other, a few hundredths of a second.
 PIECE = 1024 * 1024
+# A file has up to three hundred pieces: what a request may wait for the database in all is not for so many, so each has its own time.
+PIECE_SECONDS = 5
 # The pieces of a workbook itself are numbered from here; those below are its chosen sheet, which is what is imported.
 WORKBOOK = 1_000_000
 LARGEST_IN_WORDS = f"{LARGEST_FILE // (1024 * 1024)} MB"
@@ -50,6 +52,7 @@ async def store_file(database: Database, import_id: int, file: BinaryIO, *, firs
     await asyncio.to_thread(file.seek, 0)
     number = first
     while piece := await asyncio.to_thread(file.read, PIECE):
+        assure_patience(PIECE_SECONDS)
         async with database.write() as db:
             await db.execute(insert(ImportPiece).values(import_id=import_id, number=number, data=piece))
         number += 1
@@ -73,6 +76,7 @@ async def delete_file(database: Database, import_id: int, *, before: int | None 
     first = mine.order_by(ImportPiece.number).limit(1).scalar_subquery()
     gone = delete(ImportPiece).where(ImportPiece.import_id == import_id, ImportPiece.number == first)
     while True:
+        assure_patience(PIECE_SECONDS)
         async with database.write() as db:
             done = await db.execute(gone.execution_options(synchronize_session=False))
         if not done.rowcount:  # type: ignore[attr-defined]
@@ -82,6 +86,7 @@ async def delete_file(database: Database, import_id: int, *, before: int | None 
 async def _pieces(database: Database, import_id: int, first: int) -> AsyncIterator[bytes]:
     number = first
     while True:
+        assure_patience(PIECE_SECONDS)
         async with database.read() as db:
             wanted = select(ImportPiece.data).where(ImportPiece.import_id == import_id, ImportPiece.number == number)
             piece: bytes | None = await db.scalar(wanted)

@@ -10,11 +10,12 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
+from app.database import assure_patience
 from app.errors import AppError, Conflict, NotFound
 from app.events.service import record_event
 from app.imports.checking import check_rows
 from app.imports.conventions import Evidence
-from app.imports.files import WORKBOOK, delete_file, local_copy, store_file
+from app.imports.files import PIECE_SECONDS, WORKBOOK, delete_file, local_copy, store_file
 from app.imports.history import UNFINISHED, count_unfinished, get_import, replace_problems
 from app.imports.layout import check_orders, columns_of, is_sheet, layout_of, place_orders, require_answers
 from app.imports.mapping import BadMapping, guess_fields, map_by_position
@@ -217,8 +218,10 @@ async def _check(house: Resources, import_id: int, organisation_id: int, file: B
     except BadMapping:
         pass  # the person places the columns first; the page says so
     else:
+        assure_patience(PIECE_SECONDS)
         now, sheet = house.clock.now(), is_sheet(layout)
         found, problems = await check_rows(house.database, file, columns, is_sheet=sheet, organisation_id=organisation_id, at=now)
+    assure_patience(PIECE_SECONDS)
     async with house.database.write() as db:
         kept = update(Import).where(Import.id == import_id, Import.state.in_(("arriving", "draft")))
         done = await db.execute(kept.values(layout=layout, found=found, state="draft", updated_at=house.clock.now()))

@@ -25,7 +25,7 @@ TABLET = ViewportSize(width=768, height=1024)
 REAL = ROOT / "app/imports/demo/acquisitions.csv"
 BAD = (
     "Acquired Company,Acquiring Company,Year,Deal announced on,Notes\n"
-    "Tellme,24/7,2012,01/02/2012,voice\n,Google,2013,,no target\nPalm,HP,2010,13/32/2010,phones\n"
+    "Tellme,24/7,2012,13/02/2012,voice\n,Google,2013,,no target\nPalm,HP,2010,13/32/2010,phones\n"
 )
 
 
@@ -160,7 +160,7 @@ async def test_workbook_asks_for_its_sheet_and_for_the_order_of_its_dates(browse
     assert await admin.look() == []
     answer = page.get_by_role("button", name="Check with this answer")
     await answer.click()
-    await expect(page.get_by_label("Month first")).to_be_focused()
+    await expect(page.get_by_label("Day first")).to_be_focused()
     await page.get_by_label("Month first").check()
     await answer.click()
     await expect(page.get_by_role("button", name="Import 2 deals")).to_be_enabled()

@@ -1,6 +1,7 @@
 """`holdfast import` as it is called, on both databases."""
 
 import asyncio
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import func, select, text, update
@@ -388,3 +390,21 @@ def test_order_of_dates_is_the_columns_or_asked_for(run: Run, rows: Query) -> No
     for order, day in (("day_first", "2014-04-03"), ("date=month_first", "2014-03-04")):
         assert run(unknown, f"--date-order={order}").exit_code == 0
         assert [str(found) for (found,) in rows("SELECT announced_on FROM deals WHERE name = 'A'")] == [day]
+
+
+def test_workbook_goes_in_by_its_sheet(run: Run, rows: Query) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["nothing here"])
+    for name, target in (("One", "Nest"), ("Two", "Waze")):
+        sheet = book.create_sheet(name)
+        for row in ([], ["Target", "Date"], [target, date(2014, 9, 15)], [None, "x"]):
+            sheet.append(row)
+    file = io.BytesIO()
+    book.save(file)
+    result = run(file.getvalue(), "--sheet", "Nope")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert 'no sheet "Nope". The sheets are: Sheet, One, Two' in result.stderr
+    for options, name in (((), "Nest"), (("--sheet=Two",), "Waze")):
+        report = report_of(run(file.getvalue(), "--skip-bad", "--json", *options))
+        assert (report["imported"], [refusal["line"] for refusal in report["refusals"]]) == (1, [4])
+        assert [str(day) for (day,) in rows(f"SELECT announced_on FROM deals WHERE name = '{name}'")] == ["2014-09-15"]

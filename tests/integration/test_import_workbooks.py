@@ -13,8 +13,8 @@ from quart import Quart
 from quart.datastructures import FileStorage
 from sqlalchemy import select, update
 
-from app.database import Contended
-from app.imports import survey_process
+from app.database import Contended, limit_patience
+from app.imports import files, survey_process
 from app.imports.files import WORKBOOK, keep_locally
 from app.imports.run import run_import
 from app.models import Deal, Import, ImportPiece
@@ -204,3 +204,18 @@ async def test_workbook_is_kept_beside_its_sheet_until_the_end(scene: Scene) -> 
     assert await count(scene.house.database, ImportPiece.number < WORKBOOK, of=ImportPiece) == 1
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/cancel"))[0] == 200
     assert await count(scene.house.database, of=ImportPiece) == 0
+
+
+async def test_file_of_many_pieces_has_time_for_each_of_them(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a request may wait for the database in all is used up long before a large file is stored on a busy machine."""
+    draft = await send(scene, TWO, start=False)
+    monkeypatch.setattr(files, "PIECE", 64)
+    async with files.local_copy(scene.house.database, draft["id"], first=WORKBOOK) as file:
+        limit_patience(0.0)
+        try:
+            await files.delete_file(scene.house.database, draft["id"])
+            await files.store_file(scene.house.database, draft["id"], file, first=WORKBOOK)
+            async with files.local_copy(scene.house.database, draft["id"], first=WORKBOOK) as copy:
+                assert copy.read() == TWO
+        finally:
+            limit_patience(None)
