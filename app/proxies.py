@@ -22,6 +22,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # More proxies than these stand before nobody; the rest of such a header is not looked at.
 MAX_HOPS = 32
 MAX_VALUE = 4096
+LONGEST_KNOWN = 200
 ANYBODY, UNIX = "*", "unix"
 _FAMILY = b"x-forwarded-"
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -66,6 +67,8 @@ class ProxiesBelieved:
         self._root = settings.root_path
         # A prefix that is also one of our own addresses cannot be told from it: there a proxy has to take it off.
         self._own = own
+        # The same people come again and again.
+        self._known = lru_cache(maxsize=4096)(self._chain)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -89,13 +92,15 @@ class ProxiesBelieved:
 
     def _believe(self, scope: Message, said: dict[bytes, str]) -> str:
         """Change `scope` to what the proxies say; the root path."""
-        client, hops = self._chain(said.get(b"x-forwarded-for", ""))
+        chain = said.get(b"x-forwarded-for", "")
+        client, hops = self._known(chain) if len(chain) <= LONGEST_KNOWN else self._chain(chain)
         if client:
             scope["client"] = (client, 0)
         scheme = _of_hop(said.get(b"x-forwarded-proto", ""), hops).lower()
         if scheme in _DEFAULT_PORTS:
             scope["scheme"] = scheme
-        self._believe_host(scope, said, hops)
+        if b"x-forwarded-host" in said or b"x-forwarded-port" in said:
+            self._believe_host(scope, said, hops)
         return self._root or _prefix(said.get(b"x-forwarded-prefix", ""), hops)
 
     def _chain(self, header: str) -> Chain:
