@@ -34,7 +34,7 @@ test-pythons: .venv/installed-dev ## Run the main job and the quick tests on eac
 	@$(PY) -m tests.pythons $(PYTHONS)
 
 chaos: .venv/installed-dev ## Run every race a thousand times, then break everything at random under load (SECONDS=180 SEED=1)
-	RACE_TRIALS=1000 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py tests/integration/test_read_your_writes.py $(ARGS)
+	RACE_TRIALS=1000 PAUSE_TRIALS=15 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience/test_races.py tests/resilience/test_pauses.py tests/integration/test_read_your_writes.py $(ARGS)
 	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
 
 fuzz: .venv/installed-dev ## Ask a running site all its OpenAPI document says and does not (URL=http://127.0.0.1:5001 ARGS="--seconds 3600")

@@ -1,7 +1,10 @@
 """What another version wrote into Redis or a session, read without any server. tests/integration/test_json_at_rest.py has the rest."""
 
+from datetime import UTC, datetime
+
 from app.at_rest import from_json
-from app.sessions import codec
+from app.clock import to_unix_ms
+from app.sessions.codec import Codec
 from app.sessions.record import Record
 from app.web import UserCard
 from worker.queue import run_job
@@ -11,9 +14,10 @@ NEW = {"from_another_version": {"nested": [1, {"x": None}]}}
 
 def test_record_of_another_version_may_have_more_in_it() -> None:
     record = Record(3, 1, 2, 10, 20, 30, {"a": 1})
-    raw = codec.encode(record)
-    wider = codec._encoder.encode([3, 1, 2, 10, 20, 30, {"a": 1} | NEW, "newer"])
-    decoded = codec.decode(raw[:2] + wider)
+    codec = Codec(["a secret"])
+    now = to_unix_ms(datetime(2026, 1, 1, tzinfo=UTC))
+    with_more = Record(3, 1, 2, 10, 20, 30, {"a": 1} | NEW)
+    decoded = codec.decode(codec.encode(with_more, under="key", until_ms=now + 1000), under="key", now_ms=now, most_ms=5000)
     assert isinstance(decoded, Record)
     assert decoded.data == {"a": 1} | NEW
 
