@@ -6,6 +6,7 @@ from typing import cast
 import quart_auth
 import structlog
 from quart import Quart, Response, current_app, g, request
+from sqlalchemy import or_
 
 from app.auth import service
 from app.auth.known_browsers import LIFETIME, read_tokens, write_tokens
@@ -76,10 +77,8 @@ async def _end_logins_of(cookie: LoginCookie) -> None:
     """The session's, and whatever else its tokens stand for: one may seem to be over, and another version, or a clock that is
     behind, is not to be proven right who thinks otherwise."""
     session = current_session()
-    which = Login.token_hash.in_([hash_token(token) for token in cookie.tokens])
-    if session.signed_in:
-        which |= Login.id == session.login_id
-    actor_id = session.user_id if session.signed_in else None
+    login_id, actor_id = (session.login_id, session.user_id) if session.signed_in else (None, None)
+    which = or_(Login.id == login_id, Login.token_hash.in_([hash_token(token) for token in cookie.tokens]))
     await service.end_logins(resources(), which, reason="signed_out", actor_id=actor_id)
 
 
