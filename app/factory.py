@@ -3,10 +3,12 @@
 import json
 from datetime import timedelta
 from typing import cast
+from urllib.parse import urlsplit
 
 from quart import Quart, Response, current_app, request
 from quart.typing import ResponseReturnValue
 from quart_schema import QuartSchema, hide
+from werkzeug.routing import RequestRedirect
 
 from app.admin.import_pages import blueprint as import_pages
 from app.admin.pages import blueprint as admin_pages
@@ -131,11 +133,21 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
 async def _lead_below_root(response: Response) -> Response:
     """What leads to an address of ours leads below the root path; browsers do not read what else a redirect says."""
     location = response.headers.get("Location")
-    if location and root_path():
-        response.headers["Location"] = at_root(location)
+    if not location:
+        return response
+    by_framework = isinstance(request.routing_exception, RequestRedirect)
+    if by_framework or root_path():
+        response.headers["Location"] = at_root(_own_address(location) if by_framework else location)
         if response.status_code in range(300, 400):
             response.set_data(b"")
     return response
+
+
+def _own_address(url: str) -> str:
+    """The framework's redirects name the scheme and host it sees, which behind a proxy may be others than the browser's."""
+    _, _, path, query, _ = urlsplit(url)
+    own = "/" + path.removeprefix(root_path()).lstrip("/")
+    return f"{own}?{query}" if query else own
 
 
 def _below_root(document: bytes) -> bytes:

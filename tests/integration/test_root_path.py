@@ -215,3 +215,18 @@ async def test_who_is_no_trusted_proxy_moves_nothing(app: Quart) -> None:
     headers = {"X-Forwarded-Prefix": ROOT, "X-Forwarded-Host": "127.0.0.1:1", "X-Forwarded-For": "10.9.9.9"}
     answer = await app.test_client().get("/deals", headers=headers, scope_base={"client": ("192.0.2.1", 1)})
     assert answer.headers["Location"] == "/login?next=%2Fdeals"
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/deals//7/overview?q=a%2Fb&c=%20", "/deals/7/overview?q=a%2Fb&c=%20"),
+        ("/static//js/shell.js", "/static/js/shell.js"),
+        ("/login//", "/login/"),
+    ],
+)
+async def test_redirect_of_the_framework_names_no_host(app: Quart, below: Quart, path: str, location: str) -> None:
+    """It knows the scheme and port of its own socket, which behind a proxy are not the browser's."""
+    for site, root in ((app, ""), (below, ROOT)):
+        answer = await site.test_client().get(root + path)
+        assert (answer.status_code, answer.headers["Location"]) == (308, root + location)
