@@ -1,6 +1,5 @@
 """Every setting, read once from the environment (and a `.env` beside it), checked, and passed in from there."""
 
-import ipaddress
 import os
 import re
 import secrets
@@ -18,6 +17,7 @@ from app.database_url import UrlProblem, parse_database_url, with_pooler
 from app.hosts import clean_host_rule
 from app.redis_url import check_redis_url
 from app.root_path import clean_root_path
+from app.trusted_proxies import ANYBODY, UNIX, parse_network
 from app.weak_settings import HOW_TO_MAKE_A_KEY, key_weakness, networks_too_wide
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -223,10 +223,10 @@ class Settings(BaseSettings):
     @field_validator("forwarded_allow_ips")
     @classmethod
     def _proxies(cls, value: str) -> str:
-        parts = ["unix" if part.strip() == "unix:" else part.strip() for part in value.split(",")]
+        parts = [UNIX if part.strip() == "unix:" else part.strip() for part in value.split(",")]
         for part in parts:
-            if part not in ("*", "unix"):
-                ipaddress.ip_network(part, strict=False)
+            if part not in (ANYBODY, UNIX):
+                parse_network(part)
         return ",".join(parts)
 
     @model_validator(mode="before")

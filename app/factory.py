@@ -140,7 +140,11 @@ async def _lead_below_root(response: Response) -> Response:
 
 def _below_root(document: bytes) -> bytes:
     """The OpenAPI document with the root path its addresses are below."""
-    return document if not root_path() else json.dumps(json.loads(document) | {"servers": [{"url": root_path()}]}).encode()
+    if not root_path():
+        return document
+    # Written in, not read and written anew: it is long, and anybody may ask for it.
+    servers = json.dumps({"servers": [{"url": root_path()}]})
+    return servers[:-1].encode() + b", " + document.lstrip()[1:]
 
 
 async def _allow_own_methods(response: Response) -> Response:

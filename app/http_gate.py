@@ -13,13 +13,12 @@ import structlog
 
 from app.config import Settings
 from app.metrics import METRICS
+from app.trusted_proxies import TrustedProxies
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
 LOG_EVERY_SECONDS = 10.0
-# Most remembered answers to "is this a proxy of ours".
-MAX_KNOWN_ADDRESSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,9 @@ class Gate:
 
     def __init__(self, limits: Limits, trusted: str) -> None:
         self.limits = limits
-        self.trusts_all = "*" in trusted.split(",")
-        self.trusted = tuple(
-            ipaddress.ip_network(each.strip(), strict=False) for each in trusted.split(",") if each.strip() not in ("", "*", "unix")
-        )
+        self._proxies = TrustedProxies(trusted)
         self.connections: dict[Connection, str] = {}
         self._per_address: Counter[str] = Counter()
-        self._known: dict[str, bool] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._swept_at = 0.0
         self._logged: dict[str, float] = {}
@@ -113,15 +108,7 @@ class Gate:
 
     def is_trusted(self, address: str) -> bool:
         """Whether it is a proxy of ours, which speaks for many (FORWARDED_ALLOW_IPS), or no network address at all."""
-        if self.trusts_all or not address:
-            return True
-        known = self._known.get(address)
-        if known is None:
-            if len(self._known) >= MAX_KNOWN_ADDRESSES:
-                self._known.clear()
-            ip = ipaddress.ip_address(address.partition("%")[0])
-            known = self._known[address] = any(ip in network for network in self.trusted if network.version == ip.version)
-        return known
+        return not address or self._proxies.trust(address)
 
     def tell(self, reason: str, address: str) -> None:
         """Count a refusal, and log it: at most one line in ten seconds for each reason, with how many there were besides."""

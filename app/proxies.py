@@ -7,7 +7,6 @@ it counts, so what a client has sent of its own stands before that and is not re
 `Forwarded` (RFC 7239) is not read: a proxy that sets one family of headers and passes the other on would let clients choose.
 """
 
-import ipaddress
 from collections.abc import Collection, MutableMapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,40 +14,16 @@ from typing import Any, NamedTuple
 from app.config import Settings
 from app.hosts import split_host
 from app.root_path import clean_root_path, set_root_path
+from app.trusted_proxies import TrustedProxies, parse_address
 
 Message = MutableMapping[str, Any]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # More proxies than these stand before nobody; the rest of such a header is not looked at.
 MAX_HOPS = 32
 MAX_VALUE = 4096
 LONGEST_KNOWN = 200
-ANYBODY, UNIX = "*", "unix"
 _FAMILY = b"x-forwarded-"
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-
-class TrustedProxies:
-    """FORWARDED_ALLOW_IPS: addresses and networks, `unix` for whoever comes by a socket file, `*` for everybody."""
-
-    def __init__(self, setting: str) -> None:
-        parts = [part.strip() for part in setting.split(",") if part.strip()]
-        self.anybody = ANYBODY in parts
-        self._unix = UNIX in parts
-        self._networks = [ipaddress.ip_network(part, strict=False) for part in parts if part not in (ANYBODY, UNIX)]
-        self.trust = lru_cache(maxsize=4096)(self._trust)
-
-    def _trust(self, host: str) -> bool:
-        """Whether the peer `host` may speak for others; a socket file has no host."""
-        if self.anybody:
-            return True
-        if not host:
-            return self._unix
-        address = parse_address(host)
-        return address is not None and self.trusts(address)
-
-    def trusts(self, address: Address) -> bool:
-        return self.anybody or any(address in network for network in self._networks if network.version == address.version)
 
 
 class Chain(NamedTuple):
@@ -137,22 +112,6 @@ class ProxiesBelieved:
             passed_on = False
         path = path if passed_on else root + path
         return path if path != root else f"{root}/"
-
-
-def parse_address(text: str) -> Address | None:
-    """An address as such headers have it: bare, with a port, in brackets. An IPv4 address in IPv6's clothes is that one."""
-    text = text.strip().strip('"')
-    if text.startswith("["):
-        text, closed, port = text[1:].partition("]")
-        if not closed or (port and not port[1:].isdecimal()):
-            return None
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_port(text: str) -> bool:

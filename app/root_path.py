@@ -39,7 +39,11 @@ def set_root_path(root: str) -> None:
 
 def at_root(address: str) -> str:
     """An address of the site as the browser has to ask for it; any other one as it is."""
-    root = _ROOT.get()
+    return below(_ROOT.get(), address)
+
+
+def below(root: str, address: str) -> str:
+    """`at_root` for a root path of the caller's: where an answer is kept for others, or made in another thread."""
     return f"{root}{address}" if root and address[:1] == "/" and address[1:2] != "/" else address
 
 

@@ -47,8 +47,10 @@ def init_security(app: Quart, settings: Settings) -> None:
 
     @app.before_request
     async def refuse_foreign_host() -> None:
-        # A load balancer asks for the health by address; those answers say the same to everybody.
-        if not hosts.allow(request.headers.get("Host", "")) and not request.path.startswith("/health/"):
+        # A load balancer asks for the health by address; those answers say the same to everybody. What is no route there, such as a
+        # redirect that would name the host, is not among them.
+        is_health = request.url_rule is not None and request.path.startswith("/health/")
+        if not is_health and not hosts.allow(request.headers.get("Host", "")):
             raise BadRequest("This server does not answer to that host name.", code="unknown_host")
         if len(request.query_string) > LONGEST_QUERY:
             raise AddressTooLong(f"What follows the question mark may have {LONGEST_QUERY} bytes.")

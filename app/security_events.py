@@ -77,7 +77,7 @@ def init_security_events(app: Quart, names: CookieNames) -> None:
     async def tell_refusal(response: Response) -> Response:
         if response.status_code >= 400 and (kind := _kind_of(response.status_code, names)):
             card = current_session().get("user")
-            tell_security_event(kind, user_id=card["id"] if card else None, status=response.status_code)
+            tell_security_event(kind, user_id=card.get("id") if card else None, status=response.status_code)
         return response
 
 

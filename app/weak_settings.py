@@ -1,8 +1,10 @@
 """Tells settings that protect nothing although their form is right: keys anybody could guess, proxies that could be anybody."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from itertools import pairwise
+
+from app.trusted_proxies import parse_network
 
 HOW_TO_MAKE_A_KEY = 'make one with python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 
@@ -20,7 +22,6 @@ _FIVE_CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{5}")
 # Narrower than this a network may be somebody's own; wider it is a part of the Internet.
 _WIDEST_V4, _WIDEST_V6 = 8, 16
 _UNIQUE_LOCAL = IPv6Network("fc00::/7")
-_MAPPED_V4 = IPv6Network("::ffff:0:0/96")
 
 
 def key_weakness(key: str) -> str | None:
@@ -49,11 +50,9 @@ def networks_too_wide(proxies: str) -> list[str]:
     v6: list[IPv6Network] = []
     for part in parts:
         try:
-            network = ip_network(part, strict=False)
+            network = parse_network(part)
         except ValueError:
             continue  # `*`, or what the setting's own check speaks of
-        if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED_V4):
-            network = ip_network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
         if isinstance(network, IPv4Network):
             v4.append(network)
         else:

@@ -1,10 +1,12 @@
 """What signing in and out means for the browser that asks: its cookies and the session of this request. Pages and API share it."""
 
 from dataclasses import replace
+from typing import cast
 
 import quart_auth
 import structlog
 from quart import Quart, Response, current_app, g, request
+from sqlalchemy import or_
 
 from app.auth import service
 from app.auth.known_browsers import LIFETIME, read_tokens, write_tokens
@@ -29,12 +31,14 @@ log = structlog.get_logger()
 class LoginUnreadable(Conflict):
     """Signing out with a cookie that cannot be read: an answer of success would be a lie."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "This server cannot read the sign-in this browser holds, so nobody was signed out. Try once more. If that does not help, "
-            "sign in and end the earlier sign-in under Settings, Devices.",
-            code="login_unreadable",
+    def __init__(self, *, ended: bool) -> None:
+        what = (
+            "You were signed out, but this browser holds a second sign-in, which this server cannot read and which may live on."
+            if ended
+            else "This server cannot read the sign-in this browser holds, so nobody was signed out."
         )
+        hint = "Try once more. If that does not help, sign in and end the earlier sign-in under Settings, Devices."
+        super().__init__(f"{what} {hint}", code="login_unreadable")
 
 
 async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> None:
@@ -50,24 +54,32 @@ async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> No
 
 
 async def sign_out_here() -> None:
-    """End this browser's login, if it has one, and leave nothing of it in the browser.
+    """End every login of this browser's cookies, mostly one or none, and leave nothing of it in the browser.
 
     What cannot be read is not acknowledged as ended, and its cookie stays: a server that can read it may still end it.
     """
-    session, house = current_session(), resources()
+    session, cookie = current_session(), cast(LoginCookie, quart_auth.current_user)
     if session.outcome is Outcome.UNKNOWN:
         raise StoreUnavailable("Signing out cannot be made sure of at the moment. Please try again.")
-    if session.cookie_is_unreadable:
-        log.warning("Nobody was signed out: no key of this site has signed the login cookie. Is the key before in SECRET_KEY_FALLBACKS?")
-        raise LoginUnreadable
-    if session.signed_in:
-        await service.end_logins(house, Login.id == session.login_id, reason="signed_out", actor_id=session.user_id)
-    elif token := quart_auth.current_user.auth_id:
-        # It seems to be over. Whoever thinks otherwise, another version or a clock that is behind, is not to be proven right.
-        await service.end_logins(house, Login.token_hash == hash_token(token), reason="signed_out")
-    session.end()
+    was_signed_in = session.signed_in
+    if cookie.tokens:
+        await _end_logins_of(cookie)
+    if was_signed_in or not cookie.is_unreadable:
+        session.end()
+        clear_site_data()
+    if cookie.is_unreadable:
+        log.warning("A login was not ended: no key of this site has signed its cookie. Is the key before in SECRET_KEY_FALLBACKS?")
+        raise LoginUnreadable(ended=was_signed_in)
     quart_auth.logout_user()
-    clear_site_data()
+
+
+async def _end_logins_of(cookie: LoginCookie) -> None:
+    """The session's, and whatever else its tokens stand for: one may seem to be over, and another version, or a clock that is
+    behind, is not to be proven right who thinks otherwise."""
+    session = current_session()
+    login_id, actor_id = (session.login_id, session.user_id) if session.signed_in else (None, None)
+    which = or_(Login.id == login_id, Login.token_hash.in_([hash_token(token) for token in cookie.tokens]))
+    await service.end_logins(resources(), which, reason="signed_out", actor_id=actor_id)
 
 
 async def change_password_here(current: str, new: str) -> None:

@@ -15,17 +15,21 @@ from app.cookies import AUTH, CookieNames
 from app.metrics import METRICS
 
 # A browser sends several of one name only where somebody else has set one, for a domain or a path; more than a few are an attack.
-MOST_VALUES = 5
+MAX_VALUES = 5
 
 
 class LoginCookie(AuthUser):
     """Who the browser says it is. Only the session library knows whether that still holds.
 
-    `is_unreadable`: there is a cookie, and no key of this server has signed it. Whose login it stands for nobody here can say.
+    `tokens`: of every cookie of this name that can be read; the first of them is `auth_id`. `is_unreadable`: there is one that no
+    key of this server has signed. Whose login that one stands for nobody here can say.
     """
 
-    def __init__(self, auth_id: str | None, action: Action = Action.PASS, *, is_unreadable: bool = False) -> None:
+    def __init__(
+        self, auth_id: str | None, action: Action = Action.PASS, *, tokens: tuple[str, ...] = (), is_unreadable: bool = False
+    ) -> None:
         super().__init__(auth_id, action)
+        self.tokens = tokens
         self.is_unreadable = is_unreadable
 
     def __repr__(self) -> str:
@@ -66,14 +70,12 @@ class LoginCookies(QuartAuth):
     def resolve_user(self) -> AuthUser:
         if not has_request_context():
             return super().resolve_user()
-        values = [value for value in request.cookies.getlist(str(self.cookie_name)) if value][:MOST_VALUES]
-        for value in values:
-            # The first that can be read: a stray one beside it, of another path, is nobody's reason to be signed out.
-            if (token := self.load_token(value)) is not None:
-                return LoginCookie(token)
-        if values:
+        values = [value for value in request.cookies.getlist(str(self.cookie_name)) if value]
+        tokens = tuple(token for value in values[:MAX_VALUES] if (token := self.load_token(value)) is not None)
+        if values and not tokens:
             METRICS.login_cookies_unreadable.inc()
-        return LoginCookie(None, is_unreadable=bool(values))
+        # The first that can be read: a stray one beside it, of another path, is nobody's reason to be signed out.
+        return LoginCookie(tokens[0] if tokens else None, tokens=tokens, is_unreadable=len(tokens) < len(values))
 
 
 def make_login_cookie(app: Quart, settings: Settings, names: CookieNames) -> QuartAuth:

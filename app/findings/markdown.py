@@ -17,6 +17,8 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from app.root_path import below, root_path
+
 # Tokens begun, tried ones included: 8 000 take some 0.15 s of a core, and 20 000 characters of prose hundreds.
 MAX_STEPS = 8_000
 # Cells a table is given, by its author or to fill up its rows: a few short lines can ask for half a million.
@@ -30,8 +32,6 @@ NOTE = "Shown as it was typed: this text is too involved to lay out."
 
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="markdown")
 
-from app.root_path import at_root
-
 _SCHEMES = ("http://", "https://", "mailto:")
 
 
@@ -43,7 +43,7 @@ def _may_link(url: str) -> bool:
 
 class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-        tokens[index].attrSet("href", at_root(str(tokens[index].attrGet("href") or "")))
+        tokens[index].attrSet("href", below(env["root"], str(tokens[index].attrGet("href") or "")))
         tokens[index].attrSet("rel", "noopener noreferrer nofollow")
         return self.renderToken(tokens, index, options, env)
 
@@ -114,13 +114,17 @@ async def render_markdown(text: str) -> Markup:
     """`as_html` without keeping anybody else waiting."""
     if len(text) <= SHORT:
         return as_html(text)
-    return await asyncio.get_running_loop().run_in_executor(_threads, as_html, text)
+    return await asyncio.get_running_loop().run_in_executor(_threads, lay_out, text, root_path())
+
+
+def as_html(text: str) -> Markup:
+    return lay_out(text, root_path())
 
 
 @lru_cache(maxsize=128)
-def as_html(text: str) -> Markup:
+def lay_out(text: str, root: str) -> Markup:
     try:
-        return Markup(_MARKDOWN.render(text, {}))  # noqa: S704 (made by the renderer, in which no HTML of the text survives)
+        return Markup(_MARKDOWN.render(text, {"root": root}))  # noqa: S704 (made by the renderer, in which no HTML of the text survives)
     except TooInvolved:
         return _as_typed(text)
 

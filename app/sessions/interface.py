@@ -12,7 +12,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from quart import Quart, Request, Response, session
 from quart.sessions import SessionInterface, SessionMixin
 from quart.wrappers import BaseRequestWebsocket
-from quart_auth import QuartAuth
+from quart_auth import AuthUser, QuartAuth
 
 from app.cookies import SESSION, CookieNames
 from app.errors import Unavailable
@@ -122,6 +122,12 @@ class UserSession(dict[str, Any], SessionMixin):
         return identity
 
 
+def _anonymous(cookie: AuthUser) -> UserSession:
+    session = UserSession()
+    session.cookie_is_unreadable = getattr(cookie, "is_unreadable", False)
+    return session
+
+
 def current_session() -> UserSession:
     """The session of this request."""
     return cast(UserSession, session._get_current_object())  # type: ignore[attr-defined]
@@ -150,9 +156,7 @@ class HoldfastSessions(SessionInterface):
         cookie = self.auth.load_user()
         token = cookie.auth_id
         if token is None:
-            anonymous = UserSession()
-            anonymous.cookie_is_unreadable = getattr(cookie, "is_unreadable", False)
-            return anonymous
+            return _anonymous(cookie)
         token_hash = hash_token(token)
         # A browser comes back to an event stream by itself, without anybody sitting in front of it.
         quiet = "text/event-stream" in request.headers.get("Accept", "")
@@ -160,7 +164,7 @@ class HoldfastSessions(SessionInterface):
         opened = UserSession(loaded)
         if loaded.outcome is Outcome.GONE:
             # The cookie stays: this answer may reach the browser after the one that gave it another token.
-            return UserSession()
+            return _anonymous(cookie)
         if loaded.cookie_ahead and loaded.record:
             opened.committed_version = loaded.record.version
         return opened

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from app.findings.markdown import NOTE, as_html
+from app.findings.markdown import NOTE, as_html, lay_out
 from tests.integration.scene import Scene
 
 sqlite_alone = pytest.mark.parametrize(("database_url", "redis_url"), [("sqlite", "none")], indirect=True)
@@ -116,7 +116,7 @@ async def test_no_text_of_a_finding_keeps_the_loop(scene: Scene) -> None:
     for name, text in {"first, which compiles the template": "", **TEXTS}.items():
         status, body = await scene.call("editor", "POST", "~/findings", json={"title": name, "text": text})
         assert status == 201, (name, body)
-        as_html.cache_clear()
+        lay_out.cache_clear()
         begun = time.process_time()
         with watched() as watch:
             page = await client.get(f"/deals/{scene.deal.id}/findings/{body['finding']['id']}")

@@ -179,11 +179,11 @@ async def test_replayed_cookie_is_dead_after_signing_out(client: Client, app: Qu
     assert (await app.test_client().get("/api/me", headers=stolen)).status_code == 401
 
 
-async def test_signing_out_leaves_nothing_in_the_browser(client: Client) -> None:
+async def test_signing_out_leaves_nothing_in_the_browser_but_how_it_is_known_again(client: Client) -> None:
     await sign_in(client)
     answer = await client.post("/api/auth/logout")
     assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
-    assert not cookies_of(client)
+    assert set(cookies_of(client)) == {"holdfast_device"}
 
 
 async def test_signing_out_twice_or_unasked_is_fine(client: Client) -> None:

@@ -194,6 +194,40 @@ async def test_what_cannot_be_read_is_not_acknowledged_as_ended(app: Quart, othe
     assert (await app.test_client().get("/api/me", headers=cookie(signed(app, token)))).status_code == 200
 
 
+async def test_signing_out_ends_the_logins_of_every_cookie(app: Quart) -> None:
+    """Of one name a browser may hold several, each for a path of its own; whichever comes first, the other does not live on."""
+    for first in ("live", "gone"):
+        one, two = await (token_of_login if first == "live" else gone_token)(app), await token_of_login(app)
+        both = {"Cookie": f"holdfast_auth={signed(app, one)}; holdfast_auth={signed(app, two)}"}
+        assert (await app.test_client().post("/api/auth/logout", headers=both)).status_code == 204
+        for token in (one, two):
+            assert (await app.test_client().get("/api/me", headers=cookie(signed(app, token)))).status_code == 401, first
+
+
+@pytest.mark.parametrize("stray_first", [True, False])
+async def test_cookie_beside_the_one_that_was_ended_is_not_acknowledged_as_ended(app: Quart, other_key: Quart, stray_first: bool) -> None:
+    mine, other = await token_of_login(app), await token_of_login(app)
+    values = [signed(app, mine), signed(other_key, other)]
+    both = {"Cookie": "; ".join(f"holdfast_auth={value}" for value in (reversed(values) if stray_first else values))}
+    answer = await app.test_client().post("/api/auth/logout", headers=both)
+    assert (answer.status_code, (await answer.get_json())["code"]) == (409, "login_unreadable")
+    assert "You were signed out, but" in (await answer.get_json())["detail"]
+    assert answer.headers["Clear-Site-Data"]
+    assert "holdfast_auth=" not in " ".join(answer.headers.getlist("Set-Cookie")), "another server may be able to read and end it"
+    assert (await app.test_client().get("/api/me", headers=cookie(values[0]))).status_code == 401
+    assert (await app.test_client().get("/api/me", headers=cookie(signed(app, other)))).status_code == 200
+    # From now on it is the only one that counts: it is named, and can be taken out of the browser.
+    assert "cannot be read here" in str(await (await app.test_client().get("/login", headers=both)).get_data(as_text=True))
+    assert (await app.test_client().post("/login/forget", headers=both)).headers.getlist("Set-Cookie")
+
+
+async def test_more_cookies_than_are_looked_at_are_not_acknowledged_as_ended(app: Quart) -> None:
+    tokens = [await token_of_login(app) for _ in range(6)]
+    header = {"Cookie": "; ".join(f"holdfast_auth={signed(app, token)}" for token in tokens)}
+    assert (await app.test_client().post("/api/auth/logout", headers=header)).status_code == 409
+    assert (await app.test_client().get("/api/me", headers=cookie(signed(app, tokens[5])))).status_code == 200
+
+
 async def test_cookie_nobody_can_read_is_told_apart_and_can_be_removed(app: Quart, other_key: Quart) -> None:
     token = await token_of_login(app)
     client = other_key.test_client()

@@ -194,6 +194,13 @@ async def test_load_balancer_may_ask_for_the_health_by_address(app: Quart) -> No
     assert (await app.test_client().get("/health/live", headers={"Host": "10.0.0.1:5001"})).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/health//live", "/health/nothing"])
+async def test_what_is_no_answer_about_the_health_needs_a_known_host(app: Quart, path: str) -> None:
+    """The framework would answer with a redirect to whatever host was named."""
+    answer = await app.test_client().get(path, headers={"Host": "elsewhere.example"})
+    assert (answer.status_code, answer.headers.get("Location")) == (400, None)
+
+
 # Production
 
 
@@ -222,7 +229,8 @@ async def test_production_asks_for_tls_and_guards_its_cookies(production: Quart)
     assert answer.status_code == 200
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
     cookies = answer.headers.getlist("Set-Cookie")
-    assert sorted(cookie.partition("=")[0] for cookie in cookies) == ["__Host-holdfast_auth", "__Host-holdfast_session"]
+    names = ["__Host-holdfast_auth", "__Host-holdfast_device", "__Host-holdfast_session"]
+    assert sorted(cookie.partition("=")[0] for cookie in cookies) == names
     for cookie in cookies:
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
         assert "Domain" not in cookie

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from app.findings.markdown import as_html
+from app.findings.markdown import SHORT, as_html, render_markdown
+from app.root_path import set_root_path
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -48,3 +49,13 @@ def test_what_people_write_looks_as_they_meant() -> None:
     assert "<strong>37</strong>" in html
     assert '<a href="https://docket.example/1" rel="noopener noreferrer nofollow">the docket</a><br />' in html
     assert '<td class="number">2</td>' in html
+
+
+@pytest.mark.parametrize("more", ["", " and more" * SHORT], ids=["short", "laid out in a thread"])
+async def test_link_to_the_site_leads_below_the_root_path_of_who_reads(more: str) -> None:
+    """What was laid out for one visitor is kept; whoever comes by another way must not be sent along the first one's."""
+    text = f"see [the deal](/deals/7) and [the docket](https://docket.example/1){more}"
+    for root in ("/first", "/second", ""):
+        set_root_path(root)
+        html = str(await render_markdown(text))
+        assert re.findall(r'href="([^"]*)"', html) == [f"{root}/deals/7", "https://docket.example/1"]

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from app.config import load_settings
-from app.proxies import ProxiesBelieved, TrustedProxies, parse_address
+from app.proxies import ProxiesBelieved
 from app.root_path import root_path
+from app.trusted_proxies import TrustedProxies, parse_address
 
 PROXY, EDGE, CLIENT, SPOOFED = "10.0.0.1", "10.0.0.2", "203.0.113.7", "198.51.100.66"
 OWN = frozenset({"", "deals", "api", "static"})
@@ -67,6 +68,8 @@ async def test_nobody_else_is(peer: tuple[str, int] | None) -> None:
         ("fd00::/8, ::1", "fd12:3456::7", True),
         ("fd00::/8, ::1", "0:0:0:0:0:0:0:1", True),
         ("fd00::/8", "fe80::1", False),
+        ("::ffff:10.0.0.0/104", "10.1.2.3", True),
+        ("::ffff:10.0.0.0/104", "::ffff:11.0.0.1", False),
         ("fe80::/10", "fe80::1%eth0", True),
         ("0.0.0.0/0", "::1", False),
         ("unix", "", True),
