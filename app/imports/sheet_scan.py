@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
 MOST_MERGED = 20_000
-CHUNK = 1 << 20
+CHUNK, LONGEST_TAG = 1 << 20, 1 << 16
 
 # A cell that holds something: one that is only formatted closes itself.
 _CELL = re.compile(rb"<(?:\w+:)?c(?:\s([^<>]*[^<>/])?)?>")
@@ -35,8 +35,8 @@ def scan_sheet(part: BinaryIO, formats: Mapping[int, str]) -> Scan:
     found, merged, rest = Scan(), 0, b""
     while chunk := part.read(CHUNK):
         block = rest + chunk
-        # A tag is seen whole, and once.
-        end = block.rfind(b"<") if len(block) - block.rfind(b"<") < CHUNK else len(block)
+        # A tag is seen whole, and once; what is longer than any is none.
+        end = block.rfind(b"<") if len(block) - block.rfind(b"<") < LONGEST_TAG else len(block)
         whole, rest = block[:end], block[end:]
         _see_cells(found, whole, formats)
         if b"mergeCell" in whole:
