@@ -22,8 +22,8 @@ _ROWS = ("qwertyuiopasdfghjklzxcvbnm", "qwertzuiopasdfghjklyxcvbnm", "azertyuiop
 _FIVE_CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{5}")
 # The pairs of letters that English, German, French and Spanish are mostly made of; of random letters they are one in eleven.
 _PAIRS = (
-    "th he in er an re nd on en at ou ed ha to or it is hi es ng st ar te se ro ch de ie ei di ic un la le nt co al ec ra li me ne om ve ta si "
-    "tr ur ri us el ti os ea io il ma ce"
+    "th he in er an re nd on en at ou ed ha to or it is hi es ng st ar te se ro ch de ie ei di ic un la le nt co al ec ra li me ne om ve "
+    "ta si tr ur ri us el ti os ea io il ma ce"
 )
 _FREQUENT_PAIRS = frozenset(_PAIRS.split())
 _SWAPS = str.maketrans("0134578@$!", "oieastbasi")

@@ -222,7 +222,11 @@ async def test_production_asks_for_tls_and_guards_its_cookies(production: Quart)
     assert answer.status_code == 200
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
     cookies = answer.headers.getlist("Set-Cookie")
-    assert sorted(cookie.partition("=")[0] for cookie in cookies) == ["__Host-holdfast_auth", "__Host-holdfast_session"]
+    assert sorted(cookie.partition("=")[0] for cookie in cookies) == [
+        "__Host-holdfast_auth",
+        "__Host-holdfast_device",
+        "__Host-holdfast_session",
+    ]
     for cookie in cookies:
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
         assert "Domain" not in cookie
