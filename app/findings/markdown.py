@@ -17,6 +17,8 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from app.root_path import at_root
+
 # Tokens begun, tried ones included: 8 000 take some 0.15 s of a core, and 20 000 characters of prose hundreds.
 MAX_STEPS = 8_000
 # Cells a table is given, by its author or to fill up its rows: a few short lines can ask for half a million.
@@ -29,8 +31,6 @@ SHORT = 300
 NOTE = "Shown as it was typed: this text is too involved to lay out."
 
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="markdown")
-
-from app.root_path import at_root
 
 _SCHEMES = ("http://", "https://", "mailto:")
 
