@@ -5,16 +5,21 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from quart import Quart
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text
 
 from app.clock import Clock
-from app.config import load_settings
+from app.config import ConfigError, load_settings
 from app.database import Database
+from app.dev import own_cookies
+from app.events.measures import HOUR
 from app.events.service import record_event
 from app.factory import create_app
 from app.jobs.service import request_run
@@ -25,6 +30,7 @@ from app.ops.epoch import become_another_installation
 from app.resources import Resources, make_resources
 from app.sessions.record import Record
 from tests.conftest import StartWeb
+from tests.factories import PASSWORD
 from tests.fakes import FakeClock
 from tests.integration.conftest import KEY, set_key, sign_in
 from tests.integration.scene import Scene
@@ -134,7 +140,7 @@ async def test_each_works_as_if_it_were_alone(two: list[Installation], redis_url
     # Events: each stream has those of its own database and no other.
     async with first.house.database.write() as db:
         for _ in range(5):
-            await record_event(db, "deal.selected", at=Clock().now(), organisation_id=1, source="selected")
+            await record_event(db, "deal.selected", at=Clock().now(), organisation_id=first.scene.organisation.id, source="selected")
     for each in two:
 
         async def is_through(house: Resources = each.house) -> bool:
@@ -145,7 +151,8 @@ async def test_each_works_as_if_it_were_alone(two: list[Installation], redis_url
     figures = []
     for each in two:
         async with each.house.database.read() as db:
-            query = select(func.sum(Analytics.count)).where(Analytics.measure == "selected", Analytics.resolution == "minute")
+            mine = Analytics.organisation_id == each.scene.organisation.id
+            query = select(func.sum(Analytics.count)).where(Analytics.measure == "selected", Analytics.resolution == HOUR, mine)
             figures.append(await db.scalar(query))
     assert figures == [6, 1]
 
@@ -227,6 +234,7 @@ async def test_processes_that_disagree_about_the_names_use_no_redis_and_serve_no
         assert plain.backend.usable_epoch is not None
         for who in ("own", "number"):
             house = houses[who]
+            clock.advance(timedelta(seconds=1))  # the younger of two leaves it to the older to begin an epoch
             await house.open()
             assert house.backend.usable_epoch is None, who
             assert house.backend.redis_fault == "this Redis is not the one the epoch is bound to"
@@ -320,3 +328,71 @@ async def test_rubbish_where_installations_show_themselves_harms_nobody(
         assert await told(environ) == []
         assert "could not be looked at" not in web.output()
         assert "Session backend: Redis (healthy)" in web.output()
+
+
+@on_sqlite
+@pytest.mark.parametrize("redis_url", ["none"], indirect=True)
+async def test_two_sites_on_one_host_share_a_browser(environ: dict[str, str], other_environ: dict[str, str]) -> None:
+    """One cookie jar, as of localhost:5001 and localhost:5002: cookies know no ports."""
+    suffixed = {"COOKIE_SUFFIX": "staging"}
+    apps = [create_app(load_settings(each)) for each in (environ, other_environ | suffixed, other_environ)]
+    async with apps[0].test_app(), apps[1].test_app(), apps[2].test_app():
+        scenes = [await Scene.set(apps[0]), await Scene.set(apps[1])]
+        people = [scenes[0].users["owner"].email, scenes[1].users["admin"].email, scenes[1].users["admin"].email]
+        jar = httpx.Cookies().jar
+
+        async def ask(number: int, method: str, path: str, **options: Any) -> httpx.Response:
+            site: Any = apps[number]
+            transport = httpx.ASGITransport(app=site)
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://localhost:500{number + 1}", cookies=jar) as browser:
+                answer = await browser.request(method, path, **options)
+                jar.clear()
+                for cookie in browser.cookies.jar:
+                    jar.set_cookie(cookie)
+                return answer
+
+        async def sign_in_at(number: int) -> None:
+            answer = await ask(number, "POST", "/api/auth/login", json={"email": people[number], "password": PASSWORD})
+            assert answer.status_code == 200
+
+        async def who(number: int) -> str | None:
+            answer = await ask(number, "GET", "/api/me")
+            return answer.json()["user"]["email"] if answer.status_code == 200 else None
+
+        for number in (0, 1):
+            await sign_in_at(number)
+        assert [await who(0), await who(1)] == people[:2]
+        assert {cookie.name for cookie in jar} == {
+            *("holdfast_auth", "holdfast_session", "holdfast_device"),
+            *("holdfast_auth-staging", "holdfast_session-staging", "holdfast_device-staging"),
+        }
+        assert (await ask(1, "POST", "/api/auth/logout")).status_code in (200, 204)
+        assert [await who(0), await who(1)] == [people[0], None]
+
+        # Under one name a look leaves the other site's login where it is; only signing in takes its place.
+        before = {cookie.name: cookie.value for cookie in jar}
+        for path in ("/", "/login", "/login?next=/", "/api/me", "/api/deals/current", "/health/ready", "/nowhere"):
+            answer = await ask(2, "GET", path)
+            assert not [each for each in answer.headers.get_list("Set-Cookie") if not each.startswith("holdfast_session_refused")], path
+        assert {name: value for name, value in before.items() if "refused" not in name}.items() <= {
+            cookie.name: cookie.value for cookie in jar
+        }.items()
+        assert await who(0) == people[0]
+        await sign_in_at(2)
+        assert [await who(0), await who(2)] == [None, people[2]]
+
+
+@pytest.mark.parametrize("given", ["a b", "ä", "a;b", "x" * 33, "a=b", "a/b"])
+@pytest.mark.parametrize("name", ["COOKIE_SUFFIX", "REDIS_PREFIX"])
+def test_what_cannot_be_part_of_a_name_is_refused(name: str, given: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}=.*letters, digits, - or _"):
+        load_settings({name: given, "SECRET_KEY": "only-for-tests-" * 3})
+
+
+def test_make_run_on_another_port_has_cookies_of_its_own() -> None:
+    def environ(**given: str) -> dict[str, str]:
+        return own_cookies(load_settings({"SECRET_KEY": "only-for-tests-" * 3} | given))
+
+    assert environ() == environ(PORT="5001") == {}
+    assert environ(PORT="5002") == {"COOKIE_SUFFIX": "5002"}
+    assert environ(PORT="5002", COOKIE_SUFFIX="mine") == {}
