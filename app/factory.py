@@ -68,7 +68,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
     )
     app.extensions["holdfast"] = house
-    names = CookieNames(plain=has_plain_cookies(settings))
+    names = CookieNames(plain=has_plain_cookies(settings), suffix=settings.cookie_suffix)
     auth_cookie = make_login_cookie(app, settings, names)
     app.session_interface = HoldfastSessions(  # type: ignore[assignment]
         house.sessions,

@@ -169,4 +169,4 @@ async def lose_session(scene: Scene) -> None:
     async with scene.house.database.write() as db:
         await db.execute(delete(Session))
     if scene.house.redis:
-        await scene.house.redis.commands.delete(*await scene.house.redis.commands.keys("hf:s:*"))
+        await scene.house.redis.commands.delete(*await scene.house.redis.commands.keys(scene.house.keys.name("s:*")))
