@@ -4,7 +4,7 @@
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
-# BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with nginx, HAProxy, PgBouncer and faketime; WORKERS is how many
+# BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with nginx, HAProxy, Caddy, PgBouncer and faketime; WORKERS is how many
 # tests run at once; ARGS goes to pytest.
 BROWSER ?= 1
 SURROUNDINGS ?= 1

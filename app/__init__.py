@@ -2,7 +2,7 @@
 
 asgi.py, factory.py     the application and its composition root
 config.py, resources.py settings (database_url.py, redis_url.py: how addresses are written); what is opened and closed around them
-database.py, redis.py   the ways to SQL and Redis (postgresql.py: with a pooler between; database_faults.py: why not)
+database.py, redis.py   the ways to SQL and Redis (postgresql.py: with a pooler between; database_faults.py: why not; redis_keys.py: names)
 proxies.py, root_path.py    what proxies say of a request; the path the site lives below (trusted_proxies.py, hosts.py, cookies.py)
 web.py, error_handlers.py   what every route shares: access, JSON, headers; how errors look
 at_rest.py              JSON that another version may have written

@@ -97,6 +97,8 @@ class Settings(BaseSettings):
         description="redis://, rediss://, unix://PATH or redis+sentinel://H1:P1,H2:P2/MASTER/DB; not set = SQL only",
     )
     redis_tls_url: str | None = Field(default=None, repr=False, description="rediss://; wins over REDIS_URL where both are set")
+    # With a process's run id it fits into a column of 64 characters.
+    redis_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,16}$", description="at most 16 letters, digits, - or _")
     secret_key: str = Field(default="", repr=False, description=f"at least {MIN_KEY_BYTES} bytes", json_schema_extra=SECRET)
     secret_key_fallbacks: Names = Field(
         default=(), repr=False, description="older keys, separated by commas, which still verify", json_schema_extra=SECRET
@@ -158,6 +160,7 @@ class Settings(BaseSettings):
         default=(),
         description="host names without scheme, port or path, separated by commas; .example.com is that domain and all below it",
     )
+    cookie_suffix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,32}$", description="at most 32 letters, digits, - or _")
     root_path: str = Field(default="", description="a path such as /holdfast: letters, digits, - . _ ~ and slashes, no . or .. alone")
     jobs_timezone: Annotated[ZoneInfo, BeforeValidator(_zone)] = Field(default=ZoneInfo("UTC"), description="a time zone, such as UTC")
     audit_enabled: bool = Field(default=True, description="true or false")

@@ -2,6 +2,7 @@
 
 `__Host-` is the strongest name, but takes no other path than `/`. Below a root path that would hand a login to whoever else has
 a path of the same host, so there it is `__Secure-` with the root path: two installations on one host never see each other's.
+Where two differ in their ports alone, which cookies do not know, COOKIE_SUFFIX tells them apart.
 """
 
 from app.config import LOOPBACK_HOSTS, Settings
@@ -13,10 +14,12 @@ AUTH, SESSION, REFUSED, DEVICE = "holdfast_auth", "holdfast_session", "holdfast_
 class CookieNames:
     """Of one installation. `plain` cookies have no prefix, because browsers keep prefixed ones over TLS only."""
 
-    def __init__(self, *, plain: bool) -> None:
+    def __init__(self, *, plain: bool, suffix: str = "") -> None:
         self.plain = plain
+        self._end = f"-{suffix}" if suffix else ""
 
     def name(self, base: str) -> str:
+        base += self._end
         if self.plain:
             return base
         return f"__Secure-{base}" if root_path() else f"__Host-{base}"

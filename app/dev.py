@@ -92,7 +92,7 @@ async def _run(settings: Settings) -> int:
 
 async def _start_and_watch(settings: Settings, processes: Processes) -> None:
     """Until something stops. Whatever ends this, nothing it started is left running."""
-    environ = dict(os.environ)
+    environ = dict(os.environ) | own_cookies(settings)
     async with contextlib.AsyncExitStack() as stack:
         try:
             if settings.redis_url is None and settings.session_backend != "sql":
@@ -106,6 +106,12 @@ async def _start_and_watch(settings: Settings, processes: Processes) -> None:
             with contextlib.suppress(OSError):
                 say("Stopping")
             await processes.stop()
+
+
+def own_cookies(settings: Settings) -> dict[str, str]:
+    """Cookies know no ports: without this a sign-in at one of two sites on this machine would end the one at the other."""
+    is_usual = settings.port == Settings.model_fields["port"].default
+    return {} if is_usual or settings.cookie_suffix else {"COOKIE_SUFFIX": str(settings.port)}
 
 
 async def _start_valkey(settings: Settings, processes: Processes, stack: contextlib.AsyncExitStack) -> dict[str, str]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from quart import Quart, Response, current_app, request
 from quart.typing import ResponseReturnValue
-from quart_schema import QuartSchema, hide
+from quart_schema import APIKeySecurityScheme, QuartSchema, hide
 from werkzeug.routing import RequestRedirect
 
 from app.admin.import_pages import blueprint as import_pages
@@ -22,7 +22,7 @@ from app.checklist.routes import blueprint as checklist
 from app.clock import Clock
 from app.compression import init_compression
 from app.config import Settings
-from app.cookies import CookieNames, has_plain_cookies
+from app.cookies import AUTH, CookieNames, has_plain_cookies
 from app.deals.candidate import COLD_CONTEXT
 from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
@@ -35,7 +35,7 @@ from app.imports.routes import blueprint as imports
 from app.live import init_live
 from app.metrics import METRICS
 from app.notices.routes import blueprint as notices
-from app.openapi import INFO, PathNamed
+from app.openapi import INFO, LOGIN, PathNamed
 from app.ops.routes import health
 from app.ops.site import init_ops
 from app.proxies import ProxiesBelieved
@@ -52,6 +52,8 @@ from app.workspace.routes import blueprint as workspace
 from app.workspace.well_known import blueprint as well_known
 
 A_YEAR = timedelta(days=365)
+# A site has one root path, or a few behind several proxies.
+MAX_DOCUMENTS = 8
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
@@ -68,7 +70,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
     )
     app.extensions["holdfast"] = house
-    names = CookieNames(plain=has_plain_cookies(settings))
+    names = CookieNames(plain=has_plain_cookies(settings), suffix=settings.cookie_suffix)
     auth_cookie = make_login_cookie(app, settings, names)
     app.session_interface = HoldfastSessions(  # type: ignore[assignment]
         house.sessions,
@@ -96,20 +98,32 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
-        app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed
+        app,
+        openapi_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        swagger_ui_path=None,
+        info=INFO,
+        openapi_provider_class=PathNamed,
+        security_schemes={LOGIN: APIKeySecurityScheme(names.name(AUTH), "cookie")},
     )
 
     hide(Quart.send_static_file)  # as the extension does where it serves the document itself
 
-    document: list[bytes] = []
+    documents: dict[str, bytes] = {}  # by root path; made once, since it takes half a second, in which nobody else is served
 
     @hide
     @public
     async def openapi() -> ResponseReturnValue:
-        if not document:  # made once a process: it takes half a second, in which nobody else is served
+        if "" not in documents:
             made = cast(Response, await schema.openapi())
-            document.append(await made.get_data(as_text=False))
-        return Response(_below_root(document[0]), content_type="application/json")
+            documents[""] = await made.get_data(as_text=False)
+        if root_path() not in documents:
+            plain = documents[""]
+            if len(documents) >= MAX_DOCUMENTS:
+                documents.clear()
+            documents.update({"": plain, root_path(): _below_root(plain, names)})
+        return Response(documents[root_path()], content_type="application/json")
 
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
@@ -150,13 +164,13 @@ def _own_address(url: str) -> str:
     return f"{own}?{query}" if query else own
 
 
-def _below_root(document: bytes) -> bytes:
-    """The OpenAPI document with the root path its addresses are below."""
+def _below_root(document: bytes, names: CookieNames) -> bytes:
+    """The OpenAPI document with the root path its addresses are below, and the cookie's name there."""
     if not root_path():
         return document
-    # Written in, not read and written anew: it is long, and anybody may ask for it.
-    servers = json.dumps({"servers": [{"url": root_path()}]})
-    return servers[:-1].encode() + b", " + document.lstrip()[1:]
+    below = json.loads(document) | {"servers": [{"url": root_path()}]}
+    below["components"]["securitySchemes"][LOGIN]["name"] = names.name(AUTH)
+    return json.dumps(below).encode()
 
 
 async def _allow_own_methods(response: Response) -> Response:

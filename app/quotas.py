@@ -1,15 +1,17 @@
 """What an organisation may have at most: settings, counted in the transaction that adds to it and only as far as the limit.
 
-Two who add at the same moment may end one beyond it; nothing depends on the last one.
+Close to the limit those who add do so one after the other, so that many at the same moment do not end beyond it together.
 """
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import Conflict
-from app.models import Deal, Import, OneTimeLink, User
+from app.models import Deal, Import, OneTimeLink, Organisation, User
 
 MIB = 1024 * 1024
+# More than can add at the same moment; farther from the limit nobody waits for anybody.
+CROWD = 200
 
 
 class QuotaReached(Conflict):
@@ -17,7 +19,12 @@ class QuotaReached(Conflict):
 
 
 async def check_deals(db: AsyncSession, organisation_id: int, limit: int, *, more: int = 1) -> None:
-    there = await _count_up_to(db, limit, Deal.organisation_id == organisation_id)
+    """Whether so many `more` may come; 0 where they were added in this transaction."""
+    deals = Deal.organisation_id == organisation_id
+    there = await _count_up_to(db, limit, deals)
+    if limit - CROWD < there + more <= limit:
+        await take_turns(db, organisation_id)
+        there = await _count_up_to(db, limit, deals)
     refuse_beyond(limit, there + more, "quota_deals", "deals", "Delete some; the bin is emptied by itself")
 
 
@@ -25,7 +32,11 @@ async def check_people(
     db: AsyncSession, organisation_id: int, limit: int, *, more: int = 1, open_links: ColumnElement[bool] | None = None
 ) -> None:
     """`open_links` picks the invitations that count beside the people, over `OneTimeLink`."""
-    there = await _count_up_to(db, limit, User.organisation_id == organisation_id)
+    people = User.organisation_id == organisation_id
+    there = await _count_up_to(db, limit, people)
+    if limit - CROWD < there + more <= limit:
+        await take_turns(db, organisation_id)
+        there = await _count_up_to(db, limit, people)
     if open_links is not None and there < limit:
         there += await _count_up_to(db, limit, (OneTimeLink.organisation_id == organisation_id) & open_links)
     refuse_beyond(limit, there + more, "quota_people", "people and open invitations", "Withdraw invitations, or ask whoever runs this site")
@@ -43,8 +54,13 @@ def refuse_beyond(limit: int, wanted: int, code: str, what: str, advice: str) ->
         raise QuotaReached(f"There may be {limit:,} {what} here. {advice}. Nothing was changed.", code=code, limit=limit)
 
 
+async def take_turns(db: AsyncSession, organisation_id: int) -> None:
+    """One transaction after the other; what only refers to the organisation goes on beside it."""
+    await db.execute(select(Organisation.id).where(Organisation.id == organisation_id).with_for_update(key_share=True))
+
+
 async def _count_up_to(db: AsyncSession, limit: int, which: ColumnElement[bool]) -> int:
     if not limit:
         return 0
-    some = select(1).where(which).limit(limit).subquery()
+    some = select(1).where(which).limit(limit + 1).subquery()
     return await db.scalar(select(func.count()).select_from(some)) or 0

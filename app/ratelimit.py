@@ -73,7 +73,7 @@ async def limit_rate(house: Resources, name: str, user_id: int, per_minute: int)
     if per_minute == 0:
         return
     window, elapsed_ms = divmod(house.clock.unix_ms(), WINDOW_MS)
-    count = await _count(house, f"hf:rate:{name}:{user_id}:{window}", window)
+    count = await _count(house, f"rate:{name}:{user_id}:{window}", window)
     if count > per_minute:
         raise RateLimited(f"At most {per_minute} of these a minute.", retry_after=timedelta(milliseconds=WINDOW_MS - elapsed_ms))
 
@@ -85,7 +85,7 @@ async def _count(house: Resources, key: str, window: int) -> int:
         return 0
     try:
         async with house.redis.deadline() as commands:
-            return int(await commands.eval(_COUNT, 1, key, str(WINDOW_MS)))  # type: ignore[misc]
+            return int(await commands.eval(_COUNT, 1, house.redis.keys.name(key), str(WINDOW_MS)))  # type: ignore[misc]
     except StoreUnavailable:
         return 0
 

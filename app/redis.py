@@ -31,6 +31,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from app.breaker import Breaker
 from app.errors import StoreUnavailable
 from app.metrics import METRICS
+from app.redis_keys import RedisKeys
 
 log = structlog.get_logger()
 
@@ -46,7 +47,10 @@ class AnotherInstance(RedisConnectionError):
 
 @dataclass(frozen=True)
 class Instance:
-    """One Redis with one history. A restart changes `run_id`, a failover or resync `replid`."""
+    """One Redis with one history. A restart changes `run_id`, a failover or resync `replid`.
+
+    Where the keys have a prefix, or are in another database than 0, `run_id` says so, too (`RedisKeys.place`).
+    """
 
     run_id: str
     replid: str
@@ -97,8 +101,18 @@ class _Line:
 class RedisClient:
     """`redis.asyncio.Redis` under a name and a deadline. `expected` is the instance every new connection must reach."""
 
-    def __init__(self, url: str, *, name: str, timeout: timedelta, max_connections: int = 32, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        timeout: timedelta,
+        max_connections: int = 32,
+        breaker: Breaker | None = None,
+        keys: RedisKeys | None = None,
+    ) -> None:
         self.timeout = timeout
+        self.keys = keys or RedisKeys()
         self.breaker = breaker
         self.expected: Instance | None = None
         self._url = url
@@ -152,7 +166,7 @@ class RedisClient:
         await asyncio.gather(*self._closing, _close(line.pool))
 
     def _new_line(self) -> _Line:
-        return _Line(make_pool(self._url, redis_connect_func=partial(_check_instance, self.expected), **self._options))
+        return _Line(make_pool(self._url, redis_connect_func=partial(_check_instance, self.expected, self.keys), **self._options))
 
     def _close_if_left(self, line: _Line) -> None:
         if line.is_left and not line.calls:
@@ -169,10 +183,10 @@ async def _close(pool: ConnectionPool) -> None:
         log.debug("Connections to Redis were dropped without a goodbye.", error=repr(error)[:200])
 
 
-async def _check_instance(expected: Instance | None, connection: Connection) -> None:
+async def _check_instance(expected: Instance | None, keys: RedisKeys, connection: Connection) -> None:
     try:
         await connection.on_connect()
-        found = await ask_instance(connection) if expected else None
+        found = await ask_instance(connection, keys) if expected else None
     except BaseException:  # also when the deadline cancels it: the library itself cleans up after Redis' errors only
         await connection.disconnect(nowait=True)
         raise
@@ -218,7 +232,7 @@ def is_outage(error: BaseException) -> bool:
     return True
 
 
-async def ask_instance(connection: Connection) -> Instance:
+async def ask_instance(connection: Connection, keys: RedisKeys) -> Instance:
     facts: dict[str, str] = {}
     # One section a call: several at once are known to newer servers only.
     for section in ("server", "replication"):
@@ -227,13 +241,13 @@ async def ask_instance(connection: Connection) -> Instance:
         facts |= dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
     if not {"run_id", "master_replid", "role"} <= facts.keys():
         raise ResponseError("INFO does not tell which server this is; use Valkey, or Redis 6 or newer")
-    return Instance(facts["run_id"], facts["master_replid"], facts["role"])
+    return Instance(keys.place(facts["run_id"], int(connection.db)), facts["master_replid"], facts["role"])
 
 
-async def _ask_anew(pool: ConnectionPool) -> Instance:
+async def _ask_anew(pool: ConnectionPool, keys: RedisKeys) -> Instance:
     connection = await pool.get_connection()
     try:
-        return await ask_instance(connection)
+        return await ask_instance(connection, keys)
     finally:
         await pool.release(connection)
 
@@ -243,7 +257,9 @@ async def check_redis_health(client: RedisClient, *, limit: timedelta = HEALTH_L
 
     Raises `StoreUnavailable` with the reason when Redis cannot serve within `limit`. Use a client that is bound to nothing.
     """
-    key, token = f"hf:probe:{token_hex(8)}", token_hex(8)
+    # Also while the names are not known yet: this one is nobody else's.
+    probe, token = f"probe:{token_hex(8)}", token_hex(8)
+    key = client.keys.name(probe) if client.keys.are_known else f"hf:{probe}"
     async with client.deadline(limit) as commands:
         await commands.set(key, token, px=10_000)
         answer = await commands.get(key)
@@ -251,7 +267,7 @@ async def check_redis_health(client: RedisClient, *, limit: timedelta = HEALTH_L
         if answer != token.encode():
             raise StoreUnavailable("Redis does not return what was written to it.")
         with broken_calls():
-            instance = await _ask_anew(commands.connection_pool)
+            instance = await _ask_anew(commands.connection_pool, client.keys)
     if instance.role != "master":
         raise StoreUnavailable("Redis is a read-only replica.")
     return instance

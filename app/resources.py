@@ -13,6 +13,7 @@ from app.config import Settings
 from app.database import Database
 from app.errors import StoreUnavailable
 from app.redis import RedisClient
+from app.redis_keys import RedisKeys
 from app.sessions.backend import BackendFlag
 from app.sessions.manager import SessionManager
 from app.sessions.record import SessionData, SessionLimits
@@ -31,6 +32,7 @@ class Resources:
     database: Database
     redis: RedisClient | None
     probe: RedisClient | None
+    keys: RedisKeys
     backend: BackendFlag
     sessions: SessionManager
     first_data: "FirstData"
@@ -85,15 +87,17 @@ def make_resources(
     limits = SessionLimits(settings.permanent_session_lifetime, settings.login_idle, settings.login_lifetime)
     database = Database(settings.database_url, name=name, audit=settings.audit_enabled, clock=clock)
     redis = probe = store = None
+    keys = RedisKeys(settings.redis_prefix or None)
     if settings.redis_url and settings.session_backend != "sql":
-        redis = RedisClient(settings.redis_url, name=name, timeout=settings.redis_timeout, breaker=Breaker())
-        probe = RedisClient(settings.redis_url, name=f"{name}-probe", timeout=settings.redis_timeout, max_connections=2)
+        redis = RedisClient(settings.redis_url, name=name, timeout=settings.redis_timeout, breaker=Breaker(), keys=keys)
+        probe = RedisClient(settings.redis_url, name=f"{name}-probe", timeout=settings.redis_timeout, max_connections=2, keys=keys)
         secrets = [settings.secret_key, *settings.secret_key_fallbacks]
         store = RedisSessions(redis, clock=clock, limits=limits, secrets=secrets)
-    backend = BackendFlag(database, store, probe, clock=clock, kind=kind, pin=settings.session_backend, poll=settings.session_backend_poll)
+    pin, poll = settings.session_backend, settings.session_backend_poll
+    backend = BackendFlag(database, store, probe, keys=keys, clock=clock, kind=kind, pin=pin, poll=poll)
     sql = SqlSessions(database, clock=clock, limits=limits, context=context)
     sessions = SessionManager(sql, backend, database=database, clock=clock)
-    return Resources(settings, clock, database, redis, probe, backend, sessions, first_data, sees_deal)
+    return Resources(settings, clock, database, redis, probe, keys, backend, sessions, first_data, sees_deal)
 
 
 @asynccontextmanager

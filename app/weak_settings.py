@@ -1,6 +1,9 @@
 """Tells settings that protect nothing although their form is right: keys anybody could guess, proxies that could be anybody."""
 
 import re
+from base64 import b64decode
+from functools import cache
+from hashlib import md5, sha1, sha256
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from itertools import pairwise
 
@@ -19,6 +22,15 @@ _EXAMPLE_WORDS = (
 _EXAMPLES = re.compile("|".join(sorted(_EXAMPLE_WORDS.split(), key=len, reverse=True)))
 _ROWS = ("qwertyuiopasdfghjklzxcvbnm", "qwertzuiopasdfghjklyxcvbnm", "azertyuiopqsdfghjklmwxcvbn", "1qaz2wsx3edc4rfv5tgb6yhn7ujm")
 _FIVE_CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{5}")
+# The pairs of letters that English, German, French and Spanish are mostly made of; of random letters they are one in eleven.
+_PAIRS = (
+    "th he in er an re nd on en at ou ed ha to or it is hi es ng st ar te se ro ch de ie ei di ic un la le nt co al ec ra li me ne om ve "
+    "ta si tr ur ri us el ti os ea io il ma ce"
+)
+_FREQUENT_PAIRS = frozenset(_PAIRS.split())
+_SWAPS = str.maketrans("0134578@$!", "oieastbasi")
+# A command or a placeholder that nothing has replaced.
+_UNREPLACED = re.compile(r"\$\(.+ .+\)|\$\{\w+[^\w].*\}|\$\{\w+\}|\$\w+|<[\w .-]+>|\{\{.+\}\}|%\w+%")
 # Narrower than this a network may be somebody's own; wider it is a part of the Internet.
 _WIDEST_V4, _WIDEST_V6 = 8, 16
 _UNIQUE_LOCAL = IPv6Network("fc00::/7")
@@ -28,6 +40,8 @@ def key_weakness(key: str) -> str | None:
     """Why this key is no secret, in words that follow "it", or None. A key from a random generator passes."""
     text = key[:_LOOKED_AT]
     lowered = text.lower()
+    if _UNREPLACED.fullmatch(text.strip()):
+        return "is a command or a placeholder that nothing has replaced"
     if len(set(text)) < min(9, len(text) // 3 + 1):
         return "has too few different characters"
     if text.isdecimal():
@@ -36,9 +50,12 @@ def key_weakness(key: str) -> str | None:
         return "repeats itself"
     if _is_mostly_a_row(lowered):
         return "is a row of neighbouring characters or keys"
-    own = re.sub(r"[\W_]+", "", _EXAMPLES.sub("", lowered))
-    if "insecure" in lowered or len(own) < len(text) // 2 or _is_made_of_words(text):
+    if lowered in _hashes_of_examples():
+        return "is the hash of an example"
+    if _is_made_of_examples(lowered) or _is_made_of_examples(lowered.translate(_SWAPS)) or _is_made_of_words(text):
         return "is an example or made of words"
+    if (encoded := _text_in_base64(text)) is not None and key_weakness(encoded):
+        return "is in base64 what could be guessed"
     return None
 
 
@@ -76,12 +93,37 @@ def _is_mostly_a_row(lowered: str) -> bool:
     return max(near, rows) > len(lowered) * 3 / 5
 
 
+def _is_made_of_examples(lowered: str) -> bool:
+    letters = re.sub(r"[\W_]+", "", lowered)
+    own = re.sub(r"[\W_]+", "", _EXAMPLES.sub("", lowered))
+    return "insecure" in lowered or len(own) < len(letters) / 2
+
+
 def _is_made_of_words(text: str) -> bool:
-    """Letters in long runs, with a language's share of vowels and no more consonants in a row than it has; random text has neither."""
+    """Letters in long runs and in the pairs that a language has; random text has neither."""
     if re.fullmatch("[0-9a-fA-F-]+", text):
         return False
     runs = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
-    letters = "".join(runs).lower()
-    if len(letters) < len(text) / 2 or len(letters) / len(runs) < 4 or any(_FIVE_CONSONANTS.search(run.lower()) for run in runs):
+    letters = "".join(runs)
+    if len(letters) < len(text) / 2 or len(letters) / len(runs) < (3 if " " in text else 4):
         return False
-    return len(re.sub("[^aeiouy]", "", letters)) / len(letters) >= 0.33
+    pairs = ["".join(pair).lower() for run in runs for pair in pairwise(run)]
+    frequent = sum(pair in _FREQUENT_PAIRS for pair in pairs) / len(pairs)
+    vowels = len(re.sub("[^aeiouyAEIOUY]", "", letters)) / len(letters)
+    return frequent > 0.35 or (frequent > 0.25 and vowels > 0.3 and not any(_FIVE_CONSONANTS.search(run.lower()) for run in runs))
+
+
+def _text_in_base64(text: str) -> str | None:
+    """What people wrote before something encoded it, as for a Kubernetes Secret; never so of random bytes."""
+    try:
+        decoded = b64decode(text + "=" * (-len(text) % 4), b"-_" if re.search("[-_]", text) else None, validate=True).decode("ascii")
+    except ValueError:
+        return None
+    return decoded if decoded.strip().isprintable() else None
+
+
+@cache
+def _hashes_of_examples() -> frozenset[str]:
+    words = ("", "\n", *_EXAMPLE_WORDS.split())
+    made_by = (md5, sha1, sha256)
+    return frozenset(make(word.encode(), usedforsecurity=False).hexdigest() for word in words for make in made_by)

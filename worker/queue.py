@@ -14,11 +14,12 @@ from app.config import Settings
 from app.jobs.definitions import JOBS
 from app.metrics import METRICS
 from app.redis import kind_of_fault
+from app.redis_keys import RedisKeys
 from worker.runner import MOST_AT_ONCE, Runner
 
 log = structlog.get_logger()
 
-QUEUE = "hf:jobs"
+QUEUE = "jobs"
 # Longer than any answer Redis owes us. Without it a Redis that hangs would hang arq for ever, SIGTERM included.
 SOCKET_TIMEOUT = timedelta(seconds=5)
 # A run that cannot be handed over by then is executed without arq.
@@ -48,7 +49,8 @@ class Queue:
             return False
         try:
             async with asyncio.timeout(OFFER_LIMIT.total_seconds()):
-                await self._worker.pool.enqueue_job(run_job.__name__, run_id, _job_id=f"run:{run_id}:{attempt}")
+                job_id = job_id_of(self.runner.house.keys, run_id, attempt)
+                await self._worker.pool.enqueue_job(run_job.__name__, run_id, _job_id=job_id)
         except Exception as error:  # whatever the library made of it: arq is away, and the run goes on without it
             METRICS.redis_faults.labels(kind_of_fault(error)).inc()
             return False
@@ -87,10 +89,16 @@ async def run_job(ctx: dict[str, Any], run_id: int, *_unknown: Any, **_options: 
     await runner.run(run_id)
 
 
-def make_pool(settings: Settings) -> ArqRedis:
+def job_id_of(keys: RedisKeys, run_id: int, attempt: int) -> str:
+    """What arq's own keys, which begin with `arq:`, go by: those of two installations are never the same."""
+    return f"{keys.prefix}:run:{run_id}:{attempt}" if keys.prefix else f"run:{run_id}:{attempt}"
+
+
+def make_pool(settings: Settings, keys: RedisKeys) -> ArqRedis:
+    """Raises `StoreUnavailable` while it is not known what the queue is called."""
     assert settings.redis_url
     pool = redis.make_pool(settings.redis_url, timeout=SOCKET_TIMEOUT, max_connections=MAX_CONNECTIONS, client_name="holdfast-worker-jobs")
-    return ArqRedis(pool, job_serializer=_encoder.encode, job_deserializer=_decode, default_queue_name=QUEUE)
+    return ArqRedis(pool, job_serializer=_encoder.encode, job_deserializer=_decode, default_queue_name=keys.name(QUEUE))
 
 
 def make_worker(runner: Runner) -> Worker:
@@ -99,8 +107,8 @@ def make_worker(runner: Runner) -> Worker:
     limit = max(job.timeout for job in JOBS.values()) + timedelta(minutes=1)
     return Worker(
         functions=[func(run_job, name=run_job.__name__, timeout=limit.total_seconds(), max_tries=5, keep_result=0)],
-        redis_pool=make_pool(runner.house.settings),
-        queue_name=QUEUE,
+        redis_pool=make_pool(runner.house.settings, runner.house.keys),
+        queue_name=runner.house.keys.name(QUEUE),
         ctx={"runner": runner},
         handle_signals=False,
         max_jobs=MOST_AT_ONCE,

@@ -75,20 +75,24 @@ class Consumer:
         await self._handle(entries, {})
         return bool(entries)
 
+    @property
+    def _stream(self) -> str:
+        return self.redis.keys.name(STREAM)
+
     async def _read(self) -> list[Entry]:
         async with self.redis.deadline(self.redis.timeout + self.pace.block) as commands:
             block = max(1, int(self.pace.block.total_seconds() * 1000))
-            answer = await commands.xreadgroup(self.group, self.name, {STREAM: ">"}, count=BATCH, block=block)
+            answer = await commands.xreadgroup(self.group, self.name, {self._stream: ">"}, count=BATCH, block=block)
         return answer[0][1] if answer else []
 
     async def _take_over(self) -> bool:
         """What was handed out and not done within `claim_after`, by a consumer that died or by us, when it failed."""
         async with self.redis.deadline() as commands:
             idle = int(self.pace.claim_after.total_seconds() * 1000)
-            _, claimed, *_ = await commands.xautoclaim(STREAM, self.group, self.name, idle, NO_ENTRY, count=BATCH)
+            _, claimed, *_ = await commands.xautoclaim(self._stream, self.group, self.name, idle, NO_ENTRY, count=BATCH)
             if not claimed:
                 return False
-            pending = await commands.xpending_range(STREAM, self.group, claimed[0][0], claimed[-1][0], BATCH * 5, self.name)
+            pending = await commands.xpending_range(self._stream, self.group, claimed[0][0], claimed[-1][0], BATCH * 5, self.name)
         deliveries = {each["message_id"]: int(each["times_delivered"]) for each in pending}
         suspects = [entry for entry in claimed if deliveries.get(entry[0], 1) >= TRIES]
         await self._handle([entry for entry in claimed if entry not in suspects], deliveries)
@@ -114,7 +118,7 @@ class Consumer:
             if not await self._put_aside(entries[0], error, deliveries.get(entries[0][0], 1)):
                 return
         async with self.redis.deadline() as commands:
-            await commands.xack(STREAM, self.group, *[entry_id for entry_id, _ in entries])
+            await commands.xack(self._stream, self.group, *[entry_id for entry_id, _ in entries])
 
     async def _put_aside(self, entry: Entry, error: Exception, deliveries: int) -> bool:
         """After `TRIES` deliveries. False: it stays pending and is tried again in a while."""
@@ -130,14 +134,14 @@ class Consumer:
         if await bury(self.database, self.clock, self.group, entry_id=entry_id, **told):
             async with self.redis.deadline() as commands:
                 dead: dict[Any, Any] = {"group": self.group, "entry": entry_id, "event": event_id or "", "error": repr(error)[:500]}
-                await commands.xadd(DEAD_STREAM, dead, maxlen=DEAD_KEPT)
+                await commands.xadd(self.redis.keys.name(DEAD_STREAM), dead, maxlen=DEAD_KEPT)
         return True
 
     async def _make_group(self) -> None:
         """There is no such group, so this is a new stream: read it from its beginning, and have SQL make up for what an old one held."""
         with suppress(StoreUnavailable):  # somebody else made it at the same moment; the next step sees whether it is there
             async with self.redis.deadline() as commands:
-                await commands.xgroup_create(STREAM, self.group, id="0", mkstream=True)
+                await commands.xgroup_create(self._stream, self.group, id="0", mkstream=True)
             log.info("A consumer group was made; what an earlier stream held is taken from SQL.", group=self.group)
         self.lost.set()
 
@@ -146,18 +150,19 @@ async def trim(redis: RedisClient, *, pace: Pace | None = None) -> int:
     """Drop what every group has done with, and consumers that are gone. Returns how many entries were dropped."""
     forget_ms = (pace or Pace()).forget_after.total_seconds() * 1000
     async with redis.deadline() as commands:
+        stream = redis.keys.name(STREAM)
         try:
-            groups = {each["name"].decode(): each for each in await commands.xinfo_groups(STREAM)}
+            groups = {each["name"].decode(): each for each in await commands.xinfo_groups(stream)}
         except ResponseError:
             return 0  # there is no stream
         if not groups.keys() >= set(GROUPS):
             return 0  # one of them has read nothing at all
-        needed = min([await _first_needed(commands, name, told) for name, told in groups.items()], key=_order)
-        dropped: int = await commands.xtrim(STREAM, minid=needed, approximate=False)
+        needed = min([await _first_needed(commands, stream, name, told) for name, told in groups.items()], key=_order)
+        dropped: int = await commands.xtrim(stream, minid=needed, approximate=False)
         for name in GROUPS:
-            for consumer in await commands.xinfo_consumers(STREAM, name):
+            for consumer in await commands.xinfo_consumers(stream, name):
                 if consumer["pending"] == 0 and consumer["idle"] > forget_ms:
-                    await commands.xgroup_delconsumer(STREAM, name, consumer["name"])
+                    await commands.xgroup_delconsumer(stream, name, consumer["name"])
     return dropped
 
 
@@ -165,11 +170,11 @@ def is_no_group(fault: StoreUnavailable) -> bool:
     return isinstance(fault.__cause__, ResponseError) and str(fault.__cause__).startswith("NOGROUP")
 
 
-async def _first_needed(commands: Redis, group: str, told: Mapping[str, Any]) -> str:
+async def _first_needed(commands: Redis, stream: str, group: str, told: Mapping[str, Any]) -> str:
     """The oldest entry this group still may ask for: its oldest pending one, else the last it was handed."""
     last: bytes = told["last-delivered-id"]
     if told["pending"]:
-        last = (await commands.xpending(STREAM, group))["min"] or last
+        last = (await commands.xpending(stream, group))["min"] or last
     return last.decode()
 
 

@@ -56,12 +56,13 @@ async def _send(redis: RedisClient, events: Sequence[Event]) -> int:
     if not events:
         return 0
     async with redis.deadline() as commands:
-        room: int = MOST_IN_STREAM - await commands.xlen(STREAM)
+        stream = redis.keys.name(STREAM)
+        room: int = MOST_IN_STREAM - await commands.xlen(stream)
         if room <= 0:
             return 0
         async with commands.pipeline(transaction=False) as pipe:
             for event in events[:room]:
-                pipe.xadd(STREAM, {"event": str(event.id), "body": body_of(event)})
+                pipe.xadd(stream, {"event": str(event.id), "body": body_of(event)})
             await pipe.execute()
     return min(len(events), room)
 

@@ -17,7 +17,8 @@ from app.events.service import record_event
 from app.models import DeadLetter, Event, EventEffect, EventMark, Outbox
 from app.redis import RedisClient
 
-STREAM, DEAD_STREAM = "hf:events", "hf:events:dead"
+# After the prefix of the installation (app/redis_keys.py).
+STREAM, DEAD_STREAM = "events", "events:dead"
 GROUPS = ("analytics", "notify")
 # Beyond this a backlog is shown as "more than".
 MOST_COUNTED = 10_000
@@ -63,7 +64,7 @@ async def look_at_streams(database: Database, redis: RedisClient | None, *, now:
         return state
     try:
         async with redis.deadline() as commands:
-            return await _with_redis(state, commands, now)
+            return await _with_redis(state, commands, redis.keys.name(STREAM), now)
     except StoreUnavailable as fault:
         return StreamState(fault.detail, None, groups, backlog, oldest, state.dead_letters)
 
@@ -116,21 +117,21 @@ def _count_some(rows: Select[Any]) -> Select[Any]:
     )
 
 
-async def _with_redis(state: StreamState, commands: Redis, now: datetime) -> StreamState:
-    length = await commands.xlen(STREAM)
+async def _with_redis(state: StreamState, commands: Redis, stream: str, now: datetime) -> StreamState:
+    length = await commands.xlen(stream)
     try:
-        told: dict[str, Any] = {each["name"].decode(): each for each in await commands.xinfo_groups(STREAM)}
+        told: dict[str, Any] = {each["name"].decode(): each for each in await commands.xinfo_groups(stream)}
     except ResponseError:  # there is no stream yet
         told = {}
-    groups = [await _with_group(group, told.get(group.name), commands, now) for group in state.groups]
+    groups = [await _with_group(group, told.get(group.name), commands, stream, now) for group in state.groups]
     return StreamState("ok", length, groups, state.outbox_backlog, state.outbox_oldest_at, state.dead_letters)
 
 
-async def _with_group(group: GroupState, told: dict[str, Any] | None, commands: Redis, now: datetime) -> GroupState:
+async def _with_group(group: GroupState, told: dict[str, Any] | None, commands: Redis, stream: str, now: datetime) -> GroupState:
     if told is None:
         return GroupState(group.name, group.behind, group.dead_letters, lag=0, pending=0, consumers=0)
     oldest = None
     if told["pending"]:
-        first = (await commands.xpending(STREAM, group.name))["min"]
+        first = (await commands.xpending(stream, group.name))["min"]
         oldest = now - from_unix_ms(int(first.decode().split("-")[0])) if first else None
     return GroupState(group.name, group.behind, group.dead_letters, told.get("lag"), told["pending"], oldest, told["consumers"])

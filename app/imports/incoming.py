@@ -23,7 +23,7 @@ from app.imports.survey import Survey
 from app.imports.survey_process import survey
 from app.jobs.service import request_run
 from app.models import Import, ImportPiece
-from app.quotas import check_deals, check_import_bytes
+from app.quotas import check_deals, check_import_bytes, take_turns
 from app.resources import Resources
 
 log = structlog.get_logger()
@@ -53,6 +53,7 @@ async def _receive(house: Resources, user_id: int, filename: str, file: BinaryIO
     await delete_abandoned(house)
     async with house.database.write() as db:
         organisation_id = await get_administered(db, user_id)
+        await take_turns(db, organisation_id)
         if await count_unfinished(db, organisation_id) >= MOST_UNFINISHED:
             raise Conflict(
                 f"{MOST_UNFINISHED} imports of your organisation are not finished yet. Finish or cancel one first.", code="too_many_imports"
@@ -137,6 +138,13 @@ def _lay_out(found: Survey, date_order: str, file: BinaryIO) -> dict[str, Any]:
     return layout_of(found, fields, orders) | {"file_size": file.seek(0, 2)}
 
 
+async def _count_coming(db: AsyncSession, organisation_id: int) -> int:
+    """Deals that imports under way will still add."""
+    under_way = Import.organisation_id == organisation_id, Import.state.in_(("queued", "running"))
+    rows = await db.execute(select(Import.found, Import.counts).where(*under_way))
+    return sum(max(0, int(row.found.get("imported", 0)) - int(row.counts.get("imported", 0))) for row in rows)
+
+
 async def start_import(house: Resources, user_id: int, import_id: int) -> None:
     """Ask for the job that imports a draft, or that goes on with an import which stands still.
 
@@ -148,7 +156,9 @@ async def start_import(house: Resources, user_id: int, import_id: int) -> None:
         if found.state == "draft":
             columns_of(found.layout)
             require_answers(found.layout)
-            await check_deals(db, found.organisation_id, house.settings.quota_deals, more=int(found.found.get("imported", 0)))
+            await take_turns(db, found.organisation_id)
+            more = int(found.found.get("imported", 0)) + await _count_coming(db, found.organisation_id)
+            await check_deals(db, found.organisation_id, house.settings.quota_deals, more=more)
             found.state, found.started_at = "queued", now
             await replace_problems(db, import_id, [])
         elif not stands_still(found, now):

@@ -31,13 +31,14 @@ from app.imports.store import lock_organisation
 from app.imports.survey import open_table
 from app.jobs.run import RunCancelled, RunLost
 from app.models import Import, User
+from app.quotas import QuotaReached, check_deals
 from app.resources import Resources
 
 log = structlog.get_logger()
 
 ATTEMPTS = 5
 # What a person may do decides whose deals these become.
-NOT_ALLOWED, UNREADABLE, INTERNAL = "not_an_administrator", "unreadable_file", "internal_error"
+NOT_ALLOWED, UNREADABLE, INTERNAL, QUOTA = "not_an_administrator", "unreadable_file", "internal_error", "quota_deals"
 
 
 Tell = Callable[..., Awaitable[None]]
@@ -81,6 +82,8 @@ async def run_import(house: Resources, import_id: int, *, tell: Tell) -> dict[st
         log.info("The import was cancelled, or is another worker's now.", import_id=import_id)
     except _NotAllowed:
         await _finish(job, "failed", error=NOT_ALLOWED)
+    except QuotaReached:
+        await _finish(job, "failed", error=QUOTA)
     except UnreadableFile as unreadable:
         log.info("The import ended early.", import_id=import_id, reason=unreadable.detail)
         await _finish(job, "failed", error=UNREADABLE)
@@ -158,6 +161,9 @@ async def _write_rows(
     await lock_organisation(db, job.organisation_id)
     run.common = {"import_id": job.import_id, "owner_id": held.user_id}
     await run.place(db, rows, job.organisation_id, report, write=True)
+    if report.imported:
+        # Only its beginning was counted when it was started.
+        await check_deals(db, job.organisation_id, job.house.settings.quota_deals, more=0)
     # After the deals, as everybody locks: what gives access, then the person.
     await _check_owner(db, held.user_id, job.organisation_id)
     counts = dict(held.counts) or tally(Report(""))

@@ -17,7 +17,7 @@ from app.metrics import SHARED_DIRECTORY
 from app.migrate import MigrationError, downgrade, upgrade
 from app.ops.checks import check_up
 from app.ops.doctor import examine
-from app.ops.epoch import raise_epoch
+from app.ops.epoch import become_another_installation, raise_epoch
 from app.ops.figures import SessionFigures, count_sessions
 from app.ops.server import serve
 from app.python_versions import warn_if_untested
@@ -133,6 +133,14 @@ def raise_epoch_by_hand() -> None:
     click.echo(f"Epoch {epoch}. Sessions are read from SQL until Redis is back under a newer one, which happens by itself.")
 
 
+@sessions.command("new-installation-id")
+def new_installation_id() -> None:
+    """Have a copy of a database go by names of its own in Redis: on the copy, before its processes start, or restart them then."""
+    installation_id = asyncio.run(_become_another_installation(load_settings()))
+    click.echo(f"Installation {installation_id}: its keys begin with hf:{installation_id}: unless REDIS_PREFIX says otherwise.")
+    click.echo("Restart every web and worker process of this installation now.")
+
+
 def _share_figures(settings: Settings) -> None:
     """Where the web processes count together, begun anew with each start."""
     if os.environ.get(SHARED_DIRECTORY):
@@ -173,5 +181,14 @@ async def _raise_epoch(settings: Settings) -> int:
     try:
         async with database.write() as db:
             return await raise_epoch(db, database.clock)
+    finally:
+        await database.close()
+
+
+async def _become_another_installation(settings: Settings) -> str:
+    database = Database(settings.database_url, name="holdfast-cli")
+    try:
+        async with database.write() as db:
+            return await become_another_installation(db, database.clock)
     finally:
         await database.close()

@@ -1,6 +1,6 @@
 """The emergency checks, each with its fix. Works with Redis down, and says so with the database down."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -17,10 +17,12 @@ from app.jobs.store import list_schedules
 from app.migrate import head_revision
 from app.models import DeadLetter, Deal, Event, Outbox, Process, Session, SessionBackend, Switch, User
 from app.ops.checks import check_redis, is_migrated
+from app.ops.neighbours import ask_neighbours, judge_neighbours
 from app.python_versions import FIX, find_untested
 from app.resources import Resources
 from app.sessions.backend import SKEW_LIMIT
 from app.sessions.fleet import ask_time
+from app.sessions.neighbours import Neighbour
 
 # Seconds of silence after which a process no longer counts as living (sessions/fleet.py).
 SILENCE = timedelta(seconds=10)
@@ -46,21 +48,26 @@ class Finding:
 async def examine(settings: Settings, clock: Clock) -> list[Finding]:
     """Everything at once, from outside of the site."""
     database = Database(settings.database_url, name="holdfast-doctor", clock=clock)
-    redis = await check_redis(settings) if _wants_redis(settings) else "not used"
+    redis: str = "not used"
+    neighbours: list[Neighbour] = []
+    if _wants_redis(settings):
+        redis, neighbours = await check_redis(settings), await ask_neighbours(settings)
     try:
-        return await _examine(database, clock, redis, _wants_redis(settings))
+        return await _examine(database, clock, redis, settings, neighbours)
     finally:
         await database.close()
 
 
 async def examine_site(house: Resources) -> list[Finding]:
     """The same from inside of a process of the site, by its own connections and its last look at Redis."""
-    wants_redis = _wants_redis(house.settings)
-    return await _examine(house.database, house.clock, house.backend.redis_fault or "ok" if wants_redis else "not used", wants_redis)
+    redis = house.backend.redis_fault or "ok" if _wants_redis(house.settings) else "not used"
+    neighbours = await ask_neighbours(house.probe) if house.probe and redis == "ok" else []
+    return await _examine(house.database, house.clock, redis, house.settings, neighbours)
 
 
-async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bool) -> list[Finding]:
+async def _examine(database: Database, clock: Clock, redis: str, settings: Settings, neighbours: Sequence[Neighbour]) -> list[Finding]:
     """A check that cannot be made because the database is away is not made."""
+    wants_redis = _wants_redis(settings)
     findings = [_of_redis(redis)]
     try:
         obstacle = await _find_obstacle(database)
@@ -72,6 +79,7 @@ async def _examine(database: Database, clock: Clock, redis: str, wants_redis: bo
                 now = await ask_time(db, clock)
                 findings += [await check(db, now, wants_redis) for check in _CHECKS]
                 findings.append(await _clocks(db, now, clock))
+                findings += [Finding("installations", *told) for told in await judge_neighbours(db, neighbours, settings)]
     except DatabaseUnavailable as outage:
         findings.insert(0, _of_outage(outage))
     return [*findings, *_of_python()]

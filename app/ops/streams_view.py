@@ -84,6 +84,10 @@ class StreamsView(BaseModel):
     events: list[EventBucket]
 
 
+def _shown(house: Resources, key: str) -> str:
+    return house.keys.name(key) if house.keys.are_known else f"hf:{key}"
+
+
 async def view_streams(house: Resources, query: StreamsQuery) -> StreamsView:
     now = house.clock.now()
     state: StreamState = await look_at_streams(house.database, house.redis, now=now)
@@ -94,8 +98,8 @@ async def view_streams(house: Resources, query: StreamsQuery) -> StreamsView:
     return StreamsView(
         at=now,
         window=query.window,
-        stream=STREAM,
-        dead_stream=DEAD_STREAM,
+        stream=_shown(house, STREAM),
+        dead_stream=_shown(house, DEAD_STREAM),
         redis=state.redis,
         length=state.length,
         outbox_backlog=state.outbox_backlog,

@@ -23,7 +23,9 @@ from app.events.service import record_always
 from app.metrics import METRICS
 from app.models import SessionBackend, Switch
 from app.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
+from app.redis_keys import RedisKeys
 from app.sessions.fleet import Fleet, Pin, RedisView
+from app.sessions.neighbours import Presence
 from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import Fence
 from app.sessions.standstill import Standstill
@@ -64,6 +66,7 @@ class BackendFlag:
         redis: RedisSessions | None,
         probe: RedisClient | None,
         *,
+        keys: RedisKeys,
         clock: Clock,
         kind: str,
         pin: Pin,
@@ -72,9 +75,11 @@ class BackendFlag:
         self.database = database
         self.redis = redis if pin != "sql" else None
         self.probe = probe
+        self.keys = keys
         self.clock = clock
         self.pin: Pin = pin
         self.fleet = Fleet(database, clock=clock, kind=kind, pin=pin, poll=poll)
+        self._presence = Presence(probe if kind != "cli" else None, keys, process=self.fleet.process_id, database=database.url)
         self.poll_interval = poll
         self.flag = Flag("sql", 0, None, "not read yet", clock.now())
         self.view = RedisView() if self.redis else RedisView(fault="no Redis is used")
@@ -147,6 +152,8 @@ class BackendFlag:
             self.look_again()
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
+        if self.view.instance:
+            await self._presence.end()
         try:
             await self.fleet.leave()
         except Unavailable:
@@ -194,6 +201,7 @@ class BackendFlag:
             self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
             asked_at = self.clock.monotonic()  # the transaction has begun: nothing is waited for but this one answer
             row, time_there = (await db.execute(select(SessionBackend, self._database_time))).one()
+        self.keys.learn(row.installation_id, row.redis_prefix)
         if time_there is not None:
             self.clock.synchronize(asked_at, time_there, self.clock.monotonic())
             self._log_skew()
@@ -277,18 +285,26 @@ class BackendFlag:
                 log.exception("The session backend could not be looked at; trying again at the next poll.")
 
     async def _poll_once(self, limit: timedelta) -> None:
+        looked_for = self.keys.are_known
         try:
+            if not looked_for:
+                await self.refresh()  # what one looks at has its name from there
+                looked_for = self.keys.are_known
             await self.be_sure()  # readers go to SQL until then, so this does not wait for Redis
         except DatabaseUnavailable as fault:
             self._tell_blindness(fault.detail)
         await self.look_at_redis(limit)
         try:
             await self.refresh()
+            if not looked_for:
+                await self.look_at_redis(limit)
             await self.fleet.beat(self.view, self.breaker.state if self.breaker else "closed")
             self._tell_blindness("")
             if not self._settled:
                 await self._settle()
             await self._mirror_epoch()
+            if self.view.instance:
+                await self._presence.show(self.clock.monotonic())
         except DatabaseUnavailable as fault:
             self._tell_blindness(fault.reason)
         except StoreUnavailable:

@@ -1,6 +1,7 @@
 """Sessions in Redis: an accelerator in front of SQL that can be proven behind.
 
-Keys are `hf:s:{epoch}:{token hash}`; `hf:epoch` mirrors the epoch of the flag in SQL. An entry is a record, a hold or a lease.
+Keys are `hf:s:{epoch}:{token hash}`; `hf:epoch` mirrors the epoch of the flag in SQL (`hf:{prefix}:…` where the installation has
+one). An entry is a record, a hold or a lease.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from app.sessions.record import Entry, Hold, Lease, Record, SessionLimits
 
 log = structlog.get_logger()
 
-EPOCH_KEY = "hf:epoch"
+EPOCH = "epoch"
 # A hold must outlive every transaction: those end after 5 s, and the manager looks at the hold's age before it commits.
 HOLD_LIFE = timedelta(seconds=10)
 LEASE_LIFE = timedelta(seconds=2)
@@ -102,7 +103,8 @@ class RedisSessions:
         instance of an epoch keeps from it. `known`: the epoch of the flag, where another is told.
         """
         async with through.deadline(limit) as commands:
-            return int(await self._tell_script(keys=[EPOCH_KEY], args=[epoch, max(epoch, known) + MOST_AHEAD], client=commands))
+            key, most = self.client.keys.name(EPOCH), max(epoch, known) + MOST_AHEAD
+            return int(await self._tell_script(keys=[key], args=[epoch, most], client=commands))
 
     async def get_with_epoch(self, key: str) -> list[bytes | None]:
         """The mirrored epoch and the value of `key`. What is asked for in the same tick goes out as one MGET."""
@@ -124,7 +126,7 @@ class RedisSessions:
         values: list[bytes | None] = []
         try:
             async with self.client.deadline() as commands:
-                values = await commands.mget(EPOCH_KEY, *waiting)
+                values = await commands.mget(self.client.keys.name(EPOCH), *waiting)
         except StoreUnavailable as error:
             fault = error
         except Exception as error:  # whatever it was: those who wait here would wait for ever
@@ -213,4 +215,4 @@ class EpochSessions:
             return bool(await script(keys=[self._key(token_hash)], args=args, client=commands))
 
     def _key(self, token_hash: str) -> str:
-        return f"hf:s:{self.epoch}:{token_hash}"
+        return self.redis.client.keys.name(f"s:{self.epoch}:{token_hash}")

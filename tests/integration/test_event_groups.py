@@ -18,9 +18,12 @@ from app.events.figures import read_figures
 from app.events.groups import Consumer, Pace, trim
 from app.events.relay import relay_once
 from app.events.rollup import roll_up
-from app.events.streams import DEAD_STREAM, STREAM, StreamState, list_dead_letters, look_at_streams, requeue_dead_letters
+from app.events.streams import DEAD_STREAM as DEAD_KEY
+from app.events.streams import STREAM as KEY
+from app.events.streams import StreamState, list_dead_letters, look_at_streams, requeue_dead_letters
 from app.models import DeadLetter, Event, EventEffect, Outbox, UserNotice
 from app.redis import RedisClient
+from app.redis_keys import RedisKeys
 from app.resources import open_resources
 from tests.conftest import StartRedis
 from tests.factories import make_organisation, make_user
@@ -28,6 +31,7 @@ from tests.waiting import until
 from worker.consumers.loops import Upkeep
 
 CLOCK = Clock()
+STREAM, DEAD_STREAM = RedisKeys().name(KEY), RedisKeys().name(DEAD_KEY)
 PACE = Pace(block=timedelta(milliseconds=10), claim_after=timedelta(milliseconds=20))
 POISON: dict[str, Any] = {"kind": "deal.restored", "payload": {"source": "restored", "ms": "soon"}}
 MakeConsumer = Callable[..., Consumer]

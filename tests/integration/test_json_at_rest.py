@@ -102,7 +102,7 @@ async def read_with_everything(scene: Scene) -> None:
 async def forget_redis(scene: Scene) -> None:
     assert scene.house.redis
     async with scene.house.redis.deadline() as commands:
-        for key in await commands.keys("hf:s:*"):
+        for key in await commands.keys(scene.house.keys.name("s:*")):
             await commands.delete(key)
 
 

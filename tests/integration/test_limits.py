@@ -1,5 +1,6 @@
 """How often one person may ask for what costs something, and how much an organisation may have."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from quart import Quart
 from redis.asyncio import Redis
 
 from app.config import Settings, load_settings
+from app.imports.run import run_import
 from app.ratelimit import limit_of
 from app.web import Access, access_of
 from tests.fakes import FakeClock
@@ -17,7 +19,7 @@ from tests.servers.redis import KINDS
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 QUOTAS = {"QUOTA_DEALS": "2", "QUOTA_PEOPLE": "7", "QUOTA_FINDINGS": "2", "QUOTA_IMPORT_MIB": "1"}
 # They are bounded by failures (auth/backoff.py) or cost next to nothing; nobody is signed in to be counted.
-BOUNDED_OTHERWISE = {"/api/auth/login", "/login", "/api/auth/logout", "/logout", "/link"}
+BOUNDED_OTHERWISE = {"/api/auth/login", "/login", "/api/auth/logout", "/logout", "/login/forget", "/link"}
 
 
 @pytest.fixture
@@ -110,6 +112,33 @@ async def test_quota_of_deals_and_of_findings(scene: Scene) -> None:
     status, problem = await scene.call("editor", "POST", "~/findings", json={"title": "Three"})
     assert (status, problem["code"]) == (409, "quota_findings")
     assert (await scene.call("editor", "GET", "~/findings"))[1]["total"] == 2
+
+
+async def test_quota_of_deals_holds_for_many_at_once(scene: Scene) -> None:
+    await scene.client("admin")
+    many = [scene.call("admin", "POST", "/api/deals", json={"name": f"Deal {number}"}) for number in range(8)]
+    assert sorted(status for status, _ in await asyncio.gather(*many)) == [201] + [409] * 7
+
+
+async def test_quota_of_deals_counts_what_imports_add(scene: Scene) -> None:
+    async def draft(name: str) -> int:
+        csv = {"data": f"Target,Price\n{name},1000\n".encode(), "headers": {"Content-Type": "text/csv"}}
+        status, body = await scene.call("admin", "POST", "/api/imports?start=false", **csv)
+        assert status == 202
+        return int(body["import"]["id"])
+
+    first, second = await draft("First Company"), await draft("Second Company")
+    assert (await scene.call("admin", "POST", f"/api/imports/{first}/start", json={}))[0] == 202
+    status, problem = await scene.call("admin", "POST", f"/api/imports/{second}/start", json={})
+    assert (status, problem["code"]) == (409, "quota_deals"), "the first will fill it"
+    assert (await scene.call("admin", "POST", "/api/deals", json={"name": "Made meanwhile"}))[0] == 201
+    await run_import(scene.house, first, tell=quiet)
+    shown = (await scene.call("admin", "GET", f"/api/imports/{first}"))[1]["import"]
+    assert (shown["state"], shown["error"], shown["counts"].get("imported", 0)) == ("failed", "quota_deals", 0)
+
+
+async def quiet(*_: Any, **__: Any) -> None:
+    pass
 
 
 @on_sqlite

@@ -183,7 +183,7 @@ async def test_signing_out_leaves_nothing_in_the_browser_but_how_it_is_known_aga
     await sign_in(client)
     answer = await client.post("/api/auth/logout")
     assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
-    assert set(cookies_of(client)) == {"holdfast_device"}
+    assert set(cookies_of(client)) == {"holdfast_device"}, "which opens nothing"
 
 
 async def test_signing_out_twice_or_unasked_is_fine(client: Client) -> None:

@@ -119,13 +119,14 @@ async def test_no_number_of_an_epoch_keeps_everybody_from_redis(house: Resources
     assert house.redis
     commands = house.redis.commands
     epoch = house.backend.flag.epoch
-    await commands.delete("hf:epoch")
-    await (commands.rpush("hf:epoch", "x") if told == "list" else commands.set("hf:epoch", told.format(epoch)))  # type: ignore[misc]
+    key = house.keys.name("epoch")
+    await commands.delete(key)
+    await (commands.rpush(key, "x") if told == "list" else commands.set(key, told.format(epoch)))  # type: ignore[misc]
     assert (await house.sessions.read(KEY)).record
 
     async def is_told() -> bool:
         await house.backend._poll_once(timedelta(seconds=2))
-        return bool(await commands.get("hf:epoch") == str(house.backend.flag.epoch).encode())
+        return bool(await commands.get(key) == str(house.backend.flag.epoch).encode())
 
     await until(is_told)
     assert (await row_of(house)).mode == "redis"

@@ -285,7 +285,7 @@ async def test_a_redis_that_knows_a_newer_epoch_than_sql_gets_a_newer_one_still(
     try:
         assert house.redis is not None
         epoch = house.backend.flag.epoch
-        await house.redis.commands.set("hf:epoch", epoch + 5)
+        await house.redis.commands.set(house.keys.name("epoch"), epoch + 5)
         house.backend.look_again()
 
         async def has_fallen() -> bool:

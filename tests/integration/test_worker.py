@@ -13,7 +13,8 @@ from app.clock import Clock
 from app.config import Settings
 from app.database import Database
 from app.jobs.service import request_run
-from app.models import JobRun
+from app.models import JobRun, SessionBackend
+from app.redis_keys import RedisKeys
 from tests.conftest import StartRedis
 from tests.servers.process import ServerProcess, held_directory, remove_directory, wait_until
 from tests.servers.web import ROOT
@@ -64,13 +65,18 @@ async def run_to_the_end(database: Database, name: str = CHECK) -> JobRun:
         return await db.get_one(JobRun, run_id)
 
 
+async def keys_of(database: Database) -> RedisKeys:
+    async with database.read() as db:
+        return RedisKeys((await db.execute(select(SessionBackend.redis_prefix))).scalar_one())
+
+
 async def test_arq_executes_what_sql_holds_and_is_told_no_pickle(start_worker: StartWorker, settings: Settings, database: Database) -> None:
     worker = start_worker({})
     wait_until(lambda: says(worker, "redis_version"), within=10, what="arq")
     run = await run_to_the_end(database)
     assert run.status == "succeeded"
     assert f":run_job({run.id})" in worker.output(), "arq did it"
-    pool = make_pool(settings)
+    pool = make_pool(settings, await keys_of(database))
     # Of a run that is over nothing is done, however often arq is told of it.
     await pool.enqueue_job("run_job", run.id, _job_id="again", _defer_by=1)
     payload = await pool.get("arq:job:again")

@@ -327,8 +327,8 @@ MUTANTS = [
     Mutant(
         "a restore is an insert if absent",
         "app/deals/restore.py",
-        "        if has_deal(data, to_unix_ms(now)):\n            return None if user_card(data) else data | {\"user\": self.candidate.user}\n",
-        "",
+        'return None if user_card(data) else data | {"user": self.candidate.user}',
+        "pass",
         f"{RACES}::test_parallel_first_requests_of_an_expired_session",
     ),
     Mutant(

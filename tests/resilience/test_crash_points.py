@@ -52,7 +52,7 @@ async def people(site: Site) -> AsyncIterator[People]:
 
 def of_a_session(command: bytes) -> Callable[[bytes], bool]:
     """A writer's call: a hold, or the publish of one. A reader's leases are NX, and its refills are not made here."""
-    return lambda sent: b"\r\n" + command + b"\r\n" in sent and b"hf:s:" in sent and b"NX" not in sent
+    return lambda sent: b"\r\n" + command + b"\r\n" in sent and b":s:" in sent and b"NX" not in sent
 
 
 async def dies_during(browser: Browser, point: Point, method: str, path: str) -> None:

@@ -24,6 +24,7 @@ from app.events.measures import FIVE_MINUTES, HOUR, measures_of, period_of
 from app.events.streams import STREAM, look_at_streams
 from app.models import Analytics, DeadLetter, Event, EventEffect, Outbox, UserNotice
 from app.models.event_stream import ALL_ORGANISATIONS
+from app.redis_keys import RedisKeys
 from tests.conftest import StartRedis
 from tests.factories import make_organisation, make_user
 from tests.servers.process import ServerProcess, held_directory, remove_directory
@@ -79,7 +80,7 @@ async def test_a_hundred_kills_and_an_empty_redis_lose_and_repeat_nothing(databa
             redis.restart()
     await until(lives.are_through, within=90)
     async with Redis.from_url(redis.url) as client:
-        await client.xadd(STREAM, {"event": "no number"})
+        await client.xadd(RedisKeys().name(STREAM), {"event": "no number"})
     await until(lambda: everything_is_done(database), within=60)
     await until(lambda: holds_dead(database, 3), within=60)
 

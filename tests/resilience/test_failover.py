@@ -330,13 +330,15 @@ async def test_write_that_began_before_the_return(database_url: str, start_redis
                     await riser.execute("SELECT pg_advisory_xact_lock(7301)")
                     instance = [info(site.redis, name) for name in ("run_id", "master_replid")]
                     await riser.execute(
-                        "UPDATE session_backend SET mode = 'redis', epoch = epoch + 1, redis_run_id = $1, redis_replid = $2", *instance
+                        "UPDATE session_backend SET mode = 'redis', epoch = epoch + 1, "
+                        "redis_run_id = $1 || ':' || redis_prefix, redis_replid = $2",
+                        *instance,
                     )
                 epoch = await riser.fetchval("SELECT epoch FROM session_backend")
 
                 async def is_in_redis() -> bool:
                     assert await witness.current(1) == people.deals[1].id
-                    return f"hf:s:{epoch}:" in site.redis.say("KEYS *")
+                    return f":s:{epoch}:" in site.redis.say("KEYS *")
 
                 await until(is_in_redis)
                 await blocked.rollback()

@@ -132,7 +132,7 @@ class House(People):
                     hashes = (await db.scalars(select(Login.token_hash).where(mine))).all()
         async with Redis.from_url(self.site.redis.url) as client:
             for token_hash in hashes:
-                async for key in client.scan_iter(f"hf:s:*:{token_hash}"):
+                async for key in client.scan_iter(f"hf:*:{token_hash}"):
                     await client.delete(key)
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 # The program, and Debian's package where that has another name.
-PACKAGES = {"faketime": "faketime", "haproxy": "haproxy", "nginx": "nginx", "pgbouncer": "pgbouncer"}
+PACKAGES = {"caddy": "caddy", "faketime": "faketime", "haproxy": "haproxy", "nginx": "nginx", "pgbouncer": "pgbouncer"}
 
 
 def find_program(name: str) -> str:

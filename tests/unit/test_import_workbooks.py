@@ -5,19 +5,22 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import openpyxl
 import pytest
 from openpyxl.chart import BarChart
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
 from app.errors import PayloadTooLarge
+from app.imports import sheet_scan, workbook_cells, workbooks
 from app.imports import survey as surveys
-from app.imports import workbooks
 from app.imports.reader import Record, SheetTable
+from app.imports.sheet_scan import scan_sheet
 from app.imports.survey import Survey, survey_file
 from app.imports.unreadable import UnreadableFile
+from app.imports.workbook_cells import Cells
 
 HEADINGS = ["Target", "Buyer", "Date", "Price"]
 
@@ -226,3 +229,79 @@ def test_archive_of_something_else_is_called_by_its_name(parts: dict[str, bytes]
 
 def test_reader_of_workbooks_takes_no_entities() -> None:
     assert openpyxl.DEFUSEDXML, "install defusedxml: without it openpyxl expands entities, and a small file fills the memory"
+
+
+def mixed() -> io.BytesIO:
+    """Cells of every kind, a number in euros among dollars, and one far away."""
+    moment = datetime(2014, 9, 15)  # noqa: DTZ001  workbooks know no zones
+    book = book_of(HEADINGS, ["A", True, moment, 1234.5], ["B", "#N/A", time(9, 5), 7], [], ["C", None, timedelta(hours=30), 8])
+    for row in range(1, 40):
+        book.active.append([f"T{row}", "x" * row, date(2014, 1, 1 + row % 28), row * 1.5])
+    for row in (3, 20, 21):
+        book.active[f"D{row}"].number_format = '#,##0.00 "CHF"'
+    book.active["A30"], book.active["A30"].number_format = 42, "00000"
+    book.active["B31"] = " '=x "
+    return saved(book)
+
+
+@pytest.mark.parametrize("is_1904", [False, True])
+def test_both_readers_of_cells_say_the_same(is_1904: bool) -> None:
+    file = mixed()
+    if is_1904:
+        book = openpyxl.load_workbook(file)
+        book.epoch = CALENDAR_MAC_1904
+        file = saved(book)
+    cells = Cells(file)
+    quick, slow = list(cells.rows("Deals")), list(cells._row_by_row("Deals"))
+    trimmed = [["\0".join(row).rstrip("\0") for row in rows] for rows in (quick, slow)]
+    assert trimmed[0] == trimmed[1]
+    assert cells._loaded, "the quick one was used"
+    assert [quick[row - 1][3] for row in (3, 19, 20, 21, 22)] == ["7 CHF", "21", "22.5 CHF", "24 CHF", "25.5"]
+    assert quick[29][0] == "00042"
+    assert cells.is_1904 is is_1904
+
+
+def test_cell_at_the_end_of_the_world_costs_neither_memory_nor_time() -> None:
+    book = book_of(HEADINGS, ["Nest", "Google"])
+    book.active["XFD1048576"] = "oops"
+    cells = Cells(saved(book))
+    rows = cells.rows("Deals")
+    assert [next(rows)[:2], next(rows)[:2]] == [["Target", "Buyer"], ["Nest", "Google"]]
+    assert cells._loaded is None, "a table of seventeen thousand million cells was to be held"
+
+
+def test_sheet_of_too_many_cells_is_refused_and_not_in_the_way_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook_cells, "MOST_CELLS", 50)
+    book = book_of(HEADINGS, *[["A", "B", "C", "D"]] * 20, title="Much")
+    with pytest.raises(UnreadableFile, match="as CSV"):
+        read(saved(book))
+    deals = book.create_sheet("Few")
+    deals.append(["Target"])
+    deals.append(["Nest"])
+    assert read(book)[0].sheet == "Few"
+
+
+def test_cells_that_do_not_say_where_they_are_follow_each_other() -> None:
+    row = "<row>" + "".join(f'<c t="str"><v>{text}</v></c>' for text in ("Target", "Buyer")) + "</row>"
+    _, records = read(hostile(SHEET, sheet_xml(row + row.replace("Target", "Nest") + "<row/>" + row.replace("Target", "Waze"))))
+    assert [(record.line, record.cells) for record in records] == [(2, ["Nest", "Buyer"]), (4, ["Waze", "Buyer"])]
+
+
+def test_look_at_a_sheet_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = '<c r="A1" s="1"><v>1</v></c><c r="B1" s="2"/><c s="1" r="C7" t="n"><v>1</v></c><c r="C8"><v>1</v></c>'
+    part = sheet_xml(cells).replace(
+        b"</worksheet>", b'<mergeCells><mergeCell ref="B3:B5"/><mergeCell ref="B8:C9"/></mergeCells></worksheet>'
+    )
+    whole = scan_sheet(io.BytesIO(part), {1: "€"})
+    assert (whole.rows, whole.columns, whole.filled, whole.merged) == (8, 3, 3, {1: [(3, 5)]})
+    assert whole.formats == {0: [(1, "€")], 2: [(7, "€"), (8, "")]}
+    assert (whole.has_unplaced, whole.has_misplaced) == (False, False)
+    for size in (1, 7, 30, 61):
+        monkeypatch.setattr(sheet_scan, "CHUNK", size)
+        assert scan_sheet(io.BytesIO(part), {1: "€"}) == whole
+
+
+def test_definitions_are_refused_in_any_part() -> None:
+    part = b'<?xml version="1.0"?>' + ENTITIES + b"<x/>"
+    with pytest.raises(UnreadableFile, match="damaged"):
+        read(hostile("xl/theme/theme9.xml", part))

@@ -5,6 +5,7 @@ from redis._parsers.base import BaseParser
 from redis.exceptions import ResponseError
 
 from app.redis import ask_instance, describe_fault, is_outage
+from app.redis_keys import RedisKeys
 
 OUTAGES = [
     "READONLY You can't write against a read only replica.",
@@ -56,4 +57,4 @@ async def test_server_that_does_not_tell_who_it_is_is_refused_with_what_to_do() 
             return b"# Server\r\nredis_version:7.4\r\n"
 
     with pytest.raises(ResponseError, match="use Valkey, or Redis 6 or newer"):
-        await ask_instance(Terse())  # type: ignore[arg-type]
+        await ask_instance(Terse(), RedisKeys())  # type: ignore[arg-type]

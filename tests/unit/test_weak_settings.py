@@ -2,8 +2,9 @@
 
 import random
 import string
-from base64 import b64encode
+from base64 import b32encode, b64encode
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
@@ -16,6 +17,16 @@ GENERATORS: dict[str, Callable[[random.Random], str]] = {
     "secrets.token_urlsafe(24)": lambda chance: b64encode(chance.randbytes(24), b"-_").decode(),
     "pwgen 32": lambda chance: "".join(chance.choices(string.ascii_letters + string.digits, k=32)),
     "two kilobytes": lambda chance: chance.randbytes(1024).hex(),
+    "Django": lambda chance: "".join(chance.choices("abcdefghijklmnopqrstuvwxyz0123456789!@#$%^&*(-_=+)", k=50)),
+    "a manager of passwords": lambda chance: "".join(chance.choices([chr(code) for code in range(33, 127)], k=40)),
+    "two UUIDs": lambda chance: f"{UUID(int=chance.getrandbits(128))}{UUID(int=chance.getrandbits(128))}",
+    "hex, in base64 once more": lambda chance: b64encode(chance.randbytes(32).hex().encode()).decode(),
+}
+# Of an alphabet of one case, where random letters now and then look like words.
+FEW_LETTERS: dict[str, Callable[[random.Random], str]] = {
+    "lower case": lambda chance: "".join(chance.choices(string.ascii_lowercase, k=32)),
+    "lower case and digits": lambda chance: "".join(chance.choices(string.ascii_lowercase + string.digits, k=32)),
+    "base32": lambda chance: b32encode(chance.randbytes(20)).decode(),
 }
 
 
@@ -23,6 +34,12 @@ GENERATORS: dict[str, Callable[[random.Random], str]] = {
 def test_key_of_a_generator_is_taken(generator: str) -> None:
     chance = random.Random(7)
     assert [key for key in (GENERATORS[generator](chance) for _ in range(300)) if key_weakness(key)] == []
+
+
+@pytest.mark.parametrize("generator", FEW_LETTERS)
+def test_key_of_few_letters_is_hardly_ever_taken_for_words(generator: str) -> None:
+    chance = random.Random(7)
+    assert sum(key_weakness(FEW_LETTERS[generator](chance)) is not None for _ in range(1000)) < 10
 
 
 @pytest.mark.parametrize(
@@ -48,6 +65,22 @@ def test_key_of_a_generator_is_taken(generator: str) -> None:
         "CorrectHorseBatteryStapleIsLongEnough",
         "thisisaverylongsecretkeythatnobodyknows",
         "metrics-token-1234",
+        "changeme" * 4,
+        "0123456789abcdef" * 2,
+        "holdfast-production-secret-key-1",
+        "p4ssw0rd-s3cr3t-k3y-pr0duct10n-1",
+        "AcmeGmbHHoldfastProduktion2026!!",
+        "mein-geheimer-schluessel-fuer-holdfast",
+        "!QAZ2wsx#EDC4rfv%TGB6yhn&UJM8ik,",
+        "Thequickbrownfoxjumps0verthelazyd0g",
+        "postgresql://holdfast:holdfast@db/holdfast",
+        "$(openssl rand -hex 32) and nothing ran it)",
+        "${SECRET_KEY:?set this to thirty-two bytes}",
+        "<generate-with-openssl-rand-hex-32>",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",  # sha256 of nothing
+        "5F4DCC3B5AA765D61D8327DEB882CF99",  # md5 of password
+        b64encode(b"changeme" * 3).decode(),
+        b64encode(b"hello world this is a secret key").decode(),
     ],
 )
 def test_key_that_can_be_guessed_is_told(key: str) -> None:

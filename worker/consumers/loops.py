@@ -37,7 +37,7 @@ async def run_events(house: Resources) -> None:
     """Until cancelled. Nothing that Redis or SQL does ends it."""
     redis = None
     if house.settings.redis_url:
-        redis = RedisClient(house.settings.redis_url, name="holdfast-worker-events", timeout=REDIS_TIMEOUT)
+        redis = RedisClient(house.settings.redis_url, name="holdfast-worker-events", timeout=REDIS_TIMEOUT, keys=house.keys)
     try:
         async with asyncio.TaskGroup() as loops:
             for loop in _loops(house, redis):
