@@ -14,6 +14,8 @@ from app.texts import strip_invisible
 EXAMPLES = 3
 # No date and no number of a price is longer.
 _LONGEST = 48
+# Nothing without this proves anything, and most cells are of that kind.
+_TELLS = re.compile(r"[0-9]\s*[/.,-]\s*[0-9]")
 _YEAR_FIRST = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Question = Literal["", "open", "contradiction"]
@@ -45,9 +47,9 @@ class Evidence:
     dated: tuple[int, str] | None = None
 
     def look(self, line: int, cell: str) -> None:
-        if not cell or len(cell) > _LONGEST or not any(map(str.isdigit, cell)):
+        if not cell or len(cell) > _LONGEST or not _TELLS.search(plain := strip_invisible(cell)):
             return
-        text = " ".join(strip_invisible(cell).split())
+        text = " ".join(plain.split())
         if ordered := find_ordered(text):
             orders = ordered.orders
             if len(orders) == 1:
