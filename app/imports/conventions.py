@@ -1,5 +1,6 @@
 """How the cells of a column are to be read: what the whole column proves, and what a person has to say where it proves nothing."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,9 @@ from app.texts import strip_invisible
 EXAMPLES = 3
 # No date and no number of a price is longer.
 _LONGEST = 48
+# Nothing without this proves anything, and most cells are of that kind.
+_TELLS = re.compile(r"[0-9]\s*[/.,-]\s*[0-9]")
+_YEAR_FIRST = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Question = Literal["", "open", "contradiction"]
 
@@ -39,17 +43,21 @@ class Evidence:
     marks: dict[str, tuple[int, str]] = field(default_factory=dict)
     # Dates that could be either, as they stand.
     examples: list[str] = field(default_factory=list)
+    # The first date that names its year first: so stand the cells that a spreadsheet program took for dates itself.
+    dated: tuple[int, str] | None = None
 
     def look(self, line: int, cell: str) -> None:
-        if not cell or len(cell) > _LONGEST or not any(map(str.isdigit, cell)):
+        if not cell or len(cell) > _LONGEST or not _TELLS.search(plain := strip_invisible(cell)):
             return
-        text = " ".join(strip_invisible(cell).split())
+        text = " ".join(plain.split())
         if ordered := find_ordered(text):
             orders = ordered.orders
             if len(orders) == 1:
                 self.orders.setdefault(orders[0], (line, text))
             elif ordered.is_open and len(self.examples) < EXAMPLES and text not in self.examples:
                 self.examples.append(text)
+        elif self.dated is None and _YEAR_FIRST.match(text):
+            self.dated = (line, text)
         elif mark := decimal_mark_in(text):
             self.marks.setdefault(mark, (line, text))
 
@@ -71,15 +79,21 @@ class Evidence:
             return "contradiction"
         return "open" if self.examples and not self.orders else ""
 
+    @property
+    def is_mixed(self) -> bool:
+        """A program that expected the other order makes dates of those it can, day and month exchanged, and leaves the rest as text."""
+        return self.dated is not None and bool(self.orders or self.examples)
+
     def as_dict(self) -> dict[str, Any]:
-        return {"orders": self.orders, "marks": self.marks, "examples": self.examples}
+        return {"orders": self.orders, "marks": self.marks, "examples": self.examples, "dated": self.dated}
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "Evidence":
         """As `as_dict` made it, by this version or another."""
         pairs = ({name: (line, text) for name, (line, text) in kept.get(kind, {}).items()} for kind in ("orders", "marks"))
         orders, marks = pairs
-        return cls(orders, marks, list(kept.get("examples", ())))
+        dated = kept.get("dated")
+        return cls(orders, marks, list(kept.get("examples", ())), (dated[0], dated[1]) if dated else None)
 
 
 def gather(width: int, records: Iterable[tuple[int, Sequence[str]]]) -> list[Evidence]:
@@ -119,6 +133,17 @@ def explain_question(heading: str, evidence: Evidence) -> str:
         )
     shown = " and ".join(f'"{text}"' for text in evidence.examples[:2])
     return f'Nothing in "{heading}" tells whether day or month comes first: {shown} could be either.'
+
+
+def explain_mixture(evidence: Evidence) -> str:
+    """What a person should look at, "" where there is nothing."""
+    if not evidence.is_mixed or evidence.dated is None:
+        return ""
+    line, text = next(((f" (line {line})", text) for line, text in evidence.orders.values()), ("", "".join(evidence.examples[:1])))
+    return (
+        f'Some cells are dates ("{evidence.dated[1]}", line {evidence.dated[0]}), others text ("{text}"{line}): '
+        "a program that expected the other order exchanges day and month in the former. Compare some of them."
+    )
 
 
 def read_examples(evidence: Evidence) -> list[dict[str, str]]:

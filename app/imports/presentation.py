@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.imports.conventions import Evidence
+from app.imports.conventions import Evidence, explain_mixture
 from app.imports.history import UNFINISHED, Problem
-from app.imports.layout import evidence_of, questions_of
+from app.imports.layout import DATE_FIELDS, evidence_of, questions_of
 from app.models import Import
 
 
@@ -62,6 +62,8 @@ class Column(BaseModel):
     field: str
     samples: list[str]
     date_order: str = ""
+    # Of a column in which a program may have exchanged day and month.
+    date_note: str = ""
 
 
 class Counts(BaseModel):
@@ -126,8 +128,10 @@ def columns_of(layout: Mapping[str, Any]) -> list[dict[str, Any]]:
     chosen = layout.get("date_orders") or [""] * len(layout["headings"])
     orders = [each.date_order or order for each, order in zip(evidence, chosen, strict=False)]
     samples = layout.get("samples") or [[] for _ in layout["headings"]]
-    columns = zip(layout["headings"], layout["fields"], samples, orders, strict=True)
-    return [{"heading": heading, "field": field, "samples": samples, "date_order": order} for heading, field, samples, order in columns]
+    notes = [explain_mixture(each) if field in DATE_FIELDS else "" for each, field in zip(evidence, layout["fields"], strict=False)]
+    columns = zip(layout["headings"], layout["fields"], samples, orders, notes, strict=True)
+    names = ("heading", "field", "samples", "date_order", "date_note")
+    return [dict(zip(names, column, strict=True)) for column in columns]
 
 
 def progress_of(found: Import) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from openpyxl.utils.datetime import CALENDAR_MAC_1904
 from app.errors import PayloadTooLarge
 from app.imports import sheet_scan, workbook_cells, workbooks
 from app.imports import survey as surveys
+from app.imports.layout import layout_of
+from app.imports.mapping import guess_fields
+from app.imports.presentation import columns_of
 from app.imports.reader import Record, SheetTable
 from app.imports.sheet_scan import scan_sheet
 from app.imports.survey import Survey, survey_file
@@ -232,9 +235,9 @@ def test_reader_of_workbooks_takes_no_entities() -> None:
 
 
 def mixed() -> io.BytesIO:
-    """Cells of every kind, a number in euros among dollars, and one far away."""
-    moment = datetime(2014, 9, 15)  # noqa: DTZ001  workbooks know no zones
-    book = book_of(HEADINGS, ["A", True, moment, 1234.5], ["B", "#N/A", time(9, 5), 7], [], ["C", None, timedelta(hours=30), 8])
+    """Cells of every kind, and numbers in francs among dollars."""
+    noon = datetime(2014, 9, 15)  # noqa: DTZ001  # a cell knows no zone
+    book = book_of(HEADINGS, ["A", True, noon, 1234.5], ["B", "#N/A", time(9, 5), 7], [], ["C", None, timedelta(hours=30), 8])
     for row in range(1, 40):
         book.active.append([f"T{row}", "x" * row, date(2014, 1, 1 + row % 28), row * 1.5])
     for row in (3, 20, 21):
@@ -305,3 +308,16 @@ def test_definitions_are_refused_in_any_part() -> None:
     part = b'<?xml version="1.0"?>' + ENTITIES + b"<x/>"
     with pytest.raises(UnreadableFile, match="damaged"):
         read(hostile("xl/theme/theme9.xml", part))
+
+
+def test_dates_of_which_a_program_understood_only_some_are_pointed_out() -> None:
+    """An American Excel takes 03/04/2014 for the 4th of March, where the 3rd of April was meant, and leaves 15/04/2014 as text."""
+    book = book_of(HEADINGS, ["A", "B", date(2014, 3, 4), 1], ["C", "D", "15/04/2014", 2])
+    found, _ = read(book)
+    layout = layout_of(found, guess_fields(found.headings), [""] * 4)
+    notes = [column["date_note"] for column in columns_of(layout)]
+    assert [bool(note) for note in notes] == [False, False, True, False]
+    assert '("2014-03-04", line 2)' in notes[2]
+    assert '("15/04/2014" (line 3))' in notes[2]
+    plain, _ = read(book_of(HEADINGS, ["A", "B", date(2014, 3, 4), 1], ["C", "D", date(2014, 4, 15), 2]))
+    assert not any(column["date_note"] for column in columns_of(layout_of(plain, guess_fields(plain.headings), [""] * 4)))
