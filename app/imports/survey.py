@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from app.imports.conventions import Evidence
 from app.imports.foreign import is_zip
-from app.imports.limits import LARGEST_SHEET, MOST_LINES, too_large_a_sheet, too_many_lines
+from app.imports.limits import LARGEST_SHEET, MOST_COLUMNS, MOST_LINES, too_large_a_sheet, too_many_columns, too_many_lines
 from app.imports.reader import SheetTable, Table, TableLike
 from app.imports.unreadable import UnreadableFile
 from app.imports.workbooks import open_workbook, table_of
@@ -37,6 +37,7 @@ def survey_file(file: BinaryIO, written: BinaryIO, *, sheet: str | None = None) 
     if is_zip(file):
         return _survey_workbook(file, written, sheet)
     table = Table(file)
+    _check_width(table.headings)
     rows = ((record.line, record.cells) for batch in table.batches() for record in batch.records if not record.problem)
     samples, evidence = _look(len(table.headings), rows)
     return Survey(table.headings, table.encoding, samples, [each.as_dict() for each in evidence])
@@ -52,6 +53,7 @@ def _survey_workbook(file: BinaryIO, written: BinaryIO, name: str | None) -> Sur
         chosen = book.choose(name)
         rows = table_of(book.rows(chosen))
         _, headings = next(rows)
+        _check_width(headings)
         _write(written, headings)
 
         def write() -> Iterator[tuple[int, list[str]]]:
@@ -69,6 +71,11 @@ def _survey_workbook(file: BinaryIO, written: BinaryIO, name: str | None) -> Sur
         sheets = [{"name": each.name, "hidden": each.is_hidden, "empty": each.is_empty} for each in book.sheets]
         kept = [each.as_dict() for each in evidence]
         return Survey(headings, "xlsx", samples, kept, chosen.name, sheets, book.is_1904)
+
+
+def _check_width(headings: Sequence[str]) -> None:
+    if len(headings) > MOST_COLUMNS:
+        raise too_many_columns()
 
 
 def _look(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[list[list[str]], list[Evidence]]:
