@@ -115,12 +115,14 @@ async def check_access() -> None:
 
 
 async def check_role() -> None:
-    if access_of_request() is Access.OPERATORS and not (current_user().is_operator and await _is_operator_by_sql(current_user().id)):
+    if access_of_request() is Access.OPERATORS and not await is_operator(current_user().id, remembered=current_user().is_operator):
         raise Forbidden("This page is for operators.")
 
 
-async def _is_operator_by_sql(user_id: int) -> bool:
-    """What a session remembers opens no door: it may be behind, and it may come from a Redis that others write to."""
+async def is_operator(user_id: int, *, remembered: bool) -> bool:
+    """What a session remembers opens no door: it may be behind, and it may come from a Redis that others write to. SQL is asked."""
+    if not remembered:
+        return False
     async with resources().database.read() as db:
         return bool(await db.scalar(select(User.id).where(User.id == user_id, User.is_operator, User.disabled_at.is_(None))))
 

@@ -582,6 +582,10 @@ async def test_operators_are_told_why_and_others_are_not(scene: Scene) -> None:
     assert set((await scene.call("owner", "GET", "/api/health/session"))[1]) == {"status", "backend"}
     _, answer = await scene.call("admin", "GET", "/api/health/session")
     assert (answer["epoch"], answer["checks"]["redis"], answer["checks"]["sql"]) == (1, "ok", "ok")
+    # By SQL, whatever the session still says.
+    async with scene.house.database.write() as db:
+        await db.execute(update(User).where(User.id == scene.id_of("admin")).values(is_operator=False))
+    assert set((await scene.call("admin", "GET", "/api/health/session"))[1]) == {"status", "backend"}
 
 
 @with_and_without_redis

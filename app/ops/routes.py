@@ -18,7 +18,7 @@ from app.openapi import documented
 from app.ops.console import current_console
 from app.ops.site_figures import as_families
 from app.sessions.interface import current_session
-from app.web import public, resources
+from app.web import is_operator, public, resources
 
 health = Blueprint("health", __name__)
 
@@ -72,13 +72,22 @@ async def session_health() -> ResponseReturnValue:
     works = sql == "ok" or backend.backend == "redis"
     status = backend.status if sql == "ok" else "degraded" if works else "unhealthy"
     answer: dict[str, Any] = {"status": status, "backend": backend.backend}
-    if (current_session().get("user") or {}).get("is_operator"):
+    if await _is_for_operator():
         flag, breaker = backend.flag, backend.breaker
         checks = {"sql": sql, "redis": backend.redis_fault or "ok", "flag": flag.mode, "reason": flag.reason}
         checks["breaker"] = f"{breaker.state} {breaker.open_reason}".strip() if breaker else "not used"
         answer |= {"epoch": flag.epoch, "since": flag.changed_at.isoformat(), "checks": checks}
     refused = not works or (request.args.get("strict") == "1" and status != "healthy")
     return answer, 503 if refused else 200
+
+
+async def _is_for_operator() -> bool:
+    """Nobody while SQL is away: `holdfast doctor` says the same, and only SQL knows who is one."""
+    card = current_session().get("user") or {}
+    try:
+        return await is_operator(card.get("id", 0), remembered=bool(card.get("is_operator")))
+    except DatabaseUnavailable:
+        return False
 
 
 @health.get("/metrics")

@@ -100,7 +100,7 @@ async def test_sign_in_is_one_transaction_with_the_deal_already_restored(scene: 
         response = await client.post("/api/auth/login", json={"email": person.email, "password": PASSWORD})
     assert (await response.get_json())["current_deal"]["id"] == scene.deal.id
     assert cost.commits == 1
-    assert len(cost.statements) == 12, cost.statements  # two of them remember the browser
+    assert len(cost.statements) == 12, cost.statements  # two for the device cookie
 
 
 async def test_no_number_of_rows_changes_the_number_of_statements_of_a_deal_page(scene: Scene) -> None:

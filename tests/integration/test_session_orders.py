@@ -302,8 +302,9 @@ async def test_a_redis_that_knows_a_newer_epoch_than_sql_gets_a_newer_one_still(
 
 
 async def test_a_start_on_a_redis_whose_epoch_is_no_number(servers: StartServer, start_redis: StartRedis) -> None:
-    redis = start_redis()
-    redis.say("SET hf:epoch rubbish")
+    redis, alone = start_redis(), await servers("")
+    redis.say(f"SET {alone.keys.name('epoch')} rubbish")
+    await alone.close()
     assert (await servers(redis.url)).backend.backend == "redis"
 
 

@@ -45,7 +45,7 @@ async def test_who_stood_still_looks_at_the_flag_before_it_trusts_redis(
         await other.backend.stop()
         await one.backend.stop()
         await end_untold(one, proxy)
-        redis.say(f"SET hf:epoch {epoch}")
+        redis.say(f"SET {one.keys.name('epoch')} {epoch}")
         assert (await other.sessions.read(KEY)).outcome is Outcome.FOUND, "the test shows nothing"
         stand_still(other)
         assert (await other.sessions.read(KEY)).outcome is Outcome.GONE
@@ -65,8 +65,9 @@ async def test_an_end_that_could_not_be_told_is_told_when_redis_answers(
         epoch = one.backend.flag.epoch
         await one.backend.stop()
         await end_untold(one, proxy)
-        assert f"{epoch}" in redis.say("GET hf:epoch")
-        for lost in (f"SET hf:epoch {epoch}", "DEL hf:epoch"):
+        key = one.keys.name("epoch")
+        assert f"{epoch}" in redis.say(f"GET {key}")
+        for lost in (f"SET {key} {epoch}", f"DEL {key}"):
             redis.say(lost)
             await until(lambda: tells(one, redis, epoch + 1))
     proxy.close()
@@ -75,7 +76,7 @@ async def test_an_end_that_could_not_be_told_is_told_when_redis_answers(
 async def tells(house: Resources, redis: object, epoch: int) -> bool:
     """One more poll, and Redis has been told."""
     await house.backend._poll_once(timedelta(seconds=1))
-    return str(epoch) in redis.say("GET hf:epoch")  # type: ignore[attr-defined]
+    return str(epoch) in redis.say(f"GET {house.keys.name('epoch')}")  # type: ignore[attr-defined]
 
 
 async def test_a_write_after_a_standstill_leaves_redis_in_use(house: Resources) -> None:

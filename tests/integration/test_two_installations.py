@@ -105,7 +105,7 @@ async def marks(house: Resources) -> dict[str, int]:
 
 async def newest_event(house: Resources) -> int:
     async with house.database.read() as db:
-        return (await db.execute(text("SELECT max(id) FROM events"))).scalar_one()
+        return int((await db.execute(text("SELECT max(id) FROM events"))).scalar_one())
 
 
 @on_sqlite
@@ -345,11 +345,7 @@ async def test_two_sites_on_one_host_share_a_browser(environ: dict[str, str], ot
             site: Any = apps[number]
             transport = httpx.ASGITransport(app=site)
             async with httpx.AsyncClient(transport=transport, base_url=f"http://localhost:500{number + 1}", cookies=jar) as browser:
-                answer = await browser.request(method, path, **options)
-                jar.clear()
-                for cookie in browser.cookies.jar:
-                    jar.set_cookie(cookie)
-                return answer
+                return await browser.request(method, path, **options)
 
         async def sign_in_at(number: int) -> None:
             answer = await ask(number, "POST", "/api/auth/login", json={"email": people[number], "password": PASSWORD})

@@ -52,6 +52,13 @@ MUTANTS = [
         f"{PAUSES}::test_who_stood_still_looks_at_the_flag_before_it_trusts_redis",
     ),
     Mutant(
+        "the place of the keys is part of the instance",
+        "app/redis_keys.py",
+        'return run_id + (f"/{database}" if database else "") + (f":{self.prefix}" if self.prefix else "")',
+        "return run_id",
+        "tests/integration/test_two_installations.py::test_processes_that_disagree_about_the_names_use_no_redis_and_serve_nothing_old",
+    ),
+    Mutant(
         "a write that stood still asks before it claims",
         "app/sessions/manager.py",
         "            await self.backend.be_sure()\n            claim = Claim(self.backend, [loaded.token_hash])",
@@ -327,8 +334,9 @@ MUTANTS = [
     Mutant(
         "a restore is an insert if absent",
         "app/deals/restore.py",
-        'return None if user_card(data) else data | {"user": self.candidate.user}',
-        "pass",
+        "        if has_deal(data, to_unix_ms(now)):\n"
+        '            return None if user_card(data) else data | {"user": self.candidate.user}\n',
+        "",
         f"{RACES}::test_parallel_first_requests_of_an_expired_session",
     ),
     Mutant(
