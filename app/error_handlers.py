@@ -44,7 +44,7 @@ async def _app_error(error: AppError) -> Response:
         return redirect_to_sign_in(asked_for)
     if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await _typed()):
         return await _sign_in_to_send(typed)
-    if error.status >= 500:
+    if error.status >= 500 and error.code != "too_busy":
         told = {"reason": error.reason, "fix": error.fix} if isinstance(error, DatabaseUnavailable) else {}
         log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300], **told)
     wait = None if error.retry_after is None else math.ceil(error.retry_after.total_seconds())

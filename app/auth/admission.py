@@ -5,25 +5,32 @@ server, strangers get this share and no more; who is signed in never waits behin
 """
 
 import asyncio
+import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from weakref import WeakKeyDictionary
 
+from app.auth.backoff import network_of
 from app.database import Database
-from app.errors import Unavailable
+from app.errors import AppError, Unavailable
 
-# Of ten connections (PostgreSQL) or eight readers (SQLite), three.
-AT_ONCE = 3
+# Of ten connections (PostgreSQL) or eight readers (SQLite), three: one of them for browsers that show a device cookie.
+AT_ONCE, AT_ONCE_WITH_COOKIE = 2, 1
 # What is done within WAIT_SECONDS on two cores, about; longer queues would only answer people who have left.
 MAX_WAITING = 120
 # One address cannot fill the queue: a third is left to others, whatever it sends.
 MAX_WAITING_PER_ADDRESS = 80
+MAX_WAITING_WITH_COOKIE, MAX_WAITING_PER_ADDRESS_WITH_COOKIE = 60, 10
 # Slowed-down guesses wait without a place; a coroutine each, bounded all the same.
 MAX_SLOWED = 500
 MAX_SLOWED_PER_ADDRESS = 20
 WAIT_SECONDS = 5.0
+# An address that showed an unknown device cookie waits with everybody else for so long.
+DEMOTED_SECONDS = 60.0
+MAX_REMEMBERED = 4096
 
 
 class TooBusy(Unavailable):
@@ -31,29 +38,106 @@ class TooBusy(Unavailable):
 
 
 class Admission:
-    def __init__(self, *, at_once: int = AT_ONCE) -> None:
-        self._places = asyncio.Semaphore(at_once)
-        self._waiting = _Places(MAX_WAITING, MAX_WAITING_PER_ADDRESS)
+    def __init__(self) -> None:
+        self._strangers = _Lane(AT_ONCE, MAX_WAITING, MAX_WAITING_PER_ADDRESS)
+        self._cookies = _Lane(AT_ONCE_WITH_COOKIE, MAX_WAITING_WITH_COOKIE, MAX_WAITING_PER_ADDRESS_WITH_COOKIE)
         self._slowed = _Places(MAX_SLOWED, MAX_SLOWED_PER_ADDRESS)
+        self._demoted: dict[str, float] = {}
+
+    def believes_cookie(self, address: str) -> bool:
+        return self._demoted.get(network_of(address), 0) <= time.monotonic()
+
+    def demote(self, address: str) -> None:
+        """It showed a device cookie that nobody knows."""
+        if len(self._demoted) >= MAX_REMEMBERED:
+            self._demoted.pop(next(iter(self._demoted)))
+        self._demoted[network_of(address)] = time.monotonic() + DEMOTED_SECONDS
 
     @asynccontextmanager
-    async def place(self, address: str) -> AsyncIterator[None]:
-        """Wait for one of the places. Raises `TooBusy` beyond the queue, and after WAIT_SECONDS in it."""
-        with self._waiting.taken(address):
-            try:
-                async with asyncio.timeout(WAIT_SECONDS):
-                    await self._places.acquire()
-            except TimeoutError:
-                raise _too_busy() from None
+    async def place(self, address: str, *, with_cookie: bool = False) -> AsyncIterator[None]:
+        """Wait for one of the places. Raises `TooBusy` when put out of a full queue, and after WAIT_SECONDS in it."""
+        lane, network = self._cookies if with_cookie else self._strangers, network_of(address)
+        await lane.enter(network)
         try:
             yield
+        except AppError as refusal:
+            if refusal.status < 500:
+                lane.note_failure(network)
+            raise
         finally:
-            self._places.release()
+            lane.leave()
 
     async def slow_down(self, address: str, seconds: float) -> None:
         """Let a guess wait, without a place. Raises `TooBusy` where too many wait."""
-        with self._slowed.taken(address):
+        with self._slowed.taken(network_of(address)):
             await asyncio.sleep(seconds)
+
+
+class _Lane:
+    """Next is an address with the fewest failures of late, any of them by lot. A full queue puts out, by lot, one who waits at the
+    address with most waiting: who comes late, or again, has the same chance as who was there first."""
+
+    def __init__(self, at_once: int, most: int, per_address: int) -> None:
+        self._free, self._most, self._per_address = at_once, most, per_address
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._failures: Counter[str] = Counter()
+
+    async def enter(self, address: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        if len(self._waiting.get(address, ())) >= self._per_address:
+            raise _too_busy()
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(address, []).append(turn)
+        if sum(map(len, self._waiting.values())) > self._most:
+            self._put_one_out()
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.leave()
+            else:
+                self._forget(address, turn)
+            if isinstance(error, TimeoutError):
+                raise _too_busy() from None
+            raise
+
+    def leave(self) -> None:
+        """Hand the place on."""
+        while self._waiting:
+            fewest = min(self._failures[each] for each in self._waiting)
+            address = random.choice([each for each in self._waiting if self._failures[each] == fewest])
+            turn = self._waiting[address][0]
+            self._forget(address, turn)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def note_failure(self, address: str) -> None:
+        if len(self._failures) >= MAX_REMEMBERED:
+            self._failures.clear()
+        self._failures[address] += 1
+
+    def _put_one_out(self) -> None:
+        most = max(map(len, self._waiting.values()))
+        # The failures decide first: who has none is put out last.
+        crowded = [each for each, turns in self._waiting.items() if len(turns) == most]
+        worst = max(self._failures[each] for each in crowded)
+        address = random.choice([each for each in crowded if self._failures[each] == worst])
+        turn = random.choice(self._waiting[address])
+        self._forget(address, turn)
+        if not turn.done():
+            turn.set_exception(_too_busy())
+
+    def _forget(self, address: str, turn: asyncio.Future[None]) -> None:
+        turns = self._waiting.get(address, [])
+        if turn in turns:
+            turns.remove(turn)
+        if not turns:
+            self._waiting.pop(address, None)
 
 
 class _Places:

@@ -37,7 +37,7 @@ class Attempt:
 
 def attempt(email: str, address: str, *, known_here: bool, known_browser: str | None = None) -> Attempt:
     """`known_here`: this address has signed in to this account before; `known_browser`: this browser has, under this hash."""
-    account, here, pair = _key("account", email), _key("address", _network(address)), _key("pair", email, _network(address))
+    account, here, pair = _key("account", email), _key("address", network_of(address)), _key("pair", email, network_of(address))
     if known_browser:
         # Not for the address, whose other people may be strangers to this browser's failures.
         device = _key("device", known_browser)
@@ -116,7 +116,7 @@ def _key(kind: str, *values: str) -> str:
     return hashlib.sha256("\0".join((kind, *values)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """The address, or for IPv6 its /64: one customer has all of that."""
     try:
         parsed = ip_address(address)

@@ -100,7 +100,7 @@ def _explain(refusal: AppError) -> dict[str, Any]:
     """What happened, and what to do. It says no more of an account than the API does."""
     wait = _in_words(_seconds(refusal))
     if isinstance(refusal, TooManyRequests):
-        title, detail = "Too many attempts", f"Try again in {wait}. Until then no password is looked at, not even the right one."
+        title, detail = "Too many attempts", f"Try again in {wait}. Until then no password from here is looked at."
     elif isinstance(refusal, Unavailable):
         title, detail = "Signing in is not possible for a moment", f"Your password was not at fault. Try again in {wait}."
     else:

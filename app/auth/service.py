@@ -70,6 +70,13 @@ async def sign_in(
     async def proceed(judged: _Judged) -> NewLogin:
         return await _sign_in(house, judged, password, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
 
+    if browser.known_by and admission.believes_cookie(browser.address):
+        async with admission.place(browser.address, with_cookie=True):
+            judged = await _judge(house, email, browser)
+            if judged.is_known_browser:
+                return await proceed(judged)
+        # No hash was spent on it.
+        admission.demote(browser.address)
     async with admission.place(browser.address):
         judged = await _judge(house, email, browser)
         if not judged.wait:
@@ -85,6 +92,7 @@ class _Judged:
     account: Account | None
     attempt: backoff.Attempt
     wait: timedelta
+    is_known_browser: bool
 
 
 async def _judge(house: Resources, email: str, browser: Browser) -> _Judged:
@@ -97,7 +105,7 @@ async def _judge(house: Resources, email: str, browser: Browser) -> _Judged:
         attempt = backoff.attempt(canonical_email(email), browser.address, known_here=known_here, known_browser=known_browser)
         await _refuse_while_blocked(house, db, attempt)
         wait = await backoff.slowdown(db, attempt, allowed=settings.rate_limit_login, longest=settings.login_slowdown, now=now)
-    return _Judged(account, attempt, wait)
+    return _Judged(account, attempt, wait, is_known_browser=bool(known_browser))
 
 
 async def _sign_in(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from http.cookiejar import Cookie
 from typing import Any
@@ -17,6 +18,7 @@ from app.auth.known_browsers import LIFETIME, MAX_BROWSERS_PER_USER
 from app.auth.people import add_user
 from app.auth.service import reset_password
 from app.config import Settings
+from app.errors import NotAuthenticated
 from app.factory import create_app
 from app.models import KnownBrowser, LoginAttempt
 from app.resources import Resources
@@ -257,3 +259,37 @@ async def test_doors_of_strangers_share_the_places(app: Quart, house: Resources)
     release.set()
     assert [answer.status_code for answer in await asyncio.gather(*doors)] == [404, 404, 401]
     await asyncio.gather(*held)
+
+
+async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses() -> None:
+    admission, served = Admission(), 0
+
+    async def attack(n: int) -> None:
+        nonlocal served
+        while True:
+            with suppress(TooBusy, NotAuthenticated):
+                async with admission.place(f"10.60.{n // 250}.{n % 250}"):
+                    await asyncio.sleep(0.005)
+                    served += 1
+                    raise NotAuthenticated
+            await asyncio.sleep(0.05)
+
+    crowd = [asyncio.ensure_future(attack(n)) for n in range(600)]
+    await until(lambda: served > 100)
+    began = time.monotonic()
+    async with admission.place("10.61.0.1", with_cookie=True):
+        assert time.monotonic() - began < 0.5, "a device cookie has a lane of its own"
+
+    async def patient() -> None:
+        while True:
+            with suppress(TooBusy):
+                async with admission.place("10.61.0.2"):
+                    return
+            await asyncio.sleep(0.2)
+
+    await asyncio.wait_for(patient(), 5)
+    for each in crowd:
+        each.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    async with asyncio.timeout(1), admission.place("10.61.0.3"):
+        pass
