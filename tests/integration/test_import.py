@@ -348,7 +348,7 @@ def test_hundred_thousand_rows_need_no_more_memory_than_a_few(database_url: str,
         file = tmp_path / f"{number}.csv"
         with file.open("w") as out:
             out.write("Target,Acquirer,Date,Price,Tagline\n")
-            out.writelines(f'Target {line},Acme,1/02/2014,"$1,234,567",{"tag" * 130}\n' for line in range(number))
+            out.writelines(f'Target {line},Acme,15/02/2014,"$1,234,567",{"tag" * 130}\n' for line in range(number))
         command = [sys.executable, "-c", MEASURED, str(file), "--organisation", f"Of {number}"]
         done = subprocess.run(command, env=os.environ | {"DATABASE_URL": database_url}, capture_output=True, text=True, check=True)
         return int(done.stderr.rpartition("peak ")[2])
