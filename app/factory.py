@@ -6,7 +6,7 @@ from typing import cast
 
 from quart import Quart, Response, current_app, request
 from quart.typing import ResponseReturnValue
-from quart_schema import QuartSchema, hide
+from quart_schema import APIKeySecurityScheme, QuartSchema, hide
 
 from app.admin.import_pages import blueprint as import_pages
 from app.admin.pages import blueprint as admin_pages
@@ -20,7 +20,7 @@ from app.checklist.routes import blueprint as checklist
 from app.clock import Clock
 from app.compression import init_compression
 from app.config import Settings
-from app.cookies import CookieNames, has_plain_cookies
+from app.cookies import AUTH, CookieNames, has_plain_cookies
 from app.deals.candidate import COLD_CONTEXT
 from app.deals.permissions import user_can_access_deal
 from app.deals.restore import auto_restore_deal_context, initial_session_data
@@ -33,7 +33,7 @@ from app.imports.routes import blueprint as imports
 from app.live import init_live
 from app.metrics import METRICS
 from app.notices.routes import blueprint as notices
-from app.openapi import INFO, PathNamed
+from app.openapi import INFO, LOGIN, PathNamed
 from app.ops.routes import health
 from app.ops.site import init_ops
 from app.proxies import ProxiesBelieved
@@ -94,7 +94,14 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
         app.register_blueprint(blueprint)
     schema = QuartSchema(
-        app, openapi_path=None, redoc_ui_path=None, scalar_ui_path=None, swagger_ui_path=None, info=INFO, openapi_provider_class=PathNamed
+        app,
+        openapi_path=None,
+        redoc_ui_path=None,
+        scalar_ui_path=None,
+        swagger_ui_path=None,
+        info=INFO,
+        openapi_provider_class=PathNamed,
+        security_schemes={LOGIN: APIKeySecurityScheme(names.name(AUTH), "cookie")},
     )
 
     hide(Quart.send_static_file)  # as the extension does where it serves the document itself
@@ -107,7 +114,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         if not document:  # made once a process: it takes half a second, in which nobody else is served
             made = cast(Response, await schema.openapi())
             document.append(await made.get_data(as_text=False))
-        return Response(_below_root(document[0]), content_type="application/json")
+        return Response(_below_root(document[0], names), content_type="application/json")
 
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
@@ -138,9 +145,13 @@ async def _lead_below_root(response: Response) -> Response:
     return response
 
 
-def _below_root(document: bytes) -> bytes:
-    """The OpenAPI document with the root path its addresses are below."""
-    return document if not root_path() else json.dumps(json.loads(document) | {"servers": [{"url": root_path()}]}).encode()
+def _below_root(document: bytes, names: CookieNames) -> bytes:
+    """The OpenAPI document with the root path its addresses are below, and the cookie's name there."""
+    if not root_path():
+        return document
+    below = json.loads(document) | {"servers": [{"url": root_path()}]}
+    below["components"]["securitySchemes"][LOGIN]["name"] = names.name(AUTH)
+    return json.dumps(below).encode()
 
 
 async def _allow_own_methods(response: Response) -> Response:

@@ -12,6 +12,11 @@ from werkzeug.routing.rules import Rule
 
 INFO = Info(title="Holdfast", version=version("holdfast"), description="A deal workspace in which you never lose your place.")
 
+# The security scheme of what needs somebody signed in: the login cookie.
+LOGIN = "login"
+# Answers 401 to who is not known, and takes no login.
+SIGNS_IN = ("/api/auth/login",)
+
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -62,6 +67,8 @@ class PathNamed(OpenAPIProvider):
                 also = _standing_problems(method.upper(), path, operation) - told if path.startswith("/api/") else set()
                 responses = operation["responses"] | dict.fromkeys(also, problem)
                 operation["responses"] = {status: responses[status] for status in sorted(responses, key=int)}
+                if 401 in told and path not in SIGNS_IN:
+                    operation["security"] = [{LOGIN: []}]
                 if uploads := getattr(self._app.view_functions[rule.endpoint], "uploads", None):
                     operation["requestBody"] = {"required": True, "content": uploads}
         return paths, components | more
@@ -124,6 +131,14 @@ def _refer(node: Any, renamed: dict[str, str]) -> Any:
             for key, value in node.items()
         }
     return [_refer(each, renamed) for each in node] if isinstance(node, list) else node
+
+
+def one_of(one: str, other: str) -> dict[str, Any]:
+    """For the schema of a model of which exactly one of two fields is given; null is as good as none."""
+    null = {"type": "null"}
+    pairs = ((one, other), (other, one))
+    given = ({"required": [name], "properties": {name: {"not": null}, without: null}} for name, without in pairs)
+    return {"oneOf": list(given)}
 
 
 def takes_files(*types: str) -> Callable[[View], View]:

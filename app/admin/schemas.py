@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.auth.routes import Device
-from app.deals.fields import Email, single_line
+from app.deals.fields import ONE_LINE, Email, single_line
 from app.deals.listing import Cursor
+from app.openapi import one_of
 
 Role = Literal["admin", "member"]
 
@@ -19,7 +20,7 @@ class _Body(BaseModel):
 class PeopleQuery(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    q: Annotated[str, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    q: Annotated[str, ONE_LINE, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
     cursor: Cursor | None = None
 
 
@@ -30,12 +31,14 @@ class PersonQuery(BaseModel):
 
 
 class NewInvitation(_Body):
-    email: Email
+    email: Annotated[Email, Field(json_schema_extra={"format": "email"})]
     role: Role = "member"
 
 
 class PersonChanges(_Body):
     """One of the two at a time: each ends the person's logins."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("role", "disabled"))
 
     role: Role | None = None
     disabled: bool | None = None

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 from quart import Blueprint
 from quart.typing import ResponseReturnValue
 
@@ -33,8 +34,18 @@ class Credentials(_Strict):
     keep_signed_in: bool = False
 
 
+_STARTS: JsonDict = {
+    "anyOf": [
+        {"required": ["start_at", "start_deal_id"], "properties": {"start_at": {"const": "deal"}, "start_deal_id": {"type": "integer"}}},
+        {"properties": {"start_at": {"enum": ["last_deal", "list"]}, "start_deal_id": {"type": "null"}}},
+    ]
+}
+
+
 class Preferences(_Strict):
     """`start_at` "deal" goes with `start_deal_id`, a deal you see; the others without it."""
+
+    model_config = ConfigDict(json_schema_extra=_STARTS)
 
     name: Annotated[str, AfterValidator(clean_name)] = ""
     remember_last_deal: bool = True

@@ -92,18 +92,26 @@ def _line(longest: int, shortest: int = 0) -> Any:
     return StringConstraints(strip_whitespace=True, min_length=shortest, max_length=longest)
 
 
-Name = Annotated[str, BeforeValidator(single_line), _line(200, 1), AfterValidator(_visible)]
-Line = Annotated[str, BeforeValidator(single_line), _line(120)]
-LongLine = Annotated[str, BeforeValidator(single_line), _line(2000)]
-Prose = Annotated[str, BeforeValidator(several_lines), StringConstraints(max_length=20_000)]
-Party = Annotated[str, BeforeValidator(single_line), _line(200)]
-Section = Annotated[str, BeforeValidator(single_line), _line(120, 1), AfterValidator(_visible)]
-Task = Annotated[str, BeforeValidator(single_line), _line(300, 1), AfterValidator(_visible)]
-Status = Annotated[str, BeforeValidator(single_line), _line(40)]
-Terms = Annotated[str, BeforeValidator(single_line), _line(80)]
-Reference = Annotated[str, BeforeValidator(single_line), _line(200, 1)]
-Address = Annotated[str, BeforeValidator(single_line), _line(2000), AfterValidator(_web_address)]
-Email = Annotated[str, BeforeValidator(single_line), _line(320, 3)]
+# What the functions above check, as the OpenAPI document can say it.
+_BREAKS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+ONE_LINE = Field(json_schema_extra={"pattern": f"^[^{_BREAKS}]*$"})
+_SOME_LINE = Field(json_schema_extra={"pattern": rf"^[^{_BREAKS}]*[^\s{_BREAKS}][^{_BREAKS}]*$"})
+_LINES = Field(json_schema_extra={"pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"})
+_WEB = r"[hH][tT][tT][pP][sS]?://[^\s\"'<>\x00-\x1f\x7f-\x9f]+"
+_WEB_ADDRESSES = Field(json_schema_extra={"pattern": rf"^ *({_WEB}(, +{_WEB})*)? *$"})
+
+Name = Annotated[str, _SOME_LINE, BeforeValidator(single_line), _line(200, 1), AfterValidator(_visible)]
+Line = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(120)]
+LongLine = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(2000)]
+Prose = Annotated[str, _LINES, BeforeValidator(several_lines), StringConstraints(max_length=20_000)]
+Party = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(200)]
+Section = Annotated[str, _SOME_LINE, BeforeValidator(single_line), _line(120, 1), AfterValidator(_visible)]
+Task = Annotated[str, _SOME_LINE, BeforeValidator(single_line), _line(300, 1), AfterValidator(_visible)]
+Status = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(40)]
+Terms = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(80)]
+Reference = Annotated[str, _SOME_LINE, BeforeValidator(single_line), _line(200, 1)]
+Address = Annotated[str, _WEB_ADDRESSES, BeforeValidator(single_line), _line(2000), AfterValidator(_web_address)]
+Email = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(320, 3)]
 # The bounds stand first, where the OpenAPI document finds them; what runs before is written after.
 Dollars = Annotated[int, Field(ge=0, le=MAX_ID), BeforeValidator(_whole)]
 Year = Annotated[int, Field(ge=1, le=9999), BeforeValidator(_whole)]

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
 from app.deals.cursors import Column, Cursors, beyond, in_order
-from app.deals.fields import AskedId, Stage, Status, single_line
+from app.deals.fields import ONE_LINE, AskedId, Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
 from app.deals.search import matches, relevance
 from app.deals.store import as_summary, count_deals, summaries
@@ -44,7 +44,7 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    q: Annotated[str, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    q: Annotated[str, ONE_LINE, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
     status: Status | None = None
     stage: Stage | None = None
     import_id: Annotated[AskedId | None, Field(alias="import")] = None

@@ -23,6 +23,7 @@ from app.deals.fields import (
     Terms,
     Year,
 )
+from app.openapi import one_of
 
 Role = Literal["owner", "admin", "editor", "viewer"]
 
@@ -69,6 +70,8 @@ class DealChanges(DealFacts):
 class Person(Body):
     """A colleague, by id or by address; exactly one of the two."""
 
+    model_config = ConfigDict(json_schema_extra=one_of("user_id", "email"))
+
     user_id: Identifier | None = None
     email: Email | None = None
 
@@ -85,6 +88,8 @@ class NewMember(Person):
 
 
 class MemberChanges(Body):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     role: GrantRole = "viewer"
     expires_at: Moment | None = None
 

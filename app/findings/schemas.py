@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
-from app.deals.fields import Identifier, Name, Prose, Whose, single_line
+from app.deals.fields import ONE_LINE, Identifier, Name, Prose, Whose, single_line
 from app.deals.listing import Cursor, Limit
 from app.deals.schemas import Answer, Body, PersonName
 
@@ -67,7 +67,7 @@ class FindingQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    q: Annotated[str, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    q: Annotated[str, ONE_LINE, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
     severity: Severity | None = None
     status: FindingStatus | Literal["unsettled"] | None = None
     owner: Whose | None = None
