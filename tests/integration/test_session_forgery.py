@@ -152,3 +152,15 @@ async def test_a_forged_record_does_not_bring_an_ended_login_back(house: Resourc
         await db.execute(update(Login).values(ended_at=house.clock.now()))
     await house.redis.commands.set(key_of(house), raw[:2] + b"\x00" * 16 + raw[18:])
     assert (await read_by(house, "gone")).outcome is Outcome.GONE
+
+
+async def test_a_record_that_may_be_believed_for_longer_than_any_is_not(house: Resources, clock: FakeClock) -> None:
+    """As one is that was written while a clock was far ahead."""
+    assert house.redis
+    assert house.backend.redis
+    await genuine(house)
+    record = (await house.sessions.read(KEY)).record
+    assert isinstance(record, Record)
+    far = house.backend.redis.codec.encode(record, under=key_of(house), until_ms=clock.unix_ms() + 86_400_000)
+    await house.redis.commands.set(key_of(house), far)
+    assert (await read_by(house, "sql")).record == record
