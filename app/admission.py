@@ -60,7 +60,8 @@ class Admission:
     async def _wait(self, rank: Rank, within: float) -> None:
         at = time.monotonic() + rank.value
         ahead = sum(place[0] <= at and not place[2].done() for place in self._waiting)
-        if (foreseen := self._turn_seconds * (ahead + 1) / self._slots) > within:
+        # With nobody ahead the mean, which a slow minute may have left high, is no reason: any turn may end now.
+        if (foreseen := self._turn_seconds * (ahead + 1) / self._slots) > within and ahead:
             raise _busy(foreseen)
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (at, next(self._numbers), place))

@@ -28,7 +28,7 @@ OWN_PARAMETERS = {"application_name", "options", "target_session_attrs", "pooler
 DROPPED_PARAMETERS = {
     *("connect_timeout", "pool_timeout", "socket_timeout", "connection_limit", "max_idle_connection_lifetime", "single_use_connections"),
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"),
-    *("channel_binding", "gssencmode", "gssdelegation", "require_auth", "requirepeer", "requiressl", "sslcompression", "sslsni"),
+    *("channel_binding", "gssencmode", "gssdelegation", "sslcompression", "sslsni"),
     *("sslidentity", "load_balance_hosts", "fallback_application_name", "client_encoding", "charset", "uselibpqcompat"),
     *("statement_cache_size", "prepared_statement_cache_size", "supa", "pool", "sslcertmode", "min_protocol_version"),
 }

@@ -313,8 +313,8 @@ MUTANTS = [
     Mutant(
         "who cannot be served in time is refused at once",
         "app/admission.py",
-        "> within:",
-        "> within + 3600:",
+        "> within and ahead:",
+        "> within + 3600 and ahead:",
         "tests/unit/test_admission.py::test_who_cannot_be_served_in_time_is_refused_at_once",
     ),
     Mutant(

@@ -15,7 +15,7 @@ import psutil
 
 from tests.servers import leash
 
-START_LIMIT_SECONDS = 20
+START_LIMIT_SECONDS = 60
 
 
 class ServerDied(Exception):

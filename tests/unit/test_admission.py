@@ -44,6 +44,16 @@ async def test_first_come_first_served_but_what_has_begun_ends_and_the_backgroun
     assert await crowd.all() == ["begun", "first", "second", "background"]
 
 
+async def test_who_is_next_is_not_refused_because_turns_were_long_a_while_ago() -> None:
+    crowd = Crowd(1)
+    crowd.admission._turn_seconds = 60
+    async with crowd.admission.turn(Rank.REQUEST, within=1):
+        await crowd.join("next", within=30)
+        refused = await crowd.join("third", within=30)
+    assert await crowd.all() == ["next"]
+    assert isinstance(refused.exception(), DatabaseUnavailable)
+
+
 async def test_nobody_starves_in_the_background() -> None:
     """Its place improves as it waits."""
     crowd = Crowd(1)
