@@ -74,9 +74,13 @@ class Connector:
                 if "startup parameter" not in f"{refusal} {refusal.__cause__}":
                     raise
             else:
-                if self.mode == "direct" or not await self._is_pooled(connection):
-                    self.mode = "direct"
-                    return connection
+                try:
+                    if self.mode == "direct" or not await self._is_pooled(connection):
+                        self.mode = "direct"
+                        return connection
+                except BaseException:  # whoever asked is gone, or the server is: nobody would ever close it
+                    connection.terminate()
+                    raise
                 await connection.close()
             if not self._told:  # of several that find out at once the first one tells
                 log.info("DATABASE_URL leads to a pooler: limits go with each transaction, and statements are not kept prepared.")

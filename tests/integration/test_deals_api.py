@@ -302,7 +302,7 @@ BAD_FACTS: list[dict[str, Any]] = [
     {"name": "x", "version": 3},
     {"name": "x", "stage": "done"},
     {"name": "x", "price_usd": True},
-    {"name": "x", "price_usd": 1.0},
+    {"name": "x", "price_usd": 1.5},
     {"name": "x", "price_usd": "1"},
     {"name": "x", "price_usd": -1},
     {"name": "x", "price_usd": 2**63},

@@ -73,32 +73,38 @@ async def counters(house: Resources) -> int:
         return await db.scalar(select(func.count()).select_from(KnownBrowser)) or 0
 
 
-async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(app: Quart) -> None:
+async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(app: Quart, house: Resources) -> None:
     known = app.test_client()
     assert await sign_in(known, address="10.0.0.1") == 200
     assert set(await attack(app, 12)) == {401}, "no address failed often enough to be refused"
-    began = time.monotonic()
-    assert await sign_in(known, address="10.200.0.1") == 200, "known by its cookie, on another network"
-    assert time.monotonic() - began < SLOWDOWN
+    slowed = admission_of(house.database)._slowed._counts
+    signing_in = asyncio.ensure_future(sign_in(known, address="10.200.0.1"))
+    while not signing_in.done():
+        assert not slowed, "known by its cookie, on another network"
+        await asyncio.sleep(0)
+    assert await signing_in == 200
     await attack(app, 12, first=100)
     began = time.monotonic()
     assert await sign_in(app.test_client(), address="10.200.0.2") == 200, "the right password, from anywhere"
-    assert SLOWDOWN <= time.monotonic() - began < SLOWDOWN + 3
+    assert time.monotonic() - began >= SLOWDOWN
 
 
 async def test_right_password_gets_in_while_the_attack_goes_on(app: Quart) -> None:
     await attack(app, 12)
-    attacking = asyncio.ensure_future(_keep_attacking(app))
+    is_over = asyncio.Event()
+    attacking = asyncio.ensure_future(_keep_attacking(app, is_over))
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             assert await sign_in(app.test_client(), address="10.200.0.3") == 200
     finally:
-        attacking.cancel()
-        await asyncio.gather(attacking, return_exceptions=True)
+        is_over.set()
+        await attacking
 
 
-async def _keep_attacking(app: Quart) -> None:
+async def _keep_attacking(app: Quart, is_over: asyncio.Event) -> None:
     for round_ in range(1, 1000):
+        if is_over.is_set():
+            return
         await attack(app, 10, first=1000 * round_)
 
 
@@ -275,10 +281,11 @@ async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses
             await asyncio.sleep(0.05)
 
     crowd = [asyncio.ensure_future(attack(n)) for n in range(600)]
-    await until(lambda: served > 100)
-    began = time.monotonic()
-    async with admission.place("10.61.0.1", with_cookie=True):
-        assert time.monotonic() - began < 0.5, "a device cookie has a lane of its own"
+    await until(lambda: served > 100, within=30)
+    place = admission.place("10.61.0.1", with_cookie=True)
+    with pytest.raises(StopIteration):  # a device cookie has a lane of its own, so nothing is waited for
+        place.__aenter__().send(None)
+    await place.__aexit__(None, None, None)
 
     async def patient() -> None:
         while True:
@@ -287,9 +294,9 @@ async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses
                     return
             await asyncio.sleep(0.2)
 
-    await asyncio.wait_for(patient(), 5)
+    await asyncio.wait_for(patient(), 30)
     for each in crowd:
         each.cancel()
     await asyncio.gather(*crowd, return_exceptions=True)
-    async with asyncio.timeout(1), admission.place("10.61.0.3"):
+    async with asyncio.timeout(30), admission.place("10.61.0.3"):
         pass

@@ -26,6 +26,7 @@ PROXY = {"client": ("127.0.0.1", 40000)}
 CSV = "Target,Acquirer,Year,Price,Date\nNest,Google,2014,$3.2bn,13/01/2014\n,Google,2013,$5m,\n"
 # By a link that is shown once, by a job's run, or for programs.
 NO_PAGE_LEADS_THERE = {"/health/live", "/health/ready", "/metrics", "/link", "/workspace", "/workspace/<page>", "/ops/jobs/runs/<run_id>"}
+NO_PAGE_LEADS_THERE |= {"/robots.txt", "/.well-known/security.txt", "/.well-known/change-password"}
 
 
 @pytest.fixture
@@ -151,14 +152,14 @@ async def test_cookies_go_to_the_root_path_alone_and_keep_a_name_that_browsers_g
             set_by.append(await client.post("/api/auth/logout", headers=headers, scope_base=PROXY))
             assert set_by[1].headers["Clear-Site-Data"] == ('"cache"' if prefix else '"cache", "storage"')
             lines = [line for answer in set_by for line in answer.headers.getlist("Set-Cookie")]
-            assert len(lines) == 4, "two are set, and both are deleted"
+            assert len(lines) == 5, "three are set, and all but the device's are deleted"
             assert all("Secure" in line and "HttpOnly" in line and "SameSite=Lax" in line and "Domain" not in line for line in lines)
             paths = {(line.partition("=")[0], re.search(r"Path=([^;]+)", line)[1]) for line in lines}  # type: ignore[index]
             return dict(paths)
 
-        assert await cookies("") == {"__Host-holdfast_auth": "/", "__Host-holdfast_session": "/"}
+        assert await cookies("") == {f"__Host-holdfast_{name}": "/" for name in ("auth", "session", "device")}
         for prefix in ("/holdfast", "/other/place"):
-            assert await cookies(prefix) == {"__Secure-holdfast_auth": prefix, "__Secure-holdfast_session": prefix}
+            assert await cookies(prefix) == {f"__Secure-holdfast_{name}": prefix for name in ("auth", "session", "device")}
 
 
 async def test_a_stream_of_the_console_draws_for_the_root_path_it_is_watched_under(app: Quart) -> None:
