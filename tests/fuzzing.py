@@ -23,7 +23,10 @@ ENDS_LOGINS = ("/api/auth/logout", "/api/me/password", "logins", "/api/admin/peo
 
 # Rules no schema can say, and all that a refusal may give as its reason where what was sent is as documented:
 # classes of Unicode (letters, accents) that patterns of JSON Schema need not know, and what time it is,
-_WORDS = ("there must be something to see in it", "must have letters to call somebody by", "accents on one letter", "must lie in the future")
+_WORDS = (
+    *("there must be something to see in it", "must have letters to call somebody by", "accents on one letter"),
+    "must lie in the future",
+)
 # what depends on what is stored or on a secret (people there are, a cursor that is sealed, a password of one's own), and what only
 # reading a file shows.
 _CODES = ("invalid_cursor", "wrong_password", "unreadable_file", "unknown_person")
