@@ -1,7 +1,9 @@
 """The web server: uvicorn with our limits in front, on sockets we opened, in one process or several."""
 
+import asyncio
 import contextlib
 import resource
+import socket
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -13,13 +15,15 @@ from uvicorn.supervisors import Multiprocess
 from app.config import Settings
 from app.http_gate import Gate, Limits
 from app.http_protocol import GuardedProtocol
-from app.ops.port import open_sockets, place, refuse_port_in_use
+from app.ops.port import open_sockets, place, refuse_newcomers, refuse_port_in_use
 
 log = structlog.get_logger()
 
 # A process manager kills after ten seconds; what is left of them once the port is closed is for the answers under way.
 GRACE = timedelta(seconds=8)
 MIN_GRACE = timedelta(seconds=3)
+# For connections the kernel has completed, and no process has taken yet.
+LAST_ARRIVALS = timedelta(milliseconds=200)
 # Files and connections beside those of visitors: databases, Redis, static files.
 OTHER_FILES = 256
 
@@ -34,7 +38,7 @@ def serve(settings: Settings) -> None:
     if settings.web_concurrency > 1:
         _Processes(config, sockets).run()
         return
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets)
     if not server.started:
@@ -58,6 +62,16 @@ def make_config(settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=cast(int, settings.keep_alive.total_seconds()),
         timeout_graceful_shutdown=int(max(GRACE - settings.drain_seconds, MIN_GRACE).total_seconds()),
     )
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Whoever has reached the port is served: a connection nobody took is reset with its request, and a proxy answers 502."""
+        for each in sockets or ():
+            refuse_newcomers(each)
+        if sockets:
+            await asyncio.sleep(LAST_ARRIVALS.total_seconds())
+        await super().shutdown(sockets)
 
 
 class _Processes(Multiprocess):

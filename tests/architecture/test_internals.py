@@ -100,6 +100,7 @@ SIGNATURES = {
     "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_url": ("self url", "app/http_protocol.py"),
     "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.pause_writing": ("self", "app/http_protocol.py"),
     "uvicorn.server:Server.run": ("self sockets", "app/ops/server.py"),
+    "uvicorn.server:Server.shutdown": ("self sockets", "app/ops/server.py"),
     "uvicorn.server:Server.handle_exit": ("self sig frame", "app/drain.py"),
     "uvicorn.supervisors:Multiprocess.__init__": ("self config sockets", "app/ops/server.py"),
     "uvicorn.supervisors:Multiprocess.terminate_all": ("self", "app/ops/server.py"),

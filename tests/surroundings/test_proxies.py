@@ -128,6 +128,7 @@ async def test_holdfast_behind_a_proxy(kind: str, site: Site, start_proxy: Start
         assert (answer.status_code, answer.http_version) == (200, "HTTP/2"), answer.text
         assert {cookie.partition("=")[0] for cookie in answer.headers.get_list("set-cookie")} == {
             "__Host-holdfast_auth",
+            "__Host-holdfast_device",
             "__Host-holdfast_session",
         }
         assert (await sign_in(old, site.user, Origin=proxy.url)).http_version == "HTTP/1.1"
@@ -188,7 +189,7 @@ async def below_a_path(client: httpx.AsyncClient, proxy: ProxyServer, site: Site
     answer = await sign_in(client, site.user, **MADE_UP, Origin=proxy.shared_url)
     assert answer.status_code == 200, answer.text
     cookies = answer.headers.get_list("set-cookie")
-    assert {cookie.partition("=")[0] for cookie in cookies} == {"__Secure-holdfast_auth", "__Secure-holdfast_session"}
+    assert {cookie.partition("=")[0] for cookie in cookies} == {f"__Secure-holdfast_{name}" for name in ("auth", "device", "session")}
     assert all(f"Path={ROOT};" in f"{cookie};" for cookie in cookies)
     assert (await client.get(f"{proxy.shared_url}{ROOT}/metrics")).status_code == 404
     made = await client.post("api/admin/invitations", json={"email": "b@deals.example"}, headers=MADE_UP)

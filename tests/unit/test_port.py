@@ -1,9 +1,12 @@
 """HOST and PORT: what is in the way is said in plain words."""
 
+import socket
+import sys
+
 import pytest
 
 from app.config import ConfigError, load_settings
-from app.ops.port import has_ipv6, open_sockets, refuse_port_in_use
+from app.ops.port import has_ipv6, open_sockets, refuse_newcomers, refuse_port_in_use
 from tests.servers.process import free_port
 
 
@@ -31,3 +34,22 @@ def test_address_that_is_none_of_this_machine_is_said() -> None:
         refuse_port_in_use(load_settings({"HOST": "nowhere.invalid"}))
     with pytest.raises(ConfigError, match="2001:db8::1"):
         refuse_port_in_use(load_settings({"HOST": "2001:db8::1"}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's filters are Linux's")
+def test_whoever_has_reached_a_port_gets_in_and_nobody_after_them() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as early,
+        socket.socket() as late,
+    ):
+        early.sendall(b"asked")
+        refuse_newcomers(listening)
+        late.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            late.connect(listening.getsockname())
+        taken, _ = listening.accept()
+        with taken:
+            assert taken.recv(10) == b"asked"
+            taken.sendall(b"answered")
+        assert early.recv(10) == b"answered"
