@@ -116,7 +116,7 @@ def _is_beyond_schemas(response: Response) -> bool:
     problem = response.json()
     if problem["code"] != "invalid":
         return problem["code"] in _CODES
-    return all(any(words in each["problem"] for words in _WORDS) for each in problem.get("errors", [{"problem": ""}]))
+    return all(any(words in each["problem"] for words in _WORDS) for each in problem.get("errors", [{"problem": problem["detail"]}]))
 
 
 def _failures_of(event: events.ScenarioFinished) -> list[str]:
