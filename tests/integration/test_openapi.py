@@ -20,7 +20,7 @@ ONLY = {"operator": "^/(api/(ops|admin)|health)"}
 
 @pytest.mark.parametrize(("database_url", "redis_url"), [("sqlite", "none")], indirect=True)
 @pytest.mark.slow
-@pytest.mark.timeout(240)  # a minute on two idle cores
+@pytest.mark.timeout(600)  # a minute on two idle cores
 async def test_what_is_served_is_what_is_documented(start_web: StartWeb, database_url: str, database: Database) -> None:
     people, ids = await populate(database)
     server = await start_web(dict.fromkeys(("RATE_LIMIT_WRITE", "RATE_LIMIT_EXPORT", "RATE_LIMIT_RUN"), "0"))
