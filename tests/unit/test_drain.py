@@ -72,7 +72,7 @@ async def test_event_streams_live_through_the_period_and_end_with_it(heard: list
 
 
 def test_production_drains_and_development_does_not() -> None:
-    production = {"HOLDFAST_ENV": "production", "SECRET_KEY": "k" * 40, "ALLOWED_HOSTS": "a.example"}
+    production = {"HOLDFAST_ENV": "production", "SECRET_KEY": "jJ8z-Qm3Vb7wXk2Rt9Lp5Ns1Yd4Hf6Gc0Ea", "ALLOWED_HOSTS": "a.example"}
     assert load_settings(production).drain_seconds == timedelta(seconds=5)
     assert load_settings(production | {"DRAIN_SECONDS": "0"}).drain_seconds == timedelta(0)
     assert load_settings({}).drain_seconds == timedelta(0)
