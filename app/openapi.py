@@ -158,6 +158,7 @@ def documented(
     answer: type[BaseModel] = Empty,
     status: int = 200,
     *,
+    or_status: int | None = None,
     body: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
     problems: tuple[int, ...] = (),
@@ -167,6 +168,8 @@ def documented(
 
     def document(view: View) -> View:
         view = document_response(answer, status)(tag([topic])(view))
+        if or_status:
+            view = document_response(answer, or_status)(view)
         for problem in sorted({503, *problems} | (set() if public else {401})):
             view = document_response(Problem, problem)(view)
         if body:

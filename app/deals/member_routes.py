@@ -25,7 +25,7 @@ async def list_(deal_id: str) -> Response:
 
 
 @members.post("")
-@documented("members", OneMember, 201, body=NewMember, problems=(400, 403, 404, 409, 413, 415))
+@documented("members", OneMember, 201, or_status=200, body=NewMember, problems=(400, 403, 404, 409, 413, 415))
 @signed_in
 async def grant(deal_id: str) -> Response:
     """Give a colleague access, for ever or until a time. 200 where they had a grant, which this one replaces."""
