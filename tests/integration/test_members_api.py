@@ -67,7 +67,6 @@ BAD_GRANTS: list[dict[str, Any]] = [
     {"user_id": 1, "email": "a@b.example", "role": "viewer"},
     {"user_id": True, "role": "viewer"},
     {"user_id": "1", "role": "viewer"},
-    {"user_id": 1.0, "role": "viewer"},
     {"user_id": 2**63, "role": "viewer"},
     {"user_id": 1, "role": "owner"},
     {"user_id": 1, "role": "viewer", "is_operator": True},
@@ -81,6 +80,15 @@ BAD_GRANTS: list[dict[str, Any]] = [
 async def test_a_grant_that_is_not_well_formed_is_refused(scene: Scene) -> None:
     for body in BAD_GRANTS:
         assert (await scene.call("owner", "POST", "~/members", json=body))[0] == 400, body
+
+
+async def test_a_whole_number_is_an_integer_however_it_is_written(scene: Scene) -> None:
+    """As JSON Schema has it: 7.0 is 7, and 7.5 is nobody's id."""
+    stranger = scene.id_of("stranger")
+    for user_id, answer in ((float(stranger), 201), (stranger + 0.5, 400)):
+        status, body = await scene.call("owner", "POST", "~/members", json={"user_id": user_id, "role": "viewer"})
+        assert status == answer, body
+    assert [event.user_id for event in await scene.events("member.granted")] == [stranger]
 
 
 async def test_the_owner_needs_no_grant(scene: Scene) -> None:

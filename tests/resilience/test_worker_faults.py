@@ -81,8 +81,9 @@ async def test_down_and_up_under_load(database_url: str, start_redis: StartRedis
     try:
         await asyncio.to_thread(site.start)
         async with People.of(site) as people, Load(people) as load:
-            lines = [web.output().count(UP) for web in site.webs]
             await load.for_a_while(30)
+            # After a while: each says at the end of a poll what it saw in it, its start included.
+            lines = [web.output().count(UP) for web in site.webs]
             began = time.perf_counter()
             site.redis.kill()
             tell("health tells it is down after", f"{await site.wait_for_sql():.1f} s")
