@@ -20,6 +20,7 @@ from app.factory import create_app
 from app.migrate import upgrade
 from tests.fakes import FakeClock
 from tests.logs import logging_restored
+from tests.made_once import CompiledTemplates, compile_addresses_once
 from tests.servers import leash, redis
 from tests.servers.blocking import blocking
 from tests.servers.chromium import MISSING, find_chromium, running_browser
@@ -43,6 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     elif browser_tests and not find_chromium() and not hasattr(config, "workerinput"):
         # Not in a worker of pytest-xdist, which would break down over it: there each browser test fails with these words.
         raise pytest.UsageError(MISSING)
+
+
+def pytest_configure() -> None:
+    compile_addresses_once()
 
 
 def pytest_unconfigure() -> None:
@@ -194,10 +199,16 @@ def settings(environ: dict[str, str]) -> Settings:
     return load_settings(environ)
 
 
+@pytest.fixture(scope="session")
+def compiled_templates() -> CompiledTemplates:
+    return CompiledTemplates()
+
+
 @pytest.fixture
-async def app(settings: Settings, clock: FakeClock) -> AsyncIterator[Quart]:
+async def app(settings: Settings, clock: FakeClock, compiled_templates: CompiledTemplates) -> AsyncIterator[Quart]:
     """The app in this process, its resources open, its time `clock`'s; `app.test_client()` talks to it."""
     app = create_app(settings, clock=clock)
+    app.jinja_env.bytecode_cache = compiled_templates
     async with app.test_app():
         yield app
 

@@ -41,7 +41,8 @@ class PostgresServer:
     def create_database(self, *, migrated: bool = True) -> str:
         """The URL of a new database that nobody else uses."""
         name = self._name("test")
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {self.template if migrated else 'template0'}")
+        # The default of PostgreSQL 15 and newer copies block by block through the log, three times as slow.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {self.template if migrated else 'template0'} STRATEGY file_copy")
         return self.url_of(name)
 
     def drop_database(self, url: str) -> None:
