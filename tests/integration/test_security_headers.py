@@ -12,6 +12,9 @@ from app.config import Settings, load_settings
 from app.factory import create_app
 from app.web import public
 
+# No SQL differs here.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 PASSWORD = "correct horse battery staple"
 LOGIN = {"email": "ann@example.com", "password": PASSWORD}
 

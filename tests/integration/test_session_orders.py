@@ -156,7 +156,7 @@ async def test_what_is_committed_is_told_although_the_request_has_no_patience_le
     commit = AsyncSession.commit
 
     async def slow_commit(self: AsyncSession) -> None:
-        await asyncio.sleep(0.1)  # more than is left
+        await asyncio.sleep(0.6)  # more than is left
         await commit(self)
 
     async def wait_for_a_lock(db: AsyncSession) -> None:
@@ -170,7 +170,7 @@ async def test_what_is_committed_is_told_although_the_request_has_no_patience_le
         monkeypatch.setattr(AsyncSession, "commit", slow_commit)
         sign = b"\r\nH" if lost == "hold" else b"EVALSHA"
         sprung = proxy.trap(lambda sent: sign in sent, keeps="request")
-        limit_patience(0.5)
+        limit_patience(1)
         assert await one.sessions.write(loaded, lambda data: data | {"n": "new"}, also=wait_for_a_lock)
         limit_patience(None)
         assert sprung.is_set()

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.conftest import StartRedis
+from tests.resilience.matrix import across
 from tests.resilience.site import Browser, People, Site
 from tests.waiting import until
 
@@ -88,7 +89,7 @@ async def back_again(site: Site) -> None:
     await site.webs[0].wait_until_ready()
 
 
-@pytest.mark.parametrize("name", POINTS)
+@across("name", POINTS, fixture="database_url")
 async def test_select(site: Site, people: People, name: str) -> None:
     point = POINTS[name]
     browser = await people.browser(on=people.deals[0])
@@ -108,7 +109,7 @@ async def test_select(site: Site, people: People, name: str) -> None:
     assert await people.count("deal.selected") == 3 + point.done
 
 
-@pytest.mark.parametrize("name", ["held, before the commit", "committed, before the publish"])
+@across("name", ["held, before the commit", "committed, before the publish"], fixture="database_url")
 async def test_logout(site: Site, people: People, name: str) -> None:
     point = POINTS[name]
     await (await people.browser(on=people.deals[1])).call("POST", "/api/auth/logout", server=0)
@@ -122,7 +123,7 @@ async def test_logout(site: Site, people: People, name: str) -> None:
     assert await (await people.browser()).current_everywhere() == {people.deals[0].id}
 
 
-@pytest.mark.parametrize("name", ["held, before the commit", "committed, before the publish"])
+@across("name", ["held, before the commit", "committed, before the publish"], first="postgresql", fixture="database_url")
 async def test_revoke(site: Site, people: People, name: str) -> None:
     point = POINTS[name]
     viewer = await people.browser(on=people.deals[0])

@@ -21,6 +21,7 @@ from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.resilience.conftest import PAIRS, StartWorker, Tell
+from tests.resilience.matrix import IS_FULL, across
 from tests.resilience.site import AS_IN_PRODUCTION, LENIENCE, WINDOW, Load, People, Site, milliseconds, p99
 from tests.resilience.test_faults_redis import Fault, hung, refused
 from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
@@ -210,7 +211,7 @@ async def test_evicting(site: Site, people: People) -> None:
     assert (load.errors, load.wrong) == ([], [])
 
 
-@pytest.mark.parametrize("fault", [refused, hung], ids=lambda fault: fault.__name__)
+@across("fault", [refused, hung])
 async def test_changed_during_the_outage(site: Site, people: People, fault: Fault, tell: Tell) -> None:
     """Redis comes back with all it held, where the fault leaves it that: the new state stands everywhere."""
     past = await Past(people).begin()
@@ -234,14 +235,17 @@ async def test_changed_during_the_outage(site: Site, people: People, fault: Faul
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_flapping(database_url: str, start_redis: StartRedis, tell: Tell) -> None:
-    """A minute of two seconds there, two seconds away: one flip down, and one up when it stays. At the settings of production."""
+    """Two seconds there, two seconds away, for half a minute, a whole one with MATRIX=full: one flip down, and one up when it stays.
+
+    At the settings of production.
+    """
     site = Site(database_url, start_redis(), settings=AS_IN_PRODUCTION)
     try:
         await asyncio.to_thread(site.start)
         async with People.of(site) as people:
             before = await people.flips()
             async with Load(people) as load:
-                for _ in range(15):
+                for _ in range(15 if IS_FULL else 8):
                     with refused(site):
                         await asyncio.sleep(2)
                     await asyncio.sleep(2)

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from app.models import Process
 from tests.conftest import StartRedis
 from tests.resilience.conftest import Tell
+from tests.resilience.matrix import across
 from tests.resilience.site import FLIP_SECONDS, LENIENCE, Load, People, Site, milliseconds, p99
 from tests.waiting import until
 
@@ -135,7 +136,7 @@ async def tell_why(people: People, reason: str) -> bool:
     return flag.mode == "sql" and bool(flag.reason) and all(re.search(reason, each) for each in told)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+@across("fault", FAULTS)
 async def test_nobody_notices(site: Site, people: People, fault: Fault, tell: Tell) -> None:
     async with Load(people) as load:
         calm = await load.for_a_while(50)
