@@ -18,7 +18,7 @@ LONGEST_SAMPLE = 120
 
 @dataclass(slots=True)
 class Survey:
-    """`sheets` is empty for a text file. `evidence` is as `conventions.Evidence.as_dict` has it, by column. `rows` are all that are filled."""
+    """`sheets` is empty for a text file. `evidence` is as `conventions.Evidence.as_dict` has it, by column. `rows`: how many there are."""
 
     headings: list[str]
     encoding: str
