@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     rate_limit_write: int = Field(default=300, ge=0, description=LIMIT_RULE)
     rate_limit_export: int = Field(default=20, ge=0, description=LIMIT_RULE)
     rate_limit_run: int = Field(default=30, ge=0, description=LIMIT_RULE)
-    quota_deals: int = Field(default=20_000, ge=0, description=QUOTA_RULE)
+    quota_deals: int = Field(default=200_000, ge=0, description=QUOTA_RULE)
     quota_people: int = Field(default=2_000, ge=0, description=QUOTA_RULE)
     quota_findings: int = Field(default=2_000, ge=0, description=QUOTA_RULE)
     quota_import_mib: int = Field(default=256, ge=0, description="a whole number of MiB, 0 = no limit")

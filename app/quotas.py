@@ -28,6 +28,11 @@ async def check_deals(db: AsyncSession, organisation_id: int, limit: int, *, mor
     refuse_beyond(limit, there + more, "quota_deals", "deals", "Delete some; the bin is emptied by itself")
 
 
+async def room_for_deals(db: AsyncSession, organisation_id: int, limit: int) -> int | None:
+    """How many more may come; None without a limit."""
+    return max(0, limit - await _count_up_to(db, limit, Deal.organisation_id == organisation_id)) if limit else None
+
+
 async def check_people(
     db: AsyncSession, organisation_id: int, limit: int, *, more: int = 1, open_links: ColumnElement[bool] | None = None
 ) -> None:

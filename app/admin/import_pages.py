@@ -22,6 +22,7 @@ from app.imports.problem_table import problem_table
 from app.imports.unreadable import UnreadableFile
 from app.imports.upload import take_file
 from app.models import Import
+from app.quotas import room_for_deals
 from app.uploads import LARGEST_FILE
 from app.web import current_user, path_id, resources, signed_in
 from app.workspace.shell import shell_values
@@ -160,7 +161,8 @@ async def _show(import_id: int, chosen: Chosen | None = None, refusal: BadReques
         found = await get_import(db, current_user().id, import_id)
         view = view_of(found, await find_name(db, found.user_id), await list_problems(db, import_id))
         shell = await shell_values(db)
-    values: dict[str, Any] = {"shown_import": view, **shell, "done": DONE.get(request.args.get("done", ""))}
+        room = await room_for_deals(db, found.organisation_id, house.settings.quota_deals) if found.state == "draft" else None
+    values: dict[str, Any] = {"shown_import": view, "room": room, **shell, "done": DONE.get(request.args.get("done", ""))}
     if found.state != "draft":
         stuck = incoming.stands_still(found, house.clock.now())
         return await render_template("imports/progress.html", progress=progress_of(found), stuck=stuck, **values)

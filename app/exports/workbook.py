@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import date, datetime
 from typing import Any, BinaryIO
 
@@ -18,8 +17,8 @@ from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 
 from app.exports.protection import protect_in_workbook
+from app.subprocesses import be_nice
 
-NICENESS = 10
 # One row fewer than a sheet has, for the headings.
 MOST_ROWS = 1_048_575
 LONGEST_CELL = 32_767
@@ -88,7 +87,6 @@ def _text(sheet: Any, text: str) -> Any:
 
 
 if __name__ == "__main__":
-    with suppress(OSError, AttributeError):
-        os.nice(NICENESS)
+    be_nice()
     with os.fdopen(int(sys.argv[1]), "w+b", closefd=False) as target:
         write_workbook(sys.stdin.buffer, target)

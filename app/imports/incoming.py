@@ -166,7 +166,8 @@ async def start_import(house: Resources, user_id: int, import_id: int) -> None:
         # Whoever starts it will own its deals.
         found.updated_at, found.user_id = now, user_id
         await _record(db, "import.started", found, user_id)
-        await request_run(db, "import_deals", at=now, payload={"import_id": import_id}, requested_by=user_id)
+        # By a name that workers of versions before workbooks leave alone: they would read a sheet, and dates, row by row.
+        await request_run(db, "import_file", at=now, payload={"import_id": import_id}, requested_by=user_id)
 
 
 def stands_still(found: Import, now: datetime) -> bool:

@@ -98,6 +98,7 @@ class ImportView(BaseModel):
     id: int
     filename: str
     size: int
+    rows: int
     encoding: str
     state: str
     error: str
@@ -149,6 +150,7 @@ def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[Probl
         id=found.id,
         filename=found.filename,
         size=found.layout.get("file_size", found.size),
+        rows=found.layout.get("rows", 0),
         encoding=found.layout.get("encoding", ""),
         state=found.state,
         error=found.error,

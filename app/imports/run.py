@@ -22,6 +22,7 @@ from app.events.service import record_event
 from app.imports.checking import add, problems_of, tally
 from app.imports.files import delete_file, local_copy
 from app.imports.history import insert_problems
+from app.imports.incoming import MOST_UNFINISHED
 from app.imports.layout import columns_of, is_sheet
 from app.imports.reader import BATCH, Record, UnreadableFile
 from app.imports.report import Report
@@ -31,7 +32,7 @@ from app.imports.store import lock_organisation
 from app.imports.survey import open_table
 from app.jobs.run import RunCancelled, RunLost
 from app.models import Import, User
-from app.quotas import QuotaReached, check_deals
+from app.quotas import QuotaReached, check_deals, room_for_deals
 from app.resources import Resources
 
 log = structlog.get_logger()
@@ -65,6 +66,8 @@ class _Job:
     rows_done: int
     counts: dict[str, Any]
     tell: Tell
+    # How many deals may be added before they are counted again.
+    free: int = 0
 
 
 async def run_import(house: Resources, import_id: int, *, tell: Tell) -> dict[str, Any]:
@@ -162,8 +165,7 @@ async def _write_rows(
     run.common = {"import_id": job.import_id, "owner_id": held.user_id}
     await run.place(db, rows, job.organisation_id, report, write=True)
     if report.imported:
-        # Only its beginning was counted when it was started.
-        await check_deals(db, job.organisation_id, job.house.settings.quota_deals, more=0)
+        await _check_quota(db, job, report.imported)
     # After the deals, as everybody locks: what gives access, then the person.
     await _check_owner(db, held.user_id, job.organisation_id)
     counts = dict(held.counts) or tally(Report(""))
@@ -172,6 +174,18 @@ async def _write_rows(
     values = {"counts": counts, "rows_done": held.rows_done + len(records), "position": position, "updated_at": job.house.clock.now()}
     await db.execute(update(Import).where(*mine).values(**values).execution_options(synchronize_session=False))
     job.counts = counts
+
+
+async def _check_quota(db: AsyncSession, job: _Job, added: int) -> None:
+    """Only the beginning of the file was counted when it was started. Raises `QuotaReached`."""
+    job.free -= added
+    if job.free >= 0:
+        return
+    limit = job.house.settings.quota_deals
+    await check_deals(db, job.organisation_id, limit, more=0)
+    # To count a hundred thousand deals again for each hundred new ones would be most of the work. Of what is free every import that
+    # may be under way takes its part at most, before it counts again.
+    job.free = (await room_for_deals(db, job.organisation_id, limit) or 0) // (2 * MOST_UNFINISHED)
 
 
 async def _check_owner(db: AsyncSession, user_id: int | None, organisation_id: int) -> None:

@@ -18,7 +18,7 @@ LONGEST_SAMPLE = 120
 
 @dataclass(slots=True)
 class Survey:
-    """`sheets` is empty for a text file. `evidence` is as `conventions.Evidence.as_dict` has it, by column."""
+    """`sheets` is empty for a text file. `evidence` is as `conventions.Evidence.as_dict` has it, by column. `rows`: how many there are."""
 
     headings: list[str]
     encoding: str
@@ -27,6 +27,7 @@ class Survey:
     sheet: str = ""
     sheets: list[dict[str, Any]] = field(default_factory=list)
     is_1904: bool = False
+    rows: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -39,8 +40,8 @@ def survey_file(file: BinaryIO, written: BinaryIO, *, sheet: str | None = None) 
     table = Table(file)
     _check_width(table.headings)
     rows = ((record.line, record.cells) for batch in table.batches() for record in batch.records if not record.problem)
-    samples, evidence = _look(len(table.headings), rows)
-    return Survey(table.headings, table.encoding, samples, [each.as_dict() for each in evidence])
+    count, samples, evidence = _look(len(table.headings), rows)
+    return Survey(table.headings, table.encoding, samples, [each.as_dict() for each in evidence], rows=count)
 
 
 def open_table(file: BinaryIO, *, is_sheet: bool) -> TableLike:
@@ -64,13 +65,13 @@ def _survey_workbook(file: BinaryIO, written: BinaryIO, name: str | None) -> Sur
                     raise too_large_a_sheet()
                 yield line, cells
 
-        samples, evidence = _look(len(headings), write())
+        count, samples, evidence = _look(len(headings), write())
         if not any(samples):
             raise UnreadableFile("There are no rows below the heading line.")
         written.flush()
         sheets = [{"name": each.name, "hidden": each.is_hidden, "empty": each.is_empty} for each in book.sheets]
         kept = [each.as_dict() for each in evidence]
-        return Survey(headings, "xlsx", samples, kept, chosen.name, sheets, book.is_1904)
+        return Survey(headings, "xlsx", samples, kept, chosen.name, sheets, book.is_1904, count)
 
 
 def _check_width(headings: Sequence[str]) -> None:
@@ -78,19 +79,20 @@ def _check_width(headings: Sequence[str]) -> None:
         raise too_many_columns()
 
 
-def _look(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[list[list[str]], list[Evidence]]:
-    """For each column the first things it says, cut short, to recognise it by; and what all of it proves."""
+def _look(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[int, list[list[str]], list[Evidence]]:
+    """How many they are. For each column the first things it says, cut short, to recognise it by; and what all of it proves."""
     samples: list[list[str]] = [[] for _ in range(width)]
     evidence = [Evidence() for _ in range(width)]
-    for count, (line, cells) in enumerate(rows):
+    count = 0
+    for count, (line, cells) in enumerate(rows, start=1):
         for index, cell in enumerate(cells):
             if not cell:
                 continue
             evidence[index].look(line, cell)
             seen = samples[index]
-            if count < SAMPLED_ROWS and len(seen) < SAMPLES and (text := cell.strip()[:LONGEST_SAMPLE]) and text not in seen:
+            if count <= SAMPLED_ROWS and len(seen) < SAMPLES and (text := cell.strip()[:LONGEST_SAMPLE]) and text not in seen:
                 seen.append(text)
-    return samples, evidence
+    return count, samples, evidence
 
 
 def _write(file: BinaryIO, row: list[Any]) -> int:

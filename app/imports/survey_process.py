@@ -1,7 +1,4 @@
-"""Surveys a file in a process of its own: others' requests keep their turns, and what a hostile file does, it does there.
-
-The process has none of our secrets, a lower priority, and limits on memory and time. `python -m app.imports.survey_process` is it.
-"""
+"""Surveys a file in a process of its own (`subprocesses.py`), with limits on memory and time: `python -m app.imports.survey_process`."""
 
 import asyncio
 import io
@@ -10,30 +7,23 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
-from weakref import WeakKeyDictionary
 
 import structlog
 
-import app
 from app.errors import AppError, PayloadTooLarge
 from app.imports.foreign import is_zip
 from app.imports.survey import Survey, survey_file
 from app.imports.unreadable import UnreadableFile
+from app.subprocesses import be_nice, run_module
 
 log = structlog.get_logger()
 
 # Smaller text files are surveyed in a thread, in less time than a process takes to start.
 SMALL_TEXT = 1 << 20
-MOST_AT_ONCE = 2
-PATIENCE_SECONDS = 300
-MEMORY_BYTES, CPU_SECONDS, NICENESS = 1 << 30, 240, 10
-_ROOT = str(Path(app.__file__).parents[1])
+MEMORY_BYTES, CPU_SECONDS = 1 << 30, 240
 _TOO_MUCH = "This file takes too much memory or time to read. Save the sheet with the deals as CSV and upload that."
-
-_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 async def survey(file: BinaryIO, *, sheet: str | None = None) -> tuple[Survey, BinaryIO | None]:
@@ -47,9 +37,7 @@ async def survey(file: BinaryIO, *, sheet: str | None = None) -> tuple[Survey, B
         return await asyncio.to_thread(survey_file, file, io.BytesIO()), None
     written = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  # closed by the caller
     try:
-        slot = _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MOST_AT_ONCE))
-        async with slot:
-            found = await _run(file, written, sheet)
+        found = await _run(file, written, sheet)
         written.seek(0)
     except BaseException:
         written.close()
@@ -62,27 +50,14 @@ async def survey(file: BinaryIO, *, sheet: str | None = None) -> tuple[Survey, B
 
 async def _run(file: BinaryIO, written: BinaryIO, sheet: str | None) -> Survey:
     file.flush()
-    command = (sys.executable, "-m", __name__, str(written.fileno()), json.dumps(sheet))
-    environment = {"PYTHONPATH": _ROOT, "PATH": os.environ.get("PATH", ""), "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=file.fileno(), stdout=pipe, stderr=pipe, pass_fds=(written.fileno(),), env=environment, cwd="/"
-    )
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            answer, said = await process.communicate()
+        ended = await run_module(__name__, json.dumps(sheet), passed=written, source=file)
     except TimeoutError:
         raise UnreadableFile(_TOO_MUCH) from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        reason = said.decode(errors="replace")[-2000:]
-        log.warning("A file to import could not be surveyed: its process died.", exit_status=process.returncode, reason=reason)
+    if ended.exit_status != 0:
+        log.warning("A file to import could not be surveyed: its process died.", exit_status=ended.exit_status, reason=ended.reason)
         raise UnreadableFile(_TOO_MUCH)
-    return _understand(json.loads(answer))
+    return _understand(json.loads(ended.answer))
 
 
 def _understand(answer: dict[str, Any]) -> Survey:
@@ -113,8 +88,7 @@ def _limit() -> None:
         return
     import resource  # there is none on Windows
 
-    with suppress(OSError):
-        os.nice(NICENESS)
+    be_nice()
     for which, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_SECONDS)):
         # Where the system knows no such limit, the others and the patience of the parent hold.
         with suppress(OSError, ValueError):

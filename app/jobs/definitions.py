@@ -56,8 +56,14 @@ _ALL = (
         tries=1,  # a chain that is broken stays so
     ),
     Job(
+        "import_file",
+        "Imports deals from an uploaded workbook or text file",
+        None,
+        timeout=timedelta(hours=1),
+    ),
+    Job(
         "import_deals",
-        "Imports deals from an uploaded CSV file",
+        "The same for a file that a version before workbooks took, whose workers cannot read ours",
         None,
         timeout=timedelta(hours=1),
     ),

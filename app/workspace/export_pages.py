@@ -1,8 +1,9 @@
 """The lists of deals, findings, checklist items and activity as files: what the page shows, on all of its pages."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 from quart_schema import hide
@@ -17,7 +18,7 @@ from app.deals.schemas import ActivityEvent, PersonName
 from app.deals.store import require_role
 from app.errors import NotFound
 from app.exports.answer import FORMATS, Format, download
-from app.exports.table import Column, Kind, Table
+from app.exports.table import Column, Kind, Rows, Table
 from app.findings.schemas import FindingQuery
 from app.findings.store import list_findings
 from app.imports.mapping import LABELS, LIST_HEADINGS
@@ -32,7 +33,7 @@ from app.workspace.frame import show_missing
 
 exports = Blueprint("export_pages", __name__)
 
-Rows = AsyncIterator[Sequence[Sequence[Any]]]
+Query = TypeVar("Query", bound=BaseModel)
 _PAGE = 100
 _KINDS: dict[str, Kind] = {"price_usd": "number", "announced_on": "date", "announced_year": "number", "founded_year": "number"}
 _WIDTHS = {"name": 32, "acquirer": 28, "external_ref": 36, "price_usd": 18, "tagline": 60, "categories": 40, "homepage": 30}
@@ -92,10 +93,7 @@ async def deals() -> ResponseReturnValue:
 @hide
 @signed_in
 async def findings(deal_id: str) -> ResponseReturnValue:
-    query = parse_query(FindingQuery, request.args)
-    return await _of_deal(
-        deal_id, "findings", lambda wanted: Table("Findings", _FINDINGS, _finding_rows(resources(), current_user().id, wanted, query))
-    )
+    return await _of_deal(deal_id, "findings", FindingQuery, _FINDINGS, _finding_rows)
 
 
 @exports.get("/deals/<deal_id>/checklist.csv")
@@ -103,10 +101,7 @@ async def findings(deal_id: str) -> ResponseReturnValue:
 @hide
 @signed_in
 async def checklist(deal_id: str) -> ResponseReturnValue:
-    query = parse_query(ChecklistQuery, request.args)
-    return await _of_deal(
-        deal_id, "checklist", lambda wanted: Table("Checklist", _CHECKLIST, _item_rows(resources(), current_user().id, wanted, query))
-    )
+    return await _of_deal(deal_id, "checklist", ChecklistQuery, _CHECKLIST, _item_rows)
 
 
 @exports.get("/deals/<deal_id>/activity.csv")
@@ -115,14 +110,18 @@ async def checklist(deal_id: str) -> ResponseReturnValue:
 @signed_in
 async def activity(deal_id: str) -> ResponseReturnValue:
     """All that the filters leave, the latest first."""
-    query = parse_query(ActivityQuery, request.args)
-    return await _of_deal(
-        deal_id, "activity", lambda wanted: Table("Activity", _ACTIVITY, _event_rows(resources(), current_user().id, wanted, query))
-    )
+    return await _of_deal(deal_id, "activity", ActivityQuery, _ACTIVITY, _event_rows)
 
 
-async def _of_deal(deal_id: str, page: str, table_of: Callable[[int], Table]) -> ResponseReturnValue:
+async def _of_deal(
+    deal_id: str,
+    page: str,
+    query_model: type[Query],
+    columns: Sequence[Column],
+    rows_of: Callable[[Resources, int, int, Query], Rows],
+) -> ResponseReturnValue:
     house, user = resources(), current_user()
+    query = parse_query(query_model, request.args)
     try:
         wanted = path_id(deal_id)
         async with house.database.read() as db:
@@ -130,7 +129,8 @@ async def _of_deal(deal_id: str, page: str, table_of: Callable[[int], Table]) ->
             deal = await db.get_one(Deal, wanted)
     except NotFound:
         return await show_missing(deal_id, page)
-    return await download(table_of(wanted), _format(), plain_name=f"deal-{wanted}-{page}", name=f"{deal.name} {page}")
+    table = Table(page.capitalize(), columns, rows_of(house, user.id, wanted, query))
+    return await download(table, _format(), plain_name=f"deal-{wanted}-{page}", name=f"{deal.name} {page}")
 
 
 def _format() -> Format:

@@ -341,6 +341,16 @@ async def test_every_state_of_the_work_is_accessible_fits_and_is_silent(browser:
     menu = await visitor.page.locator(".templates-menu").bounding_box()
     assert menu
     assert menu["x"] >= 0
+    for name in ("findings", "checklist", "activity"):
+        await visitor.open(office.path(name))
+        await visitor.page.get_by_text("Export", exact=True).click()
+        panel = await visitor.page.locator(".menu[open] .panel").bounding_box()
+        button = await visitor.page.locator(".menu[open] summary").bounding_box()
+        assert panel
+        assert button
+        assert panel["x"] >= 0
+        assert panel["x"] + panel["width"] <= PHONE["width"]
+        assert 0 <= panel["y"] - button["y"] - button["height"] < 16, f"{name}: it hangs at its button"
     await visitor.context.clear_cookies()
     await visitor.sign_in(office.viewer.email)
     for name in ("findings", "checklist", "team", "edit"):

@@ -341,7 +341,7 @@ async def test_import_that_stands_still_is_continued_by_hand(scene: Scene, clock
     clock.advance(timedelta(minutes=3))
     await scene.clients.pop("admin").post("/api/auth/logout")
     assert (await scene.call("admin", "POST", path))[0] == 202
-    assert await count(scene.house.database, JobRun.name == "import_deals", of=JobRun) == 2
+    assert await count(scene.house.database, JobRun.name == "import_file", of=JobRun) == 2
 
 
 @sqlite_only

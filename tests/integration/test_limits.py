@@ -25,6 +25,8 @@ BOUNDED_OTHERWISE = {"/api/auth/login", "/login", "/api/auth/logout", "/logout",
 @pytest.fixture
 def settings(environ: dict[str, str], request: pytest.FixtureRequest) -> Settings:
     limits = {"RATE_LIMIT_WRITE": "3", "RATE_LIMIT_EXPORT": "2", "RATE_LIMIT_RUN": "2", "RATE_LIMIT_SELECT": "5"}
+    if "long_file" in request.node.name:
+        limits = {"QUOTA_DEALS": "700"}
     return load_settings(environ | (QUOTAS if "quota" in request.node.name else limits))
 
 
@@ -135,6 +137,23 @@ async def test_quota_of_deals_counts_what_imports_add(scene: Scene) -> None:
     await run_import(scene.house, first, tell=quiet)
     shown = (await scene.call("admin", "GET", f"/api/imports/{first}"))[1]["import"]
     assert (shown["state"], shown["error"], shown["counts"].get("imported", 0)) == ("failed", "quota_deals", 0)
+
+
+async def test_long_file_says_that_it_is_too_much_and_ends_there(scene: Scene) -> None:
+    """Of deals to be had, most are already there: only a look at all rows could tell, so nothing is refused before."""
+    rows = b"Target,Price\n" + b"".join(b"Company %d,1000\n" % n for n in (*([1] * 5000), *range(2, 1002)))
+    status, body = await scene.call("admin", "POST", "/api/imports?start=false", data=rows, headers={"Content-Type": "text/csv"})
+    draft = body["import"]
+    assert (status, draft["rows"], draft["checked"]["rows"], draft["checked"]["complete"]) == (202, 6000, 5000, False)
+    page = await (await (await scene.client("admin")).get(f"/imports/{draft['id']}")).get_data(as_text=True)
+    assert "the first 5,000 of 6,000 rows" in page
+    assert "The file has 6,000 rows, and your organisation may have 699 more deals." in page
+    assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/start", json={}))[0] == 202
+    await run_import(scene.house, draft["id"], tell=quiet)
+    shown = (await scene.call("admin", "GET", f"/api/imports/{draft['id']}"))[1]["import"]
+    assert (shown["state"], shown["error"]) == ("failed", "quota_deals")
+    assert 200 <= shown["counts"]["imported"] <= 699, "what is in before stays"
+    assert (await scene.call("admin", "GET", "/api/deals"))[1]["total"] == shown["counts"]["imported"] + 1
 
 
 async def quiet(*_: Any, **__: Any) -> None:

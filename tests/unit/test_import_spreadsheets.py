@@ -25,6 +25,18 @@ EXPECTED: dict[str, tuple[str, list[tuple[Any, ...]], list[str]]] = {
     "es-es.csv": ("cp1252", USUAL, []),
     "de-ch.csv": ("utf-8", USUAL, []),
     "unicode-text.csv": ("utf-16", USUAL, []),
+    # Our own download of the rows left out, opened, corrected and saved by a German LibreOffice.
+    "rows-left-out-de.csv": (
+        "cp1252",
+        [
+            (2, "T1", "=Acme", date(2014, 4, 3), 1_234, "Köln"),
+            (3, "T2", "=Acme", date(2014, 4, 3), 1_234_568, "815"),
+            (4, "T3", "-Acme", date(2014, 4, 3), 2, "1/2"),
+            (5, "T4", "@Acme", date(2014, 3, 1), 12_500_000, 'a;b "c"'),
+            (6, "T5", "Zoë", date(2014, 2, 28), 1_500, "7"),
+        ],
+        [],
+    ),
     # Titles above the headings, a buyer merged over two rows, a hidden row, a formula that LibreOffice worked out.
     "libreoffice.xlsx": (
         "xlsx",

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -14,7 +16,7 @@ from openpyxl.chart import BarChart
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
 from app.errors import PayloadTooLarge
-from app.imports import sheet_scan, workbook_cells, workbooks
+from app.imports import sheet_scan, survey_process, workbook_cells, workbooks
 from app.imports import survey as surveys
 from app.imports.layout import layout_of
 from app.imports.mapping import guess_fields
@@ -24,6 +26,7 @@ from app.imports.sheet_scan import scan_sheet
 from app.imports.survey import Survey, survey_file
 from app.imports.unreadable import UnreadableFile
 from app.imports.workbook_cells import Cells
+from tests.servers.web import ROOT
 
 HEADINGS = ["Target", "Buyer", "Date", "Price"]
 
@@ -197,9 +200,25 @@ def test_archive_says_how_much_it_holds_and_is_held_to_it(monkeypatch: pytest.Mo
     many = rewritten(saved(book_of(HEADINGS, ["A"])), lambda parts: parts.update({f"xl/x{n}": b"" for n in range(workbooks.MOST_ENTRIES)}))
     with pytest.raises(UnreadableFile, match="unpacks to more"):
         read(many)
-    monkeypatch.setattr(workbooks, "LARGEST_SHEET", 100)
-    with pytest.raises(UnreadableFile, match="unpacks to more"):
-        read(book_of(HEADINGS, ["A"]))
+    bounds = {"LARGEST_SHEET": 100}, {"LARGEST_PART": 100}, {"LARGEST_WHOLE": 2000}, {"SMALL_PART": 9, "HIGHEST_RATIO": 1}
+    for each in bounds:
+        with monkeypatch.context() as patch:
+            for name, value in each.items():
+                patch.setattr(workbooks, name, value)
+            with pytest.raises(UnreadableFile, match="unpacks to more"):
+                read(book_of(HEADINGS, ["A"]))
+
+
+def test_archive_with_a_name_twice_or_a_password_is_refused() -> None:
+    """Two readers could see two different files in it."""
+    twice = saved(book_of(HEADINGS, ["A"]))
+    with zipfile.ZipFile(twice, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(SHEET, b"<worksheet/>")
+    locked = bytearray(saved(book_of(HEADINGS, ["A"])).getvalue())
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1
+    for file in (twice, io.BytesIO(locked)):
+        with pytest.raises(UnreadableFile, match="unpacks to more"):
+            read(file)
 
 
 def test_sheet_has_as_many_rows_as_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +226,21 @@ def test_sheet_has_as_many_rows_as_any_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(read(book_of(HEADINGS, *[["A"]] * 3))[1]) == 3
     with pytest.raises(PayloadTooLarge):
         read(book_of(HEADINGS, *[["A"]] * 4))
+    monkeypatch.setattr(surveys, "LARGEST_SHEET", 30)
+    with pytest.raises(PayloadTooLarge, match="more text"):
+        read(book_of(HEADINGS, ["A" * 30]))
+    monkeypatch.setattr(surveys, "MOST_COLUMNS", 3)
+    for file in (saved(book_of(HEADINGS, ["A"])), io.BytesIO(b"Target,Buyer,City,Price\nA,B,C,1\n")):
+        with pytest.raises(PayloadTooLarge, match="columns"):
+            survey_file(file, io.BytesIO())
+
+
+def test_survey_has_limits_of_memory_and_time() -> None:
+    asked = "print(r.getrlimit(r.RLIMIT_AS), r.getrlimit(r.RLIMIT_CPU))"
+    code = f"from app.imports import survey_process as s; import resource as r; s._limit(); {asked}"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    most = (survey_process.MEMORY_BYTES,) * 2, (survey_process.CPU_SECONDS,) * 2
+    assert found.split() == f"{most[0]} {most[1]}".split()
 
 
 @pytest.mark.parametrize(

@@ -28,3 +28,4 @@ BODIES: dict[str, Body] = {
         import_deals,
     )
 }
+BODIES["import_file"] = import_deals

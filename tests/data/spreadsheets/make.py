@@ -52,7 +52,7 @@ def book_of(locale: str) -> Any:
     return book
 
 
-def convert(source: Path, ending: str, locale: str, filter_: str = "") -> Path:
+def convert(source: Path, ending: str, locale: str, filter_: str = "", opened_as: str = "") -> Path:
     """What LibreOffice of that country makes of `source`."""
     with tempfile.TemporaryDirectory() as profile:
         user = Path(profile) / "user"
@@ -71,6 +71,7 @@ def convert(source: Path, ending: str, locale: str, filter_: str = "") -> Path:
             "soffice",
             f"-env:UserInstallation=file://{profile}",
             "--headless",
+            *([f"--infilter={opened_as}"] if opened_as else []),
             "--convert-to",
             to,
             "--outdir",
@@ -90,6 +91,31 @@ def text(locale: str, name: str, separator: int, charset: int, work: Path) -> No
     (HERE / f"{name}.csv").write_bytes(made.read_bytes())
 
 
+def rows_left_out(work: Path) -> None:
+    """As Holdfast has them downloaded, then opened, corrected and saved by somebody in Germany."""
+    source = work / "rows.csv"
+    why = '"""Target"" is empty: the target is missing"'
+    source.write_text(
+        "Line,Problem,Target,Buyer,Date,Price,Description,City,Website\r\n"
+        f"3,{why},,'=Acme,2014-04-03,1234,'=1+1,Köln,b.example\r\n"
+        f"4,{why},,'=Acme,2014-04-03,\"1.234.567,89\",'=2,0815,\r\n"
+        f"5,{why},,'-Acme,2014-04-03,\"1,5\",'+49 89 123,1/2,\r\n"
+        f'6,{why},,\'@Acme,1. März 2014,"12,5 Mio",TRUE,"a;b ""c""",\r\n'
+        f"7,{why},,Zoë,31.02.2014,1500,2014-03-04,007,\r\n",
+        "utf-8-sig",
+        newline="",
+    )
+    opened = convert(source, "xlsx", "de-DE", opened_as=f"CSV:{ord(',')},34,{UTF_8},1,,0,false,false")
+    book = openpyxl.load_workbook(opened)
+    for number in range(1, 6):
+        book.active.cell(number + 1, 3, f"T{number}")
+    date = book.active.cell(6, 5, datetime(2014, 2, 28))  # noqa: DTZ001
+    date.number_format = "DD.MM.YYYY"
+    book.save(opened)
+    saved = convert(opened, "csv", "de-DE", f"Text - txt - csv (StarCalc):{ord(';')},34,{CP1252},1,,0,false,true")
+    (HERE / "rows-left-out-de.csv").write_bytes(saved.read_bytes())
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
@@ -99,6 +125,7 @@ def main() -> None:
         text("es-ES", "es-es", ord(";"), CP1252, work)
         text("de-CH", "de-ch", ord(";"), UTF_8, work)
         text("en-US", "unicode-text", ord("\t"), UTF_16, work)
+        rows_left_out(work)
 
         report = openpyxl.Workbook()
         report.active.title = "Notes"
