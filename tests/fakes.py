@@ -1,5 +1,6 @@
 """Fakes, by hand, for what a test cannot have for real: time."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from app.clock import Clock
@@ -20,3 +21,17 @@ class FakeClock(Clock):
 
     def advance(self, by: timedelta) -> None:
         self._now += by
+
+
+class TickingClock(FakeClock):
+    """Goes on by itself, for what waits in earnest, and can be moved ahead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = time.monotonic()
+
+    def now(self) -> datetime:
+        return self._now + timedelta(seconds=time.monotonic() - self._began)
+
+    def monotonic(self) -> float:
+        return self.now().timestamp()

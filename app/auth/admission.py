@@ -8,8 +8,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from weakref import WeakKeyDictionary
 
@@ -25,9 +25,11 @@ MAX_WAITING = 120
 MAX_WAITING_PER_ADDRESS = 80
 MAX_WAITING_WITH_COOKIE, MAX_WAITING_PER_ADDRESS_WITH_COOKIE = 60, 10
 # Slowed-down guesses wait without a place; a coroutine each, bounded all the same.
-MAX_SLOWED = 500
-MAX_SLOWED_PER_ADDRESS = 20
+MAX_SLOWED, MAX_SLOWED_PER_ADDRESS = 500, 20
+MAX_SLOWED_PER_NAME, MAX_SLOWED_PER_NAME_AND_ADDRESS = 50, 3
 WAIT_SECONDS = 5.0
+# Four turns at a name, at the default of LOGIN_SLOWDOWN_SECONDS.
+SLOWED_SECONDS = 16.0
 # An address that showed an unknown device cookie waits with everybody else for so long.
 DEMOTED_SECONDS = 60.0
 MAX_REMEMBERED = 4096
@@ -36,12 +38,17 @@ MAX_REMEMBERED = 4096
 class TooBusy(Unavailable):
     code, title = "too_busy", "Too many people sign in at the moment"
 
+    @classmethod
+    def for_now(cls) -> "TooBusy":
+        return cls("Too many sign in at this moment. Please try again in a few seconds.", retry_after=timedelta(seconds=3))
+
 
 class Admission:
     def __init__(self) -> None:
         self._strangers = _Lane(AT_ONCE, MAX_WAITING, MAX_WAITING_PER_ADDRESS)
         self._cookies = _Lane(AT_ONCE_WITH_COOKIE, MAX_WAITING_WITH_COOKIE, MAX_WAITING_PER_ADDRESS_WITH_COOKIE)
-        self._slowed = _Places(MAX_SLOWED, MAX_SLOWED_PER_ADDRESS)
+        self._names: dict[str, _Name] = {}
+        self._slowed: Counter[str] = Counter()
         self._demoted: dict[str, float] = {}
 
     def believes_cookie(self, address: str) -> bool:
@@ -62,38 +69,66 @@ class Admission:
             yield
         except AppError as refusal:
             if refusal.status < 500:
-                lane.note_failure(network)
+                lane.note_failures(network)
             raise
         finally:
             lane.leave()
 
-    async def slow_down(self, address: str, seconds: float) -> None:
-        """Let a guess wait, without a place. Raises `TooBusy` where too many wait."""
-        with self._slowed.taken(network_of(address)):
-            await asyncio.sleep(seconds)
+    async def wait_for_turn(self, name: str, address: str, *, failures: int, take: Callable[[], Awaitable[float]]) -> None:
+        """Wait, without a place, until a slowed-down attempt at `name` may be looked at. `take` takes the name's next turn, of all
+        processes, and says in how many seconds it is. Raises `TooBusy`."""
+        network = network_of(address)
+        with self._slowed_down(network):
+            queue = self._names.setdefault(name, _Name())
+            try:
+                async with asyncio.timeout(SLOWED_SECONDS):
+                    await queue.wait_for_turn(network, failures, take)
+            except TimeoutError:
+                raise TooBusy.for_now() from None
+            finally:
+                self._names = {each: queue for each, queue in self._names.items() if queue.is_needed()}
+
+    @contextmanager
+    def _slowed_down(self, network: str) -> Iterator[None]:
+        if self._slowed[network] >= MAX_SLOWED_PER_ADDRESS:
+            raise TooBusy.for_now()
+        if self._slowed.total() >= MAX_SLOWED:
+            # Of the name at which most wait: a crowd at one is nothing to who comes to another.
+            max(self._names.values(), key=lambda queue: queue.waiting).put_one_out()
+        self._slowed[network] += 1
+        try:
+            yield
+        finally:
+            self._slowed[network] -= 1
+            if not self._slowed[network]:
+                del self._slowed[network]
 
 
 class _Lane:
     """Next is an address with the fewest failures of late, any of them by lot. A full queue puts out, by lot, one who waits at the
     address with most waiting: who comes late, or again, has the same chance as who was there first."""
 
-    def __init__(self, at_once: int, most: int, per_address: int) -> None:
-        self._free, self._most, self._per_address = at_once, most, per_address
+    def __init__(self, at_once: int, most: int, per_address: int, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._free, self._most, self._per_address, self._wait_seconds = at_once, most, per_address, wait_seconds
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._failures: Counter[str] = Counter()
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._waiting.values()))
 
     async def enter(self, address: str) -> None:
         if self._free:
             self._free -= 1
             return
         if len(self._waiting.get(address, ())) >= self._per_address:
-            raise _too_busy()
+            raise TooBusy.for_now()
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(address, []).append(turn)
-        if sum(map(len, self._waiting.values())) > self._most:
-            self._put_one_out()
+        if self.waiting > self._most:
+            self.put_one_out()
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
@@ -101,7 +136,7 @@ class _Lane:
             else:
                 self._forget(address, turn)
             if isinstance(error, TimeoutError):
-                raise _too_busy() from None
+                raise TooBusy.for_now() from None
             raise
 
     def leave(self) -> None:
@@ -116,12 +151,14 @@ class _Lane:
                 return
         self._free += 1
 
-    def note_failure(self, address: str) -> None:
+    def note_failures(self, address: str, failures: int = 1) -> None:
         if len(self._failures) >= MAX_REMEMBERED:
             self._failures.clear()
-        self._failures[address] += 1
+        self._failures[address] += failures
 
-    def _put_one_out(self) -> None:
+    def put_one_out(self) -> None:
+        if not self._waiting:
+            raise TooBusy.for_now()
         most = max(map(len, self._waiting.values()))
         # The failures decide first: who has none is put out last.
         crowded = [each for each, turns in self._waiting.items() if len(turns) == most]
@@ -130,7 +167,7 @@ class _Lane:
         turn = random.choice(self._waiting[address])
         self._forget(address, turn)
         if not turn.done():
-            turn.set_exception(_too_busy())
+            turn.set_exception(TooBusy.for_now())
 
     def _forget(self, address: str, turn: asyncio.Future[None]) -> None:
         turns = self._waiting.get(address, [])
@@ -140,34 +177,34 @@ class _Lane:
             self._waiting.pop(address, None)
 
 
-class _Places:
-    def __init__(self, most: int, per_address: int) -> None:
-        self._most, self._per_address = most, per_address
-        self._counts: Counter[str] = Counter()
+class _Name(_Lane):
+    """Who waits for the next turn at one name. One of them has taken it; who gets it is decided when it has come, so that a guesser
+    who was there first, and has failed of late, is behind everybody who has not."""
 
-    def taken(self, address: str) -> "_Place":
-        return _Place(self, address)
+    def __init__(self) -> None:
+        super().__init__(1, MAX_SLOWED_PER_NAME, MAX_SLOWED_PER_NAME_AND_ADDRESS, wait_seconds=SLOWED_SECONDS)
+        self._turn_at: float | None = None
 
-    def take(self, address: str) -> None:
-        if self._counts.total() >= self._most or self._counts[address] >= self._per_address:
-            raise _too_busy()
-        self._counts[address] += 1
+    async def wait_for_turn(self, address: str, failures: int, take: Callable[[], Awaitable[float]]) -> None:
+        self._failures.pop(address, None)
+        if failures:
+            self.note_failures(address, failures)
+        has_turn = False
+        while not has_turn:
+            await self.enter(address)
+            try:
+                if self._turn_at is None:
+                    self._turn_at = time.monotonic() + await take()
+                await asyncio.sleep(max(0, self._turn_at - time.monotonic()))
+                has_turn = all(self._failures[each] >= self._failures[address] for each in self._waiting)
+                if has_turn:
+                    self._turn_at = None
+            finally:
+                self.leave()
 
-    def leave(self, address: str) -> None:
-        self._counts[address] -= 1
-        if not self._counts[address]:
-            del self._counts[address]
-
-
-class _Place:
-    def __init__(self, places: _Places, address: str) -> None:
-        self._places, self._address = places, address
-
-    def __enter__(self) -> None:
-        self._places.take(self._address)
-
-    def __exit__(self, *_: object) -> None:
-        self._places.leave(self._address)
+    def is_needed(self) -> bool:
+        """Somebody is in it, or left a turn that is yet to come."""
+        return not self._free or (self._turn_at or 0) > time.monotonic()
 
 
 _admissions: WeakKeyDictionary[Database, Admission] = WeakKeyDictionary()
@@ -175,7 +212,3 @@ _admissions: WeakKeyDictionary[Database, Admission] = WeakKeyDictionary()
 
 def admission_of(database: Database) -> Admission:
     return _admissions.setdefault(database, Admission())
-
-
-def _too_busy() -> TooBusy:
-    return TooBusy("Too many sign in at this moment. Please try again in a few seconds.", retry_after=timedelta(seconds=3))

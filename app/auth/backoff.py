@@ -1,8 +1,8 @@
 """Slows down guessing. Failures are counted in SQL, so that neither Redis nor a restart forgets them.
 
-An attempt is refused by one counter, that of its address, and slowed down by another, that of the account: who fails on purpose
-against somebody else's account has to wait, and makes them wait for seconds, but keeps nobody out. A browser known to the
-account by its device cookie has one counter of its own instead of both, and so has an address that signed in to it before.
+An attempt is refused by one counter, that of its address, and slowed down by another, that of the account: beyond the limit strangers
+are looked at one after the other, all processes and addresses together, with seconds between two (`take_turn`). A browser known to
+the account by its device cookie has one counter of its own instead of both, and so has an address that signed in to it before.
 From the sixth failure on each counter counts against whoever is subject to it, longer every time; a quiet quarter of an
 hour, or a success on the account, forgets.
 """
@@ -54,13 +54,29 @@ async def refuse_while_blocked(db: AsyncSession, keys: Sequence[str], *, now: da
         raise TooManyRequests("Too many failed attempts. Please wait a moment.", retry_after=until - now)
 
 
-async def slowdown(db: AsyncSession, attempt: Attempt, *, allowed: int, longest: timedelta, now: datetime) -> timedelta:
-    """How long this attempt waits before its password is looked at. The same for an account that does not exist."""
-    if not allowed or attempt.slowed_by is None:
+async def read_failures(db: AsyncSession, keys: Sequence[str], *, now: datetime) -> dict[str, int]:
+    """What these counters have counted of late."""
+    counted = select(LoginAttempt.key, LoginAttempt.failures).where(LoginAttempt.key.in_(keys), _last_activity() >= now - QUIET)
+    return {row.key: row.failures for row in await db.execute(counted)}
+
+
+async def take_turn(
+    db: AsyncSession, key: str, *, allowed: int, longest: timedelta, patience: timedelta, now: datetime
+) -> timedelta | None:
+    """Take the next turn at a name: how long until then. The one after it comes `longest` later at most. None: not within `patience`.
+
+    `blocked_until` of such a counter is when the next turn is free.
+    """
+    found = select(LoginAttempt.failures, LoginAttempt.blocked_until).where(LoginAttempt.key == key).with_for_update()
+    row = (await db.execute(found)).first()
+    if row is None:  # somebody signed in
         return timedelta(0)
-    counted = select(LoginAttempt.failures).where(LoginAttempt.key == attempt.slowed_by, _last_activity() >= now - QUIET)
-    beyond = (await db.scalar(counted) or 0) - allowed
-    return min(longest, SHORTEST_SLOWDOWN * 2 ** min(beyond, 10)) if beyond >= 0 else timedelta(0)
+    turn = max(row.blocked_until or now, now)
+    if turn - now > patience:
+        return None
+    pause = min(longest, SHORTEST_SLOWDOWN * 2 ** max(0, min(row.failures - allowed, 10)))
+    await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=turn + pause))
+    return turn - now
 
 
 async def count_failure(db: AsyncSession, attempt: Attempt, *, allowed: int, now: datetime) -> timedelta | None:
@@ -70,9 +86,12 @@ async def count_failure(db: AsyncSession, attempt: Attempt, *, allowed: int, now
     blocks = []
     # One order for everybody, so that two failures never wait for each other.
     for key in sorted(attempt.counts_for):
-        block = await _count(db, key, allowed=allowed, now=now)
-        if block and key in attempt.subject_to:
-            blocks.append(block)
+        failures = await _count(db, key, now=now)
+        if failures > allowed and key != attempt.slowed_by:
+            block = min(LONGEST_BLOCK, timedelta(seconds=2 ** min(failures - allowed - 1, 10)))
+            await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=now + block))
+            if key in attempt.subject_to:
+                blocks.append(block)
     return max(blocks, default=None)
 
 
@@ -86,7 +105,7 @@ async def delete_forgotten(db: AsyncSession, *, now: datetime) -> int:
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 
-async def _count(db: AsyncSession, key: str, *, allowed: int, now: datetime) -> timedelta | None:
+async def _count(db: AsyncSession, key: str, *, now: datetime) -> int:
     quiet = _last_activity() < now - QUIET
     statement = insert_into(db, LoginAttempt).values(key=key, failures=1, first_failed_at=now)
     failures = await db.scalar(
@@ -99,12 +118,7 @@ async def _count(db: AsyncSession, key: str, *, allowed: int, now: datetime) -> 
             },
         ).returning(LoginAttempt.failures)
     )
-    beyond = (failures or 0) - allowed
-    if beyond <= 0:
-        return None
-    block = min(LONGEST_BLOCK, timedelta(seconds=2 ** min(beyond - 1, 10)))
-    await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=now + block))
-    return block
+    return failures or 0
 
 
 def _last_activity() -> ColumnElement[datetime]:

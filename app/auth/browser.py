@@ -41,12 +41,11 @@ class LoginUnreadable(Conflict):
         super().__init__(f"{what} {hint}", code="login_unreadable")
 
 
-async def sign_in_here(email: str, password: str, *, keep_signed_in: bool) -> None:
-    """Sign in with this browser. Raises NotAuthenticated, TooManyRequests."""
+async def sign_in_here(email: str, password: str, *, keep_signed_in: bool, has_link: bool = False) -> None:
+    """Sign in with this browser; `has_link`: by a one-time link, used just now. Raises NotAuthenticated, TooManyRequests."""
     house = resources()
-    login = await service.sign_in(
-        house, email, password, keep_signed_in=keep_signed_in, browser=this_browser(), initial_data=house.initial_session_data
-    )
+    here, data = this_browser(), house.initial_session_data
+    login = await service.sign_in(house, email, password, keep_signed_in=keep_signed_in, browser=here, initial_data=data, has_link=has_link)
     quart_auth.login_user(LoginCookie(login.token), remember=keep_signed_in)
     current_session().adopt(login.record, token_hash=hash_token(login.token))
     forget_refusal()

@@ -39,7 +39,7 @@ async def use_link() -> ResponseReturnValue:
         email = await _use(form)
     if not isinstance(email, str):
         return email
-    await sign_in_here(email, form.get("password", ""), keep_signed_in=False)
+    await sign_in_here(email, form.get("password", ""), keep_signed_in=False, has_link=True)
     return redirect("/", SEE_OTHER)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import backoff
-from app.auth.admission import admission_of
+from app.auth.admission import SLOWED_SECONDS, TooBusy, admission_of
 from app.auth.email_address import canonical_email
 from app.auth.known_browsers import find_known_browser, forget_browsers, remember_browser
 from app.auth.passwords import check_new_password, hash_password, verify_password
@@ -35,6 +35,7 @@ from app.sessions.token import hash_token, new_token
 log = structlog.get_logger()
 
 MOST_LOGINS = 20
+NOBODY = 0
 NOTHING: Mapping[str, object] = {}
 
 
@@ -59,9 +60,16 @@ class NewLogin:
 
 
 async def sign_in(
-    house: Resources, email: str, password: str, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
+    house: Resources,
+    email: str,
+    password: str,
+    *,
+    keep_signed_in: bool,
+    browser: Browser,
+    initial_data: InitialData,
+    has_link: bool = False,
 ) -> NewLogin:
-    """Make a login with its session; the one this browser held before is ended.
+    """Make a login with its session; the one this browser held before is ended. `has_link`: by a one-time link, used just now.
 
     Raises the same `NotAuthenticated` after the same work for an unknown, a wrong and a disabled account.
     """
@@ -79,33 +87,55 @@ async def sign_in(
         admission.demote(browser.address)
     async with admission.place(browser.address):
         judged = await _judge(house, email, browser)
-        if not judged.wait:
+        if judged.slowed_by is None or has_link:
             return await proceed(judged)
-    await admission.slow_down(browser.address, judged.wait.total_seconds())
+    await _wait_for_turn(house, judged.slowed_by, browser.address, failures=judged.failures_here)
     async with admission.place(browser.address):
-        # Anew: what was read before the wait is old. Who has waited is let through, however many have failed meanwhile.
+        # Anew: what was read before the wait is old. Whose turn it is is let through, however many have failed meanwhile.
         return await proceed(await _judge(house, email, browser))
 
 
 @dataclass(frozen=True)
 class _Judged:
+    """`slowed_by`: the counter at which this attempt has to wait for its turn."""
+
     account: Account | None
     attempt: backoff.Attempt
-    wait: timedelta
+    slowed_by: str | None
+    failures_here: int
     is_known_browser: bool
 
 
 async def _judge(house: Resources, email: str, browser: Browser) -> _Judged:
     """Whose attempt this is, and by which counters it is refused or slowed down. Raises TooManyRequests."""
-    now, settings = house.clock.now(), house.settings
+    now, allowed = house.clock.now(), house.settings.rate_limit_login
     async with house.database.read() as db:
         account = await find_account_by_email(db, email)
-        known_browser = account and await find_known_browser(db, account.id, list(browser.known_by), now=now)
-        known_here = account is not None and await has_signed_in_from(db, account.id, browser.address)
+        # Nobody is asked the same questions as somebody, so that the time tells nothing.
+        user_id = account.id if account else NOBODY
+        known_browser = await find_known_browser(db, user_id, list(browser.known_by), now=now)
+        known_here = await has_signed_in_from(db, user_id, browser.address)
         attempt = backoff.attempt(canonical_email(email), browser.address, known_here=known_here, known_browser=known_browser)
         await _refuse_while_blocked(house, db, attempt)
-        wait = await backoff.slowdown(db, attempt, allowed=settings.rate_limit_login, longest=settings.login_slowdown, now=now)
-    return _Judged(account, attempt, wait, is_known_browser=bool(known_browser))
+        failures = await backoff.read_failures(db, attempt.counts_for, now=now) if allowed and attempt.slowed_by else {}
+    slowed_by = attempt.slowed_by if failures.get(attempt.slowed_by or "", 0) >= max(allowed, 1) else None
+    here = max((failures.get(key, 0) for key in attempt.subject_to), default=0)
+    return _Judged(account, attempt, slowed_by, here, is_known_browser=bool(known_browser))
+
+
+async def _wait_for_turn(house: Resources, key: str, address: str, *, failures: int) -> None:
+    admission, settings, patience = admission_of(house.database), house.settings, timedelta(seconds=SLOWED_SECONDS)
+    allowed, longest = settings.rate_limit_login, settings.login_slowdown
+
+    async def take() -> float:
+        async with admission.place(address), house.database.write() as db:
+            now = house.clock.now()
+            wait = await backoff.take_turn(db, key, allowed=allowed, longest=longest, patience=patience, now=now)
+        if wait is None:
+            raise TooBusy.for_now()
+        return wait.total_seconds()
+
+    await admission.wait_for_turn(key, address, failures=failures, take=take)
 
 
 async def _sign_in(

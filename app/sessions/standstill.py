@@ -14,6 +14,7 @@ log = structlog.get_logger()
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # Of the limit, so that a tick which is a little late is no standstill.
 TICKS = 4
+LOG_EVERY_SECONDS = 60.0
 
 
 def read_stopwatch() -> float:
@@ -29,6 +30,7 @@ class Standstill:
         self._stopwatch = stopwatch
         self._moved_at = stopwatch()
         self._count = 0
+        self._logged_at = -LOG_EVERY_SECONDS
         self._next: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -47,5 +49,8 @@ class Standstill:
         if stood > self.limit:
             self._count += 1
             METRICS.standstills.inc()
+            if now - self._logged_at < LOG_EVERY_SECONDS:  # the metric counts each
+                return self._count
+            self._logged_at = now
             log.warning("This process stood still; it looks at the backend flag before it trusts Redis again.", seconds=round(stood, 1))
         return self._count
