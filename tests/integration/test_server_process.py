@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -162,30 +161,6 @@ async def test_answers_under_way_are_finished_and_kept_connections_are_told(envi
             await until(lambda: connects(server.port), within=2)
         await slow.send(body[10:])
         assert b" 401 " in (await slow.rest()).splitlines()[0], "its answer was made after the port had closed"
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_whoever_gets_in_is_answered_until_the_port_is_closed(environ: dict[str, str], processes: int) -> None:
-    """A connection the kernel completed and nobody took would be reset, and a proxy in front would answer 502."""
-    ends: Counter[str] = Counter()
-    async with web(environ | {"WEB_CONCURRENCY": str(processes)}) as server:
-
-        async def come_again_and_again() -> None:
-            while not ends["refused"]:
-                try:
-                    async with connected(server.port) as visitor:
-                        await visitor.send(HEAD + b"\r\n")
-                        ends["answered" if b" 200 " in await visitor.line() else "turned away"] += 1
-                except ConnectionRefusedError:
-                    ends["refused"] += 1
-                except OSError as error:
-                    ends[repr(error)] += 1
-
-        visitors = [asyncio.create_task(come_again_and_again()) for _ in range(40)]
-        await until(lambda: ends["answered"] > 100, within=20)
-        os.kill(server.pid, signal.SIGTERM)
-        await asyncio.wait_for(asyncio.gather(*visitors), 30)
-    assert set(ends) == {"answered", "refused"}, ends
 
 
 async def connects(port: int) -> bool:
