@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+import time
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -36,7 +37,7 @@ def serve(settings: Settings) -> None:
     config = make_config(settings)
     log.info(f"Listening on http://{place(settings)}")
     if settings.web_concurrency > 1:
-        _Processes(config, sockets).run()
+        _Processes(config, sockets, settings.drain_seconds).run()
         return
     server = _Server(config)
     with contextlib.suppress(KeyboardInterrupt):
@@ -75,11 +76,29 @@ class _Server(uvicorn.Server):
 
 
 class _Processes(Multiprocess):
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], drain: timedelta) -> None:
+        super().__init__(config, sockets)
+        self._drain = drain
+
     def terminate_all(self) -> None:
-        super().terminate_all()
+        """As one process ends. The port is one for all: each of them ends alone at times, and must not close it to newcomers."""
+        if self._drain > LAST_ARRIVALS:
+            super().terminate_all()
+            self._wait(self._drain - LAST_ARRIVALS)
+        for each in self.sockets:
+            refuse_newcomers(each)
+        if self._drain <= LAST_ARRIVALS:
+            self._wait(LAST_ARRIVALS)
+            super().terminate_all()
         # The port closes with the last process that serves it. Held open here, it would go on taking connections nobody answers.
         for each in self.sockets:
             each.close()
+
+    def _wait(self, period: timedelta) -> None:
+        """Unless they have all ended meanwhile, as at a second signal they do."""
+        end = time.monotonic() + period.total_seconds()
+        while time.monotonic() < end and any(each.process.is_alive() for each in self.processes):
+            time.sleep(0.02)
 
 
 def _allow_files(wanted: int) -> None:
