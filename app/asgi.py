@@ -2,10 +2,10 @@
 
 import multiprocessing
 
-from app.config import load_settings
+from app.core.config import load_settings
+from app.core.logging import configure_logging
+from app.core.parent import end_with_parent
 from app.factory import create_app
-from app.logging import configure_logging
-from app.parent import end_with_parent
 
 if multiprocessing.parent_process() is not None:
     # One of several web processes: its parent holds the port, so without it there is nothing to serve.

@@ -5,25 +5,25 @@ from typing import Any
 
 import click
 
-from app.config import ConfigError
-from app.errors import AppError, DatabaseUnavailable
-from app.logging import configure_quiet_logging
+from app.core.config import ConfigError
+from app.core.errors import AppError, DatabaseUnavailable
+from app.core.logging import configure_quiet_logging
 
 # Where a command lives, imported when it is called (so that --help is quick), and the line that tells what it does.
 COMMANDS = {
-    "dev": ("app.dev:dev", "Start everything on this machine: database, demo data, Valkey, web, worker."),
+    "dev": ("app.dev.command:dev", "Start everything on this machine: database, demo data, Valkey, web, worker."),
     "web": ("app.ops.commands:web", "Serve the site."),
     "worker": ("worker.commands:worker", "Run the scheduled jobs."),
     "migrate": ("app.ops.commands:migrate", "Bring the database to this version's tables."),
     "rollback": ("app.ops.commands:rollback", "Take back the last migration, with what only it holds."),
-    "seed-demo": ("app.imports.commands:seed_demo", "Load the demo organisations, people and deals."),
+    "seed-demo": ("app.demo.commands:seed_demo", "Load the demo organisations, people and deals."),
     "import": ("app.imports.commands:import_deals", "Import deals from a CSV file."),
     "user": ("app.auth.commands:user", "Add, disable or give a new password to a person."),
     "sessions": ("app.ops.commands:sessions", "Count, purge or revoke sessions."),
     "jobs": ("worker.job_commands:jobs", "List, run, cancel or pause jobs, and show what ran."),
     "deals": ("worker.job_commands:deals", "Sweep last deals nobody can come back to, and the bin."),
     "audit": ("app.ops.audit_commands:audit", "Verify the sealed chain of events."),
-    "explain": ("app.ops.explain_command:explain", "Say why somebody's deal is or is not current."),
+    "explain": ("app.ops.explain.command:explain", "Say why somebody's deal is or is not current."),
     "health": ("app.ops.commands:health", "Check database, Redis and session backend."),
     "doctor": ("app.ops.commands:doctor", "Make the emergency checks, each with its fix."),
     "config": ("app.ops.commands:config", "Show the effective settings, secrets masked."),

@@ -10,46 +10,46 @@ from quart.typing import ResponseReturnValue
 from quart_schema import APIKeySecurityScheme, QuartSchema, hide
 from werkzeug.routing import RequestRedirect
 
-from app.admin.import_pages import blueprint as import_pages
-from app.admin.pages import blueprint as admin_pages
+from app.access.permissions import user_can_access_deal
 from app.admin.routes import blueprint as admin
 from app.auth.browser import init_device_cookie
-from app.auth.link_pages import blueprint as link_pages
-from app.auth.pages import blueprint as login_pages
 from app.auth.routes import blueprint as auth
 from app.auth.user import make_login_cookie
 from app.checklist.routes import blueprint as checklist
-from app.clock import Clock
-from app.compression import init_compression
-from app.config import Settings
-from app.cookies import AUTH, CookieNames, has_plain_cookies
-from app.deals.candidate import COLD_CONTEXT
-from app.deals.permissions import user_can_access_deal
-from app.deals.restore import auto_restore_deal_context, initial_session_data
+from app.core.clock import Clock
+from app.core.config import Settings
+from app.core.cookies import AUTH, CookieNames, has_plain_cookies
+from app.core.metrics import METRICS
+from app.core.root_path import AddressesAtRoot, at_root, root_path
+from app.current_deal.candidate import COLD_CONTEXT
+from app.current_deal.restore import auto_restore_deal_context, initial_session_data
+from app.current_deal.routes import selection
 from app.deals.routes import blueprint as deals
-from app.deals.selection_routes import selection
-from app.drain import init_drain
-from app.error_handlers import init_errors
 from app.findings.routes import blueprint as findings
+from app.http.compression import init_compression
+from app.http.error_handlers import init_errors
+from app.http.live import init_live
+from app.http.openapi import INFO, LOGIN, PathNamed
+from app.http.proxies import ProxiesBelieved
+from app.http.ratelimit import init_rate_limits
+from app.http.security_events import init_security_events
+from app.http.security_headers import init_security
+from app.http.uploads import init_uploads
+from app.http.web import MAX_BODY_BYTES, check_access, check_role, name_request, public, with_time_budget
 from app.imports.routes import blueprint as imports
-from app.live import init_live
-from app.metrics import METRICS
 from app.notices.routes import blueprint as notices
-from app.openapi import INFO, LOGIN, PathNamed
-from app.ops.routes import health
-from app.ops.site import init_ops
-from app.proxies import ProxiesBelieved
-from app.ratelimit import init_rate_limits
+from app.ops.console.site import init_ops
+from app.ops.health.routes import health
+from app.pages.admin import blueprint as admin_pages
+from app.pages.deals.routes import blueprint as workspace
+from app.pages.imports import blueprint as import_pages
+from app.pages.login import blueprint as login_pages
+from app.pages.one_time_links import blueprint as link_pages
+from app.pages.settings import blueprint as account_pages
+from app.pages.well_known import blueprint as well_known
 from app.resources import make_resources
-from app.root_path import AddressesAtRoot, at_root, root_path
-from app.security import init_security
-from app.security_events import init_security_events
+from app.server.drain import init_drain
 from app.sessions.interface import HoldfastSessions
-from app.uploads import init_uploads
-from app.web import MAX_BODY_BYTES, check_access, check_role, limit_patience_of, name_request, public
-from app.workspace.account_pages import blueprint as account_pages
-from app.workspace.routes import blueprint as workspace
-from app.workspace.well_known import blueprint as well_known
 
 A_YEAR = timedelta(days=365)
 # A site has one root path, or a few behind several proxies.
@@ -66,21 +66,21 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.url_map.strict_slashes = False
     init_uploads(app)
 
-    house = make_resources(
+    resources = make_resources(
         settings, kind="web", clock=clock, context=COLD_CONTEXT, first_data=initial_session_data, sees_deal=user_can_access_deal
     )
-    app.extensions["holdfast"] = house
+    app.extensions["holdfast"] = resources
     names = CookieNames(plain=has_plain_cookies(settings), suffix=settings.cookie_suffix)
     auth_cookie = make_login_cookie(app, settings, names)
     app.session_interface = HoldfastSessions(  # type: ignore[assignment]
-        house.sessions,
+        resources.sessions,
         auth_cookie,
         names=names,
         keys=[*settings.secret_key_fallbacks, settings.secret_key],
     )
 
     app.jinja_env.add_extension(AddressesAtRoot)
-    app.asgi_app = limit_patience_of(app.asgi_app, settings.database_timeout)  # type: ignore[method-assign]
+    app.asgi_app = with_time_budget(app.asgi_app, settings.database_timeout)  # type: ignore[method-assign]
     app.before_request(name_request)
     init_compression(app)
     init_security(app, settings)
@@ -127,19 +127,19 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
 
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
-    init_live(app, house)
+    init_live(app, resources)
     init_drain(app, settings.drain_seconds)
-    init_ops(app, house)
+    init_ops(app, resources)
     own = {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}
     app.asgi_app = ProxiesBelieved(app.asgi_app, settings, own=own)  # type: ignore[method-assign]
 
     @app.before_serving
     async def open_resources() -> None:
-        await house.open()
+        await resources.open()
 
     @app.after_serving
     async def close_resources() -> None:
-        await house.close()
+        await resources.close()
 
     return app
 

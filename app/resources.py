@@ -7,13 +7,13 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.breaker import Breaker
-from app.clock import Clock
-from app.config import Settings
-from app.database import Database
-from app.errors import StoreUnavailable
-from app.redis import RedisClient
-from app.redis_keys import RedisKeys
+from app.core.breaker import Breaker
+from app.core.clock import Clock
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.errors import StoreUnavailable
+from app.core.redis import RedisClient
+from app.core.redis_keys import RedisKeys
 from app.sessions.backend import BackendFlag
 from app.sessions.manager import SessionManager
 from app.sessions.record import SessionData, SessionLimits
@@ -61,7 +61,7 @@ class Resources:
         await self.database.close()
 
 
-async def _nothing(house: Resources, db: AsyncSession, user_id: int, now: datetime) -> SessionData:
+async def _nothing(resources: Resources, db: AsyncSession, user_id: int, now: datetime) -> SessionData:
     return {}
 
 

@@ -1,12 +1,12 @@
-"""Alembic's way in: hands over to `app.migrate`, which knows how each database is migrated inside one transaction."""
+"""Alembic's way in: hands over to `app.core.migrate`, which knows how each database is migrated inside one transaction."""
 
 import asyncio
 
 from alembic import context
 from sqlalchemy import Connection
 
-from app.config import load_settings
-from app.migrate import connected
+from app.core.config import load_settings
+from app.core.migrate import connected
 from app.models import Base
 
 

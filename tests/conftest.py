@@ -14,10 +14,10 @@ from playwright.async_api import Browser
 from quart import Quart
 from redis.asyncio import Redis
 
-from app.config import Settings, load_settings
-from app.database import Database
+from app.core.config import Settings, load_settings
+from app.core.database import Database
+from app.core.migrate import upgrade
 from app.factory import create_app
-from app.migrate import upgrade
 from tests.fakes import FakeClock
 from tests.logs import logging_restored
 from tests.made_once import CompiledTemplates, compile_addresses_once

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 ADDRESSES = {"href", "src", "action", "formaction", "poster", "data-events", "data-progress", "data-select", "data-watch"}
-MOST_OF_A_KIND = 3
+MAX_OF_A_KIND = 3
 
 
 class Answer(NamedTuple):
@@ -60,7 +60,7 @@ async def crawl(ask: Ask, start: str, *, inside: str) -> Found:
             problems.append(f"{page} leads to {address}")
             continue
         kind = re.sub(r"\d+", "1", path.partition("?")[0]) + ("?" if "?" in path and "/static/" not in path else "")
-        if path in seen or kinds.get(kind, 0) >= MOST_OF_A_KIND:
+        if path in seen or kinds.get(kind, 0) >= MAX_OF_A_KIND:
             continue
         kinds[kind] = kinds.get(kind, 0) + 1
         answer = await ask("OPTIONS" if is_act else "GET", path)

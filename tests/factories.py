@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Base, ChecklistItem, Deal, Finding, Login, Member, Organisation, User
 from app.sessions.token import hash_token, new_token
 

@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-from app.clock import Clock
+from app.core.clock import Clock
 
 
 class FakeClock(Clock):

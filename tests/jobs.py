@@ -23,14 +23,14 @@ HURRIED = Limits(*[timedelta(milliseconds=milliseconds) for milliseconds in (50,
 class WorkerHere:
     """Runner and scheduler of one worker; `bodies` replaces what jobs do."""
 
-    def __init__(self, house: Resources, bodies: Mapping[str, Body] = BODIES) -> None:
-        self.house = house
-        self.runner = Runner(house, BODIES | dict(bodies), HURRIED)
-        self.scheduler = Scheduler(house, self.runner)
+    def __init__(self, resources: Resources, bodies: Mapping[str, Body] = BODIES) -> None:
+        self.resources = resources
+        self.runner = Runner(resources, BODIES | dict(bodies), HURRIED)
+        self.scheduler = Scheduler(resources, self.runner)
 
-    async def look(self) -> None:
+    async def tick(self) -> None:
         """One look, and everything it started done."""
-        await self.scheduler.look()
+        await self.scheduler.tick()
         await self.idle()
 
     async def idle(self) -> None:
@@ -41,27 +41,27 @@ class WorkerHere:
         await self.runner.stop()
 
 
-async def run_job(house: Resources, name: str, **payload: Any) -> JobRun:
+async def run_job(resources: Resources, name: str, **payload: Any) -> JobRun:
     """Ask for a run of this job, and do it here; the run as it ended."""
-    async with house.database.write() as db:
-        run_id = await request_run(db, name, at=house.clock.now(), payload=payload)
-    await Runner(house).run(run_id)
-    return await read_run(house, run_id)
+    async with resources.database.write() as db:
+        run_id = await request_run(db, name, at=resources.clock.now(), payload=payload)
+    await Runner(resources).run(run_id)
+    return await read_run(resources, run_id)
 
 
-async def read_run(house: Resources, run_id: int) -> JobRun:
-    async with house.database.read() as db:
+async def read_run(resources: Resources, run_id: int) -> JobRun:
+    async with resources.database.read() as db:
         return await get_run(db, run_id)
 
 
-async def runs_of(house: Resources, name: str) -> list[JobRun]:
-    async with house.database.read() as db:
+async def runs_of(resources: Resources, name: str) -> list[JobRun]:
+    async with resources.database.read() as db:
         return list(await db.scalars(select(JobRun).where(JobRun.name == name).order_by(JobRun.id)))
 
 
-async def until_status(house: Resources, run_id: int, status: str, *, within: float = 10) -> JobRun:
+async def until_status(resources: Resources, run_id: int, status: str, *, within: float = 10) -> JobRun:
     async def reached() -> bool:
-        return (await read_run(house, run_id)).status == status
+        return (await read_run(resources, run_id)).status == status
 
     await until(reached, within=within)
-    return await read_run(house, run_id)
+    return await read_run(resources, run_id)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from app.logging import TALKATIVE
+from app.core.logging import TALKATIVE
 
 
 @contextmanager

@@ -8,23 +8,23 @@ from typing import Any
 import asyncpg
 from sqlalchemy import delete, text
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Session
 from app.resources import Resources
 
 REMEMBERED = ("events", "outbox", "sessions", "users", "visits")
 
 
-async def empty_redis(house: Resources) -> None:
-    if house.redis:
-        await house.redis.commands.flushdb()
+async def empty_redis(resources: Resources) -> None:
+    if resources.redis:
+        await resources.redis.commands.flushdb()
 
 
-async def lose_sessions(house: Resources) -> None:
+async def lose_sessions(resources: Resources) -> None:
     """Every session is gone, from SQL and from Redis; the logins live on."""
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         await db.execute(delete(Session))
-    await empty_redis(house)
+    await empty_redis(resources)
 
 
 async def footprint(database: Database) -> dict[str, list[Any]]:

@@ -13,13 +13,13 @@ from sqlalchemy import delete, func, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
-from app.config import Settings, load_settings
-from app.database import Database
-from app.errors import StoreUnavailable
+from app.core.config import Settings, load_settings
+from app.core.database import Database
+from app.core.errors import StoreUnavailable
+from app.core.metrics import METRICS
+from app.core.redis import Instance, RedisClient, check_redis_health
 from app.factory import create_app
-from app.metrics import METRICS
 from app.models import Deal, Member, Organisation, Outbox, Session, Switch, User, Visit
-from app.redis import Instance, RedisClient, check_redis_health
 from tests.conftest import StartRedis
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.fakes import FakeClock
@@ -157,7 +157,7 @@ async def test_selection_leaves_a_visit_and_an_event_on_its_way_to_the_stream(sc
         scene.id_of("viewer"),
         scene.deal.id,
     )
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         visit = await db.get_one(Visit, (scene.id_of("viewer"), scene.deal.id))
         assert visit.visited_at == clock.now()
         assert await db.get(Outbox, event.id)
@@ -167,38 +167,38 @@ async def test_selection_leaves_a_visit_and_an_event_on_its_way_to_the_stream(sc
 @pytest.mark.parametrize("table", ["events", "outbox", "users", "visits", "sessions"])
 async def test_selection_that_fails_halfway_has_not_happened(scene: Scene, table: str) -> None:
     await scene.select("viewer")
-    before = await footprint(scene.house.database)
-    other = await make_deal(scene.house.database, scene.organisation)
-    await make_member(scene.house.database, other, scene.users["viewer"])
-    await refuse_writes(scene.house.database, table)
+    before = await footprint(scene.resources.database)
+    other = await make_deal(scene.resources.database, scene.organisation)
+    await make_member(scene.resources.database, other, scene.users["viewer"])
+    await refuse_writes(scene.resources.database, table)
     with capture_logs():  # a traceback drawn in colours takes seconds
         status, _ = await scene.call("viewer", "POST", f"/api/deals/{other.id}/select")
     assert status >= 500
-    assert await footprint(scene.house.database) == before
+    assert await footprint(scene.resources.database) == before
     assert (await scene.current("viewer"))["deal"]["id"] == scene.deal.id
 
 
 @with_and_without_redis
 @pytest.mark.parametrize("reason", ["no grant", "another organisation", "deleted", "ended grant", "never was", "no id"])
 async def test_deal_one_may_not_see_cannot_be_selected(scene: Scene, clock: FakeClock, reason: str) -> None:
-    mine = await make_deal(scene.house.database, scene.organisation, owner=scene.users["stranger"])
+    mine = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["stranger"])
     assert (await scene.call("stranger", "POST", f"/api/deals/{mine.id}/select"))[0] == 200
     wanted: int | str = scene.deal.id
     if reason == "another organisation":
-        foreign = await make_deal(scene.house.database, scene.elsewhere)
+        foreign = await make_deal(scene.resources.database, scene.elsewhere)
         # Not even a grant reaches across organisations.
-        await make_member(scene.house.database, foreign, scene.users["stranger"])
+        await make_member(scene.resources.database, foreign, scene.users["stranger"])
         wanted = foreign.id
     elif reason == "deleted":
-        wanted = (await make_deal(scene.house.database, scene.organisation, owner=scene.users["stranger"], deleted_at=clock.now())).id
+        wanted = (await make_deal(scene.resources.database, scene.organisation, owner=scene.users["stranger"], deleted_at=clock.now())).id
     elif reason == "ended grant":
-        await make_member(scene.house.database, scene.deal, scene.users["stranger"], expires_at=clock.now())
+        await make_member(scene.resources.database, scene.deal, scene.users["stranger"], expires_at=clock.now())
     elif reason in ("never was", "no id"):
         wanted = 2**62 if reason == "never was" else "0x1"
-    before = await footprint(scene.house.database)
+    before = await footprint(scene.resources.database)
     status, problem = await scene.call("stranger", "POST", f"/api/deals/{wanted}/select")
     assert (status, problem["code"]) == (404, "not_found")
-    assert await footprint(scene.house.database) == before
+    assert await footprint(scene.resources.database) == before
     assert (await scene.current("stranger"))["deal"]["id"] == mine.id
 
 
@@ -206,12 +206,12 @@ async def test_selecting_twice_is_selecting_once(scene: Scene) -> None:
     first, second = [await scene.call("owner", "POST", "~/select") for _ in range(2)]
     assert first == second
     assert (await scene.user("owner")).last_deal_id == scene.deal.id
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.scalar(select(func.count()).select_from(Visit)) == 1
 
 
 async def test_list_marks_the_selected_deal(scene: Scene) -> None:
-    await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"])
+    await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"])
     await scene.select("owner")
     _, answer = await scene.call("owner", "GET", "/api/deals/list")
     assert answer["current_deal_id"] == scene.deal.id
@@ -236,7 +236,7 @@ async def test_selection_is_what_the_next_login_anywhere_begins_with(scene: Scen
 async def test_selection_moves_no_other_browser_and_the_last_one_is_remembered(scene: Scene) -> None:
     await scene.select("owner")
     elsewhere, _ = await sign_in(scene, "owner")
-    other = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"])
+    other = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"])
     assert (await elsewhere.post(f"/api/deals/{other.id}/select")).status_code == 200
     assert (await scene.current("owner"))["deal"]["id"] == scene.deal.id
     assert (await current(elsewhere))["deal"]["id"] == other.id
@@ -265,7 +265,7 @@ async def test_anonymous_visitors_select_see_and_clear_nothing(scene: Scene) -> 
     assert (await client.get("/api/deals/list")).status_code == 401
     response = await client.post(f"{scene.path}/select")
     assert (response.status_code, (await response.get_json())["code"]) == (401, "not_authenticated")
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.scalar(select(func.count()).select_from(Session)) == 0
 
 
@@ -285,7 +285,7 @@ async def test_auto_restore_deal(scene: Scene, clock: FakeClock) -> None:
     """The session is gone, from SQL, from Redis and from the browser, and the very next request is in the deal again."""
     await scene.select("viewer")
     chosen_at = clock.now()
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     (await scene.client("viewer")).delete_cookie("localhost", "holdfast_session")
     clock.advance(timedelta(hours=1))
     answer = await scene.current("viewer")
@@ -306,11 +306,11 @@ async def test_auto_restore(scene: Scene, clock: FakeClock, loss: str) -> None:
     client = await scene.client("editor")
     expected = "restored"
     if loss == "session row deleted":
-        await lose_sessions(scene.house)
+        await lose_sessions(scene.resources)
     elif loss == "session expired":
-        async with scene.house.database.write() as db:
+        async with scene.resources.database.write() as db:
             await db.execute(update(Session).values(expires_at=clock.now() + timedelta(seconds=1)))
-        await empty_redis(scene.house)
+        await empty_redis(scene.resources)
         clock.advance(timedelta(seconds=1))
     elif loss == "session cookie lost":
         client.delete_cookie("localhost", "holdfast_session")
@@ -340,7 +340,7 @@ async def test_session_with_a_deal_is_left_alone(scene: Scene) -> None:
 )
 async def test_request_that_nobody_looks_at_restores_nothing(scene: Scene, method: str, headers: dict[str, str]) -> None:
     await scene.select("owner")
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     client = await scene.client("owner")
     unseen: dict[str, Any] = {"method": method, "headers": headers}
     for path in ("/api/deals/current", "/workspace"):
@@ -365,10 +365,10 @@ async def test_restoring_can_be_switched_off(
         scene = await Scene.set(app)
         await scene.select("owner")
         if switch is not None:
-            async with scene.house.database.write() as db:
+            async with scene.resources.database.write() as db:
                 db.add(Switch(name="auto_restore_deal", enabled=switch, changed_at=clock.now()))
-            await until(lambda: scene.house.backend.switches == {"auto_restore_deal": switch})
-        await lose_sessions(scene.house)
+            await until(lambda: scene.resources.backend.switches == {"auto_restore_deal": switch})
+        await lose_sessions(scene.resources)
         expected = (scene.deal.id, "restored") if restored else (None, "none")
         answer = await scene.current("owner")
         assert (answer["deal"] and answer["deal"]["id"], answer["source"]) == expected
@@ -379,17 +379,17 @@ async def test_restoring_can_be_switched_off(
 @with_and_without_redis
 async def test_who_does_not_want_to_be_remembered_begins_without_a_deal(scene: Scene) -> None:
     assert (await scene.call("viewer", "PATCH", "/api/me", json={"remember_last_deal": False}))[0] == 200
-    await make_member(scene.house.database, await make_deal(scene.house.database, scene.organisation), scene.users["viewer"])
+    await make_member(scene.resources.database, await make_deal(scene.resources.database, scene.organisation), scene.users["viewer"])
     await scene.select("viewer")
     assert (await scene.current("viewer"))["deal"]["id"] == scene.deal.id, "the choice counts while the session lasts"
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     assert await scene.current("viewer") == {"deal": None, "source": "none", "notice": None}
 
 
 @with_and_without_redis
 async def test_deleted_deal_is_not_restored_until_it_is_back_from_the_bin(scene: Scene) -> None:
     await scene.select("viewer")
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     assert (await scene.call("owner", "DELETE", "~"))[0] == 204
     for _ in range(3):
         assert await scene.current("viewer") == {"deal": None, "source": "none", "notice": TAKEN_AWAY}
@@ -405,7 +405,7 @@ async def test_deleted_deal_is_not_restored_until_it_is_back_from_the_bin(scene:
 @with_and_without_redis
 async def test_notice_of_a_deleted_deal_comes_once_also_when_the_memory_of_it_has_cooled(scene: Scene, clock: FakeClock) -> None:
     await scene.select("viewer")
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     assert (await scene.call("owner", "DELETE", "~"))[0] == 204
     assert (await scene.current("viewer"))["notice"] == TAKEN_AWAY
     assert (await scene.call("viewer", "POST", "/api/notices/dismiss"))[0] == 204
@@ -418,16 +418,16 @@ async def test_notice_of_a_deleted_deal_comes_once_also_when_the_memory_of_it_ha
 async def test_revoked_deal_is_not_restored_and_forgotten_for_good(scene: Scene) -> None:
     """Here the grant goes without a word to the sessions, as by hand in the database; the hook finds out for itself."""
     await scene.select("viewer")
-    await lose_sessions(scene.house)
-    async with scene.house.database.write() as db:
+    await lose_sessions(scene.resources)
+    async with scene.resources.database.write() as db:
         await db.execute(delete(Member).where(Member.user_id == scene.id_of("viewer")))
     assert await scene.current("viewer") == {"deal": None, "source": "none", "notice": TAKEN_AWAY}
     user = await scene.user("viewer")
     assert (user.last_deal_id, user.last_deal_cleared_at) == (None, None)
     [event] = await scene.events("deal.restore_refused")
     assert (event.deal_id, event.payload) == (scene.deal.id, {"reason": "refused_revoked"})
-    other = await make_deal(scene.house.database, scene.organisation)
-    await make_member(scene.house.database, other, scene.users["viewer"])
+    other = await make_deal(scene.resources.database, scene.organisation)
+    await make_member(scene.resources.database, other, scene.users["viewer"])
     grant = {"user_id": scene.id_of("viewer"), "role": "editor"}
     assert (await scene.call("owner", "POST", "~/members", json=grant))[0] == 201
     assert (await scene.current("viewer"))["deal"] is None
@@ -438,10 +438,10 @@ async def test_revoked_deal_is_not_restored_and_forgotten_for_good(scene: Scene)
 async def test_cleared_selection_is_not_restored(scene: Scene) -> None:
     await scene.select("viewer")
     assert (await scene.call("viewer", "DELETE", "/api/deals/current"))[0] == 204
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     assert await scene.current("viewer") == {"deal": None, "source": "none", "notice": None}, "nor the only deal there is"
     await scene.select("viewer")
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     assert (await scene.current("viewer"))["source"] == "restored"
 
 
@@ -454,8 +454,8 @@ async def test_only_deal_is_selected_by_itself(scene: Scene) -> None:
 
 @with_and_without_redis
 async def test_only_deal_does_not_jump_in_for_one_that_was_taken_away(scene: Scene) -> None:
-    other = await make_deal(scene.house.database, scene.organisation)
-    await make_member(scene.house.database, other, scene.users["viewer"])
+    other = await make_deal(scene.resources.database, scene.organisation)
+    await make_member(scene.resources.database, other, scene.users["viewer"])
     await scene.select("viewer")
     assert (await scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}"))[0] == 204
     for _ in range(2):
@@ -466,7 +466,7 @@ async def test_only_deal_does_not_jump_in_for_one_that_was_taken_away(scene: Sce
 @with_and_without_redis
 async def test_grant_that_ends_takes_the_deal_out_of_the_living_session(scene: Scene, clock: FakeClock) -> None:
     until_then = clock.now() + timedelta(hours=1)
-    await make_member(scene.house.database, scene.deal, scene.users["stranger"], expires_at=until_then)
+    await make_member(scene.resources.database, scene.deal, scene.users["stranger"], expires_at=until_then)
     await scene.select("stranger")
     clock.advance(timedelta(minutes=59))
     assert (await scene.current("stranger"))["deal"]["id"] == scene.deal.id
@@ -479,9 +479,9 @@ async def test_grant_that_ends_takes_the_deal_out_of_the_living_session(scene: S
 @with_and_without_redis
 async def test_restore_that_cannot_be_written_serves_the_deal_and_forgets_nothing(scene: Scene) -> None:
     await scene.select("owner")
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     client, errors = await scene.client("owner"), restores()["error"]
-    async with writes_to_sessions_blocked(scene.house.database):
+    async with writes_to_sessions_blocked(scene.resources.database):
         with capture_logs() as logs:
             response = await client.get("/api/deals/current")
     assert (response.status_code, (await response.get_json())["deal"]["id"]) == (200, scene.deal.id)
@@ -497,8 +497,8 @@ async def test_log_and_counters_tell_what_became_of_each_restore(scene: Scene) -
     for who in ("owner", "viewer", "editor"):
         await scene.select(who)
     await scene.client("stranger")
-    await lose_sessions(scene.house)
-    async with scene.house.database.write() as db:
+    await lose_sessions(scene.resources)
+    async with scene.resources.database.write() as db:
         await db.execute(delete(Member).where(Member.user_id == scene.id_of("viewer")))
     before, timed = restores(), restores_timed()
     with capture_logs() as logs:
@@ -577,13 +577,13 @@ async def test_log_and_health_name_the_session_backend(
 
 
 async def test_operators_are_told_why_and_others_are_not(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("admin")).values(is_operator=True))
     assert set((await scene.call("owner", "GET", "/api/health/session"))[1]) == {"status", "backend"}
     _, answer = await scene.call("admin", "GET", "/api/health/session")
     assert (answer["epoch"], answer["checks"]["redis"], answer["checks"]["sql"]) == (1, "ok", "ok")
     # By SQL, whatever the session still says.
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("admin")).values(is_operator=False))
     assert set((await scene.call("admin", "GET", "/api/health/session"))[1]) == {"status", "backend"}
 
@@ -591,10 +591,10 @@ async def test_operators_are_told_why_and_others_are_not(scene: Scene) -> None:
 @with_and_without_redis
 async def test_clean_up_takes_expired_sessions_and_leaves_living_ones(scene: Scene, clock: FakeClock) -> None:
     await scene.select("owner")
-    clock.advance(scene.house.settings.permanent_session_lifetime - timedelta(hours=12))
+    clock.advance(scene.resources.settings.permanent_session_lifetime - timedelta(hours=12))
     await scene.select("editor")
     clock.advance(timedelta(hours=12))
-    assert (await run_job(scene.house, "expire_sessions")).counts["sessions"] == 1
+    assert (await run_job(scene.resources, "expire_sessions")).counts["sessions"] == 1
     assert (await scene.sessions("owner"), len(await scene.sessions("editor"))) == ([], 1)
     assert (await scene.current("editor"))["source"] == "selected"
     assert (await scene.call("owner", "GET", "/api/me"))[0] == 401, "that login was idle for too long as well"
@@ -612,7 +612,7 @@ async def test_sessions_survive_a_redis_that_is_killed(
         scene = await Scene.set(app)
         await scene.select("owner")
         await scene.select("viewer")
-        other = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"])
+        other = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"])
         server.kill()
         assert (await scene.current("owner"))["deal"]["id"] == scene.deal.id
         assert (await scene.call("owner", "POST", f"/api/deals/{other.id}/select"))[0] == 200
@@ -630,7 +630,7 @@ async def test_sessions_survive_a_redis_that_is_killed(
 async def test_each_login_has_one_session_however_many_requests_come_first(scene: Scene) -> None:
     await scene.select("owner")
     client = await scene.client("owner")
-    await lose_sessions(scene.house)
+    await lose_sessions(scene.resources)
     answers = await asyncio.gather(*(client.get("/api/deals/current") for _ in range(8)))
     assert {(await each.get_json())["deal"]["id"] for each in answers} == {scene.deal.id}
     assert len(await scene.sessions("owner")) == 1

@@ -4,9 +4,9 @@ import asyncio
 
 import click
 
-from app.config import load_settings
-from app.logging import configure_logging, warn_of_weak_settings
-from app.python_versions import warn_if_untested
+from app.core.config import load_settings
+from app.core.logging import configure_logging, warn_of_weak_settings
+from app.core.python_versions import warn_if_untested
 from worker import supervisor
 
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import load_settings
-from app.database import Database
+from app.core.config import load_settings
+from app.core.database import Database
 from app.jobs import service
 from app.jobs.definitions import JOBS
 from app.jobs.store import RunFilter, list_runs, list_schedules

@@ -10,7 +10,7 @@ class Limits:
     """As they are in production; tests are in more of a hurry."""
 
     # How often SQL is asked what is due, queued, or cancelled.
-    look: timedelta = timedelta(seconds=1)
+    poll: timedelta = timedelta(seconds=1)
     # A run that arq accepted and did not start by then is started without it: its Redis hangs, or its worker died.
     patience: timedelta = timedelta(seconds=3)
     # After an outage of SQL every heartbeat is old for a moment. Whoever is still silent after this is dead.

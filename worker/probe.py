@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import select
 
-from app.errors import DatabaseUnavailable, StoreUnavailable
+from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.models import Event
 from app.resources import Resources
 from app.sessions.backend import Flag
@@ -26,14 +26,14 @@ REMEMBERED = timedelta(minutes=5)
 ME = "probe"
 
 
-async def watch(house: Resources) -> None:
+async def watch(resources: Resources) -> None:
     """Until cancelled. Nothing that Redis or SQL does ends it."""
-    if house.redis is None:
+    if resources.redis is None:
         return
-    probe, blind = Probe(house), False
+    probe, blind = Probe(resources), False
     while True:
         try:
-            await probe.look()
+            await probe.run_once()
             blind = False
         except StoreUnavailable:
             pass  # Redis fails at the very moment it was to be used again: the next look says so
@@ -41,33 +41,33 @@ async def watch(house: Resources) -> None:
             if not blind:  # once an outage, not at every look
                 log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
             blind = True
-        except Exception:  # the last thing in the house that may stop
-            log.exception("The probe stumbled; it goes on looking.")
-        await asyncio.sleep(house.settings.probe_interval.total_seconds())
+        except Exception:  # the last thing in the resources that may stop
+            log.exception("Probe iteration failed; trying again.")
+        await asyncio.sleep(resources.settings.probe_interval.total_seconds())
 
 
 class Probe:
-    def __init__(self, house: Resources) -> None:
-        self.house = house
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
         self._bad = 0
         self._good = 0
         self._objection = ""
 
-    async def look(self) -> None:
+    async def run_once(self) -> None:
         """One look at Redis and at the flag, and the flip that follows from them, if any."""
-        backend = self.house.backend
-        view = await backend.look_at_redis(self.house.settings.redis_timeout)
+        backend = self.resources.backend
+        view = await backend.probe_redis(self.resources.settings.redis_timeout)
         self._good, self._bad = (self._good + 1, 0) if view.instance else (0, self._bad + 1)
         flag = await backend.refresh()
         if flag.mode == "redis":
             if reason := self._reason_to_flip(view, flag):
-                await backend.fall(flag.fence, f"{ME}: {reason}")
+                await backend.fail_over(flag.fence, f"{ME}: {reason}")
         elif view.instance and self._good >= GOOD_LOOKS_TO_RISE:
-            steady_for = await self._steady_for(self.house.clock.now())
+            steady_for = await self._steady_for(self.resources.clock.now())
             objection = await backend.fleet.find_objection(view.instance, steady_for=steady_for)
             if objection is None and await backend.fleet.has_rested(steady_for):
                 await backend.begin_epoch(view.instance, f"{ME}: Redis is healthy again")
-            self._tell(objection or "")
+            self._log_objection(objection or "")
 
     def _reason_to_flip(self, view: RedisView, flag: Flag) -> str:
         if view.instance and view.instance != flag.instance:
@@ -77,12 +77,12 @@ class Probe:
     async def _steady_for(self, now: datetime) -> timedelta:
         """How long everything must have been well: longer after each return that did not last."""
         recent = select(Event.payload).where(Event.kind == "backend.flipped", Event.organisation_id.is_(None), Event.at > now - REMEMBERED)
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             flips = (await db.scalars(recent.order_by(Event.id.desc()).limit(20))).all()
         returns = sum(flip.get("mode") == "redis" and flip.get("reason", "").startswith(ME) for flip in flips)
-        return self.house.settings.probe_rise * PAUSES[min(returns, len(PAUSES) - 1)]
+        return self.resources.settings.probe_rise * PAUSES[min(returns, len(PAUSES) - 1)]
 
-    def _tell(self, objection: str) -> None:
+    def _log_objection(self, objection: str) -> None:
         if objection != self._objection:
             self._objection = objection
             if objection:

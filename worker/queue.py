@@ -9,13 +9,13 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from app import redis
-from app.config import Settings
+from app.core import redis
+from app.core.config import Settings
+from app.core.metrics import METRICS
+from app.core.redis import kind_of_fault
+from app.core.redis_keys import RedisKeys
 from app.jobs.definitions import JOBS
-from app.metrics import METRICS
-from app.redis import kind_of_fault
-from app.redis_keys import RedisKeys
-from worker.runner import MOST_AT_ONCE, Runner
+from worker.runner import MAX_AT_ONCE, Runner
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ SOCKET_TIMEOUT = timedelta(seconds=5)
 OFFER_LIMIT = timedelta(milliseconds=250)
 MAX_CONNECTIONS = 12
 FIRST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(seconds=30)
+MAX_PAUSE = timedelta(seconds=30)
 # A life this long had its Redis: its end starts the back-off anew.
 STEADY = timedelta(minutes=1)
 CLOSE_LIMIT = timedelta(seconds=4)
@@ -40,7 +40,7 @@ class Queue:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self.settings = runner.house.settings
+        self.settings = runner.resources.settings
         self._worker: Worker | None = None
 
     async def offer(self, run_id: int, attempt: int) -> bool:
@@ -49,7 +49,7 @@ class Queue:
             return False
         try:
             async with asyncio.timeout(OFFER_LIMIT.total_seconds()):
-                job_id = job_id_of(self.runner.house.keys, run_id, attempt)
+                job_id = job_id_of(self.runner.resources.keys, run_id, attempt)
                 await self._worker.pool.enqueue_job(run_job.__name__, run_id, _job_id=job_id)
         except Exception as error:  # whatever the library made of it: arq is away, and the run goes on without it
             METRICS.redis_faults.labels(kind_of_fault(error)).inc()
@@ -71,7 +71,7 @@ class Queue:
                 reason = f"{type(died).__name__}: {died}"
                 log.warning("arq stopped, starting again; runs go on without it", reason=reason, pause_seconds=pause.total_seconds())
             await asyncio.sleep(pause.total_seconds())
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
 
     async def _live_once(self) -> None:
         self._worker = worker = make_worker(self.runner)
@@ -107,11 +107,11 @@ def make_worker(runner: Runner) -> Worker:
     limit = max(job.timeout for job in JOBS.values()) + timedelta(minutes=1)
     return Worker(
         functions=[func(run_job, name=run_job.__name__, timeout=limit.total_seconds(), max_tries=5, keep_result=0)],
-        redis_pool=make_pool(runner.house.settings, runner.house.keys),
-        queue_name=runner.house.keys.name(QUEUE),
+        redis_pool=make_pool(runner.resources.settings, runner.resources.keys),
+        queue_name=runner.resources.keys.name(QUEUE),
         ctx={"runner": runner},
         handle_signals=False,
-        max_jobs=MOST_AT_ONCE,
+        max_jobs=MAX_AT_ONCE,
         keep_result=0,
         job_serializer=_encoder.encode,
         job_deserializer=_decode,

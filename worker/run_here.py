@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import Settings
-from app.errors import Conflict
+from app.core.config import Settings
+from app.core.errors import Conflict
 from app.jobs.service import cancel_run, request_run
 from app.jobs.store import get_run
 from app.models import JobRun
@@ -25,28 +25,28 @@ async def request(db: AsyncSession, name: str, now: datetime) -> int:
 
 async def run_here(settings: Settings, name: str, *, tell: Callable[[str], None]) -> JobRun:
     """The run as it ended. A worker may be the quicker one to take it; it is followed all the same. Ctrl-C cancels it."""
-    async with open_resources(settings, kind="cli") as house:
-        async with house.database.write() as db:
-            run_id = await request(db, name, house.clock.now())
-        runner = Runner(house)
+    async with open_resources(settings, kind="cli") as resources:
+        async with resources.database.write() as db:
+            run_id = await request(db, name, resources.clock.now())
+        runner = Runner(resources)
         try:
-            return await _follow(house, runner, run_id, tell)
+            return await _follow(resources, runner, run_id, tell)
         except asyncio.CancelledError:
             with suppress(Conflict):  # it has just ended by itself
-                async with house.database.write() as db:
-                    await cancel_run(db, run_id, at=house.clock.now(), requested_by=None)
+                async with resources.database.write() as db:
+                    await cancel_run(db, run_id, at=resources.clock.now(), requested_by=None)
             runner.cancel(run_id)
             raise
         finally:
             await runner.stop()
 
 
-async def _follow(house: Resources, runner: Runner, run_id: int, tell: Callable[[str], None]) -> JobRun:
+async def _follow(resources: Resources, runner: Runner, run_id: int, tell: Callable[[str], None]) -> JobRun:
     told = ""
     while True:
         turn = asyncio.create_task(runner.run(run_id))
         await asyncio.wait({turn}, timeout=LOOK_EVERY.total_seconds())
-        async with house.database.read() as db:
+        async with resources.database.read() as db:
             run = await get_run(db, run_id)
         if run.status not in STATES_AHEAD:
             await turn

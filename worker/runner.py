@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from app.errors import Unavailable
+from app.core.errors import Unavailable
 from app.jobs import queue
 from app.jobs.definitions import JOBS
 from app.jobs.run import Run, RunCancelled, RunLost
@@ -19,25 +19,25 @@ from worker.limits import LIMITS, Limits
 log = structlog.get_logger()
 
 # Imports may take long; the sweeps must not wait for them.
-MOST_AT_ONCE = 8
+MAX_AT_ONCE = 8
 TRACEBACK_LIMIT = 20_000
 
 
 class Runner:
     """The runs of one process. Other `bodies` and `limits` are for tests."""
 
-    def __init__(self, house: Resources, bodies: Mapping[str, Body] = BODIES, limits: Limits = LIMITS) -> None:
-        self.house = house
+    def __init__(self, resources: Resources, bodies: Mapping[str, Body] = BODIES, limits: Limits = LIMITS) -> None:
+        self.resources = resources
         self.bodies = bodies
         self.limits = limits
-        self.process_id = house.backend.fleet.process_id
+        self.process_id = resources.backend.fleet.process_id
         self.active: dict[int, asyncio.Task[None]] = {}
         self.under_way: dict[int, Run] = {}
         self.is_stopping = False
 
     @property
     def has_room(self) -> bool:
-        return not self.is_stopping and len(self.active) < MOST_AT_ONCE
+        return not self.is_stopping and len(self.active) < MAX_AT_ONCE
 
     async def run(self, run_id: int) -> None:
         """Until it is over; at once where another process has it. Whoever waits here may go away: the run goes on."""
@@ -66,8 +66,8 @@ class Runner:
 
     async def _run(self, run_id: int) -> None:
         try:
-            async with self.house.database.write() as db:
-                row = await queue.claim(db, run_id, process_id=self.process_id, now=self.house.clock.now())
+            async with self.resources.database.write() as db:
+                row = await queue.claim(db, run_id, process_id=self.process_id, now=self.resources.clock.now())
         except Unavailable as outage:
             log.warning("A run cannot be claimed; it stays queued.", run_id=run_id, fault=outage.detail)
             return
@@ -77,7 +77,7 @@ class Runner:
         if row is None:
             return
         with structlog.contextvars.bound_contextvars(request_id=f"run-{run_id}"):
-            run = self.under_way[run_id] = Run(self.house.database, row)
+            run = self.under_way[run_id] = Run(self.resources.database, row)
             log.info("Job started", job=run.name, attempt=run.attempt, late=row.is_late)
             try:
                 await self._perform(run)
@@ -103,14 +103,14 @@ class Runner:
         await self._write_down(run, error)
 
     async def _body(self, run: Run) -> None:
-        run.counts |= await self.bodies[run.name](self.house, run)
+        run.counts |= await self.bodies[run.name](self.resources, run)
 
     async def _watch(self, run: Run) -> None:
         """Raises `RunCancelled` or `RunLost` as soon as the row says so."""
         while True:
-            await asyncio.sleep(self.limits.look.total_seconds())
+            await asyncio.sleep(self.limits.poll.total_seconds())
             try:
-                async with self.house.database.read() as db:
+                async with self.resources.database.read() as db:
                     state = await find_state(db, run.is_mine())
             except Unavailable:
                 continue
@@ -126,8 +126,8 @@ class Runner:
         """Until SQL takes it. Where the process ends first, another one finds the run without its process."""
         while True:
             try:
-                async with self.house.database.write() as db:
-                    now = self.house.clock.now()
+                async with self.resources.database.write() as db:
+                    now = self.resources.clock.now()
                     if error is None:
                         written = await queue.succeed(db, run, now=now)
                     elif isinstance(error, RunCancelled):
@@ -141,8 +141,8 @@ class Runner:
                 log.warning("How a run ended cannot be written down yet.", job=run.name, fault=outage.detail)
                 if self.is_stopping:
                     return
-                await asyncio.sleep(self.limits.look.total_seconds())
-        _tell(run, error, written)
+                await asyncio.sleep(self.limits.poll.total_seconds())
+        _log_end(run, error, written)
 
 
 def _describe(error: BaseException) -> queue.Failure:
@@ -155,7 +155,7 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def _tell(run: Run, error: BaseException | None, written: bool) -> None:
+def _log_end(run: Run, error: BaseException | None, written: bool) -> None:
     facts: dict[str, Any] = {"job": run.name, "attempt": run.attempt} | run.counts
     if not written:
         log.warning("A run was taken up by another process; what this one did counts for nothing.", **facts)

@@ -5,7 +5,7 @@ import time
 
 import structlog
 
-from app.errors import Unavailable
+from app.core.errors import Unavailable
 from app.jobs import queue
 from app.jobs.schedule import is_anything_due, launch_due, sync_schedules
 from app.resources import Resources
@@ -16,8 +16,8 @@ log = structlog.get_logger()
 
 
 class Scheduler:
-    def __init__(self, house: Resources, runner: Runner, arq: Queue | None = None) -> None:
-        self.house = house
+    def __init__(self, resources: Resources, runner: Runner, arq: Queue | None = None) -> None:
+        self.resources = resources
         self.runner = runner
         self.arq = arq
         self.limits = runner.limits
@@ -26,37 +26,37 @@ class Scheduler:
         self._suspected: dict[tuple[int, int], float] = {}
         self.started: set[asyncio.Task[None]] = set()
 
-    async def keep(self) -> None:
+    async def run_forever(self) -> None:
         """Until cancelled. Nothing that SQL or Redis does ends it."""
         is_away = False
         while True:
             try:
-                await self.look()
+                await self.tick()
                 is_away = False
             except Unavailable as outage:
                 if not is_away:
                     log.warning("The schedule cannot be read; what falls due meanwhile runs afterwards.", fault=outage.detail)
                 is_away = True
             except Exception:  # whatever it was: without this loop nothing runs any more
-                log.exception("The schedule stumbled; looking again.")
-            await asyncio.sleep(self.limits.look.total_seconds())
+                log.exception("Scheduler iteration failed; trying again.")
+            await asyncio.sleep(self.limits.poll.total_seconds())
 
-    async def look(self) -> None:
+    async def tick(self) -> None:
         """One look, and what follows from it. Runs go on in tasks of their own. Raises `DatabaseUnavailable`."""
         if not self._knows_schedule:
-            async with self.house.database.write() as db:
-                await sync_schedules(db, self.house.settings.jobs_timezone, now=self.house.clock.now())
+            async with self.resources.database.write() as db:
+                await sync_schedules(db, self.resources.settings.jobs_timezone, now=self.resources.clock.now())
             self._knows_schedule = True
-        now, is_live = self.house.clock.now(), self.house.backend.fleet.is_live()
+        now, is_live = self.resources.clock.now(), self.resources.backend.fleet.is_live()
         orphans = queue.orphans(self.runner.process_id, set(self.runner.active), is_live)
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             due = await is_anything_due(db, now=now)
             silent = [(row[0], row[1]) for row in await db.execute(orphans)]
         if due:
-            async with self.house.database.write() as db:
+            async with self.resources.database.write() as db:
                 log.info("Jobs are due", jobs=await launch_due(db, now=now))
         await self._take_up(silent)
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             ready = [(row[0], row[1]) for row in await db.execute(queue.ready(now))]
         await self._execute(ready)
 
@@ -66,8 +66,8 @@ class Scheduler:
         for (run_id, attempt), since in self._suspected.items():
             if now - since >= self.limits.suspicion.total_seconds():
                 log.warning("A run's process is gone; the run is taken up.", run_id=run_id, attempt=attempt)
-                async with self.house.database.write() as db:
-                    await queue.take_up(db, run_id, attempt, now=self.house.clock.now())
+                async with self.resources.database.write() as db:
+                    await queue.reclaim_orphan(db, run_id, attempt, now=self.resources.clock.now())
 
     async def _execute(self, ready: list[tuple[int, int]]) -> None:
         now = time.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 
 import structlog
 
-from app.config import Settings
+from app.core.config import Settings
 from app.resources import Resources, open_resources
 from worker.consumers.loops import run_events
 from worker.probe import watch
@@ -22,9 +22,9 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_resources(settings, kind="worker") as house:
-        runner = Runner(house)
-        parts = [asyncio.create_task(part, name=name) for name, part in _parts(house, runner).items()]
+    async with open_resources(settings, kind="worker") as resources:
+        runner = Runner(resources)
+        parts = [asyncio.create_task(part, name=name) for name, part in _parts(resources, runner).items()]
         stopped = asyncio.create_task(stop.wait(), name="signal")
         log.info("Worker started")
         try:
@@ -36,15 +36,15 @@ async def run(settings: Settings) -> None:
     log.info("Worker stopped")
 
 
-def _parts(house: Resources, runner: Runner) -> dict[str, Coroutine[None, None, None]]:
+def _parts(resources: Resources, runner: Runner) -> dict[str, Coroutine[None, None, None]]:
     """What runs until it is cancelled, by name."""
-    events = {"events": run_events(house)}
-    if house.settings.redis_url is None:
+    events = {"events": run_events(resources)}
+    if resources.settings.redis_url is None:
         log.info("No REDIS_URL: jobs run without arq")
-        return events | {"scheduler": Scheduler(house, runner).keep()}
+        return events | {"scheduler": Scheduler(resources, runner).run_forever()}
     arq = Queue(runner)
-    parts = events | {"scheduler": Scheduler(house, runner, arq).keep(), "arq": arq.keep_alive()}
-    return parts | ({"probe": watch(house)} if house.redis else {})
+    parts = events | {"scheduler": Scheduler(resources, runner, arq).run_forever(), "arq": arq.keep_alive()}
+    return parts | ({"probe": watch(resources)} if resources.redis else {})
 
 
 async def _end(part: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.store import get_person
 from app.auth.administrators import lock_people
-from app.errors import Forbidden
+from app.core.errors import Forbidden
 from app.events.service import record_event
 from app.models import User
 from app.resources import Resources
@@ -46,13 +46,13 @@ async def lock_manageable(db: AsyncSession, admin_id: int, user_id: int) -> User
 
 
 @asynccontextmanager
-async def refusal_recorded(house: Resources, admin_id: int, user_id: int, action: str) -> AsyncIterator[None]:
+async def refusal_recorded(resources: Resources, admin_id: int, user_id: int, action: str) -> AsyncIterator[None]:
     """An attempt on an operator is a security event. Its own transaction ends with the refusal, so it is written after that."""
     try:
         yield
     except OperatorAccount as refusal:
         ids = {"organisation_id": refusal.organisation_id, "actor_id": admin_id, "user_id": user_id}
         log.warning("An admin's change of an operator's account was refused.", action=action, **ids)
-        async with house.database.write() as db:
-            await record_event(db, "user.change_refused", at=house.clock.now(), action=action, reason=refusal.code, **ids)
+        async with resources.database.write() as db:
+            await record_event(db, "user.change_refused", at=resources.clock.now(), action=action, reason=refusal.code, **ids)
         raise

@@ -4,8 +4,8 @@ from quart import Blueprint, Response, jsonify, request
 from quart.typing import ResponseReturnValue
 
 from app.admin import service
-from app.admin.figures import TARGET_OF_ALL, TARGET_OF_POSSIBLE, choose_restore, get_figures, get_restore_state
 from app.admin.guard import refusal_recorded
+from app.admin.restore_statistics import TARGET_OF_ALL, TARGET_OF_POSSIBLE, choose_restore, get_figures, get_restore_state
 from app.admin.schemas import (
     Figures,
     GrantInList,
@@ -27,14 +27,14 @@ from app.admin.schemas import (
 )
 from app.admin.store import get_person, get_row, list_grants, list_invitations, list_people
 from app.auth.administrators import get_administered
-from app.auth.link_pages import link_url
+from app.auth.browser import link_url
 from app.auth.links import NewLink, invite
 from app.auth.routes import Device, Ended, as_device
 from app.auth.store import list_live_logins
-from app.deals.listing import parse_query
-from app.deals.schemas import Nothing
-from app.openapi import documented
-from app.web import current_user, path_id, read_json, resources, signed_in
+from app.http.openapi import documented
+from app.http.query import parse_query
+from app.http.schemas import Nothing
+from app.http.web import current_resources, current_user, path_id, read_json, signed_in
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 
@@ -46,11 +46,13 @@ _BODY = (400, 413, 415)
 @signed_in
 async def people() -> Response:
     """The people of your organisation, by name."""
-    house, user = resources(), current_user()
-    async with house.database.read() as db:
+    resources, user = current_resources(), current_user()
+    async with resources.database.read() as db:
         organisation_id = await get_administered(db, user.id)
         query = parse_query(PeopleQuery, request.args)
-        found, next_cursor, total = await list_people(db, user.id, organisation_id, q=query.q, cursor=query.cursor, settings=house.settings)
+        found, next_cursor, total = await list_people(
+            db, user.id, organisation_id, q=query.q, cursor=query.cursor, settings=resources.settings
+        )
     rows = [PersonInList.model_validate(person) for person in found]
     return jsonify(dump(People(people=rows, next_cursor=next_cursor, total=total)))
 
@@ -68,14 +70,14 @@ async def person(user_id: str) -> Response:
 @signed_in
 async def change(user_id: str) -> Response:
     """Another role, disabled or enabled. Ends the person's logins; the last administrator stays one."""
-    wanted, house, admin_id = await _require(user_id), resources(), current_user().id
+    wanted, resources, admin_id = await _require(user_id), current_resources(), current_user().id
     body = await read_json(PersonChanges)
     if body.role is not None:
-        await service.change_role(house, admin_id, wanted, body.role)
+        await service.change_role(resources, admin_id, wanted, body.role)
     elif body.disabled:
-        await service.disable_person(house, admin_id, wanted)
+        await service.disable_person(resources, admin_id, wanted)
     else:
-        await service.enable_person(house, admin_id, wanted)
+        await service.enable_person(resources, admin_id, wanted)
     if wanted == admin_id:
         # Nobody of that name is signed in here any more, who could be shown anything.
         return jsonify({})
@@ -89,7 +91,7 @@ async def reset(user_id: str) -> ResponseReturnValue:
     """A one-time link by which the person sets a new password. It is told this once."""
     wanted = await _require(user_id)
     await read_json(Nothing)
-    return _answer_link(await service.offer_new_password(resources(), current_user().id, wanted)), 201
+    return _answer_link(await service.offer_new_password(current_resources(), current_user().id, wanted)), 201
 
 
 @blueprint.delete("/people/<user_id>/logins")
@@ -97,7 +99,7 @@ async def reset(user_id: str) -> ResponseReturnValue:
 @signed_in
 async def end_logins(user_id: str) -> Response:
     """Sign a person out everywhere."""
-    ended = await service.end_logins_of(resources(), current_user().id, path_id(user_id))
+    ended = await service.end_logins_of(current_resources(), current_user().id, path_id(user_id))
     return jsonify({"ended": ended})
 
 
@@ -106,7 +108,7 @@ async def end_logins(user_id: str) -> Response:
 @signed_in
 async def end_login(user_id: str, login_id: str) -> ResponseReturnValue:
     """Sign a person out of one browser."""
-    await service.end_logins_of(resources(), current_user().id, path_id(user_id), path_id(login_id))
+    await service.end_logins_of(current_resources(), current_user().id, path_id(user_id), path_id(login_id))
     return "", 204
 
 
@@ -115,7 +117,7 @@ async def end_login(user_id: str, login_id: str) -> ResponseReturnValue:
 @signed_in
 async def withdraw_grant(user_id: str, deal_id: str) -> ResponseReturnValue:
     """Take back what is shared with a person."""
-    await service.withdraw_grant(resources(), current_user().id, path_id(user_id), path_id(deal_id))
+    await service.withdraw_grant(current_resources(), current_user().id, path_id(user_id), path_id(deal_id))
     return "", 204
 
 
@@ -124,10 +126,10 @@ async def withdraw_grant(user_id: str, deal_id: str) -> ResponseReturnValue:
 @signed_in
 async def invitations() -> Response:
     """Those that still can be used."""
-    house = resources()
-    async with house.database.read() as db:
+    resources = current_resources()
+    async with resources.database.read() as db:
         organisation_id = await get_administered(db, current_user().id)
-        found = await list_invitations(db, organisation_id, now=house.clock.now())
+        found = await list_invitations(db, organisation_id, now=resources.clock.now())
     return jsonify(dump(Invitations(invitations=[InvitationInList.model_validate(each) for each in found])))
 
 
@@ -136,11 +138,11 @@ async def invitations() -> Response:
 @signed_in
 async def invite_somebody() -> ResponseReturnValue:
     """A one-time link by which somebody joins your organisation. It is told this once; an earlier one for the address is worth nothing."""
-    house, user = resources(), current_user()
-    async with house.database.read() as db:
+    resources, user = current_resources(), current_user()
+    async with resources.database.read() as db:
         await get_administered(db, user.id)
     body = await read_json(NewInvitation)
-    return _answer_link(await invite(house, user.id, body.email, body.role)), 201
+    return _answer_link(await invite(resources, user.id, body.email, body.role)), 201
 
 
 @blueprint.delete("/invitations/<link_id>")
@@ -148,7 +150,7 @@ async def invite_somebody() -> ResponseReturnValue:
 @signed_in
 async def withdraw_invitation(link_id: str) -> ResponseReturnValue:
     """Make its link worthless."""
-    await service.withdraw_invitation(resources(), current_user().id, path_id(link_id))
+    await service.withdraw_invitation(current_resources(), current_user().id, path_id(link_id))
     return "", 204
 
 
@@ -165,30 +167,30 @@ async def restore() -> Response:
 @signed_in
 async def choose() -> Response:
     """Your organisation's own choice. The environment and the operators of the installation have the first word."""
-    house, user = resources(), current_user()
-    async with house.database.read() as db:
+    resources, user = current_resources(), current_user()
+    async with resources.database.read() as db:
         await get_administered(db, user.id)
-    await choose_restore(house, user.id, enabled=(await read_json(RestoreChoice)).enabled)
+    await choose_restore(resources, user.id, enabled=(await read_json(RestoreChoice)).enabled)
     return await _answer_restore()
 
 
 async def _require(user_id: str) -> int:
     """The id, once it is sure that this person may be managed by who asks: before the body is looked at."""
-    wanted, house, admin_id = path_id(user_id), resources(), current_user().id
-    async with refusal_recorded(house, admin_id, wanted, request.method.lower()):
-        await service.check_manageable(house, admin_id, wanted)
+    wanted, resources, admin_id = path_id(user_id), current_resources(), current_user().id
+    async with refusal_recorded(resources, admin_id, wanted, request.method.lower()):
+        await service.check_manageable(resources, admin_id, wanted)
     return wanted
 
 
 async def _answer_person(user_id: int) -> Response:
-    house, admin_id = resources(), current_user().id
-    now = house.clock.now()
-    async with house.database.read() as db:
+    resources, admin_id = current_resources(), current_user().id
+    now = resources.clock.now()
+    async with resources.database.read() as db:
         await get_person(db, admin_id, user_id)
         query = parse_query(PersonQuery, request.args)
         row = PersonInList.model_validate(await get_row(db, user_id))
         logins = [Device(**as_device(login, this_one=False)) for login in await list_live_logins(db, user_id, now=now)]
-        found, next_cursor = await list_grants(db, admin_id, user_id, cursor=query.cursor, settings=house.settings, now=now)
+        found, next_cursor = await list_grants(db, admin_id, user_id, cursor=query.cursor, settings=resources.settings, now=now)
     grants = [GrantInList.model_validate(grant) for grant in found]
     return jsonify(dump(OnePerson(person=row, logins=logins, grants=grants, next_cursor=next_cursor)))
 
@@ -199,10 +201,10 @@ def _answer_link(link: NewLink) -> Response:
 
 
 async def _answer_restore() -> Response:
-    house = resources()
-    async with house.database.read() as db:
+    resources = current_resources()
+    async with resources.database.read() as db:
         organisation_id = await get_administered(db, current_user().id)
-        state = RestoreSwitch.model_validate(await get_restore_state(db, house, organisation_id))
-        figures = Figures.model_validate(await get_figures(db, organisation_id, now=house.clock.now()))
+        state = RestoreSwitch.model_validate(await get_restore_state(db, resources, organisation_id))
+        figures = Figures.model_validate(await get_figures(db, organisation_id, now=resources.clock.now()))
     targets = {"of_all": TARGET_OF_ALL, "of_possible": TARGET_OF_POSSIBLE}
     return jsonify(dump(Restore(switch=state, figures=figures, targets=targets)))

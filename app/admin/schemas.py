@@ -7,8 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from app.auth.routes import Device
 from app.deals.fields import ONE_LINE, Email, single_line
-from app.deals.listing import Cursor
-from app.openapi import one_of
+from app.http.openapi import one_of
+from app.http.query import Cursor
 
 Role = Literal["admin", "member"]
 

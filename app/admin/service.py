@@ -12,8 +12,8 @@ from app.auth.administrators import lock_administered
 from app.auth.links import NewLink, links_through, offer_reset, withdraw
 from app.auth.service import change_and_end_all, end_logins
 from app.auth.store import Account, find_account, update_account
+from app.core.errors import Conflict, NotFound
 from app.deals.members import withdraw_access
-from app.errors import Conflict, NotFound
 from app.events.service import record_event
 from app.models import Login, OneTimeLink, User
 from app.resources import Resources
@@ -23,24 +23,24 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class _Deed:
+class AccountAction:
     """One administrator about to do something to one account."""
 
-    house: Resources
+    resources: Resources
     admin_id: int
     account: Account
 
 
-async def change_role(house: Resources, admin_id: int, user_id: int, role: str) -> None:
+async def change_role(resources: Resources, admin_id: int, user_id: int, role: str) -> None:
     """`admin` or `member`. Ends every login of the person, who signs in again as what they are now. Raises `Conflict` for the last
     administrator."""
-    async with refusal_recorded(house, admin_id, user_id, "change_role"):
-        deed, current = await _begin(house, admin_id, user_id)
+    async with refusal_recorded(resources, admin_id, user_id, "change_role"):
+        deed, current = await _begin(resources, admin_id, user_id)
         if current.role == role:
             return
         is_demotion = role == "member"
         await change_and_end_all(
-            house,
+            resources,
             deed.account,
             event="user.role_changed",
             reason="role_changed",
@@ -52,47 +52,47 @@ async def change_role(house: Resources, admin_id: int, user_id: int, role: str) 
     log.info("A role was changed.", user_id=user_id, role=role)
 
 
-async def disable_person(house: Resources, admin_id: int, user_id: int) -> None:
+async def disable_person(resources: Resources, admin_id: int, user_id: int) -> None:
     """They sign in no more, and every login of theirs ends. Raises `Conflict` for oneself and for the last administrator."""
-    async with refusal_recorded(house, admin_id, user_id, "disable"):
-        deed, current = await _begin(house, admin_id, user_id)
+    async with refusal_recorded(resources, admin_id, user_id, "disable"):
+        deed, current = await _begin(resources, admin_id, user_id)
         if admin_id == user_id:
             raise Conflict("You cannot disable yourself; another administrator can.", code="not_yourself")
         if current.disabled_at is not None:
             return
         await change_and_end_all(
-            house,
+            resources,
             deed.account,
             event="user.disabled",
             reason="disabled",
             actor_id=admin_id,
             first=_checks(deed, takes_away=True),
-            disabled_at=house.clock.now(),
+            disabled_at=resources.clock.now(),
         )
     log.info("Somebody was disabled.", user_id=user_id)
 
 
-async def enable_person(house: Resources, admin_id: int, user_id: int) -> None:
+async def enable_person(resources: Resources, admin_id: int, user_id: int) -> None:
     """They sign in again with the password they had, and come back to what they may still see."""
-    async with refusal_recorded(house, admin_id, user_id, "enable"):
-        deed, current = await _begin(house, admin_id, user_id)
+    async with refusal_recorded(resources, admin_id, user_id, "enable"):
+        deed, current = await _begin(resources, admin_id, user_id)
         if current.disabled_at is not None:
             await _enable(deed)
 
 
-async def _enable(deed: _Deed) -> None:
-    house = deed.house
-    async with house.database.write() as db:
+async def _enable(deed: AccountAction) -> None:
+    resources = deed.resources
+    async with resources.database.write() as db:
         await _checks(deed, takes_away=False)(db)
         if not await update_account(db, deed.account, disabled_at=None):
             raise Conflict("This account was changed at the same moment. Please try again.")
-        await record_event(db, "user.enabled", at=house.clock.now(), **_ids(deed))
+        await record_event(db, "user.enabled", at=resources.clock.now(), **_ids(deed))
 
 
-async def offer_new_password(house: Resources, admin_id: int, user_id: int) -> NewLink:
+async def offer_new_password(resources: Resources, admin_id: int, user_id: int) -> NewLink:
     """A link to give to the person. Their password, and their logins, stay until they use it."""
-    now = house.clock.now()
-    async with refusal_recorded(house, admin_id, user_id, "reset"), house.database.write() as db:
+    now = resources.clock.now()
+    async with refusal_recorded(resources, admin_id, user_id, "reset"), resources.database.write() as db:
         person = await lock_manageable(db, admin_id, user_id)
         if person.disabled_at is not None:
             raise Conflict("This person is disabled. Enable them first.", code="disabled")
@@ -102,27 +102,27 @@ async def offer_new_password(house: Resources, admin_id: int, user_id: int) -> N
         return link
 
 
-async def end_logins_of(house: Resources, admin_id: int, user_id: int, login_id: int | None = None) -> int:
+async def end_logins_of(resources: Resources, admin_id: int, user_id: int, login_id: int | None = None) -> int:
     """Sign a person out of one browser, or of all of them; of how many. Raises `NotFound` for a login that is not theirs, or over."""
     which = Login.user_id == user_id if login_id is None else and_(Login.user_id == user_id, Login.id == login_id)
-    async with refusal_recorded(house, admin_id, user_id, "end_logins"):
-        ended = await end_logins(house, which, reason="revoked", actor_id=admin_id, first=_manageable(admin_id, user_id))
+    async with refusal_recorded(resources, admin_id, user_id, "end_logins"):
+        ended = await end_logins(resources, which, reason="revoked", actor_id=admin_id, first=_manageable(admin_id, user_id))
     if login_id is not None and not ended:
         raise NotFound
     return len(ended)
 
 
-async def withdraw_grant(house: Resources, admin_id: int, user_id: int, deal_id: int) -> None:
+async def withdraw_grant(resources: Resources, admin_id: int, user_id: int, deal_id: int) -> None:
     """Take a grant back. Raises `NotFound` where there is none."""
-    async with refusal_recorded(house, admin_id, user_id, "withdraw_grant"):
-        await check_manageable(house, admin_id, user_id)
-        await withdraw_access(house, admin_id, deal_id, user_id, also=_manageable(admin_id, user_id))
+    async with refusal_recorded(resources, admin_id, user_id, "withdraw_grant"):
+        await check_manageable(resources, admin_id, user_id)
+        await withdraw_access(resources, admin_id, deal_id, user_id, also=_manageable(admin_id, user_id))
 
 
-async def withdraw_invitation(house: Resources, admin_id: int, link_id: int) -> None:
+async def withdraw_invitation(resources: Resources, admin_id: int, link_id: int) -> None:
     """Raises `NotFound` for one that is not of this organisation, or was used."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         organisation_id = await lock_administered(db, admin_id)
         which = and_(OneTimeLink.id == link_id, OneTimeLink.organisation_id == organisation_id, OneTimeLink.kind == "invitation")
         if not await withdraw(db, which, now=now):
@@ -130,22 +130,22 @@ async def withdraw_invitation(house: Resources, admin_id: int, link_id: int) -> 
         await record_event(db, "user.invitation_withdrawn", at=now, organisation_id=organisation_id, actor_id=admin_id, link_id=link_id)
 
 
-async def check_manageable(house: Resources, admin_id: int, user_id: int) -> None:
+async def check_manageable(resources: Resources, admin_id: int, user_id: int) -> None:
     """Refuse early what the transaction would refuse, before a body is looked at."""
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         await get_manageable(db, admin_id, user_id)
 
 
-async def _begin(house: Resources, admin_id: int, user_id: int) -> tuple[_Deed, User]:
-    async with house.database.read() as db:
+async def _begin(resources: Resources, admin_id: int, user_id: int) -> tuple[AccountAction, User]:
+    async with resources.database.read() as db:
         person = await get_manageable(db, admin_id, user_id)
         account = await find_account(db, User.id == user_id)
     if account is None:
         raise NotFound
-    return _Deed(house, admin_id, account), person
+    return AccountAction(resources, admin_id, account), person
 
 
-def _checks(deed: _Deed, *, takes_away: bool) -> Also:
+def _checks(deed: AccountAction, *, takes_away: bool) -> Also:
     """In the transaction: the asker still is an administrator, the person no operator, somebody stays an administrator, and no
     link of the person's is left behind."""
 
@@ -153,7 +153,7 @@ def _checks(deed: _Deed, *, takes_away: bool) -> Also:
         await lock_manageable(db, deed.admin_id, deed.account.id)
         if takes_away:
             await keep_an_administrator(db, deed.account.organisation_id, without=deed.account.id)
-            await withdraw(db, links_through(deed.account.id), now=deed.house.clock.now())
+            await withdraw(db, links_through(deed.account.id), now=deed.resources.clock.now())
 
     return check
 
@@ -165,5 +165,5 @@ def _manageable(admin_id: int, user_id: int) -> Also:
     return check
 
 
-def _ids(deed: _Deed) -> dict[str, int]:
+def _ids(deed: AccountAction) -> dict[str, int]:
     return {"organisation_id": deed.account.organisation_id, "actor_id": deed.admin_id, "user_id": deed.account.id}

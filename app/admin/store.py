@@ -10,14 +10,14 @@ from sqlalchemy.orm import aliased
 
 from app.auth.administrators import not_an_administrator
 from app.auth.email_address import canonical_email
-from app.config import Settings
-from app.deals.cursors import Cursors, beyond, in_order
-from app.errors import Conflict, NotFound
+from app.core.config import Settings
+from app.core.errors import Conflict, NotFound
+from app.http.cursors import Cursors, beyond, in_order
 from app.models import Deal, Login, Member, OneTimeLink, Organisation, User
 
 PEOPLE_ON_A_PAGE = 50
 GRANTS_ON_A_PAGE = 50
-MOST_INVITATIONS = 100
+MAX_INVITATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ async def list_invitations(db: AsyncSession, organisation_id: int, *, now: datet
         OneTimeLink.expires_at > now,
     )
     found = select(OneTimeLink, User.name).outerjoin(User, User.id == OneTimeLink.created_by_id).where(*still_open)
-    rows = await db.execute(found.order_by(OneTimeLink.id.desc()).limit(MOST_INVITATIONS))
+    rows = await db.execute(found.order_by(OneTimeLink.id.desc()).limit(MAX_INVITATIONS))
     return [
         Invitation(
             row.OneTimeLink.id,

@@ -16,13 +16,13 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import insert_into
-from app.errors import TooManyRequests
+from app.core.database import insert_into
+from app.core.errors import TooManyRequests
 from app.models import LoginAttempt
 
 QUIET = timedelta(minutes=15)
-LONGEST_BLOCK = timedelta(seconds=60)
-SHORTEST_SLOWDOWN = timedelta(seconds=0.5)
+MAX_BLOCK = timedelta(seconds=60)
+MIN_SLOWDOWN = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ async def take_turn(
     turn = max(row.blocked_until or now, now)
     if turn - now > patience:
         return None
-    pause = min(longest, SHORTEST_SLOWDOWN * 2 ** max(0, min(row.failures - allowed, 10)))
+    pause = min(longest, MIN_SLOWDOWN * 2 ** max(0, min(row.failures - allowed, 10)))
     await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=turn + pause))
     return turn - now
 
@@ -88,7 +88,7 @@ async def count_failure(db: AsyncSession, attempt: Attempt, *, allowed: int, now
     for key in sorted(attempt.counts_for):
         failures = await _count(db, key, now=now)
         if failures > allowed and key != attempt.slowed_by:
-            block = min(LONGEST_BLOCK, timedelta(seconds=2 ** min(failures - allowed - 1, 10)))
+            block = min(MAX_BLOCK, timedelta(seconds=2 ** min(failures - allowed - 1, 10)))
             await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=now + block))
             if key in attempt.subject_to:
                 blocks.append(block)

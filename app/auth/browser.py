@@ -10,20 +10,21 @@ from sqlalchemy import or_
 
 from app.auth import service
 from app.auth.known_browsers import LIFETIME, read_tokens, write_tokens
+from app.auth.links import NewLink
 from app.auth.service import Browser
 from app.auth.user import LoginCookie
-from app.cookies import DEVICE, CookieNames
-from app.entrance import forget_refusal
-from app.errors import Conflict, NotAuthenticated, StoreUnavailable
+from app.core.cookies import DEVICE, CookieNames
+from app.core.errors import Conflict, NotAuthenticated, StoreUnavailable
+from app.http.security_headers import clear_site_data, own_address
+from app.http.sign_in_redirect import forget_refusal
+from app.http.web import current_resources
 from app.models import Login
-from app.security import clear_site_data
 from app.sessions.interface import current_session
 from app.sessions.manager import Outcome
 from app.sessions.token import hash_token
-from app.web import resources
 
-LONGEST_USER_AGENT = 300
-LONGEST_ADDRESS = 64
+MAX_USER_AGENT = 300
+MAX_ADDRESS = 64
 
 log = structlog.get_logger()
 
@@ -43,9 +44,11 @@ class LoginUnreadable(Conflict):
 
 async def sign_in_here(email: str, password: str, *, keep_signed_in: bool, has_link: bool = False) -> None:
     """Sign in with this browser; `has_link`: by a one-time link, used just now. Raises NotAuthenticated, TooManyRequests."""
-    house = resources()
-    here, data = this_browser(), house.initial_session_data
-    login = await service.sign_in(house, email, password, keep_signed_in=keep_signed_in, browser=here, initial_data=data, has_link=has_link)
+    resources = current_resources()
+    here, data = this_browser(), resources.initial_session_data
+    login = await service.sign_in(
+        resources, email, password, keep_signed_in=keep_signed_in, browser=here, initial_data=data, has_link=has_link
+    )
     quart_auth.login_user(LoginCookie(login.token), remember=keep_signed_in)
     current_session().adopt(login.record, token_hash=hash_token(login.token))
     forget_refusal()
@@ -78,7 +81,7 @@ async def _end_logins_of(cookie: LoginCookie) -> None:
     session = current_session()
     login_id, actor_id = (session.login_id, session.user_id) if session.signed_in else (None, None)
     which = or_(Login.id == login_id, Login.token_hash.in_([hash_token(token) for token in cookie.tokens]))
-    await service.end_logins(resources(), which, reason="signed_out", actor_id=actor_id)
+    await service.end_logins(current_resources(), which, reason="signed_out", actor_id=actor_id)
 
 
 async def change_password_here(current: str, new: str) -> None:
@@ -88,7 +91,7 @@ async def change_password_here(current: str, new: str) -> None:
     identity = (loaded.record or loaded.blank) if loaded else None
     if loaded is None or identity is None:
         raise NotAuthenticated
-    token, keep_signed_in = await service.change_password(resources(), identity, current, new, browser=this_browser())
+    token, keep_signed_in = await service.change_password(current_resources(), identity, current, new, browser=this_browser())
     quart_auth.login_user(LoginCookie(token), remember=keep_signed_in)
     if loaded.record:
         session.adopt(loaded.record, token_hash=hash_token(token))
@@ -116,8 +119,8 @@ def _known_by() -> tuple[str, ...]:
 def this_browser() -> Browser:
     session = current_session()
     return Browser(
-        address=(request.remote_addr or "")[:LONGEST_ADDRESS],
-        user_agent=_printable(request.headers.get("User-Agent", ""))[:LONGEST_USER_AGENT],
+        address=(request.remote_addr or "")[:MAX_ADDRESS],
+        user_agent=_printable(request.headers.get("User-Agent", ""))[:MAX_USER_AGENT],
         token_hash=session.loaded.token_hash if session.signed_in and session.loaded else None,
         known_by=_known_by(),
     )
@@ -125,3 +128,8 @@ def this_browser() -> Browser:
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def link_url(link: NewLink) -> str:
+    """Where its person goes. In the query, which our own logs leave out, and not in the path, which they tell."""
+    return f"{own_address()}/link?token={link.token}"

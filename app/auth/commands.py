@@ -13,7 +13,7 @@ from app.auth.operators import set_operator
 from app.auth.people import add_user
 from app.auth.personal_data import count_administrators, erase_person, export_person
 from app.auth.service import disable_user, get_account, reset_password, revoke_logins
-from app.config import load_settings
+from app.core.config import load_settings
 from app.resources import Resources, open_resources
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def add(email: str, name: str, organisation: str, admin: bool, operator: bool, p
     """Add a person who signs in with EMAIL."""
     password = _read_password(password_stdin)
     user_id = _run(
-        lambda house: add_user(house, email, password, name=name, organisation=organisation, is_admin=admin, is_operator=operator)
+        lambda resources: add_user(resources, email, password, name=name, organisation=organisation, is_admin=admin, is_operator=operator)
     )
     click.echo(f"Added {email} (user {user_id}).")
     if operator:
@@ -50,7 +50,7 @@ def add(email: str, name: str, organisation: str, admin: bool, operator: bool, p
 @click.option("--withdraw", is_flag=True, help="An operator no longer.")
 def operator(email: str, withdraw: bool) -> None:
     """Make EMAIL an operator of this installation. Ends every login of theirs, and every link an admin made for them."""
-    _run(lambda house: set_operator(house, email, is_operator=not withdraw))
+    _run(lambda resources: set_operator(resources, email, is_operator=not withdraw))
     said = "is an operator no longer" if withdraw else "is an operator, whom no admin of an organisation can change"
     click.echo(f"{email} {said}. Every login of theirs has ended.")
 
@@ -59,7 +59,7 @@ def operator(email: str, withdraw: bool) -> None:
 @click.argument("email")
 def disable(email: str) -> None:
     """Let EMAIL sign in no more, and end every login of theirs."""
-    _run(lambda house: disable_user(house, email))
+    _run(lambda resources: disable_user(resources, email))
     click.echo(f"Disabled {email}. Every login of theirs has ended.")
 
 
@@ -69,7 +69,7 @@ def disable(email: str) -> None:
 def reset(email: str, password_stdin: bool) -> None:
     """Give EMAIL a new password, and end every login of theirs."""
     password = _read_password(password_stdin)
-    _run(lambda house: reset_password(house, email, password))
+    _run(lambda resources: reset_password(resources, email, password))
     click.echo(f"Changed the password of {email}. Every login of theirs has ended.")
 
 
@@ -79,10 +79,10 @@ def reset(email: str, password_stdin: bool) -> None:
 def export(email: str, output: Path | None) -> None:
     """Write everything kept of EMAIL as JSON: what the person themselves can download."""
 
-    async def write(house: Resources) -> None:
-        user_id = (await get_account(house, email)).id
+    async def write(resources: Resources) -> None:
+        user_id = (await get_account(resources, email)).id
         with output.open("w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
-            async for piece in export_person(house, user_id):
+            async for piece in export_person(resources, user_id):
                 file.write(piece)
 
     _run(write)
@@ -97,16 +97,16 @@ def erase(email: str, yes: bool) -> None:
     """Delete EMAIL for good: the audit trail keeps a number without a name, their deals have no owner."""
     if not yes:
         click.confirm(f"Erase {email} for good? This cannot be undone", abort=True)
-    user_id, administrators = _run(lambda house: _erase(house, email))
+    user_id, administrators = _run(lambda resources: _erase(resources, email))
     click.echo(f"Erased {email}. The audit trail knows user {user_id} by this number alone.")
     if not administrators:
         click.echo("Their organisation has no administrator now: make one with `holdfast user add --admin`.", err=True)
 
 
-async def _erase(house: Resources, email: str) -> tuple[int, int]:
-    account = await get_account(house, email)
-    await erase_person(house, email)
-    async with house.database.read() as db:
+async def _erase(resources: Resources, email: str) -> tuple[int, int]:
+    account = await get_account(resources, email)
+    await erase_person(resources, email)
+    async with resources.database.read() as db:
         return account.id, await count_administrators(db, account.organisation_id)
 
 
@@ -114,7 +114,7 @@ async def _erase(house: Resources, email: str) -> tuple[int, int]:
 @click.argument("email")
 def revoke(email: str) -> None:
     """Sign EMAIL out everywhere."""
-    ended = _run(lambda house: revoke_logins(house, email))
+    ended = _run(lambda resources: revoke_logins(resources, email))
     click.echo(f"Ended {len(ended)} login{'' if len(ended) == 1 else 's'} of {email}.")
 
 
@@ -128,8 +128,8 @@ def _run(work: Callable[[Resources], Awaitable[T]]) -> T:
     """Do `work` with everything open. What it cannot find or use ends in one line."""
 
     async def main() -> T:
-        async with open_resources(load_settings(), kind="cli") as house:
-            return await work(house)
+        async with open_resources(load_settings(), kind="cli") as resources:
+            return await work(resources)
 
     try:
         return asyncio.run(main())

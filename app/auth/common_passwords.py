@@ -42,7 +42,7 @@ _ROWS = (
     "1q2w3e4r5t6y7u8i9o0p",
 )
 _ALL_ROWS = tuple(row[::step] * 2 for row in _ROWS for step in (1, -1))
-SHORTEST_ROW, SHORTEST_UNIT = 3, 8
+MIN_ROW, MIN_UNIT = 3, 8
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 
 
@@ -54,7 +54,7 @@ def is_common(password: str) -> bool:
     unit = lowered[: (lowered + lowered).find(lowered, 1)]
     if unit != lowered:
         # What is said twice is no harder to guess than what is said once.
-        return len(unit) < SHORTEST_UNIT or is_common(unit)
+        return len(unit) < MIN_UNIT or is_common(unit)
     swapped = lowered.translate(SWAPS)
     cores = {_core(lowered), _core(lowered).translate(SWAPS), _core(swapped), _NOT_LETTERS.sub("", lowered)}
     return any(_is_word_or_two(core) for core in cores)
@@ -65,10 +65,10 @@ def _is_made_of_rows(text: str) -> bool:
     rest = text
     while rest:
         longest = max((_row_length(rest, row) for row in _ALL_ROWS), default=0)
-        if longest < SHORTEST_ROW:
+        if longest < MIN_ROW:
             break
         rest = rest[longest:]
-    return len(rest) < SHORTEST_ROW and len(rest) < len(text) / 2
+    return len(rest) < MIN_ROW and len(rest) < len(text) / 2
 
 
 def _row_length(text: str, row: str) -> int:

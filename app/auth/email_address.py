@@ -10,11 +10,11 @@ import unicodedata
 
 import idna
 
-from app.errors import BadRequest
-from app.texts import strip_invisible
+from app.core.errors import BadRequest
+from app.core.invisible_characters import strip_invisible
 
-LONGEST_EMAIL = 320
-LONGEST_LABEL = 63
+MAX_EMAIL = 320
+MAX_LABEL = 63
 # What <input type="email"> sends, by the HTML standard (valid e-mail address).
 _LOCAL = re.compile(r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+")
 _LABEL = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -23,7 +23,7 @@ _LABEL = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 def canonical_email(text: str) -> str:
     """As it is stored and compared. What is no address stays what it is, but for case: it is found nowhere."""
     text = strip_invisible(text).strip()
-    if len(text) > 4 * LONGEST_EMAIL:  # before anything is done that takes its time
+    if len(text) > 4 * MAX_EMAIL:  # before anything is done that takes its time
         return text.lower()
     local, at, domain = unicodedata.normalize("NFC", text).lower().rpartition("@")
     if domain.isascii():
@@ -64,8 +64,8 @@ def _find_fault(email: str) -> str:
     local, at, domain = email.rpartition("@")
     if not (local and at and domain) or "@" in local:
         return "it takes a name, one @ and a domain."
-    if len(email) > LONGEST_EMAIL:
-        return f"it is longer than {LONGEST_EMAIL} characters."
+    if len(email) > MAX_EMAIL:
+        return f"it is longer than {MAX_EMAIL} characters."
     if any(letter.isspace() for letter in email):
         return "there is a space in it."
     if not email.isprintable():
@@ -87,8 +87,8 @@ def _find_fault_of_domain(domain: str) -> str:
     for label in domain.split("."):
         if not label:
             return "the domain has two dots in a row, or one at its beginning or end."
-        if len(label) > LONGEST_LABEL:
-            return f"a part of the domain is longer than {LONGEST_LABEL} characters."
+        if len(label) > MAX_LABEL:
+            return f"a part of the domain is longer than {MAX_LABEL} characters."
         if label[0] == "-" or label[-1] == "-":
             return "a part of the domain begins or ends with a hyphen."
         if not _LABEL.fullmatch(label):

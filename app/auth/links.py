@@ -18,10 +18,10 @@ from app.auth.own_words import own_words
 from app.auth.passwords import check_new_password, hash_password
 from app.auth.service import change_and_end_all, check_replacement
 from app.auth.store import find_account, find_account_by_email
-from app.errors import Conflict, NotFound
+from app.core.errors import Conflict, NotFound
 from app.events.service import record_event
+from app.http.quotas import check_people
 from app.models import OneTimeLink, Organisation, User
-from app.quotas import check_people
 from app.resources import Resources
 from app.sessions.token import hash_token, new_token
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 LINK_LIFE = timedelta(days=7)
 RESET_LIFE = timedelta(days=1)
-LONGEST_TOKEN = 200
+MAX_TOKEN = 200
 
 
 class LinkSpent(NotFound):
@@ -61,18 +61,18 @@ class OpenLink:
     email: str
 
 
-async def invite(house: Resources, admin_id: int, email: str, role: str) -> NewLink:
+async def invite(resources: Resources, admin_id: int, email: str, role: str) -> NewLink:
     """A link by which somebody joins the organisation. Raises `BadRequest`, and `Conflict` for one of its people.
 
     Whether an address belongs to somebody of another organisation is not told here.
     """
-    now, token, email = house.clock.now(), new_token(), checked_email(email)
-    async with house.database.write() as db:
+    now, token, email = resources.clock.now(), new_token(), checked_email(email)
+    async with resources.database.write() as db:
         organisation_id = await lock_administered(db, admin_id)
         if await db.scalar(select(User.id).where(User.email.in_(spellings_of(email)), User.organisation_id == organisation_id)):
             raise Conflict("This person belongs to your organisation already.", code="already_here")
         open_ones = and_(_is_not_used(now), OneTimeLink.kind == "invitation", OneTimeLink.email != email)
-        await check_people(db, organisation_id, house.settings.quota_people, open_links=open_ones)
+        await check_people(db, organisation_id, resources.settings.quota_people, open_links=open_ones)
         # One open invitation an address: the newer link is the one that counts.
         await withdraw(db, and_(OneTimeLink.email.in_(spellings_of(email)), OneTimeLink.organisation_id == organisation_id), now=now)
         link = await _insert(db, "invitation", organisation_id, admin_id, token, now=now, life=LINK_LIFE, email=email, role=role)
@@ -100,17 +100,17 @@ async def look_at_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLi
     return OpenLink(row.kind, row.name, row.user_email or row.email)
 
 
-async def join(house: Resources, token: str, *, name: str, password: str) -> str:
+async def join(resources: Resources, token: str, *, name: str, password: str) -> str:
     """Become one of the organisation's people. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`, `Conflict`."""
-    now = house.clock.now()
-    async with house.database.read() as db:
+    now = resources.clock.now()
+    async with resources.database.read() as db:
         link_there = await look_at_link(db, token, now=now)
     check_new_password(password, own_words(email=link_there.email, name=name, organisation=link_there.organisation))
-    password_hash = await hash_password(password, house.settings)
+    password_hash = await hash_password(password, resources.settings)
     try:
-        async with house.database.write() as db:
+        async with resources.database.write() as db:
             link = await _consume(db, token, "invitation", now)
-            await check_people(db, link.organisation_id, house.settings.quota_people)
+            await check_people(db, link.organisation_id, resources.settings.quota_people)
             email = canonical_email(link.email)
             if await find_account_by_email(db, email):  # in another spelling, too, which no constraint knows
                 raise _taken()
@@ -126,22 +126,28 @@ async def join(house: Resources, token: str, *, name: str, password: str) -> str
         raise _taken() from error
 
 
-async def reset_by_link(house: Resources, token: str, *, password: str) -> str:
+async def reset_by_link(resources: Resources, token: str, *, password: str) -> str:
     """Set the password anew and end every login of the person. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`."""
-    now = house.clock.now()
-    async with house.database.read() as db:
+    now = resources.clock.now()
+    async with resources.database.read() as db:
         user_id = await db.scalar(select(OneTimeLink.user_id).where(_is_open(token, now), OneTimeLink.kind == "reset"))
         account = await find_account(db, User.id == user_id) if user_id else None
     if account is None or account.is_disabled:
         raise LinkSpent
-    await check_replacement(house, account, password)
-    password_hash = await hash_password(password, house.settings)
+    await check_replacement(resources, account, password)
+    password_hash = await hash_password(password, resources.settings)
 
     async def consume(db: AsyncSession) -> None:
         await _consume(db, token, "reset", now)
 
     await change_and_end_all(
-        house, account, event="password.changed", reason="password_changed", actor_id=account.id, first=consume, password_hash=password_hash
+        resources,
+        account,
+        event="password.changed",
+        reason="password_changed",
+        actor_id=account.id,
+        first=consume,
+        password_hash=password_hash,
     )
     log.info("A password was set by a link.", user_id=account.id)
     return account.email
@@ -202,4 +208,4 @@ def _is_backed() -> ColumnElement[bool]:
 
 
 def _hash(token: str) -> str:
-    return hash_token(token[: LONGEST_TOKEN + 1])
+    return hash_token(token[: MAX_TOKEN + 1])

@@ -10,16 +10,16 @@ from app.models import OneTimeLink
 from app.resources import Resources
 
 
-async def set_operator(house: Resources, email: str, *, is_operator: bool) -> None:
+async def set_operator(resources: Resources, email: str, *, is_operator: bool) -> None:
     """Make somebody an operator, or no longer one. Every login of theirs ends, and no link for them works on. Raises LookupError."""
-    account = await get_account(house, email)
+    account = await get_account(resources, email)
 
     async def void_links(db: AsyncSession) -> None:
         await lock_people(db, account.id)
-        await withdraw(db, or_(OneTimeLink.user_id == account.id, OneTimeLink.email == account.email), now=house.clock.now())
+        await withdraw(db, or_(OneTimeLink.user_id == account.id, OneTimeLink.email == account.email), now=resources.clock.now())
 
     await change_and_end_all(
-        house,
+        resources,
         account,
         event="user.operator_changed",
         reason="role_changed",

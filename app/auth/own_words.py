@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from app.auth.common_passwords import SWAPS, WORDS
 
 PRODUCT = "holdfast"
-SHORTEST_WORD = 3
+MIN_WORD = 3
 # Fewer letters than this beside such words are an ornament.
-FEWEST_OF_ITS_OWN = 5
+MIN_OF_ITS_OWN = 5
 _TOP_LEVEL = re.compile(r"\.[^.]*$")
 
 
@@ -18,7 +18,7 @@ def own_words(*, email: str = "", name: str = "", organisation: str = "") -> fro
     local, _, domain = email.partition("@")
     texts = (local, _TOP_LEVEL.sub("", domain), name, organisation, PRODUCT)
     words = {_plain(piece) for text in texts for piece in [text, *re.split(r"[\W_]+", text)]}
-    return frozenset(word for word in words if len(word) >= SHORTEST_WORD)
+    return frozenset(word for word in words if len(word) >= MIN_WORD)
 
 
 def is_made_of(password: str, words: Iterable[str]) -> bool:
@@ -31,7 +31,7 @@ def is_made_of(password: str, words: Iterable[str]) -> bool:
 def is_hardly_changed(new: str, current: str) -> bool:
     """The same but for capitals, and for digits and signs before and after: who knew the old one finds it at once."""
     old_core, new_core = _core(current), _core(new)
-    return _plain(new) == _plain(current) or (old_core == new_core and len(old_core) >= FEWEST_OF_ITS_OWN)
+    return _plain(new) == _plain(current) or (old_core == new_core and len(old_core) >= MIN_OF_ITS_OWN)
 
 
 def _rest_is_nothing(text: str, words: list[str]) -> bool:
@@ -39,7 +39,7 @@ def _rest_is_nothing(text: str, words: list[str]) -> bool:
     for word in words:
         rest = rest.replace(word, " ")
     letters = re.sub(r"[\W\d_]+", "", rest)
-    return rest != text and (len(letters) < FEWEST_OF_ITS_OWN or letters in WORDS)
+    return rest != text and (len(letters) < MIN_OF_ITS_OWN or letters in WORDS)
 
 
 def _plain(text: str) -> str:

@@ -15,11 +15,11 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.auth.common_passwords import is_common
 from app.auth.own_words import is_hardly_changed, is_made_of
-from app.config import Settings
-from app.errors import BadRequest
+from app.core.config import Settings
+from app.core.errors import BadRequest
 
 SHORTEST = 8
-LONGEST_BYTES = 1024
+MAX_BYTES = 1024
 
 
 # A hash costs 19 MiB and tens of milliseconds of a core: four at once keep a burst of sign-ins from starving everything else.
@@ -39,7 +39,7 @@ def check_new_password(password: str, words: Collection[str] = (), *, current: s
     `words` are those its person is known by (`own_words`), `current` is the password it shall replace.
     """
     text = _normalised(password)
-    if len(_bytes(text)) > LONGEST_BYTES:
+    if len(_bytes(text)) > MAX_BYTES:
         raise BadRequest("The password is too long: at most 1024 bytes.", code="password_too_long")
     if len(text) < SHORTEST:
         raise BadRequest("The password is too short: at least 8 characters that nobody would guess.", code="password_too_short")
@@ -66,7 +66,7 @@ async def hash_password(password: str, settings: Settings) -> str:
 async def verify_password(stored: str | None, password: str, settings: Settings) -> bool:
     """Whether `password` belongs to the hash `stored`. None, for nobody, costs the same time and is False."""
     candidate = _bytes(_normalised(password))
-    if len(candidate) > LONGEST_BYTES:
+    if len(candidate) > MAX_BYTES:
         return False
     loop = asyncio.get_running_loop()
     matches = await loop.run_in_executor(_threads, _matches, _hasher(settings), stored or _hash_of_nobody(settings), candidate)
@@ -92,7 +92,7 @@ def _hash_of_nobody(settings: Settings) -> str:
 
 def _normalised(password: str) -> str:
     """Keyboards compose accents differently; the same password must stay the same."""
-    if len(password) > LONGEST_BYTES:
+    if len(password) > MAX_BYTES:
         return password  # refused by its length, and not worth the time
     return unicodedata.normalize("NFKC", password)
 

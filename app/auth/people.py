@@ -10,29 +10,29 @@ from app.auth.email_address import checked_email
 from app.auth.own_words import own_words
 from app.auth.passwords import check_new_password, hash_password
 from app.auth.store import find_account_by_email, find_organisation
-from app.errors import BadRequest
+from app.core.errors import BadRequest
+from app.core.invisible_characters import strip_invisible
+from app.core.unicode_forms import normal_form
 from app.events.service import record_event
 from app.models import Organisation, Session, User
-from app.normalisation import normal_form
 from app.resources import Resources
 from app.sessions.record import Record, SessionData
-from app.texts import strip_invisible
 
-LONGEST_NAME = 200
+MAX_NAME = 200
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Overrides of writing direction make a name read as another one.
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 async def add_user(
-    house: Resources, email: str, password: str, *, name: str, organisation: str, is_admin: bool = False, is_operator: bool = False
+    resources: Resources, email: str, password: str, *, name: str, organisation: str, is_admin: bool = False, is_operator: bool = False
 ) -> int:
     """The id of the new user. The organisation is made when there is none of that name. Raises `BadRequest`, ValueError."""
     email = checked_email(email)
     check_new_password(password, own_words(email=email, name=name, organisation=organisation))
-    password_hash, now = await hash_password(password, house.settings), house.clock.now()
+    password_hash, now = await hash_password(password, resources.settings), resources.clock.now()
     try:
-        async with house.database.write() as db:
+        async with resources.database.write() as db:
             if await find_account_by_email(db, email):  # in another spelling, too, which no constraint knows
                 raise ValueError(f"There is a user {email} already.")
             home = await find_organisation(db, organisation) or Organisation(name=organisation, created_at=now)
@@ -52,32 +52,32 @@ async def add_user(
 
 def clean_name(text: str) -> str:
     """A person's name as others see it. Raises ValueError, in words that follow "The name"."""
-    if len(text) > 4 * LONGEST_NAME:  # before anything is done that takes its time
-        raise ValueError(f"may have {LONGEST_NAME} characters")
+    if len(text) > 4 * MAX_NAME:  # before anything is done that takes its time
+        raise ValueError(f"may have {MAX_NAME} characters")
     name = normal_form("NFC", " ".join(strip_invisible(text).split(" "))).strip()
     if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in _DIRECTION for letter in name):
         raise ValueError("must be one line without control characters")
     if not any(unicodedata.category(letter)[0] in "LN" for letter in name):
         raise ValueError("must have letters to call somebody by")
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"may have {LONGEST_NAME} characters")
+    if len(name) > MAX_NAME:
+        raise ValueError(f"may have {MAX_NAME} characters")
     return name
 
 
-async def change_preferences(house: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
+async def change_preferences(resources: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
     """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash. Audited where it differs.
 
     `start_at` "deal" comes with a `start_deal_id`. Raises `BadRequest` for a deal this person does not see.
     """
     columns = dict(preferences)
     if preferences.get("start_at") == "deal":
-        await _check_start_deal(house, user_id, preferences["start_deal_id"])
+        await _check_start_deal(resources, user_id, preferences["start_deal_id"])
         del columns["start_at"]  # what opens should the deal be no more
     elif "start_at" in preferences:
         columns["start_deal_id"] = None
         preferences = preferences | {"start_deal_id": None}
 
-    now = house.clock.now()
+    now = resources.clock.now()
 
     async def keep(db: AsyncSession) -> None:
         # Without key_share, whoever inserts a session of this person would wait for this lock, and we for that session.
@@ -98,11 +98,11 @@ async def change_preferences(house: Resources, user_id: int, preferences: dict[s
             return None
         return data | {"user": card | preferences}
 
-    return await house.sessions.change_sessions(Session.user_id == user_id, show, also=keep)
+    return await resources.sessions.change_sessions(Session.user_id == user_id, show, also=keep)
 
 
-async def _check_start_deal(house: Resources, user_id: int, deal_id: int) -> None:
+async def _check_start_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     # Asked before the foreign key could answer: whether a deal of others exists is nobody's business.
-    async with house.database.read() as db:
-        if not await house.sees_deal(db, user_id, deal_id, now=house.clock.now()):
+    async with resources.database.read() as db:
+        if not await resources.sees_deal(db, user_id, deal_id, now=resources.clock.now()):
             raise BadRequest("There is no such deal for you to start at.", code="unknown_deal")

@@ -47,36 +47,36 @@ def references_to_people() -> list[Reference]:
     return [Reference(table, column.name, key.ondelete == "CASCADE") for table, column, key in keys if key.column.table.name == "users"]
 
 
-async def export_person(house: Resources, user_id: int) -> AsyncIterator[str]:
+async def export_person(resources: Resources, user_id: int) -> AsyncIterator[str]:
     """All that is kept of a person as one JSON object, a piece at a time; some hundred rows are held at once."""
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         user = (await db.execute(select(User.__table__).where(User.id == user_id))).one()
         organisation = await db.scalar(select(Organisation.name).where(Organisation.id == user.organisation_id))
-    head = {"exported_at": house.clock.now(), "organisation": organisation, "user": _plain(user)}
+    head = {"exported_at": resources.clock.now(), "organisation": organisation, "user": _plain(user)}
     yield _json(head)[:-1]
     for each in references_to_people():
         keys = list(each.table.primary_key.columns)
         shown = list(each.table.columns) if each.is_theirs else [*keys, each.table.c[each.column]]
-        async for piece in _rows(house, each.name, select(*shown).where(each.table.c[each.column] == user_id), keys):
+        async for piece in _rows(resources, each.name, select(*shown).where(each.table.c[each.column] == user_id), keys):
             yield piece
     events = Base.metadata.tables["events"]
     told = select(events).where(or_(events.c.actor_id == user_id, events.c.user_id == user_id))
-    async for piece in _rows(house, "events", told, [events.c.id]):
+    async for piece in _rows(resources, "events", told, [events.c.id]):
         yield piece
     yield "}\n"
 
 
-async def erase_person(house: Resources, email: str) -> int:
+async def erase_person(resources: Resources, email: str) -> int:
     """Delete a person: who they were is nowhere any more, and the audit trail keeps their number alone. Returns it.
 
     Their grants, logins and preferences go; what they made stays, made by nobody; their deals have no owner, and the
     administrators of the organisation go on managing them. Raises LookupError.
     """
-    account = await get_account(house, email)
+    account = await get_account(resources, email)
     # First, and in the way that Redis hears of: no session outlives its person, and no sign-in under way makes another.
-    await change_and_end_all(house, account, event=None, reason="erased", disabled_at=house.clock.now())
-    now = house.clock.now()
-    async with house.database.write() as db:
+    await change_and_end_all(resources, account, event=None, reason="erased", disabled_at=resources.clock.now())
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         theirs = or_(OneTimeLink.email.in_(spellings_of(account.email)), links_through(account.id))
         await db.execute(delete(OneTimeLink).where(theirs).execution_options(synchronize_session=False))
         as_left = (User.id == account.id, User.auth_version == account.auth_version + 1)  # whoever enables them moves it
@@ -93,7 +93,7 @@ async def count_administrators(db: AsyncSession, organisation_id: int) -> int:
     return await db.scalar(select(func.count()).select_from(User).where(*administrators)) or 0
 
 
-async def _rows(house: Resources, name: str, mine: Select[Any], keys: list[Any]) -> AsyncIterator[str]:
+async def _rows(resources: Resources, name: str, mine: Select[Any], keys: list[Any]) -> AsyncIterator[str]:
     """`,"name":[…]` in pieces, by the primary key."""
     yield f",{json.dumps(name)}:["
     last: Row[Any] | None = None
@@ -101,7 +101,7 @@ async def _rows(house: Resources, name: str, mine: Select[Any], keys: list[Any])
         wanted = mine.order_by(*keys).limit(ROWS_AT_ONCE)
         if last is not None:
             wanted = wanted.where(_after(keys, last))
-        async with house.database.read() as db:
+        async with resources.database.read() as db:
             rows = (await db.execute(wanted)).all()
         for row in rows:
             yield ("" if last is None else ",") + "\n" + _json(_plain(row))

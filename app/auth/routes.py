@@ -13,11 +13,11 @@ from app.auth.devices import describe_device
 from app.auth.people import change_preferences, clean_name
 from app.auth.service import end_logins
 from app.auth.store import list_live_logins
-from app.errors import NotFound
+from app.core.errors import NotFound
+from app.http.openapi import documented
+from app.http.web import MAX_ID, current_resources, current_user, path_id, public, read_json, signed_in
 from app.models import Login
-from app.openapi import documented
 from app.sessions.interface import current_session
-from app.web import MAX_ID, current_user, path_id, public, read_json, resources, signed_in
 
 blueprint = Blueprint("auth", __name__, url_prefix="/api")
 
@@ -150,7 +150,7 @@ async def show_me() -> ResponseReturnValue:
 async def change_me() -> ResponseReturnValue:
     asked = await read_json(Preferences)
     session = current_session()
-    records = await change_preferences(resources(), session.user_id, asked.model_dump(exclude_unset=True))
+    records = await change_preferences(current_resources(), session.user_id, asked.model_dump(exclude_unset=True))
     if session.loaded and (record := records.get(session.loaded.token_hash)):
         session.adopt(record)
     return _me()
@@ -170,20 +170,20 @@ async def change_password() -> ResponseReturnValue:
 @signed_in
 async def stay() -> ResponseReturnValue:
     """Somebody is there: the idle clock of this login begins anew. Its absolute end does not move."""
-    house, session = resources(), current_session()
-    await house.sessions.sql.touch(session.login_id)
-    async with house.database.read() as db:
+    resources, session = current_resources(), current_session()
+    await resources.sessions.sql.touch(session.login_id)
+    async with resources.database.read() as db:
         login = await db.get_one(Login, session.login_id)
-    return {"signed_in_until": min(login.idle_expires_at, login.expires_at).isoformat(), "now": house.clock.now().isoformat()}
+    return {"signed_in_until": min(login.idle_expires_at, login.expires_at).isoformat(), "now": resources.clock.now().isoformat()}
 
 
 @blueprint.get("/logins")
 @documented("devices", Devices)
 @signed_in
 async def list_logins() -> ResponseReturnValue:
-    session, house = current_session(), resources()
-    async with house.database.read() as db:
-        logins = await list_live_logins(db, session.user_id, now=house.clock.now())
+    session, resources = current_session(), current_resources()
+    async with resources.database.read() as db:
+        logins = await list_live_logins(db, session.user_id, now=resources.clock.now())
     return {"logins": [as_device(login, this_one=login.id == session.login_id) for login in logins]}
 
 
@@ -196,7 +196,7 @@ async def end_login(login_id: str) -> ResponseReturnValue:
         await sign_out_here()
         return "", 204
     mine = (Login.id == wanted) & (Login.user_id == session.user_id)
-    if not await end_logins(resources(), mine, reason="revoked", actor_id=session.user_id):
+    if not await end_logins(current_resources(), mine, reason="revoked", actor_id=session.user_id):
         raise NotFound
     return "", 204
 
@@ -207,7 +207,7 @@ async def end_login(login_id: str) -> ResponseReturnValue:
 async def end_other_logins() -> ResponseReturnValue:
     session = current_session()
     others = (Login.user_id == session.user_id) & (Login.id != session.login_id)
-    ended = await end_logins(resources(), others, reason="revoked", actor_id=session.user_id)
+    ended = await end_logins(current_resources(), others, reason="revoked", actor_id=session.user_id)
     return {"ended": len(ended)}
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import backoff
-from app.auth.admission import SLOWED_SECONDS, TooBusy, admission_of
 from app.auth.email_address import canonical_email
 from app.auth.known_browsers import find_known_browser, forget_browsers, remember_browser
 from app.auth.passwords import check_new_password, hash_password, verify_password
+from app.auth.sign_in_lanes import SLOWED_SECONDS, TooBusy, admission_of
 from app.auth.store import (
     Account,
     find_account,
@@ -24,7 +24,7 @@ from app.auth.store import (
     update_account,
     words_of,
 )
-from app.errors import BadRequest, Conflict, NotAuthenticated, TooManyRequests
+from app.core.errors import BadRequest, Conflict, NotAuthenticated, TooManyRequests
 from app.events.service import record_event
 from app.models import Login, User
 from app.resources import InitialData, Resources
@@ -34,7 +34,7 @@ from app.sessions.token import hash_token, new_token
 
 log = structlog.get_logger()
 
-MOST_LOGINS = 20
+MAX_LOGINS = 20
 NOBODY = 0
 NOTHING: Mapping[str, object] = {}
 
@@ -60,7 +60,7 @@ class NewLogin:
 
 
 async def sign_in(
-    house: Resources,
+    resources: Resources,
     email: str,
     password: str,
     *,
@@ -73,26 +73,26 @@ async def sign_in(
 
     Raises the same `NotAuthenticated` after the same work for an unknown, a wrong and a disabled account.
     """
-    admission = admission_of(house.database)
+    admission = admission_of(resources.database)
 
     async def proceed(judged: _Judged) -> NewLogin:
-        return await _sign_in(house, judged, password, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
+        return await _sign_in(resources, judged, password, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
 
     if browser.known_by and admission.believes_cookie(browser.address):
         async with admission.place(browser.address, with_cookie=True):
-            judged = await _judge(house, email, browser)
+            judged = await _judge(resources, email, browser)
             if judged.is_known_browser:
                 return await proceed(judged)
         # No hash was spent on it.
         admission.demote(browser.address)
     async with admission.place(browser.address):
-        judged = await _judge(house, email, browser)
+        judged = await _judge(resources, email, browser)
         if judged.slowed_by is None or has_link:
             return await proceed(judged)
-    await _wait_for_turn(house, judged.slowed_by, browser.address, failures=judged.failures_here)
+    await _wait_for_turn(resources, judged.slowed_by, browser.address, failures=judged.failures_here)
     async with admission.place(browser.address):
         # Anew: what was read before the wait is old. Whose turn it is is let through, however many have failed meanwhile.
-        return await proceed(await _judge(house, email, browser))
+        return await proceed(await _judge(resources, email, browser))
 
 
 @dataclass(frozen=True)
@@ -106,30 +106,30 @@ class _Judged:
     is_known_browser: bool
 
 
-async def _judge(house: Resources, email: str, browser: Browser) -> _Judged:
+async def _judge(resources: Resources, email: str, browser: Browser) -> _Judged:
     """Whose attempt this is, and by which counters it is refused or slowed down. Raises TooManyRequests."""
-    now, allowed = house.clock.now(), house.settings.rate_limit_login
-    async with house.database.read() as db:
+    now, allowed = resources.clock.now(), resources.settings.rate_limit_login
+    async with resources.database.read() as db:
         account = await find_account_by_email(db, email)
         # Nobody is asked the same questions as somebody, so that the time tells nothing.
         user_id = account.id if account else NOBODY
         known_browser = await find_known_browser(db, user_id, list(browser.known_by), now=now)
         known_here = await has_signed_in_from(db, user_id, browser.address)
         attempt = backoff.attempt(canonical_email(email), browser.address, known_here=known_here, known_browser=known_browser)
-        await _refuse_while_blocked(house, db, attempt)
+        await _refuse_while_blocked(resources, db, attempt)
         failures = await backoff.read_failures(db, attempt.counts_for, now=now) if allowed and attempt.slowed_by else {}
     slowed_by = attempt.slowed_by if failures.get(attempt.slowed_by or "", 0) >= max(allowed, 1) else None
     here = max((failures.get(key, 0) for key in attempt.subject_to), default=0)
     return _Judged(account, attempt, slowed_by, here, is_known_browser=bool(known_browser))
 
 
-async def _wait_for_turn(house: Resources, key: str, address: str, *, failures: int) -> None:
-    admission, settings, patience = admission_of(house.database), house.settings, timedelta(seconds=SLOWED_SECONDS)
+async def _wait_for_turn(resources: Resources, key: str, address: str, *, failures: int) -> None:
+    admission, settings, patience = admission_of(resources.database), resources.settings, timedelta(seconds=SLOWED_SECONDS)
     allowed, longest = settings.rate_limit_login, settings.login_slowdown
 
     async def take() -> float:
-        async with admission.place(address), house.database.write() as db:
-            now = house.clock.now()
+        async with admission.place(address), resources.database.write() as db:
+            now = resources.clock.now()
             wait = await backoff.take_turn(db, key, allowed=allowed, longest=longest, patience=patience, now=now)
         if wait is None:
             raise TooBusy.for_now()
@@ -139,57 +139,57 @@ async def _wait_for_turn(house: Resources, key: str, address: str, *, failures: 
 
 
 async def _sign_in(
-    house: Resources, judged: _Judged, password: str, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
+    resources: Resources, judged: _Judged, password: str, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
 ) -> NewLogin:
     account, attempt = judged.account, judged.attempt
-    matches = await verify_password(account.password_hash if account else None, password, house.settings)
+    matches = await verify_password(account.password_hash if account else None, password, resources.settings)
     if account is None or account.is_disabled or not matches:
-        await _count_failure(house, attempt, account, address=browser.address)
+        await _count_failure(resources, attempt, account, address=browser.address)
         raise _refused()
-    login = await _insert_login(house, account, attempt, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
-    await _end_replaced(house, account.id, replaced=browser.token_hash)
+    login = await _insert_login(resources, account, attempt, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
+    await _end_replaced(resources, account.id, replaced=browser.token_hash)
     log.info("Signed in.", user_id=account.id, login_id=login.record.login_id, address=browser.address)
     return login
 
 
 async def end_logins(
-    house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None, first: Also | None = None
+    resources: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None, first: Also | None = None
 ) -> list[int]:
     """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids. `first` is done before,
     in the same transaction."""
-    tell_ended = _tell_ended(house, which, reason=reason, actor_id=actor_id)
+    tell_ended = _audit_ended(resources, which, reason=reason, actor_id=actor_id)
 
     async def work(db: AsyncSession) -> None:
         if first:
             await first(db)
         await tell_ended(db)
 
-    ended = await house.sessions.end_logins(which, also=work)
+    ended = await resources.sessions.end_logins(which, also=work)
     if ended:
         log.info("Logins ended.", login_ids=ended, reason=reason)
     return ended
 
 
-async def change_password(house: Resources, record: Record, current: str, new: str, *, browser: Browser) -> tuple[str, bool]:
+async def change_password(resources: Resources, record: Record, current: str, new: str, *, browser: Browser) -> tuple[str, bool]:
     """Change the password, end the person's other logins and give this one another token, all in one transaction.
 
     Returns the token, and whether its cookie shall outlive the browser.
     """
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         account = await find_account(db, User.id == record.user_id)
         if account is None or browser.token_hash is None:
             raise NotAuthenticated
         # The guesser this stops holds a stolen session, so it counts as an address known to the account.
         attempt = backoff.attempt(canonical_email(account.email), browser.address, known_here=True)
-        await _refuse_while_blocked(house, db, attempt)
+        await _refuse_while_blocked(resources, db, attempt)
         words = await words_of(db, account.id)
-    if not await verify_password(account.password_hash, current, house.settings):
-        await _count_failure(house, attempt, account, address=browser.address)
+    if not await verify_password(account.password_hash, current, resources.settings):
+        await _count_failure(resources, attempt, account, address=browser.address)
         raise BadRequest("The current password is not right.", code="wrong_password")
     check_new_password(new, words, current=current)
-    password_hash = await hash_password(new, house.settings)
+    password_hash = await hash_password(new, resources.settings)
     others = and_(Login.user_id == account.id, Login.id != record.login_id)
-    tell_ended = _tell_ended(house, others, reason="password_changed", actor_id=account.id)
+    tell_ended = _audit_ended(resources, others, reason="password_changed", actor_id=account.id)
     keep_signed_in = False
 
     async def change(db: AsyncSession) -> None:
@@ -200,59 +200,59 @@ async def change_password(house: Resources, record: Record, current: str, new: s
         nonlocal keep_signed_in
         keep_signed_in = login.keep_signed_in
         await backoff.forget_failures(db, attempt)
-        await _record(house, db, "password.changed", account, actor_id=account.id)
+        await _record(resources, db, "password.changed", account, actor_id=account.id)
         await tell_ended(db)
 
     token = new_token()
-    if not await house.sessions.rotate(record.login_id, browser.token_hash, hash_token(token), ending=others, also=change):
+    if not await resources.sessions.rotate(record.login_id, browser.token_hash, hash_token(token), ending=others, also=change):
         raise NotAuthenticated
     log.info("Password changed.", user_id=account.id)
     return token, keep_signed_in
 
 
-async def reset_password(house: Resources, email: str, new: str) -> None:
+async def reset_password(resources: Resources, email: str, new: str) -> None:
     """An operator's change of somebody's password. Every login of theirs ends. Raises LookupError."""
-    account = await get_account(house, email)
-    await check_replacement(house, account, new)
-    password_hash = await hash_password(new, house.settings)
-    await change_and_end_all(house, account, event="password.changed", reason="password_changed", password_hash=password_hash)
+    account = await get_account(resources, email)
+    await check_replacement(resources, account, new)
+    password_hash = await hash_password(new, resources.settings)
+    await change_and_end_all(resources, account, event="password.changed", reason="password_changed", password_hash=password_hash)
 
 
-async def check_replacement(house: Resources, account: Account, new: str) -> None:
+async def check_replacement(resources: Resources, account: Account, new: str) -> None:
     """`check_new_password` where nobody has said what the old one was."""
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         words = await words_of(db, account.id)
     check_new_password(new, words)
-    if await verify_password(account.password_hash, new, house.settings):
+    if await verify_password(account.password_hash, new, resources.settings):
         raise BadRequest("The new password is the old one.", code="password_unchanged")
 
 
-async def disable_user(house: Resources, email: str) -> None:
+async def disable_user(resources: Resources, email: str) -> None:
     """Nobody signs in to this account any more, and every login of it ends. Raises LookupError."""
-    account = await get_account(house, email)
+    account = await get_account(resources, email)
     if account.is_disabled:  # by a statement of somebody's own, perhaps, which ended nothing
-        await change_and_end_all(house, account, event=None, reason="disabled")
+        await change_and_end_all(resources, account, event=None, reason="disabled")
     else:
-        await change_and_end_all(house, account, event="user.disabled", reason="disabled", disabled_at=house.clock.now())
+        await change_and_end_all(resources, account, event="user.disabled", reason="disabled", disabled_at=resources.clock.now())
 
 
-async def revoke_logins(house: Resources, email: str) -> list[int]:
+async def revoke_logins(resources: Resources, email: str) -> list[int]:
     """Sign somebody out everywhere. Moves `auth_version` as well, so that a sign-in under way does not slip through."""
-    account = await get_account(house, email)
-    return await change_and_end_all(house, account, event=None, reason="revoked")
+    account = await get_account(resources, email)
+    return await change_and_end_all(resources, account, event=None, reason="revoked")
 
 
 async def _insert_login(
-    house: Resources, account: Account, attempt: backoff.Attempt, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
+    resources: Resources, account: Account, attempt: backoff.Attempt, *, keep_signed_in: bool, browser: Browser, initial_data: InitialData
 ) -> NewLogin:
-    token, now, settings = new_token(), house.clock.now(), house.settings
-    async with house.database.write() as db:
+    token, now, settings = new_token(), resources.clock.now(), resources.settings
+    async with resources.database.write() as db:
         # The order of locks: what gives access to the deal, then the user.
         data = await initial_data(db, account.id, now)
         if not await is_still_valid(db, account):
             raise _refused()
         # Again, for the many guesses that were all let in before the first of them had failed.
-        await _refuse_while_blocked(house, db, attempt)
+        await _refuse_while_blocked(resources, db, attempt)
         login = Login(
             user_id=account.id,
             token_hash=hash_token(token),
@@ -268,22 +268,22 @@ async def _insert_login(
         await db.flush()
         await backoff.forget_failures(db, attempt)
         device_token = await remember_browser(db, account.id, list(browser.known_by), now=now)
-        await _record(house, db, "login.succeeded", account, actor_id=account.id, login_id=login.id, address=browser.address)
-        return NewLogin(token, await house.sessions.insert(db, login=login, data=data, now=now), device_token)
+        await _record(resources, db, "login.succeeded", account, actor_id=account.id, login_id=login.id, address=browser.address)
+        return NewLogin(token, await resources.sessions.insert(db, login=login, data=data, now=now), device_token)
 
 
-async def _end_replaced(house: Resources, user_id: int, *, replaced: str | None) -> None:
+async def _end_replaced(resources: Resources, user_id: int, *, replaced: str | None) -> None:
     """End what the new login replaces: the browser's previous one, and the oldest beyond the most a person may have."""
-    async with house.database.read() as db:
-        surplus = await list_ids_beyond(db, MOST_LOGINS, user_id, now=house.clock.now())
+    async with resources.database.read() as db:
+        surplus = await list_ids_beyond(db, MAX_LOGINS, user_id, now=resources.clock.now())
     if surplus:
-        await end_logins(house, Login.id.in_(surplus), reason="too_many")
+        await end_logins(resources, Login.id.in_(surplus), reason="too_many")
     if replaced:
-        await end_logins(house, Login.token_hash == replaced, reason="replaced")
+        await end_logins(resources, Login.token_hash == replaced, reason="replaced")
 
 
 async def change_and_end_all(
-    house: Resources,
+    resources: Resources,
     account: Account,
     *,
     event: str | None,
@@ -296,29 +296,29 @@ async def change_and_end_all(
     """Change what logins depend on and end all of them; the ids of those that ended. `first` is done before, in the same
     transaction; `told` goes into the event. Raises `Conflict` where the account was changed since it was read."""
     everything = Login.user_id == account.id
-    tell_ended = _tell_ended(house, everything, reason=reason, actor_id=actor_id)
+    tell_ended = _audit_ended(resources, everything, reason=reason, actor_id=actor_id)
 
     async def change(db: AsyncSession) -> None:
         if first:
             await first(db)
         await _update_or_conflict(db, account, **values)
         if event:
-            await _record(house, db, event, account, actor_id=actor_id, **told)
+            await _record(resources, db, event, account, actor_id=actor_id, **told)
         await tell_ended(db)
 
-    return await house.sessions.end_logins(everything, also=change)
+    return await resources.sessions.end_logins(everything, also=change)
 
 
-def _tell_ended(house: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> Also:
+def _audit_ended(resources: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> Also:
     """What writes a `login.ended` for each login about to be ended, in the same transaction."""
 
-    async def tell(db: AsyncSession) -> None:
+    async def audit_end(db: AsyncSession) -> None:
         ending = select(Login.id, User.id, User.organisation_id).join(User, User.id == Login.user_id).where(which, Login.ended_at.is_(None))
         for login_id, user_id, organisation_id in await db.execute(ending):
             ids = {"user_id": user_id, "organisation_id": organisation_id, "actor_id": actor_id}
-            await record_event(db, "login.ended", at=house.clock.now(), login_id=login_id, reason=reason, **ids)
+            await record_event(db, "login.ended", at=resources.clock.now(), login_id=login_id, reason=reason, **ids)
 
-    return tell
+    return audit_end
 
 
 async def _update_or_conflict(db: AsyncSession, account: Account, **values: object) -> None:
@@ -328,11 +328,11 @@ async def _update_or_conflict(db: AsyncSession, account: Account, **values: obje
         await forget_browsers(db, account.id)
 
 
-async def _count_failure(house: Resources, attempt: backoff.Attempt, account: Account | None, *, address: str) -> None:
+async def _count_failure(resources: Resources, attempt: backoff.Attempt, account: Account | None, *, address: str) -> None:
     """Count it and tell of it. Raises TooManyRequests when that was one too many."""
-    now = house.clock.now()
-    async with house.database.write() as db:
-        block = await backoff.count_failure(db, attempt, allowed=house.settings.rate_limit_login, now=now)
+    now = resources.clock.now()
+    async with resources.database.write() as db:
+        block = await backoff.count_failure(db, attempt, allowed=resources.settings.rate_limit_login, now=now)
         ids = {"user_id": account.id, "organisation_id": account.organisation_id} if account else {}
         await record_event(db, "login.failed", at=now, address=address, **ids)
     log.info("Sign-in refused.", user_id=account.id if account else None, address=address)
@@ -340,22 +340,22 @@ async def _count_failure(house: Resources, attempt: backoff.Attempt, account: Ac
         raise TooManyRequests("Too many failed attempts. Please wait a moment.", retry_after=block)
 
 
-async def _refuse_while_blocked(house: Resources, db: AsyncSession, attempt: backoff.Attempt) -> None:
-    if house.settings.rate_limit_login:
-        await backoff.refuse_while_blocked(db, attempt.subject_to, now=house.clock.now())
+async def _refuse_while_blocked(resources: Resources, db: AsyncSession, attempt: backoff.Attempt) -> None:
+    if resources.settings.rate_limit_login:
+        await backoff.refuse_while_blocked(db, attempt.subject_to, now=resources.clock.now())
 
 
-async def get_account(house: Resources, email: str) -> Account:
+async def get_account(resources: Resources, email: str) -> Account:
     """Raises LookupError."""
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         account = await find_account_by_email(db, email)
     if account is None:
         raise LookupError(f"There is no user {email}.")
     return account
 
 
-async def _record(house: Resources, db: AsyncSession, kind: str, account: Account, **values: object) -> None:
-    await record_event(db, kind, at=house.clock.now(), organisation_id=account.organisation_id, user_id=account.id, **values)
+async def _record(resources: Resources, db: AsyncSession, kind: str, account: Account, **values: object) -> None:
+    await record_event(db, kind, at=resources.clock.now(), organisation_id=account.organisation_id, user_id=account.id, **values)
 
 
 def _refused() -> NotAuthenticated:

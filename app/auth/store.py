@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.email_address import LONGEST_EMAIL, spellings_of
+from app.auth.email_address import MAX_EMAIL, spellings_of
 from app.auth.own_words import own_words
 from app.models import Login, Organisation, User
 
@@ -41,7 +41,7 @@ def _accounts() -> Select[int, int, str, str, int, bool]:
 
 async def find_account_by_email(db: AsyncSession, email: str) -> Account | None:
     """By any spelling of it. None, too, for what cannot be an address and what PostgreSQL cannot hold in a text."""
-    if not email.strip() or len(email) > LONGEST_EMAIL or not email.strip().isprintable():
+    if not email.strip() or len(email) > MAX_EMAIL or not email.strip().isprintable():
         return None
     spellings = spellings_of(email)
     first = case({spelling: place for place, spelling in enumerate(spellings)}, value=User.email)

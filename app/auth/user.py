@@ -10,9 +10,9 @@ from quart import Quart, has_request_context, request
 from quart_auth import Action, AuthUser, QuartAuth
 from quart_auth.extension import _AuthSerializer
 
-from app.config import Settings
-from app.cookies import AUTH, CookieNames
-from app.metrics import METRICS
+from app.core.config import Settings
+from app.core.cookies import AUTH, CookieNames
+from app.core.metrics import METRICS
 
 # A browser sends several of one name only where somebody else has set one, for a domain or a path; more than a few are an attack.
 MAX_VALUES = 5

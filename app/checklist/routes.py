@@ -2,13 +2,13 @@
 
 from quart import Blueprint, Response, request
 
+from app.access.permissions import ANY_ROLE
 from app.checklist.schemas import Checklist, ChecklistQuery, ItemChanges, NewItem, OneItem, Raise
 from app.checklist.service import ITEM, raise_item
 from app.checklist.store import list_items
-from app.deals.listing import parse_query
-from app.deals.permissions import ANY_ROLE
-from app.openapi import documented
-from app.web import current_user, read_json, resources, signed_in
+from app.http.openapi import documented
+from app.http.query import parse_query
+from app.http.web import current_resources, current_user, read_json, signed_in
 from app.work.routes import Api, add_routes, as_json, require, require_item
 
 blueprint = Blueprint("checklist", __name__, url_prefix="/api/deals/<deal_id>/checklist")
@@ -30,7 +30,7 @@ async def move_up(deal_id: str, item_id: str) -> Response:
     """Put it above the item that stands right above it; down is the same from the other side. 409 where the two are neighbours no more."""
     wanted, item = await require_item(ITEM, deal_id, item_id)
     where = await read_json(Raise)
-    await raise_item(resources(), current_user().id, wanted, item, above_id=where.above, section=where.section)
+    await raise_item(current_resources(), current_user().id, wanted, item, above_id=where.above, section=where.section)
     return await _list(wanted, ChecklistQuery())
 
 
@@ -39,6 +39,6 @@ add_routes(blueprint, API, about_create="Add an item at the end of its section."
 
 
 async def _list(deal_id: int, query: ChecklistQuery) -> Response:
-    house = resources()
-    async with house.database.read() as db:
-        return as_json(await list_items(db, current_user().id, deal_id, query, now=house.clock.now()))
+    resources = current_resources()
+    async with resources.database.read() as db:
+        return as_json(await list_items(db, current_user().id, deal_id, query, now=resources.clock.now()))

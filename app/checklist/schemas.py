@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from app.deals.fields import Day, Identifier, Section, Task, Whose
-from app.deals.schemas import Answer, Body, PersonName
+from app.deals.schemas import PersonName
+from app.http.schemas import Answer, Body
 
 
 class ItemFacts(Body):

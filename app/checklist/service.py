@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.checklist.standard import Template
-from app.checklist.store import MOST_ITEMS, get_item, list_of_deal, list_titles, measure
+from app.checklist.store import MAX_ITEMS, get_item, list_of_deal, list_titles, measure
+from app.core.errors import Conflict
 from app.deals.service import record
 from app.deals.store import lock_editable_deal
-from app.errors import Conflict
 from app.models import ChecklistItem, Deal
 from app.resources import Resources
 from app.work.service import Kind, get_of_deal, mark_changed, record_thing
@@ -26,10 +26,10 @@ class Added(NamedTuple):
     last_id: int
 
 
-async def add_template(house: Resources, user_id: int, deal_id: int, template: Template) -> Added:
+async def add_template(resources: Resources, user_id: int, deal_id: int, template: Template) -> Added:
     """The items of a standard list that are not there yet."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         known = await list_titles(db, deal)
         wanted = [each for each in template.items if each not in known]
@@ -47,10 +47,10 @@ async def add_template(house: Resources, user_id: int, deal_id: int, template: T
         return Added(len(ids), min(ids), max(ids))
 
 
-async def remove_untouched(house: Resources, user_id: int, deal_id: int, *, first_id: int, last_id: int) -> int:
+async def remove_untouched(resources: Resources, user_id: int, deal_id: int, *, first_id: int, last_id: int) -> int:
     """Undo `add_template`, but for the items that somebody has worked on since. Returns how many are gone."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         untouched = select(ChecklistItem).where(
             ChecklistItem.deal_id == deal.id,
@@ -68,14 +68,14 @@ async def remove_untouched(house: Resources, user_id: int, deal_id: int, *, firs
         return len(items)
 
 
-async def raise_item(house: Resources, user_id: int, deal_id: int, item_id: int, *, above_id: int, section: bool = False) -> None:
+async def raise_item(resources: Resources, user_id: int, deal_id: int, item_id: int, *, above_id: int, section: bool = False) -> None:
     """Put an item above the one that stands right above it in its section, or its section above the section of that one.
 
     What is above it already stays. Raises `Conflict` where the two are no longer neighbours: somebody else has moved them.
     An item's place is no fact of its own and has no version: who rewords it is not in the way of who moves it.
     """
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         item = await get_of_deal(db, ITEM, deal, item_id)
         items = await list_of_deal(db, deal)
@@ -99,9 +99,9 @@ async def raise_item(house: Resources, user_id: int, deal_id: int, item_id: int,
 async def _room(db: AsyncSession, deal: Deal, wanted: int) -> int:
     """The position for the next item. Raises `Conflict` where `wanted` more would be too many."""
     count, position = await measure(db, deal)
-    if count + wanted > MOST_ITEMS:
-        detail = f"A checklist has at most {MOST_ITEMS} items, and this one has {count}. Delete what is no longer needed"
-        raise Conflict(f"{detail}; nothing was added.", code="checklist_full", room=MOST_ITEMS - count)
+    if count + wanted > MAX_ITEMS:
+        detail = f"A checklist has at most {MAX_ITEMS} items, and this one has {count}. Delete what is no longer needed"
+        raise Conflict(f"{detail}; nothing was added.", code="checklist_full", room=MAX_ITEMS - count)
     return position
 
 

@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.checklist.schemas import Checklist, ChecklistQuery, ItemView
+from app.core.errors import NotFound
 from app.deals.schemas import person_name
-from app.errors import NotFound
 from app.models import ChecklistItem, Deal, User
 from app.work.store import things_of
 
 # A checklist is shown whole. This is many times what the longest of the standard ones have.
-MOST_ITEMS = 500
+MAX_ITEMS = 500
 
 Item = TypeVar("Item", ItemView, ChecklistItem)
 

@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.config import Settings
-from app.deals.cursors import Cursors
+from app.core.config import Settings
 from app.deals.fields import Whose
-from app.deals.listing import Cursor, Limit
 from app.deals.schemas import Activity, ActivityEvent, PersonName, person_name
+from app.http.cursors import Cursors
+from app.http.query import Cursor, Limit
 from app.models import Event, User
 from app.resources import Resources
 
@@ -60,14 +60,14 @@ async def list_activity(db: AsyncSession, user_id: int, deal_id: int, query: Act
     return Activity(events=events, next_cursor=cursors.seal(events[-1].id) if len(rows) > query.limit else None)
 
 
-async def export_activity(house: Resources, user_id: int, deal_id: int, query: ActivityQuery) -> AsyncIterator[list[ActivityEvent]]:
+async def export_activity(resources: Resources, user_id: int, deal_id: int, query: ActivityQuery) -> AsyncIterator[list[ActivityEvent]]:
     """All of it, batch by batch. The caller has made sure that this person sees the deal."""
     last_id: int | None = None
     while True:
         statement = _happened(user_id, deal_id, query).limit(BATCH)
         if last_id is not None:
             statement = statement.where(Event.id < last_id)
-        async with house.database.read() as db:
+        async with resources.database.read() as db:
             rows = (await db.execute(statement)).all()
         if rows:
             yield [_event(*row) for row in rows]

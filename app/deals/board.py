@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deals.cursors import in_order
+from app.access.permissions import visible_to
 from app.deals.listing import ListQuery, conditions, order_of
-from app.deals.permissions import visible_to
 from app.deals.schemas import DealSummary
 from app.deals.store import as_summary, summaries
+from app.http.cursors import in_order
 from app.models import STAGES, Deal
 
 

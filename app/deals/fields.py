@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from app.normalisation import normal_form
-from app.texts import strip_invisible
-from app.web import MAX_ID
+from app.core.invisible_characters import strip_invisible
+from app.core.unicode_forms import normal_form
+from app.http.web import MAX_ID
 
 _BREAKS_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Eighteen digits: more than anything has been counted to.

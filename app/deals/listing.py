@@ -2,39 +2,26 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlalchemy import ColumnElement, and_, case, func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import Settings
-from app.deals.cursors import Column, Cursors, beyond, in_order
+from app.core.config import Settings
 from app.deals.fields import ONE_LINE, AskedId, Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
 from app.deals.search import matches, relevance
 from app.deals.store import as_summary, count_deals, summaries
-from app.errors import BadRequest
+from app.http.cursors import Column, Cursors, beyond, in_order
+from app.http.query import Cursor, Limit
 from app.models import Deal, Pin, Visit
 
-MOST_ON_A_PAGE = 100
 RECENTS = 10
 # More than this is no longer at hand.
-MOST_PINS, MOST_AT_HAND = 20, 12
-
-Query = TypeVar("Query", bound=BaseModel)
+MAX_PINS, MAX_AT_HAND = 20, 12
 
 
-def _digits(value: Any) -> Any:
-    if isinstance(value, str):
-        if not (value.isascii() and value.isdigit()) or len(value) > 4:
-            raise ValueError("must be a whole number")
-        return int(value)
-    return value
-
-
-Limit = Annotated[int, Field(ge=1, le=MOST_ON_A_PAGE), BeforeValidator(_digits)]
-Cursor = Annotated[str, StringConstraints(max_length=4000)]
 Sort = Literal["announced", "-announced", "name", "-name", "price", "-price", "recent", "-recent", "updated", "-updated", "match"]
 
 
@@ -67,15 +54,6 @@ _SORTS: Mapping[str, Order] = {
     "recent": Order(Visit.visited_at, True, datetime.fromisoformat),
     "updated": Order(Deal.updated_at, True, datetime.fromisoformat),
 }
-
-
-def parse_query(model: type[Query], args: Mapping[str, str]) -> Query:
-    """The query string as `model`; an empty parameter counts as absent, as a form sends it. Raises `BadRequest`."""
-    try:
-        return model.model_validate({name: value for name, value in args.items() if value != ""})
-    except ValidationError as error:
-        problems = [{"field": ".".join(map(str, each["loc"])), "problem": each["msg"]} for each in error.errors(include_url=False)]
-        raise BadRequest("; ".join(f"{each['field']}: {each['problem']}" for each in problems), code="invalid", errors=problems) from error
 
 
 async def list_deals(
@@ -120,10 +98,10 @@ async def list_at_hand(db: AsyncSession, user_id: int, *, current_deal_id: int |
     """What a person switches between: their pinned deals by name, then those they chose last."""
     kept = summaries(user_id, now=now).where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
     by_name = case((Pin.pinned_at.is_not(None), func.lower(Deal.name)))
-    rows = await db.execute(kept.order_by(by_name.nulls_last(), Visit.visited_at.desc(), Deal.id.desc()).limit(MOST_PINS + RECENTS))
+    rows = await db.execute(kept.order_by(by_name.nulls_last(), Visit.visited_at.desc(), Deal.id.desc()).limit(MAX_PINS + RECENTS))
     deals = [as_summary(row, current_deal_id=current_deal_id) for row in rows]
     pinned = sum(deal.is_pinned for deal in deals)
-    return deals[: max(pinned, MOST_AT_HAND)]
+    return deals[: max(pinned, MAX_AT_HAND)]
 
 
 def conditions(query: ListQuery) -> Iterable[ColumnElement[bool]]:

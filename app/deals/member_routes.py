@@ -2,12 +2,12 @@
 
 from quart import Blueprint, Response, jsonify
 
+from app.access.permissions import ANY_ROLE, MANAGING_ROLES
 from app.deals.members import change_grant, grant_access, list_members, withdraw_access
-from app.deals.permissions import ANY_ROLE, MANAGING_ROLES
 from app.deals.schemas import MemberChanges, Members, NewMember, OneMember
 from app.deals.store import get_grant, require_role
-from app.openapi import documented
-from app.web import current_user, path_id, read_json, resources, signed_in
+from app.http.openapi import documented
+from app.http.web import current_resources, current_user, path_id, read_json, signed_in
 
 members = Blueprint("members", __name__, url_prefix="/<deal_id>/members")
 
@@ -17,8 +17,8 @@ members = Blueprint("members", __name__, url_prefix="/<deal_id>/members")
 @signed_in
 async def list_(deal_id: str) -> Response:
     """Everybody who sees this deal: its owner, the administrators, and by grants."""
-    house, wanted, now = resources(), path_id(deal_id), resources().clock.now()
-    async with house.database.read() as db:
+    resources, wanted, now = current_resources(), path_id(deal_id), current_resources().clock.now()
+    async with resources.database.read() as db:
         role = await require_role(db, current_user().id, wanted, ANY_ROLE, now=now)
         people = await list_members(db, wanted, now=now)
     return jsonify(Members(members=people, can_manage=role in MANAGING_ROLES).model_dump(mode="json"))
@@ -30,7 +30,7 @@ async def list_(deal_id: str) -> Response:
 async def grant(deal_id: str) -> Response:
     """Give a colleague access, for ever or until a time. 200 where they had a grant, which this one replaces."""
     wanted = await _require_managing(deal_id)
-    member, is_new = await grant_access(resources(), current_user().id, wanted, await read_json(NewMember))
+    member, is_new = await grant_access(current_resources(), current_user().id, wanted, await read_json(NewMember))
     return _answer(OneMember(member=member), 201 if is_new else 200)
 
 
@@ -41,11 +41,11 @@ async def change(deal_id: str, user_id: str) -> Response:
     """Another role, or another end of the access."""
     wanted = await _require_managing(deal_id)
     person = path_id(user_id)
-    house = resources()
-    async with house.database.read() as db:
+    resources = current_resources()
+    async with resources.database.read() as db:
         await get_grant(db, wanted, person)
     changes = (await read_json(MemberChanges)).model_dump(exclude_unset=True)
-    return _answer(OneMember(member=await change_grant(house, current_user().id, wanted, person, changes)))
+    return _answer(OneMember(member=await change_grant(resources, current_user().id, wanted, person, changes)))
 
 
 @members.delete("/<user_id>")
@@ -54,17 +54,17 @@ async def change(deal_id: str, user_id: str) -> Response:
 async def withdraw(deal_id: str, user_id: str) -> tuple[str, int]:
     """Take the access back; your own you may give up. It counts before this answers."""
     wanted = path_id(deal_id)
-    house, me = resources(), current_user().id
-    async with house.database.read() as db:
-        await require_role(db, me, wanted, ANY_ROLE if user_id == str(me) else MANAGING_ROLES, now=house.clock.now())
-    await withdraw_access(house, me, wanted, path_id(user_id))
+    resources, me = current_resources(), current_user().id
+    async with resources.database.read() as db:
+        await require_role(db, me, wanted, ANY_ROLE if user_id == str(me) else MANAGING_ROLES, now=resources.clock.now())
+    await withdraw_access(resources, me, wanted, path_id(user_id))
     return "", 204
 
 
 async def _require_managing(deal_id: str) -> int:
-    house, wanted = resources(), path_id(deal_id)
-    async with house.database.read() as db:
-        await require_role(db, current_user().id, wanted, MANAGING_ROLES, now=house.clock.now())
+    resources, wanted = current_resources(), path_id(deal_id)
+    async with resources.database.read() as db:
+        await require_role(db, current_user().id, wanted, MANAGING_ROLES, now=resources.clock.now())
     return wanted
 
 

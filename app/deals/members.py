@@ -10,13 +10,13 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.deals.permissions import ACCESS_UNTIL, ANY_ROLE, MANAGING_ROLES, ROLE, people_who_see
+from app.access.permissions import ACCESS_UNTIL, ANY_ROLE, MANAGING_ROLES, ROLE, people_who_see
+from app.core.errors import BadRequest, Conflict
+from app.current_deal.session_data import dismiss
 from app.deals.realign import Realignment
 from app.deals.schemas import MemberView, NewMember, person_name
 from app.deals.service import record
-from app.deals.session_data import dismiss
 from app.deals.store import colleague, find_grant, get_colleague, get_grant, lock_deal
-from app.errors import BadRequest, Conflict
 from app.models import Deal, Member, Session, User
 from app.resources import Resources
 from app.sessions.manager import Also
@@ -50,9 +50,9 @@ async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list
     return sorted(people, key=lambda each: (_RANK.index(each.role), each.name.casefold(), each.user_id))
 
 
-async def grant_access(house: Resources, user_id: int, deal_id: int, grant: NewMember) -> tuple[MemberView, bool]:
+async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: NewMember) -> tuple[MemberView, bool]:
     """Give a colleague access, or state anew what they have. Returns the grant and whether there was none before."""
-    now, realignment = house.clock.now(), Realignment(deal_id)
+    now, realignment = resources.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=grant.user_id, email=grant.email)
     _refuse_past_end(grant.expires_at, now)
     view: MemberView
@@ -74,7 +74,7 @@ async def grant_access(house: Resources, user_id: int, deal_id: int, grant: NewM
         await _record(db, "member.granted" if is_new else "member.changed", deal, user_id, member, now)
         view = _view(person, member)
 
-    await house.sessions.change_sessions(_sessions_of(which), realignment.change, also=give)
+    await resources.sessions.change_sessions(_sessions_of(which), realignment.change, also=give)
     return view, is_new
 
 
@@ -87,10 +87,10 @@ async def list_colleagues(db: AsyncSession, user_id: int, deal_id: int, *, limit
 
 
 async def change_grant(
-    house: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: Terms | None = None
+    resources: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: Terms | None = None
 ) -> MemberView:
     """Another role or end of a grant there is. Raises `NotFound` where there is none, `Conflict` where it is not as `expected`."""
-    now, realignment = house.clock.now(), Realignment(deal_id)
+    now, realignment = resources.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=member_id)
     _refuse_past_end(changes.get("expires_at"), now)
     view: MemberView
@@ -108,14 +108,14 @@ async def change_grant(
         await _record(db, "member.changed", deal, user_id, member, now)
         view = _view(await db.get_one(User, member_id), member)
 
-    await house.sessions.change_sessions(_sessions_of(which), realignment.change, also=change)
+    await resources.sessions.change_sessions(_sessions_of(which), realignment.change, also=change)
     return view
 
 
-async def withdraw_access(house: Resources, user_id: int, deal_id: int, member_id: int, *, also: Also | None = None) -> None:
+async def withdraw_access(resources: Resources, user_id: int, deal_id: int, member_id: int, *, also: Also | None = None) -> None:
     """Take a grant back, or leave a deal oneself. It is out of the person's sessions before this returns. `also` is done in the
     same transaction, where people are locked: after the access row, before the sessions."""
-    now, realignment = house.clock.now(), Realignment(deal_id)
+    now, realignment = resources.clock.now(), Realignment(deal_id)
 
     async def withdraw(db: AsyncSession) -> None:
         roles = ANY_ROLE if user_id == member_id else MANAGING_ROLES
@@ -134,7 +134,7 @@ async def withdraw_access(house: Resources, user_id: int, deal_id: int, member_i
         return changed and (dismiss(changed, "deal_unavailable") or changed)
 
     change = leave if user_id == member_id else realignment.change
-    await house.sessions.change_sessions(_sessions_of(colleague(user_id, user_id=member_id)), change, also=withdraw)
+    await resources.sessions.change_sessions(_sessions_of(colleague(user_id, user_id=member_id)), change, also=withdraw)
 
 
 def _sessions_of(which: Any) -> Any:

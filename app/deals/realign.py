@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deals.session_data import forget_nothing, refresh_card, strip_deal
+from app.current_deal.session_data import clear_restore_backoff, refresh_card, strip_deal
 from app.deals.store import forget_last_deal, list_cards
 from app.sessions.record import SessionData
 
@@ -39,5 +39,5 @@ class Realignment:
         if data.get("current_deal_id") == self.deal_id:
             changed = (refresh_card(data, **card) or data) if card else strip_deal(data)
         if card:
-            changed = forget_nothing(changed) or changed
+            changed = clear_restore_backoff(changed) or changed
         return changed if changed != data else None

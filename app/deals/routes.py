@@ -6,36 +6,25 @@ from collections.abc import Collection
 from pydantic import BaseModel
 from quart import Blueprint, Response, jsonify, request
 
+from app.access.permissions import ANY_ROLE, BIN_LIFE, EDITING_ROLES, MANAGING_ROLES
 from app.deals.activity import ActivityQuery, list_activity
-from app.deals.listing import ListQuery, list_deals, list_recents, parse_query
+from app.deals.listing import ListQuery, list_deals, list_recents
 from app.deals.member_routes import members
-from app.deals.permissions import ANY_ROLE, BIN_LIFE, EDITING_ROLES, MANAGING_ROLES
-from app.deals.preconditions import expected_versions
-from app.deals.schemas import (
-    Activity,
-    Bin,
-    DealChanges,
-    DealList,
-    DeletedDeal,
-    NewDeal,
-    NewOwner,
-    Nothing,
-    OneDeal,
-    Person,
-    PersonName,
-    Recents,
-)
+from app.deals.schemas import Activity, Bin, DealChanges, DealList, DeletedDeal, NewDeal, NewOwner, OneDeal, PersonName, PersonRef, Recents
 from app.deals.service import archive_deal, bring_back_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal
 from app.deals.store import get_detail, list_bin, require_role, require_role_or_bin
-from app.openapi import documented
-from app.ratelimit import limit_rate
+from app.http.openapi import documented
+from app.http.preconditions import expected_versions
+from app.http.query import parse_query
+from app.http.ratelimit import limit_rate
+from app.http.schemas import Nothing
+from app.http.web import current_resources, current_user, path_id, read_json, signed_in
 from app.sessions.interface import current_session
-from app.web import current_user, path_id, read_json, resources, signed_in
 
 blueprint = Blueprint("deals", __name__, url_prefix="/api/deals")
 blueprint.register_blueprint(members)
 
-MOST_IN_BIN = 100
+MAX_IN_BIN = 100
 
 
 @blueprint.get("")
@@ -44,11 +33,13 @@ MOST_IN_BIN = 100
 @signed_in
 async def list_() -> Response:
     """The deals you may see, page by page."""
-    house, user = resources(), current_user()
-    await limit_rate(house, "list", user.id, house.settings.rate_limit_list)
+    resources, user = current_resources(), current_user()
+    await limit_rate(resources, "list", user.id, resources.settings.rate_limit_list)
     query = parse_query(ListQuery, request.args)
-    async with house.database.read() as db:
-        page = await list_deals(db, user.id, query, settings=house.settings, current_deal_id=_current_deal_id(), now=house.clock.now())
+    async with resources.database.read() as db:
+        page = await list_deals(
+            db, user.id, query, settings=resources.settings, current_deal_id=_current_deal_id(), now=resources.clock.now()
+        )
     return _answer(page)
 
 
@@ -58,7 +49,7 @@ async def list_() -> Response:
 async def create() -> Response:
     """Begin a deal; you are its owner."""
     facts = await read_json(NewDeal)
-    deal_id = await create_deal(resources(), current_user().id, facts.model_dump())
+    deal_id = await create_deal(current_resources(), current_user().id, facts.model_dump())
     response = await _answer_deal(deal_id)
     response.status_code = 201
     response.headers["Location"] = f"/api/deals/{deal_id}"
@@ -70,9 +61,9 @@ async def create() -> Response:
 @signed_in
 async def recent() -> Response:
     """The deals you worked on last."""
-    house = resources()
-    async with house.database.read() as db:
-        deals = await list_recents(db, current_user().id, current_deal_id=_current_deal_id(), now=house.clock.now())
+    resources = current_resources()
+    async with resources.database.read() as db:
+        deals = await list_recents(db, current_user().id, current_deal_id=_current_deal_id(), now=resources.clock.now())
     return _answer(Recents(deals=deals))
 
 
@@ -81,9 +72,9 @@ async def recent() -> Response:
 @signed_in
 async def bin_() -> Response:
     """The deleted deals that you may bring back, for thirty days."""
-    house = resources()
-    async with house.database.read() as db:
-        found = await list_bin(db, current_user().id, now=house.clock.now(), limit=MOST_IN_BIN)
+    resources = current_resources()
+    async with resources.database.read() as db:
+        found = await list_bin(db, current_user().id, now=resources.clock.now(), limit=MAX_IN_BIN)
     deals = [
         DeletedDeal(id=deal.id, name=deal.name, acquirer=deal.acquirer, deleted_at=deal.deleted_at, gone_at=deal.deleted_at + BIN_LIFE)
         for deal in found
@@ -108,7 +99,7 @@ async def change(deal_id: str) -> Response:
     wanted = await _require(deal_id, EDITING_ROLES)
     body = await read_json(DealChanges)
     facts = body.model_dump(exclude_unset=True, exclude={"version"})
-    await change_deal(resources(), current_user().id, wanted, facts, expected=expected_versions(body.version))
+    await change_deal(current_resources(), current_user().id, wanted, facts, expected=expected_versions(body.version))
     return await _answer_deal(wanted)
 
 
@@ -118,7 +109,7 @@ async def change(deal_id: str) -> Response:
 async def remove(deal_id: str) -> tuple[str, int]:
     """Into the bin, from which it can be brought back for thirty days."""
     wanted = await _require(deal_id, MANAGING_ROLES)
-    await delete_deal(resources(), current_user().id, wanted)
+    await delete_deal(current_resources(), current_user().id, wanted)
     return "", 204
 
 
@@ -143,21 +134,21 @@ async def unarchive(deal_id: str) -> Response:
 @signed_in
 async def bring_back(deal_id: str) -> Response:
     """Out of the bin. The people who worked on it come back to it."""
-    house, user, wanted = resources(), current_user(), path_id(deal_id)
-    async with house.database.read() as db:
-        await require_role_or_bin(db, user.id, wanted, MANAGING_ROLES, now=house.clock.now())
+    resources, user, wanted = current_resources(), current_user(), path_id(deal_id)
+    async with resources.database.read() as db:
+        await require_role_or_bin(db, user.id, wanted, MANAGING_ROLES, now=resources.clock.now())
     await read_json(Nothing)
-    await bring_back_deal(house, user.id, wanted)
+    await bring_back_deal(resources, user.id, wanted)
     return await _answer_deal(wanted)
 
 
 @blueprint.post("/<deal_id>/transfer")
-@documented("deals", NewOwner, body=Person, problems=(400, 403, 404, 413, 415))
+@documented("deals", NewOwner, body=PersonRef, problems=(400, 403, 404, 413, 415))
 @signed_in
 async def transfer(deal_id: str) -> Response:
     """Make a colleague the owner."""
     wanted = await _require(deal_id, MANAGING_ROLES)
-    owner = await transfer_deal(resources(), current_user().id, wanted, to=await read_json(Person))
+    owner = await transfer_deal(current_resources(), current_user().id, wanted, to=await read_json(PersonRef))
     return _answer(NewOwner(owner=PersonName(id=owner.id, name=owner.name)))
 
 
@@ -166,7 +157,7 @@ async def transfer(deal_id: str) -> Response:
 @signed_in
 async def pin(deal_id: str) -> tuple[str, int]:
     """Keep it at hand."""
-    await pin_deal(resources(), current_user().id, path_id(deal_id), pinned=True)
+    await pin_deal(current_resources(), current_user().id, path_id(deal_id), pinned=True)
     return "", 204
 
 
@@ -175,7 +166,7 @@ async def pin(deal_id: str) -> tuple[str, int]:
 @signed_in
 async def unpin(deal_id: str) -> tuple[str, int]:
     """No longer keep it at hand."""
-    await pin_deal(resources(), current_user().id, path_id(deal_id), pinned=False)
+    await pin_deal(current_resources(), current_user().id, path_id(deal_id), pinned=False)
     return "", 204
 
 
@@ -184,32 +175,32 @@ async def unpin(deal_id: str) -> tuple[str, int]:
 @signed_in
 async def activity(deal_id: str) -> Response:
     """What happened to it, the latest first."""
-    house, user = resources(), current_user()
+    resources, user = current_resources(), current_user()
     wanted = await _require(deal_id, ANY_ROLE)
     query = parse_query(ActivityQuery, request.args)
-    async with house.database.read() as db:
-        return _answer(await list_activity(db, user.id, wanted, query, settings=house.settings))
+    async with resources.database.read() as db:
+        return _answer(await list_activity(db, user.id, wanted, query, settings=resources.settings))
 
 
 async def _set_archived(deal_id: str, *, archived: bool) -> Response:
     wanted = await _require(deal_id, MANAGING_ROLES)
     await read_json(Nothing)
-    await archive_deal(resources(), current_user().id, wanted, archived=archived)
+    await archive_deal(current_resources(), current_user().id, wanted, archived=archived)
     return await _answer_deal(wanted)
 
 
 async def _require(deal_id: str, roles: Collection[str]) -> int:
     """The id, once it is sure that this person sees the deal in one of `roles`: before the body is looked at."""
-    house, wanted = resources(), path_id(deal_id)
-    async with house.database.read() as db:
-        await require_role(db, current_user().id, wanted, roles, now=house.clock.now())
+    resources, wanted = current_resources(), path_id(deal_id)
+    async with resources.database.read() as db:
+        await require_role(db, current_user().id, wanted, roles, now=resources.clock.now())
     return wanted
 
 
 async def _answer_deal(deal_id: int) -> Response:
-    house = resources()
-    async with house.database.read() as db:
-        deal = await get_detail(db, current_user().id, deal_id, current_deal_id=_current_deal_id(), now=house.clock.now())
+    resources = current_resources()
+    async with resources.database.read() as db:
+        deal = await get_detail(db, current_user().id, deal_id, current_deal_id=_current_deal_id(), now=resources.clock.now())
     response = _answer(OneDeal(deal=deal))
     response.headers["ETag"] = f'"{deal.version}"'
     return response

@@ -1,10 +1,11 @@
 """Bodies and answers of the deals API; the OpenAPI document is made from these."""
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict, model_validator
 
+from app.access.permissions import Role
 from app.deals.fields import (
     Address,
     Day,
@@ -23,17 +24,8 @@ from app.deals.fields import (
     Terms,
     Year,
 )
-from app.openapi import one_of
-
-Role = Literal["owner", "admin", "editor", "viewer"]
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Nothing(Body):
-    """A body that says nothing: `{}`, or none at all."""
+from app.http.openapi import one_of
+from app.http.schemas import Answer, Body
 
 
 class DealFacts(Body):
@@ -67,7 +59,7 @@ class DealChanges(DealFacts):
     version: Identifier | None = None
 
 
-class Person(Body):
+class PersonRef(Body):
     """A colleague, by id or by address; exactly one of the two."""
 
     model_config = ConfigDict(json_schema_extra=one_of("user_id", "email"))
@@ -76,13 +68,13 @@ class Person(Body):
     email: Email | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> "Person":
+    def _one_of_two(self) -> "PersonRef":
         if (self.user_id is None) == (self.email is None):
             raise ValueError("give either user_id or email")
         return self
 
 
-class NewMember(Person):
+class NewMember(PersonRef):
     role: GrantRole
     expires_at: Moment | None = None
 
@@ -98,10 +90,6 @@ class MemberChanges(Body):
         if not self.model_fields_set:
             raise ValueError("give role, expires_at or both")
         return self
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
 
 
 class DealSummary(Answer):
@@ -218,35 +206,3 @@ class ActivityEvent(Answer):
 class Activity(Answer):
     events: list[ActivityEvent]
     next_cursor: str | None
-
-
-class DealCard(Answer):
-    """The deal as a session remembers it. `access_until` is unix milliseconds, null for no end."""
-
-    id: int
-    name: str
-    role: Role
-    access_until: int | None
-
-
-class Selected(Answer):
-    deal: DealCard
-    selected_at: datetime
-
-
-class Notice(Answer):
-    model_config = ConfigDict(extra="allow")
-
-    code: str
-
-
-class CurrentDeal(Answer):
-    deal: DealCard | None
-    source: Literal["selected", "restored", "only_deal", "none"]
-    notice: Notice | None
-
-
-class Dismissal(Body):
-    """`code` of the notice that was read; without it, whichever there is."""
-
-    code: str | None = None

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, and_, case, func
 from app.models import Deal
 
 # More words only narrow what is hardly anything by then.
-MOST_WORDS = 8
+MAX_WORDS = 8
 # SQLite's parser gives up at some 26 calls within one another here. A query rarely has a dozen different letters beyond ASCII.
-MOST_FOLDED = 20
+MAX_FOLDED = 20
 
 _SEARCHED: ColumnElement[str] = Deal.name + "\n" + Deal.acquirer + "\n" + Deal.tagline + "\n" + Deal.categories
 
@@ -20,7 +20,7 @@ def matches(q: str, text: ColumnElement[str] = _SEARCHED) -> ColumnElement[bool]
     """Every word of `q` stands in `text`: the deal's name, acquirer, tagline or categories. `%` and `_` mean themselves."""
     folded = "".join(map(_fold, unicodedata.normalize("NFC", q)))
     searched = _in_case_of(folded, func.lower(text))
-    return and_(True, *(searched.contains(word, autoescape=True) for word in folded.split()[:MOST_WORDS]))
+    return and_(True, *(searched.contains(word, autoescape=True) for word in folded.split()[:MAX_WORDS]))
 
 
 def relevance(q: str) -> ColumnElement[str]:
@@ -40,7 +40,7 @@ def _in_case_of(folded: str, text: ColumnElement[str]) -> ColumnElement[str]:
     """
     letters = sorted({letter for letter in folded if not letter.isascii()})
     pairs = [(variant, letter, rank) for letter in letters for rank, variant in enumerate(_variants().get(letter, ""))]
-    for variant, letter, _ in islice(sorted(pairs, key=lambda pair: pair[2]), MOST_FOLDED):
+    for variant, letter, _ in islice(sorted(pairs, key=lambda pair: pair[2]), MAX_FOLDED):
         text = func.replace(text, variant, letter)
     return text
 

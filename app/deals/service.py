@@ -9,28 +9,28 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import insert_into
-from app.deals.permissions import MANAGING_ROLES, visible_to
+from app.access.permissions import MANAGING_ROLES, visible_to
+from app.core.database import insert_into
+from app.core.errors import Conflict, NotFound
+from app.current_deal.session_data import clear_restore_backoff, if_still_on, refresh_card, strip_deal
 from app.deals.realign import Realignment
-from app.deals.schemas import Person
-from app.deals.session_data import forget_nothing, refresh_card, strip_deal, where_on
+from app.deals.schemas import PersonRef
 from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, get_detail, lock_deal, lock_editable_deal
-from app.errors import Conflict, NotFound
 from app.events.service import record_event
+from app.http.quotas import check_deals
 from app.models import Deal, Pin, Session, User
-from app.quotas import check_deals
 from app.resources import Resources
 
 
-async def create_deal(house: Resources, creator_id: int, facts: dict[str, Any]) -> int:
+async def create_deal(resources: Resources, creator_id: int, facts: dict[str, Any]) -> int:
     """A deal of the creator's organisation, owned by them. Returns its id. Raises `Conflict` for a reference in use."""
-    now, created = house.clock.now(), 0
+    now, created = resources.clock.now(), 0
 
     async def insert(db: AsyncSession) -> None:
         nonlocal created
         # Locked, so that what the person may do is decided before and not beside what takes it away.
         creator = await db.get_one(User, creator_id, with_for_update={"read": True})
-        await check_deals(db, creator.organisation_id, house.settings.quota_deals)
+        await check_deals(db, creator.organisation_id, resources.settings.quota_deals)
         deal = Deal(organisation_id=creator.organisation_id, owner_id=creator_id, version=1, created_at=now, updated_at=now)
         _state(deal, facts)
         db.add(deal)
@@ -39,15 +39,15 @@ async def create_deal(house: Resources, creator_id: int, facts: dict[str, Any]) 
         await record(db, "deal.created", deal, creator_id, now)
 
     # Somebody who saw no deal may have one now: their sessions look again.
-    await house.sessions.change_sessions(Session.user_id == creator_id, forget_nothing, also=insert)
+    await resources.sessions.change_sessions(Session.user_id == creator_id, clear_restore_backoff, also=insert)
     return created
 
 
 async def change_deal(
-    house: Resources, user_id: int, deal_id: int, facts: dict[str, Any], *, expected: Collection[int] | None = None
+    resources: Resources, user_id: int, deal_id: int, facts: dict[str, Any], *, expected: Collection[int] | None = None
 ) -> None:
     """State other facts. Raises `Conflict`, with the deal as it is, when it is at none of the `expected` versions."""
-    now = house.clock.now()
+    now = resources.clock.now()
 
     async def change(db: AsyncSession) -> None:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
@@ -61,17 +61,17 @@ async def change_deal(
             await record(db, "deal.updated", deal, user_id, now, fields=changed)
 
     if "name" in facts:
-        rename = where_on(deal_id, partial(refresh_card, name=facts["name"]))
-        await house.sessions.change_sessions(Session.current_deal_id == deal_id, rename, also=change)
+        rename = if_still_on(deal_id, partial(refresh_card, name=facts["name"]))
+        await resources.sessions.change_sessions(Session.current_deal_id == deal_id, rename, also=change)
     else:
-        async with house.database.write() as db:
+        async with resources.database.write() as db:
             await change(db)
 
 
-async def archive_deal(house: Resources, user_id: int, deal_id: int, *, archived: bool) -> None:
+async def archive_deal(resources: Resources, user_id: int, deal_id: int, *, archived: bool) -> None:
     """Make it read-only, or editable again. Takes no one's place away."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
         if (deal.archived_at is not None) != archived:
             deal.archived_at = now if archived else None
@@ -79,9 +79,9 @@ async def archive_deal(house: Resources, user_id: int, deal_id: int, *, archived
             await record(db, "deal.archived" if archived else "deal.unarchived", deal, user_id, now)
 
 
-async def delete_deal(house: Resources, user_id: int, deal_id: int) -> None:
+async def delete_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     """Into the bin, and out of every live session. The people who worked on it come back to it when it comes back."""
-    now = house.clock.now()
+    now = resources.clock.now()
 
     async def bin_it(db: AsyncSession) -> None:
         deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
@@ -90,12 +90,12 @@ async def delete_deal(house: Resources, user_id: int, deal_id: int) -> None:
         await db.flush()
         await record(db, "deal.deleted", deal, user_id, now)
 
-    await house.sessions.change_sessions(Session.current_deal_id == deal_id, where_on(deal_id, strip_deal), also=bin_it)
+    await resources.sessions.change_sessions(Session.current_deal_id == deal_id, if_still_on(deal_id, strip_deal), also=bin_it)
 
 
-async def bring_back_deal(house: Resources, user_id: int, deal_id: int) -> None:
+async def bring_back_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     """Out of the bin. Raises `NotFound` where it is neither in this person's bin nor visible to them."""
-    now = house.clock.now()
+    now = resources.clock.now()
 
     async def bring_back(db: AsyncSession) -> None:
         deal = await find_in_bin(db, user_id, deal_id, now=now)
@@ -108,12 +108,12 @@ async def bring_back_deal(house: Resources, user_id: int, deal_id: int) -> None:
         await record(db, "deal.undeleted", deal, user_id, now)
 
     left_here = Session.user_id.in_(select(User.id).where(User.last_deal_id == deal_id))
-    await house.sessions.change_sessions(left_here, forget_nothing, also=bring_back)
+    await resources.sessions.change_sessions(left_here, clear_restore_backoff, also=bring_back)
 
 
-async def transfer_deal(house: Resources, user_id: int, deal_id: int, *, to: Person) -> User:
+async def transfer_deal(resources: Resources, user_id: int, deal_id: int, *, to: PersonRef) -> User:
     """Make a colleague the owner. The old one keeps what a grant or their role in the organisation gives them."""
-    now, realignment = house.clock.now(), Realignment(deal_id)
+    now, realignment = resources.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=to.user_id, email=to.email)
     owner: User
 
@@ -133,14 +133,14 @@ async def transfer_deal(house: Resources, user_id: int, deal_id: int, *, to: Per
 
     # The old owner's place is lost only in sessions on this deal; the new owner's sessions may have a first deal now.
     concerned = or_(Session.current_deal_id == deal_id, Session.user_id.in_(select(User.id).where(which)))
-    await house.sessions.change_sessions(concerned, realignment.change, also=transfer)
+    await resources.sessions.change_sessions(concerned, realignment.change, also=transfer)
     return owner
 
 
-async def pin_deal(house: Resources, user_id: int, deal_id: int, *, pinned: bool) -> None:
+async def pin_deal(resources: Resources, user_id: int, deal_id: int, *, pinned: bool) -> None:
     """Keep a deal at hand, or no longer. A person's own; nobody else's list changes. Raises `NotFound`."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await db.scalar(visible_to(user_id, Deal, now=now).where(Deal.id == deal_id))
         if deal is None:
             raise NotFound

@@ -8,11 +8,11 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.access.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, in_bin_of, people_who_see, visible_to
 from app.auth.email_address import spellings_of
-from app.deals.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, in_bin_of, people_who_see, visible_to
+from app.core.errors import BadRequest, Conflict, Forbidden, NotFound
+from app.current_deal.session_data import ends_at_ms
 from app.deals.schemas import DealDetail, DealSummary, PersonName
-from app.deals.session_data import ends_at_ms
-from app.errors import BadRequest, Conflict, Forbidden, NotFound
 from app.models import Deal, Member, Pin, User, Visit
 
 _SHOWN_IN_LISTS = (

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Row, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from app.clock import Clock
-from app.database import Database
-from app.events.settled import settled_id
+from app.core.clock import Clock
+from app.core.database import Database
+from app.events.settled import commit_watermark
 from app.models import Event, EventSeal
 from app.models.event_stream import NO_ORGANISATION
 
@@ -24,9 +24,9 @@ from app.models.event_stream import NO_ORGANISATION
 BATCH = 500
 # Events a look of `verify`.
 WINDOW = 2000
-MOST_FAULTS = 100
+MAX_FAULTS = 100
 BEFORE_THE_FIRST = "0" * 64
-# One sealer at a time (PostgreSQL); beside RISE_LOCK of sessions/backend.py.
+# One sealer at a time (PostgreSQL); beside FAILBACK_LOCK of sessions/backend.py.
 SEAL_LOCK = 7302
 
 Tell = Callable[[int, int], Awaitable[None]]
@@ -60,7 +60,7 @@ class Fault:
 
 @dataclass
 class Verdict:
-    """`faults` in the order of events, the first of them first, at most `MOST_FAULTS`. `heads`: the end of each chain.
+    """`faults` in the order of events, the first of them first, at most `MAX_FAULTS`. `heads`: the end of each chain.
 
     Whoever can rewrite every table can rewrite the end of a chain too; a head that was kept elsewhere shows that.
     """
@@ -76,7 +76,7 @@ class Verdict:
 
 async def seal(database: Database, clock: Clock) -> int:
     """Add what has happened to the chains. Returns how many events were sealed. Two at once do no harm."""
-    settled = await settled_id(database)
+    settled = await commit_watermark(database)
     sealed = 0
     while settled:
         async with database.read() as db:
@@ -100,7 +100,7 @@ async def verify(database: Database, clock: Clock, *, tell: Tell | None = None) 
     async with database.read() as db:
         end = await db.scalar(select(func.max(EventSeal.event_id))) or 0
     low = 0
-    while low < end and len(verdict.faults) < MOST_FAULTS:
+    while low < end and len(verdict.faults) < MAX_FAULTS:
         high = min(low + WINDOW, end)
         async with database.read() as db:
             events = {row.id: row for row in await db.execute(select(*_COLUMNS).where(Event.id > low, Event.id <= high))}

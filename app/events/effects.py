@@ -14,12 +14,12 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clock import Clock
-from app.database import Database, insert_into
-from app.errors import Unavailable
+from app.core.clock import Clock
+from app.core.database import Database, insert_into
+from app.core.errors import Unavailable
 from app.events.measures import count_events
 from app.events.notify import write_notices
-from app.events.settled import settled_id
+from app.events.settled import commit_watermark
 from app.models import DeadLetter, Event, EventEffect, EventMark
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ BATCH = 200
 # After so many failures an event is put aside.
 TRIES = 5
 # An outage, or tables that a migration has yet to make, is not the event's fault and does not count.
-BLAMELESS = (Unavailable, ProgrammingError)
+TRANSIENT_ERRORS = (Unavailable, ProgrammingError)
 
 
 class UnknownEvent(Exception):
@@ -57,7 +57,7 @@ async def apply(database: Database, clock: Clock, group: str, event_ids: Sequenc
     return len(fresh)
 
 
-async def bury(
+async def dead_letter(
     database: Database,
     clock: Clock,
     group: str,
@@ -104,7 +104,7 @@ async def catch_up(
     `older_than` leaves to the stream what may be on its way. `failures` counts by event from call to call; one that failed
     `TRIES` times is put aside. Then moves the mark. Returns how many effects were new.
     """
-    settled = await settled_id(database)
+    settled = await commit_watermark(database)
     applied = 0
     while settled is not None and applied < limit:
         async with database.read() as db:
@@ -128,7 +128,7 @@ async def retry_requeued(database: Database, clock: Clock) -> int:
     for letter_id in ids:
         try:
             resolved += await _retry(database, clock, letter_id)
-        except BLAMELESS:
+        except TRANSIENT_ERRORS:
             raise
         except Exception as error:
             async with database.write() as db:
@@ -155,7 +155,7 @@ async def _apply_or_count(database: Database, clock: Clock, group: str, ids: Seq
     """All at once, or where one of them fails each half for itself, down to that one."""
     try:
         return await apply(database, clock, group, ids)
-    except BLAMELESS:
+    except TRANSIENT_ERRORS:
         raise
     except Exception as error:
         if (half := len(ids) // 2) > 0:
@@ -164,7 +164,7 @@ async def _apply_or_count(database: Database, clock: Clock, group: str, ids: Seq
         log.warning("The effect of an event failed.", group=group, event_id=ids[0], error=repr(error), failures=failures[ids[0]])
         if failures[ids[0]] >= TRIES:
             tries = failures.pop(ids[0])
-            await bury(database, clock, group, entry_id=f"sql:{ids[0]}", event_id=ids[0], error=error, deliveries=tries)
+            await dead_letter(database, clock, group, entry_id=f"sql:{ids[0]}", event_id=ids[0], error=error, deliveries=tries)
         return 0
 
 

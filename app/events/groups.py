@@ -11,17 +11,17 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from app.clock import Clock
-from app.database import Database
-from app.errors import StoreUnavailable
-from app.events.effects import BATCH, BLAMELESS, TRIES, apply, bury
+from app.core.clock import Clock
+from app.core.database import Database
+from app.core.errors import StoreUnavailable
+from app.core.redis import RedisClient
+from app.events.effects import BATCH, TRANSIENT_ERRORS, TRIES, apply, dead_letter
 from app.events.streams import DEAD_STREAM, GROUPS, STREAM
-from app.redis import RedisClient
 
 log = structlog.get_logger()
 
 # An entry that comes up more often than this without ever failing takes its consumer down with it.
-MOST_DELIVERIES = 10 * TRIES
+MAX_DELIVERIES = 10 * TRIES
 # Only to be looked at; SQL has all of them.
 DEAD_KEPT = 1000
 NO_ENTRY = "0-0"
@@ -30,7 +30,7 @@ Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
 @dataclass(frozen=True)
-class Pace:
+class StreamTimeouts:
     """How long to wait for entries, when one counts as left behind, and when a consumer counts as gone."""
 
     block: timedelta = timedelta(seconds=1)
@@ -46,7 +46,15 @@ class Consumer:
     """One consumer of one group, under a name of its own. `lost` is set when the stream turned out to be another one."""
 
     def __init__(
-        self, database: Database, clock: Clock, redis: RedisClient, *, group: str, name: str, lost: asyncio.Event, pace: Pace | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        redis: RedisClient,
+        *,
+        group: str,
+        name: str,
+        lost: asyncio.Event,
+        pace: StreamTimeouts | None = None,
     ) -> None:
         self.database = database
         self.clock = clock
@@ -54,7 +62,7 @@ class Consumer:
         self.group = group
         self.name = name
         self.lost = lost
-        self.pace = pace or Pace()
+        self.pace = pace or StreamTimeouts()
         # How many effects were new, in this life.
         self.applied = 0
         self._claim_at = 0.0
@@ -105,10 +113,10 @@ class Consumer:
         if not entries:
             return
         try:
-            if len(entries) == 1 and deliveries.get(entries[0][0], 1) > MOST_DELIVERIES:
+            if len(entries) == 1 and deliveries.get(entries[0][0], 1) > MAX_DELIVERIES:
                 raise RuntimeError("its consumer died of it again and again")
             self.applied += await apply(self.database, self.clock, self.group, [_event_id(fields) for _, fields in entries])
-        except BLAMELESS:
+        except TRANSIENT_ERRORS:
             raise
         except Exception as error:
             if (half := len(entries) // 2) > 0:
@@ -131,7 +139,7 @@ class Consumer:
             event_id = _event_id(fields)
         content = {"fields": {_shown(key): _shown(value) for key, value in fields.items()}}
         told: dict[str, Any] = {"event_id": event_id, "error": error, "deliveries": deliveries, "content": content}
-        if await bury(self.database, self.clock, self.group, entry_id=entry_id, **told):
+        if await dead_letter(self.database, self.clock, self.group, entry_id=entry_id, **told):
             async with self.redis.deadline() as commands:
                 dead: dict[Any, Any] = {"group": self.group, "entry": entry_id, "event": event_id or "", "error": repr(error)[:500]}
                 await commands.xadd(self.redis.keys.name(DEAD_STREAM), dead, maxlen=DEAD_KEPT)
@@ -146,9 +154,9 @@ class Consumer:
         self.lost.set()
 
 
-async def trim(redis: RedisClient, *, pace: Pace | None = None) -> int:
+async def trim(redis: RedisClient, *, pace: StreamTimeouts | None = None) -> int:
     """Drop what every group has done with, and consumers that are gone. Returns how many entries were dropped."""
-    forget_ms = (pace or Pace()).forget_after.total_seconds() * 1000
+    forget_ms = (pace or StreamTimeouts()).forget_after.total_seconds() * 1000
     async with redis.deadline() as commands:
         stream = redis.keys.name(STREAM)
         try:

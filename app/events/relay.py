@@ -6,14 +6,14 @@ import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Database
+from app.core.database import Database
+from app.core.redis import RedisClient
 from app.events.streams import GROUPS, STREAM
 from app.models import Event, EventMark, Outbox
-from app.redis import RedisClient
 
 BATCH = 200
 # Beyond this the rest waits in SQL, where it costs nothing, rather than in Redis' memory.
-MOST_IN_STREAM = 50_000
+MAX_IN_STREAM = 50_000
 
 
 async def relay_once(database: Database, redis: RedisClient, *, batch: int = BATCH) -> int:
@@ -57,7 +57,7 @@ async def _send(redis: RedisClient, events: Sequence[Event]) -> int:
         return 0
     async with redis.deadline() as commands:
         stream = redis.keys.name(STREAM)
-        room: int = MOST_IN_STREAM - await commands.xlen(stream)
+        room: int = MAX_IN_STREAM - await commands.xlen(stream)
         if room <= 0:
             return 0
         async with commands.pipeline(transaction=False) as pipe:

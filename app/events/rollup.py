@@ -6,8 +6,8 @@ from typing import Protocol
 
 from sqlalchemy import ColumnElement, delete
 
-from app.clock import Clock
-from app.database import Database
+from app.core.clock import Clock
+from app.core.database import Database
 from app.events.effects import EFFECTS, catch_up
 from app.events.measures import FIVE_MINUTES
 from app.models import Analytics, DeadLetter, UserNotice
@@ -35,10 +35,10 @@ class RolledUp:
     deleted: int
 
 
-async def roll_up(house: House) -> RolledUp:
+async def roll_up(resources: House) -> RolledUp:
     """Idempotent; two at once do no harm. Raises `DatabaseUnavailable`; what is done by then stays done."""
-    database, now = house.database, house.clock.now()
-    applied = {group: await catch_up(database, house.clock, group) for group in EFFECTS}
+    database, now = resources.database, resources.clock.now()
+    applied = {group: await catch_up(database, resources.clock, group) for group in EFFECTS}
     old: tuple[tuple[type, ColumnElement[bool]], ...] = (
         (Analytics, (Analytics.resolution == FIVE_MINUTES) & (Analytics.start < now - FINE_KEPT)),
         (UserNotice, UserNotice.created_at < now - NOTICES_KEPT),

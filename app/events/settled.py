@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Event
 
 log = structlog.get_logger()
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 2.0
 LOOK_SECONDS = 0.02
 
 
-async def settled_id(database: Database) -> int | None:
+async def commit_watermark(database: Database) -> int | None:
     """The highest id such that what is committed up to it is all there will ever be; 0 where there is none.
 
     None: somebody has been writing for too long to wait for. What the caller reads after this sees all of it.

@@ -10,18 +10,18 @@ from redis.exceptions import ResponseError
 from sqlalchemy import Select, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clock import from_unix_ms
-from app.database import Database
-from app.errors import StoreUnavailable
+from app.core.clock import from_unix_ms
+from app.core.database import Database
+from app.core.errors import StoreUnavailable
+from app.core.redis import RedisClient
 from app.events.service import record_event
 from app.models import DeadLetter, Event, EventEffect, EventMark, Outbox
-from app.redis import RedisClient
 
-# After the prefix of the installation (app/redis_keys.py).
+# After the prefix of the installation (app/core/redis_keys.py).
 STREAM, DEAD_STREAM = "events", "events:dead"
 GROUPS = ("analytics", "notify")
 # Beyond this a backlog is shown as "more than".
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ async def _count_behind(db: AsyncSession, group: str) -> int:
 
 def _count_some(rows: Select[Any]) -> Select[Any]:
     return select(func.count()).select_from(
-        rows.with_only_columns(literal(1), maintain_column_froms=True).limit(MOST_COUNTED + 1).subquery()
+        rows.with_only_columns(literal(1), maintain_column_froms=True).limit(MAX_COUNTED + 1).subquery()
     )
 
 

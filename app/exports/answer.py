@@ -16,7 +16,7 @@ Format = Literal["csv", "xlsx"]
 FORMATS: tuple[Format, ...] = ("csv", "xlsx")
 _TYPES = {"csv": "text/csv; charset=utf-8", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 _CHUNK = 256 * 1024
-_LONGEST_NAME = 120
+_MAX_NAME = 120
 _NOT_IN_NAMES = frozenset('/\\:*?"<>|')
 
 
@@ -29,7 +29,7 @@ async def download(table: Table, format_: Format, *, plain_name: str, name: str)
         response = Response(_read(file), content_type=_TYPES[format_])
         response.content_length = os.fstat(file.fileno()).st_size
     shown = "".join(" " if letter in _NOT_IN_NAMES or not letter.isprintable() else letter for letter in name)
-    shown = " ".join(shown.split()).strip(". ")[:_LONGEST_NAME] or plain_name
+    shown = " ".join(shown.split()).strip(". ")[:_MAX_NAME] or plain_name
     names = f"filename=\"{plain_name}.{format_}\"; filename*=UTF-8''{quote(f'{shown}.{format_}', safe='')}"
     response.headers["Content-Disposition"] = f"attachment; {names}"
     return response

@@ -16,16 +16,16 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 
+from app.core.subprocesses import be_nice
 from app.exports.protection import protect_in_workbook
-from app.subprocesses import be_nice
 
 # One row fewer than a sheet has, for the headings.
-MOST_ROWS = 1_048_575
-LONGEST_CELL = 32_767
+MAX_ROWS = 1_048_575
+MAX_CELL = 32_767
 # No workbook may hold these.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # A sheet's name may hold none of these, nor be longer than this.
-_NOT_IN_NAMES, _LONGEST_NAME = re.compile(r"[\[\]:*?/\\]"), 31
+_NOT_IN_NAMES, _MAX_NAME = re.compile(r"[\[\]:*?/\\]"), 31
 _FORMATS = {"date": "yyyy-mm-dd", "moment": "yyyy-mm-dd hh:mm:ss", "number": "#,##0"}
 # Years and numbers of things are no amounts.
 _PLAIN_UP_TO = 9_999
@@ -40,14 +40,14 @@ def write_workbook(lines: Iterable[bytes], file: BinaryIO) -> None:
     head = json.loads(next(rows))
     columns: list[tuple[str, str, int]] = [tuple(column) for column in head["columns"]]
     book = Workbook(write_only=True)
-    sheet: Any = book.create_sheet(_NOT_IN_NAMES.sub(" ", head["name"])[:_LONGEST_NAME].strip("' ") or "Sheet1")
+    sheet: Any = book.create_sheet(_NOT_IN_NAMES.sub(" ", head["name"])[:_MAX_NAME].strip("' ") or "Sheet1")
     for number, (_, _, width) in enumerate(columns, start=1):
         sheet.column_dimensions[get_column_letter(number)].width = width
     sheet.freeze_panes = "A2"
     sheet.append([_heading(sheet, heading) for heading, _, _ in columns])
     count = 0
     for count, line in enumerate(rows, start=1):
-        if count > MOST_ROWS:
+        if count > MAX_ROWS:
             raise ValueError("There are more rows than a sheet can have.")
         row = json.loads(line)
         # A row that was left out of an import for having too many cells keeps them.
@@ -80,7 +80,7 @@ def _cell(sheet: Any, value: Any, kind: str, width: int) -> Any:
 
 
 def _text(sheet: Any, text: str) -> Any:
-    cell = WriteOnlyCell(sheet, _FORBIDDEN.sub("", text)[:LONGEST_CELL])
+    cell = WriteOnlyCell(sheet, _FORBIDDEN.sub("", text)[:MAX_CELL])
     # Whatever it looks like: no formula, no error.
     cell.data_type = "s"
     return cell

@@ -7,9 +7,9 @@ from typing import BinaryIO, cast
 
 import structlog
 
-from app.errors import Unavailable
+from app.core.errors import Unavailable
+from app.core.subprocesses import run_module
 from app.exports.table import Table, plain
-from app.subprocesses import run_module
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from app.root_path import below, root_path
+from app.core.root_path import below, root_path
 
 # Tokens begun, tried ones included: 8 000 take some 0.15 s of a core, and 20 000 characters of prose hundreds.
 MAX_STEPS = 8_000

@@ -2,13 +2,13 @@
 
 from quart import Blueprint, Response, request
 
-from app.deals.listing import parse_query
-from app.deals.permissions import ANY_ROLE
+from app.access.permissions import ANY_ROLE
 from app.findings.schemas import FindingChanges, FindingList, FindingQuery, NewFinding, OneFinding
 from app.findings.service import FINDING
 from app.findings.store import list_findings
-from app.openapi import documented
-from app.web import current_user, resources, signed_in
+from app.http.openapi import documented
+from app.http.query import parse_query
+from app.http.web import current_resources, current_user, signed_in
 from app.work.routes import Api, add_routes, as_json, require
 
 blueprint = Blueprint("findings", __name__, url_prefix="/api/deals/<deal_id>/findings")
@@ -19,11 +19,11 @@ blueprint = Blueprint("findings", __name__, url_prefix="/api/deals/<deal_id>/fin
 @signed_in
 async def list_(deal_id: str) -> Response:
     """What the diligence brought to light, page by page."""
-    house, user = resources(), current_user()
+    resources, user = current_resources(), current_user()
     wanted = await require(deal_id, ANY_ROLE)
     query = parse_query(FindingQuery, request.args)
-    async with house.database.read() as db:
-        return as_json(await list_findings(db, user.id, wanted, query, settings=house.settings, now=house.clock.now()))
+    async with resources.database.read() as db:
+        return as_json(await list_findings(db, user.id, wanted, query, settings=resources.settings, now=resources.clock.now()))
 
 
 API = Api(FINDING, "findings", "finding", OneFinding, NewFinding, FindingChanges)

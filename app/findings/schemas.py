@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 from app.deals.fields import ONE_LINE, Identifier, Name, Prose, Whose, single_line
-from app.deals.listing import Cursor, Limit
-from app.deals.schemas import Answer, Body, PersonName
+from app.deals.schemas import PersonName
+from app.http.query import Cursor, Limit
+from app.http.schemas import Answer, Body
 
 Severity = Literal["critical", "high", "medium", "low", "info"]
 FindingStatus = Literal["open", "in_review", "accepted", "resolved"]

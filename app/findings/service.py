@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import Settings
+from app.core.config import Settings
 from app.deals.store import check_person, lock_editable_deal
 from app.findings.store import get_finding, next_number
+from app.http.quotas import refuse_beyond
 from app.models import Deal, Finding
-from app.quotas import refuse_beyond
 from app.resources import Resources
 from app.work.service import Kind, state_facts
 from app.work.store import find_of_deal
@@ -26,11 +26,11 @@ class BulkOutcome:
 
 
 async def change_findings(
-    house: Resources, user_id: int, deal_id: int, versions: Mapping[int, int], facts: Mapping[str, Any]
+    resources: Resources, user_id: int, deal_id: int, versions: Mapping[int, int], facts: Mapping[str, Any]
 ) -> BulkOutcome:
     """The same facts for many, each only if it still is at its version. What is not in this deal is not there."""
-    now, outcome = house.clock.now(), BulkOutcome()
-    async with house.database.write() as db:
+    now, outcome = resources.clock.now(), BulkOutcome()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         await check_person(db, deal_id, facts.get("owner_id"), now=now)
         for finding in await find_of_deal(db, Finding, deal, versions.keys()):

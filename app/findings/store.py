@@ -8,12 +8,12 @@ from sqlalchemy import ColumnElement, Row, Select, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.config import Settings
-from app.deals.cursors import Column, Cursors, beyond, in_order
+from app.core.config import Settings
+from app.core.errors import NotFound
 from app.deals.schemas import person_name
 from app.deals.search import matches
-from app.errors import NotFound
 from app.findings.schemas import FindingList, FindingQuery, FindingView
+from app.http.cursors import Column, Cursors, beyond, in_order
 from app.models import FINDING_STATUSES, SEVERITIES, Deal, Finding, User
 from app.work.store import things_of
 

@@ -5,7 +5,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-LONGEST_CELL = 32_767
+MAX_CELL = 32_767
 # What a number's format shows beside it: the value alone would be taken for dollars.
 _CURRENCIES = {"€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "zł": "PLN", "R$": "BRL"}
 _CURRENCIES |= {code: code for code in ["EUR", "CHF", "GBP", "JPY", "CNY", "INR", "CAD", "AUD", "SEK", "NOK", "DKK", "PLN", "BRL"]}
@@ -21,7 +21,7 @@ def text_of(value: Any, number_format: str) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value[:LONGEST_CELL]
+        return value[:MAX_CELL]
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int | float):

@@ -5,23 +5,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, BinaryIO
 
-from app.database import Database
+from app.core.database import Database
 from app.imports.mapping import ColumnMap
 from app.imports.reader import Record, UnreadableFile
 from app.imports.report import Report
-from app.imports.service import Run, batches_of
+from app.imports.service import ImportRun, batches_of
 from app.imports.survey import open_table
 
 # Half a second of work. A longer file is checked as it is imported.
 CHECKED_ROWS = 5_000
-MOST_REFUSED_KEPT, MOST_WARNINGS_KEPT = 5_000, 1_000
+MAX_REFUSED_KEPT, MAX_WARNINGS_KEPT = 5_000, 1_000
 
 
 async def check_rows(
     database: Database, file: BinaryIO, columns: ColumnMap, *, is_sheet: bool, organisation_id: int, at: datetime
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The counts of what would be done, and the rows to look at. Raises `UnreadableFile`."""
-    table, run = await asyncio.to_thread(open_table, file, is_sheet=is_sheet), Run(columns, at)
+    table, run = await asyncio.to_thread(open_table, file, is_sheet=is_sheet), ImportRun(columns, at)
     found, problems = tally(Report("")), list[dict[str, Any]]()
     found["complete"] = True
     async for batch in batches_of(table):
@@ -53,10 +53,10 @@ def problems_of(report: Report, records: Sequence[Record], so_far: dict[str, Any
     cells = {record.line: record.cells for record in records}
     refused = [
         {"kind": "refused", "line": each.line, "code": "refused", "message": each.reason, "cells": cells.get(each.line)}
-        for each in report.refused[: max(0, MOST_REFUSED_KEPT - so_far["refused"])]
+        for each in report.refused[: max(0, MAX_REFUSED_KEPT - so_far["refused"])]
     ]
     warnings = [
         {"kind": "warning", "line": each.line, "code": each.code, "message": each.message, "cells": None}
-        for each in report.warnings[: max(0, MOST_WARNINGS_KEPT - so_far["warnings"])]
+        for each in report.warnings[: max(0, MAX_WARNINGS_KEPT - so_far["warnings"])]
     ]
     return refused + warnings

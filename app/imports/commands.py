@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, NoReturn, cast
@@ -13,12 +12,10 @@ from typing import Any, BinaryIO, NoReturn, cast
 import click
 from sqlalchemy.exc import ProgrammingError
 
-from app.auth.passwords import hash_password
-from app.clock import Clock
-from app.config import Settings, load_settings
-from app.database import Database
-from app.errors import BadRequest, DatabaseUnavailable, PayloadTooLarge
-from app.imports import seed, service
+from app.core.config import Settings, load_settings
+from app.core.database import Database
+from app.core.errors import BadRequest, DatabaseUnavailable, PayloadTooLarge
+from app.imports import service
 from app.imports.conventions import Evidence
 from app.imports.layout import layout_of, place_orders, questions_of, readings_of
 from app.imports.mapping import ColumnMap, map_columns, parse_override
@@ -94,49 +91,6 @@ def import_deals(
         sys.exit(NOT_ALL_IN)
 
 
-@click.command("seed-demo")
-@click.option("--json", "as_json", is_flag=True, help="Print what was added as JSON, with the warnings about the data.")
-def seed_demo(*, as_json: bool) -> None:
-    """Add the demo data: 65 acquirers as organisations, their 1,643 acquisitions as deals, and people to sign in as.
-
-    Can be repeated: an organisation that was laid out once is left as its people have it. Refused in production.
-    """
-    settings = load_settings()
-    if settings.is_production:
-        _fail("seed-demo adds accounts whose password is public: it is refused while HOLDFAST_ENV=production.", NOT_ALL_IN)
-    try:
-        seeded = asyncio.run(run_seed(settings))
-    except ProgrammingError as error:
-        raise DatabaseUnavailable(NO_TABLES) from error
-    if as_json:
-        click.echo(json.dumps(asdict(seeded), ensure_ascii=False, indent=2))
-    elif seeded.organisations:
-        malformed = sum(warning.code == "malformed_date" for warning in seeded.warnings)
-        click.echo(
-            f"Demo data: added {seeded.organisations} organisations, {seeded.deals:,} deals and {seeded.people} people "
-            f"({malformed} malformed date left empty, {len(seeded.warnings) - malformed} dates that disagree with their year)."
-        )
-    else:
-        click.echo("Demo data: already there.")
-
-
-async def run_seed(settings: Settings, clock: Clock | None = None) -> seed.Seeded:
-    """Lay out what is missing of the demo data, in one transaction."""
-    demo = seed.read_demo()
-    database = Database(settings.database_url, name="holdfast-seed", clock=clock)
-    try:
-        async with database.read() as db:
-            if not await seed.list_missing(db, sorted(demo.rows)):
-                return seed.Seeded()
-        addresses = [person.email for person in seed.PEOPLE]
-        # Before the transaction: hashing takes longer than everything that is done under the lock.
-        hashes = await asyncio.gather(*(hash_password(seed.DEMO_PASSWORD, settings) for _ in addresses))
-        async with database.write() as db:
-            return await seed.seed_demo(db, demo, dict(zip(addresses, hashes, strict=True)), at=database.clock.now())
-    finally:
-        await database.close()
-
-
 def _place_columns(found: Survey, overrides: tuple[str, ...], date_orders: tuple[str, ...]) -> ColumnMap:
     """Raises `BadMapping`, and `BadRequest` where nothing tells the order of its dates."""
     columns = map_columns(found.headings, dict(map(parse_override, overrides)))
@@ -177,8 +131,8 @@ async def _import(
     finally:
         await database.close()
     if report.new_names and not dry_run:
-        async with open_resources(settings, kind="cli") as house:
-            await service.show_new_names(house, report.new_names)
+        async with open_resources(settings, kind="cli") as resources:
+            await service.show_new_names(resources, report.new_names)
     return report
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from app.errors import BadRequest
+from app.core.errors import BadRequest
+from app.core.invisible_characters import strip_invisible
 from app.imports.dates import DATE_ORDERS, ORDER_WORDS, DateOrder, find_ordered, parse_date
 from app.imports.malformed import Malformed
 from app.imports.prices import DecimalMark, decimal_mark_in
-from app.texts import strip_invisible
 
 EXAMPLES = 3
 # No date and no number of a price is longer.

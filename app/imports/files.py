@@ -8,11 +8,11 @@ from typing import BinaryIO, cast
 
 from sqlalchemy import delete, insert, select
 
-from app.database import Database, assure_patience
-from app.errors import NotFound, PayloadTooLarge
-from app.imports.limits import LARGEST_SHEET, MOST_LINES, too_many_lines
+from app.core.database import Database, ensure_time_budget
+from app.core.errors import NotFound, PayloadTooLarge
+from app.http.uploads import LARGEST_FILE
+from app.imports.limits import LARGEST_SHEET, MAX_LINES, too_many_lines
 from app.models import ImportPiece
-from app.uploads import LARGEST_FILE
 
 # One transaction each: on SQLite, whose writers wait for each other, a few hundredths of a second.
 PIECE = 1024 * 1024
@@ -43,7 +43,7 @@ async def keep_locally(chunks: AsyncIterable[bytes], *, largest: int = LARGEST_F
 def check_size(size: int, lines: int = 0, *, largest: int = LARGEST_FILE) -> None:
     if size > largest:
         raise PayloadTooLarge(f"A file to import may have {LARGEST_IN_WORDS}. Split it, or ask an operator to use the command line.")
-    if lines > MOST_LINES:
+    if lines > MAX_LINES:
         raise too_many_lines()
 
 
@@ -52,7 +52,7 @@ async def store_file(database: Database, import_id: int, file: BinaryIO, *, firs
     await asyncio.to_thread(file.seek, 0)
     number = first
     while piece := await asyncio.to_thread(file.read, PIECE):
-        assure_patience(PIECE_SECONDS)
+        ensure_time_budget(PIECE_SECONDS)
         async with database.write() as db:
             await db.execute(insert(ImportPiece).values(import_id=import_id, number=number, data=piece))
         number += 1
@@ -76,7 +76,7 @@ async def delete_file(database: Database, import_id: int, *, before: int | None 
     first = mine.order_by(ImportPiece.number).limit(1).scalar_subquery()
     gone = delete(ImportPiece).where(ImportPiece.import_id == import_id, ImportPiece.number == first)
     while True:
-        assure_patience(PIECE_SECONDS)
+        ensure_time_budget(PIECE_SECONDS)
         async with database.write() as db:
             done = await db.execute(gone.execution_options(synchronize_session=False))
         if not done.rowcount:  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ async def delete_file(database: Database, import_id: int, *, before: int | None 
 async def _pieces(database: Database, import_id: int, first: int) -> AsyncIterator[bytes]:
     number = first
     while True:
-        assure_patience(PIECE_SECONDS)
+        ensure_time_budget(PIECE_SECONDS)
         async with database.read() as db:
             wanted = select(ImportPiece.data).where(ImportPiece.import_id == import_id, ImportPiece.number == number)
             piece: bytes | None = await db.scalar(wanted)

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.core.invisible_characters import strip_invisible
 from app.imports.mapping import recognise
 from app.imports.unreadable import UnreadableFile
-from app.texts import strip_invisible
 
 
 @dataclass(frozen=True, slots=True)

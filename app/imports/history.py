@@ -8,10 +8,10 @@ from sqlalchemy import and_, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import not_an_administrator
-from app.config import Settings
-from app.database import Database
-from app.deals.cursors import Cursors
-from app.errors import NotFound
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.errors import NotFound
+from app.http.cursors import Cursors
 from app.models import Import, ImportProblem, User
 
 UNFINISHED = ("arriving", "draft", "queued", "running")

@@ -10,9 +10,10 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
-from app.database import assure_patience
-from app.errors import AppError, Conflict, NotFound
+from app.core.database import ensure_time_budget
+from app.core.errors import AppError, Conflict, NotFound
 from app.events.service import record_event
+from app.http.quotas import check_deals, check_import_bytes, take_turns
 from app.imports.checking import check_rows
 from app.imports.conventions import Evidence
 from app.imports.files import PIECE_SECONDS, WORKBOOK, delete_file, local_copy, store_file
@@ -23,20 +24,19 @@ from app.imports.survey import Survey
 from app.imports.survey_process import survey
 from app.jobs.service import request_run
 from app.models import Import, ImportPiece
-from app.quotas import check_deals, check_import_bytes, take_turns
 from app.resources import Resources
 
 log = structlog.get_logger()
 
-MOST_UNFINISHED = 5
-LONGEST_FILENAME = 200
+MAX_UNFINISHED = 5
+MAX_FILENAME = 200
 ABANDONED_AFTER = timedelta(days=1)
 # A worker writes many times a second, and one that was killed is replaced within this.
 STANDS_STILL_AFTER = timedelta(minutes=2)
 
 
 async def receive_file(
-    house: Resources, user_id: int, filename: str, file: BinaryIO, *, sheet: str | None = None, date_order: str = ""
+    resources: Resources, user_id: int, filename: str, file: BinaryIO, *, sheet: str | None = None, date_order: str = ""
 ) -> int:
     """Keep a file, survey it, guess its columns, check its first rows. Returns the id of the draft.
 
@@ -45,20 +45,24 @@ async def receive_file(
     """
     found, kept = await survey(file, sheet=sheet)
     with kept or nullcontext():
-        return await _receive(house, user_id, filename, file, _lay_out(found, date_order, file), kept)
+        return await _receive(resources, user_id, filename, file, _lay_out(found, date_order, file), kept)
 
 
-async def _receive(house: Resources, user_id: int, filename: str, file: BinaryIO, layout: dict[str, Any], sheet: BinaryIO | None) -> int:
-    now, size = house.clock.now(), (sheet or file).seek(0, 2)
-    await delete_abandoned(house)
-    async with house.database.write() as db:
+async def _receive(
+    resources: Resources, user_id: int, filename: str, file: BinaryIO, layout: dict[str, Any], sheet: BinaryIO | None
+) -> int:
+    now, size = resources.clock.now(), (sheet or file).seek(0, 2)
+    await delete_abandoned(resources)
+    async with resources.database.write() as db:
         organisation_id = await get_administered(db, user_id)
         await take_turns(db, organisation_id)
-        if await count_unfinished(db, organisation_id) >= MOST_UNFINISHED:
+        if await count_unfinished(db, organisation_id) >= MAX_UNFINISHED:
             raise Conflict(
-                f"{MOST_UNFINISHED} imports of your organisation are not finished yet. Finish or cancel one first.", code="too_many_imports"
+                f"{MAX_UNFINISHED} imports of your organisation are not finished yet. Finish or cancel one first.", code="too_many_imports"
             )
-        await check_import_bytes(db, organisation_id, house.settings.quota_import_mib, more=size, unfinished=Import.state.in_(UNFINISHED))
+        await check_import_bytes(
+            db, organisation_id, resources.settings.quota_import_mib, more=size, unfinished=Import.state.in_(UNFINISHED)
+        )
         common = {"found": {}, "counts": {}, "created_at": now, "updated_at": now}
         draft = Import(organisation_id=organisation_id, user_id=user_id, size=size, state="arriving", layout=layout, **common)
         draft.filename = clean_filename(filename)
@@ -66,25 +70,25 @@ async def _receive(house: Resources, user_id: int, filename: str, file: BinaryIO
         await db.flush()
         import_id = draft.id
     try:
-        await store_file(house.database, import_id, sheet or file)
+        await store_file(resources.database, import_id, sheet or file)
         if sheet:
-            await store_file(house.database, import_id, file, first=WORKBOOK)
-        await _check(house, import_id, organisation_id, sheet or file, layout)
+            await store_file(resources.database, import_id, file, first=WORKBOOK)
+        await _check(resources, import_id, organisation_id, sheet or file, layout)
     except AppError:
-        await _end(house, import_id, "cancelled", states=("arriving",))
+        await _end(resources, import_id, "cancelled", states=("arriving",))
         raise
     log.info("A file to import has arrived.", import_id=import_id, size=size)
     return import_id
 
 
 async def choose_columns(
-    house: Resources, user_id: int, import_id: int, fields: list[str] | None = None, date_orders: list[str] | None = None
+    resources: Resources, user_id: int, import_id: int, fields: list[str] | None = None, date_orders: list[str] | None = None
 ) -> None:
     """Place the columns otherwise, or say which date order they have, and check again. None leaves it as it is.
 
     Raises `BadMapping`, `BadRequest`, `Conflict`, `NotFound`.
     """
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         draft = await get_import(db, user_id, import_id)
     _refuse_unless_draft(draft)
     layout = draft.layout | ({} if fields is None else {"fields": fields})
@@ -92,42 +96,42 @@ async def choose_columns(
     if date_orders is not None:
         check_orders(layout, date_orders)
         layout |= {"date_orders": date_orders}
-    async with local_copy(house.database, import_id) as file:
-        await _check(house, import_id, draft.organisation_id, file, layout)
+    async with local_copy(resources.database, import_id) as file:
+        await _check(resources, import_id, draft.organisation_id, file, layout)
 
 
-async def choose_sheet(house: Resources, user_id: int, import_id: int, sheet: str) -> None:
+async def choose_sheet(resources: Resources, user_id: int, import_id: int, sheet: str) -> None:
     """Take another sheet of the workbook, and begin with its columns anew.
 
     Raises `BadMapping`, `UnreadableFile`, `Conflict`, `NotFound`.
     """
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         draft = await get_import(db, user_id, import_id)
     _refuse_unless_draft(draft)
     if sheet not in [each["name"] for each in draft.layout.get("sheets", ())]:
         raise BadMapping(f'There is no sheet "{sheet}" in this file.')
-    async with local_copy(house.database, import_id, first=WORKBOOK) as file:
+    async with local_copy(resources.database, import_id, first=WORKBOOK) as file:
         found, kept = await survey(file, sheet=sheet)
         if kept is None:
             raise NotFound("The file is no longer here.")
         with kept:
-            await _replace_sheet(house, draft, kept, _lay_out(found, "", file))
+            await _replace_sheet(resources, draft, kept, _lay_out(found, "", file))
 
 
-async def _replace_sheet(house: Resources, draft: Import, sheet: BinaryIO, layout: dict[str, Any]) -> None:
+async def _replace_sheet(resources: Resources, draft: Import, sheet: BinaryIO, layout: dict[str, Any]) -> None:
     size = sheet.seek(0, 2)
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         # Nobody starts it, nor chooses another, while its pieces are exchanged.
         mine = update(Import).where(Import.id == draft.id, Import.state == "draft").values(state="arriving", size=size)
-        done = await db.execute(mine.values(updated_at=house.clock.now()))
+        done = await db.execute(mine.values(updated_at=resources.clock.now()))
         if not done.rowcount:  # type: ignore[attr-defined]
             raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
     try:
-        await delete_file(house.database, draft.id, before=WORKBOOK)
-        await store_file(house.database, draft.id, sheet)
-        await _check(house, draft.id, draft.organisation_id, sheet, layout)
+        await delete_file(resources.database, draft.id, before=WORKBOOK)
+        await store_file(resources.database, draft.id, sheet)
+        await _check(resources, draft.id, draft.organisation_id, sheet, layout)
     except AppError:
-        await _end(house, draft.id, "cancelled", states=("arriving",))
+        await _end(resources, draft.id, "cancelled", states=("arriving",))
         raise
 
 
@@ -145,20 +149,20 @@ async def _count_coming(db: AsyncSession, organisation_id: int) -> int:
     return sum(max(0, int(row.found.get("imported", 0)) - int(row.counts.get("imported", 0))) for row in rows)
 
 
-async def start_import(house: Resources, user_id: int, import_id: int) -> None:
+async def start_import(resources: Resources, user_id: int, import_id: int) -> None:
     """Ask for the job that imports a draft, or that goes on with an import which stands still.
 
     Raises `BadMapping` and `DateOrderNeeded` where the columns do not say enough, `Conflict` where it is under way or over.
     """
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         found = await get_import(db, user_id, import_id, lock=True)
         if found.state == "draft":
             columns_of(found.layout)
             require_answers(found.layout)
             await take_turns(db, found.organisation_id)
             more = int(found.found.get("imported", 0)) + await _count_coming(db, found.organisation_id)
-            await check_deals(db, found.organisation_id, house.settings.quota_deals, more=more)
+            await check_deals(db, found.organisation_id, resources.settings.quota_deals, more=more)
             found.state, found.started_at = "queued", now
             await replace_problems(db, import_id, [])
         elif not stands_still(found, now):
@@ -175,40 +179,40 @@ def stands_still(found: Import, now: datetime) -> bool:
     return found.state in ("queued", "running") and now - found.updated_at > STANDS_STILL_AFTER
 
 
-async def cancel_import(house: Resources, user_id: int, import_id: int) -> None:
+async def cancel_import(resources: Resources, user_id: int, import_id: int) -> None:
     """Go no further. What is in stays in. Raises `Conflict` where it is over already."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         found = await get_import(db, user_id, import_id, lock=True)
         if found.state not in UNFINISHED:
             raise Conflict("This import is over already.", code="import_over")
         if found.state in ("queued", "running"):
             await _record(db, "import.cancelled", found, user_id, rows=found.rows_done)
         found.state, found.updated_at, found.finished_at = "cancelled", now, now
-    await delete_file(house.database, import_id)
+    await delete_file(resources.database, import_id)
 
 
-async def stop_import(house: Resources, import_id: int) -> None:
+async def stop_import(resources: Resources, import_id: int) -> None:
     """Its job was cancelled by an operator."""
-    now = house.clock.now()
+    now = resources.clock.now()
     under_way = update(Import).where(Import.id == import_id, Import.state.in_(("queued", "running")))
     ended = under_way.values(state="cancelled", updated_at=now, finished_at=now).returning(Import)
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         found = await db.scalar(ended)
         if found is not None:
             await _record(db, "import.cancelled", found, None, rows=found.rows_done)
-    await delete_file(house.database, import_id)
+    await delete_file(resources.database, import_id)
 
 
-async def delete_abandoned(house: Resources) -> int:
+async def delete_abandoned(resources: Resources) -> int:
     """Files nobody came back to for a day, and those of an import that is over: a process may have died before it deleted one."""
-    old = Import.state.in_(("arriving", "draft")) & (Import.updated_at < house.clock.now() - ABANDONED_AFTER)
+    old = Import.state.in_(("arriving", "draft")) & (Import.updated_at < resources.clock.now() - ABANDONED_AFTER)
     over = Import.state.not_in(UNFINISHED) & exists().where(ImportPiece.import_id == Import.id)
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         forgotten = (await db.execute(select(Import.id, Import.state).where(old | over).limit(100))).all()
     for import_id, state in forgotten:
-        await _end(house, import_id, "cancelled" if state in UNFINISHED else state, states=("arriving", "draft"))
-        await delete_file(house.database, import_id)
+        await _end(resources, import_id, "cancelled" if state in UNFINISHED else state, states=("arriving", "draft"))
+        await delete_file(resources.database, import_id)
     if forgotten:
         log.info("Files of imports deleted.", import_ids=[import_id for import_id, _ in forgotten])
     return len(forgotten)
@@ -217,10 +221,10 @@ async def delete_abandoned(house: Resources) -> int:
 def clean_filename(name: str) -> str:
     """As it is shown: the last part of a path, without what cannot be seen."""
     last = PurePosixPath(name.replace("\\", "/")).name
-    return "".join(letter if letter.isprintable() else " " for letter in last).strip()[:LONGEST_FILENAME] or "deals.csv"
+    return "".join(letter if letter.isprintable() else " " for letter in last).strip()[:MAX_FILENAME] or "deals.csv"
 
 
-async def _check(house: Resources, import_id: int, organisation_id: int, file: BinaryIO, layout: dict[str, Any]) -> None:
+async def _check(resources: Resources, import_id: int, organisation_id: int, file: BinaryIO, layout: dict[str, Any]) -> None:
     """Look at the rows, if it is clear what the columns hold, and keep what was found."""
     found: dict[str, Any] = {}
     problems: list[dict[str, Any]] = []
@@ -229,24 +233,24 @@ async def _check(house: Resources, import_id: int, organisation_id: int, file: B
     except BadMapping:
         pass  # the person places the columns first; the page says so
     else:
-        assure_patience(PIECE_SECONDS)
-        now, sheet = house.clock.now(), is_sheet(layout)
-        found, problems = await check_rows(house.database, file, columns, is_sheet=sheet, organisation_id=organisation_id, at=now)
-    assure_patience(PIECE_SECONDS)
-    async with house.database.write() as db:
+        ensure_time_budget(PIECE_SECONDS)
+        now, sheet = resources.clock.now(), is_sheet(layout)
+        found, problems = await check_rows(resources.database, file, columns, is_sheet=sheet, organisation_id=organisation_id, at=now)
+    ensure_time_budget(PIECE_SECONDS)
+    async with resources.database.write() as db:
         kept = update(Import).where(Import.id == import_id, Import.state.in_(("arriving", "draft")))
-        done = await db.execute(kept.values(layout=layout, found=found, state="draft", updated_at=house.clock.now()))
+        done = await db.execute(kept.values(layout=layout, found=found, state="draft", updated_at=resources.clock.now()))
         if not done.rowcount:  # type: ignore[attr-defined]
             raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
         await replace_problems(db, import_id, problems)
 
 
-async def _end(house: Resources, import_id: int, state: str, *, states: tuple[str, ...]) -> None:
-    now = house.clock.now()
-    async with house.database.write() as db:
+async def _end(resources: Resources, import_id: int, state: str, *, states: tuple[str, ...]) -> None:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         ended = update(Import).where(Import.id == import_id, Import.state.in_(states))
         await db.execute(ended.values(state=state, updated_at=now, finished_at=now))
-    await delete_file(house.database, import_id)
+    await delete_file(resources.database, import_id)
 
 
 async def _record(db: AsyncSession, kind: str, about: Import, actor_id: int | None, **payload: Any) -> None:

@@ -1,21 +1,21 @@
 """How much a file to import may hold."""
 
-from app.errors import PayloadTooLarge
+from app.core.errors import PayloadTooLarge
 
 # What an import must remember of each row, so that a second row of one deal is found, stays within some fifty megabytes.
-MOST_LINES = 500_000
+MAX_LINES = 500_000
 # Each takes its time to be placed.
-MOST_COLUMNS = 2_000
+MAX_COLUMNS = 2_000
 # A sheet unpacks to more than the workbook it came in.
 LARGEST_SHEET = 256 * 1024 * 1024
 
 
 def too_many_lines() -> PayloadTooLarge:
-    return PayloadTooLarge(f"A file to import may have {MOST_LINES:,} lines. Split it, or ask an operator to use the command line.")
+    return PayloadTooLarge(f"A file to import may have {MAX_LINES:,} lines. Split it, or ask an operator to use the command line.")
 
 
 def too_many_columns() -> PayloadTooLarge:
-    return PayloadTooLarge(f"A list of deals may have {MOST_COLUMNS:,} columns. Delete those that are not needed, and upload it again.")
+    return PayloadTooLarge(f"A list of deals may have {MAX_COLUMNS:,} columns. Delete those that are not needed, and upload it again.")
 
 
 def too_large_a_sheet() -> PayloadTooLarge:

@@ -5,14 +5,14 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.errors import BadRequest
+from app.core.errors import BadRequest
+from app.core.invisible_characters import strip_invisible
+from app.core.unicode_forms import normal_form
 from app.imports.conventions import Reading
-from app.normalisation import normal_form
-from app.texts import strip_invisible
 
 IGNORE = "ignore"
 # Longer than any heading somebody made a synonym of.
-LONGEST_KNOWN = 200
+MAX_KNOWN = 200
 
 # Facts are columns of `deals`. Compared without case and punctuation; the name of the fact itself counts too.
 SYNONYMS: dict[str, str] = {
@@ -165,7 +165,7 @@ def report_columns(headings: Sequence[str]) -> int:
 def normalise(heading: str) -> str:
     """Without case, punctuation, accents and what cannot be seen."""
     try:
-        decomposed = normal_form("NFKD", strip_invisible(heading[:LONGEST_KNOWN]).casefold())
+        decomposed = normal_form("NFKD", strip_invisible(heading[:MAX_KNOWN]).casefold())
     except ValueError:
         return ""  # no heading anybody knows
     return re.sub(r"[\W_]+", " ", "".join(letter for letter in decomposed if not unicodedata.combining(letter))).strip()

@@ -3,10 +3,10 @@
 import re
 import unicodedata
 
+from app.core.invisible_characters import strip_invisible
+from app.core.unicode_forms import MAX_MARKS, normal_form
 from app.imports.dates import EARLIEST_YEAR, LATEST_YEAR
 from app.imports.malformed import Malformed
-from app.normalisation import MAX_MARKS, normal_form
-from app.texts import strip_invisible
 
 # An export's words for "nothing known", besides an empty cell.
 BLANKS = frozenset(

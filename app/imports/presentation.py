@@ -89,7 +89,7 @@ class ProblemRow(BaseModel):
     cells: list[str] | None
 
 
-class Person(BaseModel):
+class Uploader(BaseModel):
     id: int
     name: str
 
@@ -106,7 +106,7 @@ class ImportView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    by: Person | None
+    by: Uploader | None
     columns: list[Column]
     sheet: str
     sheets: list[SheetView]
@@ -158,7 +158,7 @@ def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[Probl
         created_at=found.created_at,
         started_at=found.started_at,
         finished_at=found.finished_at,
-        by=Person(id=found.user_id, name=by) if found.user_id and by is not None else None,
+        by=Uploader(id=found.user_id, name=by) if found.user_id and by is not None else None,
         columns=[Column(**column) for column in columns_of(found.layout)],
         sheet=found.layout.get("sheet", ""),
         sheets=[SheetView(**each) for each in found.layout.get("sheets", ())],

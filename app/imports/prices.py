@@ -17,7 +17,7 @@ UNDISCLOSED = frozenset(
 )  # fmt: skip
 # A quadrillion: far above any price, and below 2**53, so that a browser still reads it exactly.
 HIGHEST_PRICE = 10**15
-LONGEST_NUMBER = 40
+MAX_NUMBER = 40
 
 _DOLLARS = r"(?:us\$|\$us|usd|us dollars?|dollars?|dólares|\$)"
 _OTHER = re.compile(
@@ -51,7 +51,7 @@ def parse_price(text: str, decimal_mark: DecimalMark = "") -> int | None:
     lowered = _plain(text)
     if lowered in UNDISCLOSED:
         return None
-    if len(text) > LONGEST_NUMBER:
+    if len(text) > MAX_NUMBER:
         raise Malformed("is too long for a price")
     if re.match(r"[\s$usd]*[-(]", lowered) or lowered.endswith("-"):
         raise Malformed("is a negative price")
@@ -70,7 +70,7 @@ def parse_price(text: str, decimal_mark: DecimalMark = "") -> int | None:
 
 def decimal_mark_in(text: str) -> DecimalMark:
     """The sign of decimals that this number proves, "" where it proves none."""
-    match = _PRICE.fullmatch(_plain(text)) if len(text) <= LONGEST_NUMBER else None
+    match = _PRICE.fullmatch(_plain(text)) if len(text) <= MAX_NUMBER else None
     if match is None:
         return ""
     digits = match[1]

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from app.database import Database
+from app.core.database import Database
 from app.exports.table import Column, Table
 from app.imports.conventions import Reading
 from app.imports.dates import find_ordered, parse_date

@@ -21,7 +21,7 @@ DELIMITERS = ",;\t|"
 BATCH = 500
 CHUNK = 1 << 16
 # No export has such a line; a file without line ends must not be read into memory whole.
-LONGEST_LINE = 1_000_000
+MAX_LINE = 1_000_000
 # In so many lines the headings are looked for, below whatever title a report has.
 HEAD_LINES, HEAD_CHARACTERS = 60, 200_000
 # What Windows-1252 leaves undefined: a file with one of these is no text of any kind we know.
@@ -75,8 +75,8 @@ class Table:
         found = find_headings(head, DELIMITERS, declared)
         self.delimiter = found.delimiter
         self._skipped = found.skipped + (declared is not None)
-        rest = head[found.skipped :]
-        self._reader = csv.reader(chain(rest, lines), delimiter=self.delimiter, strict=True)
+        throttle = head[found.skipped :]
+        self._reader = csv.reader(chain(throttle, lines), delimiter=self.delimiter, strict=True)
         try:
             self._row = next(self._reader)
         except csv.Error as error:
@@ -207,9 +207,9 @@ def _lines(stream: BinaryIO, encoding: str) -> Iterator[str]:
     text = io.TextIOWrapper(stream, encoding=encoding, newline="")
     before = ""
     try:
-        while line := text.readline(LONGEST_LINE):
-            if len(line) == LONGEST_LINE and not line.endswith(("\r", "\n")):
-                raise UnreadableFile(f"A line is longer than {LONGEST_LINE:,} characters: this is no table.")
+        while line := text.readline(MAX_LINE):
+            if len(line) == MAX_LINE and not line.endswith(("\r", "\n")):
+                raise UnreadableFile(f"A line is longer than {MAX_LINE:,} characters: this is no table.")
             if before:
                 yield before
             before = line

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from app.errors import BadRequest
+from app.core.errors import BadRequest
 
 # A report of a hundred thousand rows stays readable, and in memory: the rest is only counted. Refusals are never cut.
 WARNINGS_KEPT = 1000

@@ -8,17 +8,17 @@ from quart import Blueprint, Response, jsonify, request
 from quart.typing import ResponseReturnValue
 
 from app.auth.administrators import get_administered
-from app.deals.listing import Cursor, parse_query
-from app.deals.schemas import Nothing
-from app.errors import Forbidden, NotFound
+from app.core.errors import Forbidden, NotFound
+from app.http.live import Message, current_live, event_stream
+from app.http.openapi import EventStream, documented, takes_files
+from app.http.query import Cursor, parse_query
+from app.http.schemas import Nothing
+from app.http.web import current_resources, current_user, path_id, read_json, signed_in
 from app.imports import incoming
 from app.imports.history import find_name, get_import, list_imports, list_problems
 from app.imports.presentation import ColumnChoice, ImportView, SheetChoice, progress_of, view_of
 from app.imports.upload import take_file
-from app.live import Message, current_live, event_stream
 from app.models import Import
-from app.openapi import EventStream, documented, takes_files
-from app.web import current_user, path_id, read_json, resources, signed_in
 
 blueprint = Blueprint("imports", __name__, url_prefix="/api/imports")
 
@@ -61,11 +61,11 @@ class Imports(BaseModel):
 @signed_in
 async def list_() -> Response:
     """The imports into your organisation, the latest first; without their rows."""
-    house, user = resources(), current_user()
-    async with house.database.read() as db:
+    resources, user = current_resources(), current_user()
+    async with resources.database.read() as db:
         organisation_id = await get_administered(db, user.id)
         query = parse_query(HistoryQuery, request.args)
-        found, next_cursor = await list_imports(db, user.id, organisation_id, cursor=query.cursor, settings=house.settings)
+        found, next_cursor = await list_imports(db, user.id, organisation_id, cursor=query.cursor, settings=resources.settings)
     views = [view_of(each, by, {"refused": [], "warning": []}) for each, by in found]
     return jsonify(Imports(imports=views, next_cursor=next_cursor).model_dump(mode="json"))
 
@@ -76,18 +76,18 @@ async def list_() -> Response:
 @signed_in
 async def upload() -> ResponseReturnValue:
     """Send a spreadsheet, .xlsx or CSV: as the body, or as the field `file` of a form. What it is, its content says."""
-    house, user = resources(), current_user()
-    async with house.database.read() as db:
+    resources, user = current_resources(), current_user()
+    async with resources.database.read() as db:
         await get_administered(db, user.id)
     query = parse_query(Upload, request.args)
     filename, file = await take_file(plain=True)
     with file:
-        import_id = await incoming.receive_file(house, user.id, filename, file, sheet=query.sheet, date_order=query.date_order)
+        import_id = await incoming.receive_file(resources, user.id, filename, file, sheet=query.sheet, date_order=query.date_order)
     if query.start:
         try:
-            await incoming.start_import(house, user.id, import_id)
+            await incoming.start_import(resources, user.id, import_id)
         except Exception:
-            await incoming.cancel_import(house, user.id, import_id)
+            await incoming.cancel_import(resources, user.id, import_id)
             raise
     response = await _answer(import_id)
     response.status_code = 202
@@ -108,10 +108,10 @@ async def show(import_id: str) -> Response:
 @signed_in
 async def progress(import_id: str) -> Response:
     """Server-sent events `progress`: state, percent and counts, whenever they change, until the import is over."""
-    live, house, user_id, wanted = current_live(), resources(), current_user().id, path_id(import_id)
+    live, resources, user_id, wanted = current_live(), current_resources(), current_user().id, path_id(import_id)
 
     async def look() -> dict[str, Any]:
-        async with house.database.read() as db:
+        async with resources.database.read() as db:
             return progress_of(await db.get_one(Import, wanted))
 
     async def tell() -> AsyncGenerator[Message, None]:
@@ -122,7 +122,7 @@ async def progress(import_id: str) -> Response:
 
     async def may_still() -> bool:
         try:
-            async with house.database.read() as db:
+            async with resources.database.read() as db:
                 return bool(await get_import(db, user_id, wanted))
         except (Forbidden, NotFound):
             return False
@@ -138,7 +138,7 @@ async def columns(import_id: str) -> Response:
     """Say which column holds what, and have the first rows checked again."""
     wanted = await _require(import_id)
     choice = await read_json(ColumnChoice)
-    await incoming.choose_columns(resources(), current_user().id, wanted, choice.fields, choice.date_orders)
+    await incoming.choose_columns(current_resources(), current_user().id, wanted, choice.fields, choice.date_orders)
     return await _answer(wanted)
 
 
@@ -149,7 +149,7 @@ async def sheet(import_id: str) -> Response:
     """Take another sheet of the workbook, and have its columns guessed and its first rows checked."""
     wanted = await _require(import_id)
     choice = await read_json(SheetChoice)
-    await incoming.choose_sheet(resources(), current_user().id, wanted, choice.sheet)
+    await incoming.choose_sheet(current_resources(), current_user().id, wanted, choice.sheet)
     return await _answer(wanted)
 
 
@@ -160,7 +160,7 @@ async def start(import_id: str) -> ResponseReturnValue:
     """Import a draft, or go on with an import that stands still."""
     wanted = await _require(import_id)
     await read_json(Nothing)
-    await incoming.start_import(resources(), current_user().id, wanted)
+    await incoming.start_import(current_resources(), current_user().id, wanted)
     response = await _answer(wanted)
     response.status_code = 202
     return response
@@ -173,20 +173,20 @@ async def cancel(import_id: str) -> Response:
     """Go no further. The deals that are in stay in."""
     wanted = await _require(import_id)
     await read_json(Nothing)
-    await incoming.cancel_import(resources(), current_user().id, wanted)
+    await incoming.cancel_import(current_resources(), current_user().id, wanted)
     return await _answer(wanted)
 
 
 async def _require(import_id: str) -> int:
     """The id, once it is sure that this person may do something with it: before the body is looked at."""
     wanted = path_id(import_id)
-    async with resources().database.read() as db:
+    async with current_resources().database.read() as db:
         await get_import(db, current_user().id, wanted)
     return wanted
 
 
 async def _answer(import_id: int) -> Response:
-    async with resources().database.read() as db:
+    async with current_resources().database.read() as db:
         found = await get_import(db, current_user().id, import_id)
         view = view_of(found, await find_name(db, found.user_id), await list_problems(db, import_id))
     return jsonify({"import": view.model_dump(mode="json")})

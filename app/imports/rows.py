@@ -19,8 +19,8 @@ from app.imports.report import Refusal, RowWarning
 from app.models import Deal
 
 # `text` columns have no length of their own; a tagline beyond this is a broken quote, not a tagline.
-LONGEST_TEXT = 10_000
-LONGEST_REFERENCE = 200
+MAX_TEXT = 10_000
+MAX_REFERENCE = 200
 REQUIRED = {"name": "target", "acquirer": "acquirer"}
 
 
@@ -111,9 +111,9 @@ def _derived_reference(facts: dict[str, Any]) -> str:
     announced = facts.get("announced_on")
     year = facts.get("announced_year") or (announced.year if announced else "")
     reference = f"{facts.get('acquirer', '')}|{facts['name']}|{year}"
-    if len(reference) <= LONGEST_REFERENCE:
+    if len(reference) <= MAX_REFERENCE:
         return reference
-    return f"{reference[: LONGEST_REFERENCE - 33]}#{sha256(reference.encode()).hexdigest()[:32]}"
+    return f"{reference[: MAX_REFERENCE - 33]}#{sha256(reference.encode()).hexdigest()[:32]}"
 
 
 def _compare_years(row: Row) -> None:
@@ -125,7 +125,7 @@ def _compare_years(row: Row) -> None:
 
 def _limit_of(fact: str) -> int:
     kind = Deal.__table__.c[fact].type
-    return (kind.length if isinstance(kind, String) else None) or LONGEST_TEXT
+    return (kind.length if isinstance(kind, String) else None) or MAX_TEXT
 
 
 _LIMITS = {fact: _limit_of(fact) for fact in (column.name for column in Deal.__table__.columns)}

@@ -15,24 +15,24 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.batches import Pace
-from app.database import Contended
-from app.errors import StoreUnavailable, Unavailable
+from app.core.batches import BatchSizer
+from app.core.database import Contended
+from app.core.errors import StoreUnavailable, Unavailable
 from app.events.service import record_event
+from app.http.quotas import QuotaReached, check_deals, room_for_deals
 from app.imports.checking import add, problems_of, tally
 from app.imports.files import delete_file, local_copy
 from app.imports.history import insert_problems
-from app.imports.incoming import MOST_UNFINISHED
+from app.imports.incoming import MAX_UNFINISHED
 from app.imports.layout import columns_of, is_sheet
 from app.imports.reader import BATCH, Record, UnreadableFile
 from app.imports.report import Report
 from app.imports.rows import Row
-from app.imports.service import Run, batches_of, show_new_names
+from app.imports.service import ImportRun, batches_of, show_new_names
 from app.imports.store import lock_organisation
 from app.imports.survey import open_table
 from app.jobs.run import RunCancelled, RunLost
 from app.models import Import, User
-from app.quotas import QuotaReached, check_deals, room_for_deals
 from app.resources import Resources
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ ATTEMPTS = 5
 NOT_ALLOWED, UNREADABLE, INTERNAL, QUOTA = "not_an_administrator", "unreadable_file", "internal_error", "quota_deals"
 
 
-Tell = Callable[..., Awaitable[None]]
+ProgressCallback = Callable[..., Awaitable[None]]
 
 
 class _Lost(Exception):
@@ -57,7 +57,7 @@ class _NotAllowed(Exception):
 class _Job:
     """An import as this run took it up."""
 
-    house: Resources
+    resources: Resources
     import_id: int
     organisation_id: int
     token: str
@@ -65,18 +65,18 @@ class _Job:
     size: int
     rows_done: int
     counts: dict[str, Any]
-    tell: Tell
+    tell: ProgressCallback
     # How many deals may be added before they are counted again.
     free: int = 0
 
 
-async def run_import(house: Resources, import_id: int, *, tell: Tell) -> dict[str, Any]:
+async def run_import(resources: Resources, import_id: int, *, tell: ProgressCallback) -> dict[str, Any]:
     """Import until the end of the file, or until it is cancelled; what was counted. Nothing where it is neither waiting nor under way.
 
     `tell` is called between transactions with bytes done and their total; what it raises ends this run, and another may go on.
     Raises `Unavailable`: call it again later.
     """
-    job = await _take_up(house, import_id, tell)
+    job = await _take_up(resources, import_id, tell)
     if job is None:
         return {}
     try:
@@ -100,39 +100,39 @@ async def run_import(house: Resources, import_id: int, *, tell: Tell) -> dict[st
     return job.counts
 
 
-async def _take_up(house: Resources, import_id: int, tell: Tell) -> _Job | None:
-    now, token = house.clock.now(), secrets.token_hex(16)
+async def _take_up(resources: Resources, import_id: int, tell: ProgressCallback) -> _Job | None:
+    now, token = resources.clock.now(), secrets.token_hex(16)
     taken = (
         update(Import)
         .where(Import.id == import_id, Import.state.in_(("queued", "running")))
         .values(state="running", run=token, updated_at=now)
         .returning(Import.organisation_id, Import.layout, Import.size, Import.rows_done, Import.counts)
     )
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         row = (await db.execute(taken.execution_options(synchronize_session=False))).first()
     if row is None:
         return None
     log.info("An import is taken up.", import_id=import_id, rows_done=row.rows_done)
-    return _Job(house, import_id, row.organisation_id, token, row.layout, row.size, row.rows_done, dict(row.counts), tell)
+    return _Job(resources, import_id, row.organisation_id, token, row.layout, row.size, row.rows_done, dict(row.counts), tell)
 
 
 async def _import(job: _Job) -> None:
-    async with local_copy(job.house.database, job.import_id) as file:
+    async with local_copy(job.resources.database, job.import_id) as file:
         table = await asyncio.to_thread(open_table, file, is_sheet=is_sheet(job.layout))
-        run = Run(columns_of(job.layout), job.house.clock.now(), {"import_id": job.import_id})
-        pace, passed = Pace(most=BATCH), 0
+        run = ImportRun(columns_of(job.layout), job.resources.clock.now(), {"import_id": job.import_id})
+        batches, passed = BatchSizer(most=BATCH), 0
         async for batch in batches_of(table):
             # Rows that are in already are read all the same: a later one may be about the same deal.
             old = batch.records[: max(0, job.rows_done - passed)]
             await asyncio.to_thread(run.read, old, Report(""))
             new = batch.records[len(old) :]
             while new:
-                taken, new = new[: pace.rows], new[pace.rows :]
-                await _write(job, run, taken, pace, position=batch.position)
+                taken, new = new[: batches.rows], new[batches.rows :]
+                await _write(job, run, taken, batches, position=batch.position)
             passed += len(batch.records)
 
 
-async def _write(job: _Job, run: Run, records: list[Record], pace: Pace, *, position: int) -> None:
+async def _write(job: _Job, run: ImportRun, records: list[Record], batches: BatchSizer, *, position: int) -> None:
     """One transaction, and the rest after it. Raises `_Lost`, `_NotAllowed`."""
     report = Report("")
     rows = await asyncio.to_thread(run.read, records, report)
@@ -140,22 +140,22 @@ async def _write(job: _Job, run: Run, records: list[Record], pace: Pace, *, posi
         found = Report("", rows=report.rows, skipped=report.skipped, refused=report.refused, warnings=list(report.warnings))
         found.warning_counts = report.warning_counts.copy()
         try:
-            with pace.batch():
-                async with job.house.database.write() as db:
+            with batches.batch():
+                async with job.resources.database.write() as db:
                     await _write_rows(db, job, run, rows, records, found, position=position)
             break
         except (IntegrityError, Contended):
             # Somebody made a deal of the same reference between our look and our insert: now it is there to be seen.
             if attempt == ATTEMPTS:
                 raise StoreUnavailable("The organisation's deals are being changed by too many at once.") from None
-    await pace.rest()
+    await batches.throttle()
     await job.tell(position, job.size, **job.counts)
     if found.new_names:
-        await show_new_names(job.house, found.new_names)
+        await show_new_names(job.resources, found.new_names)
 
 
 async def _write_rows(
-    db: AsyncSession, job: _Job, run: Run, rows: list[Row], records: list[Record], report: Report, *, position: int
+    db: AsyncSession, job: _Job, run: ImportRun, rows: list[Row], records: list[Record], report: Report, *, position: int
 ) -> None:
     mine = Import.id == job.import_id, Import.state == "running", Import.run == job.token
     held = (await db.execute(select(Import.user_id, Import.counts, Import.rows_done).where(*mine).with_for_update())).first()
@@ -171,7 +171,7 @@ async def _write_rows(
     counts = dict(held.counts) or tally(Report(""))
     await insert_problems(db, job.import_id, problems_of(report, records, counts))
     add(counts, tally(report))
-    values = {"counts": counts, "rows_done": held.rows_done + len(records), "position": position, "updated_at": job.house.clock.now()}
+    values = {"counts": counts, "rows_done": held.rows_done + len(records), "position": position, "updated_at": job.resources.clock.now()}
     await db.execute(update(Import).where(*mine).values(**values).execution_options(synchronize_session=False))
     job.counts = counts
 
@@ -181,11 +181,11 @@ async def _check_quota(db: AsyncSession, job: _Job, added: int) -> None:
     job.free -= added
     if job.free >= 0:
         return
-    limit = job.house.settings.quota_deals
+    limit = job.resources.settings.quota_deals
     await check_deals(db, job.organisation_id, limit, more=0)
     # To count a hundred thousand deals again for each hundred new ones would be most of the work. Of what is free every import that
     # may be under way takes its part at most, before it counts again.
-    job.free = (await room_for_deals(db, job.organisation_id, limit) or 0) // (2 * MOST_UNFINISHED)
+    job.free = (await room_for_deals(db, job.organisation_id, limit) or 0) // (2 * MAX_UNFINISHED)
 
 
 async def _check_owner(db: AsyncSession, user_id: int | None, organisation_id: int) -> None:
@@ -197,12 +197,12 @@ async def _check_owner(db: AsyncSession, user_id: int | None, organisation_id: i
 
 
 async def _finish(job: _Job, state: str, *, error: str = "") -> None:
-    now = job.house.clock.now()
+    now = job.resources.clock.now()
     mine = Import.id == job.import_id, Import.state == "running", Import.run == job.token
     ended = update(Import).where(*mine).values(state=state, error=error, updated_at=now, finished_at=now, position=Import.size)
     if error:
         ended = update(Import).where(*mine).values(state=state, error=error, updated_at=now, finished_at=now)
-    async with job.house.database.write() as db:
+    async with job.resources.database.write() as db:
         row = (await db.execute(ended.returning(Import.user_id, Import.counts).execution_options(synchronize_session=False))).first()
         if row is None:
             return
@@ -210,4 +210,4 @@ async def _finish(job: _Job, state: str, *, error: str = "") -> None:
         ids: dict[str, Any] = {"organisation_id": job.organisation_id, "actor_id": row.user_id, "import_id": job.import_id}
         await record_event(db, kind, at=now, **ids, **payload, **row.counts)
     log.info("An import has ended.", import_id=job.import_id, state=state, error=error or None, **row.counts)
-    await delete_file(job.house.database, job.import_id)
+    await delete_file(job.resources.database, job.import_id)

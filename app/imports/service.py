@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deals.session_data import refresh_card
-from app.errors import BadRequest
+from app.core.errors import BadRequest
+from app.current_deal.session_data import refresh_card
 from app.events.service import record_event
 from app.imports import store
 from app.imports.malformed import Malformed
@@ -25,13 +25,13 @@ from app.models import Session
 from app.resources import Resources
 from app.sessions.record import SessionData
 
-LONGEST_ORGANISATION = 200
+MAX_ORGANISATION = 200
 
 Progress = Callable[[int], None]
 
 
 @dataclass(slots=True)
-class Plan:
+class ImportPlan:
     """What one batch would change: deals to insert, and facts to change of deals by id."""
 
     new: list[dict[str, Any]]
@@ -51,8 +51,8 @@ def check_organisation(name: str) -> str:
         cleaned = clean_text(name)
     except Malformed as error:
         raise BadRequest(f"The organisation's name {error}.") from error
-    if not 0 < len(cleaned) <= LONGEST_ORGANISATION:
-        raise BadRequest(f"The organisation's name must have 1 to {LONGEST_ORGANISATION} characters.")
+    if not 0 < len(cleaned) <= MAX_ORGANISATION:
+        raise BadRequest(f"The organisation's name must have 1 to {MAX_ORGANISATION} characters.")
     return cleaned
 
 
@@ -73,7 +73,7 @@ async def import_deals(
     `progress` is told the position of each batch once it is done.
     """
     report = Report(organisation, outcome="dry_run" if dry_run else "imported", ignored_headings=columns.ignored)
-    run = Run(columns, at)
+    run = ImportRun(columns, at)
     organisation_id = await store.find_organisation(db, organisation)
     report.organisation_created = organisation_id is None
     if not dry_run:
@@ -96,7 +96,7 @@ async def import_deals(
 
 
 @dataclass
-class Run:
+class ImportRun:
     """Takes the rows of one file in their order. `common` are further columns of every new deal."""
 
     columns: ColumnMap
@@ -132,7 +132,7 @@ class Run:
             await store.update_deals(db, plan.changed, at=self.at)
 
 
-async def show_new_names(house: Resources, names: Mapping[int, str]) -> None:
+async def show_new_names(resources: Resources, names: Mapping[int, str]) -> None:
     """Once the import is committed: the header of everybody who is on a renamed deal shows its new name."""
 
     def rename(data: SessionData) -> SessionData | None:
@@ -141,14 +141,14 @@ async def show_new_names(house: Resources, names: Mapping[int, str]) -> None:
 
     ids = list(names)
     for start in range(0, len(ids), BATCH):
-        await house.sessions.change_sessions(Session.current_deal_id.in_(ids[start : start + BATCH]), rename)
+        await resources.sessions.change_sessions(Session.current_deal_id.in_(ids[start : start + BATCH]), rename)
 
 
-async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organisation_id: int | None, report: Report) -> Plan:
+async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organisation_id: int | None, report: Report) -> ImportPlan:
     facts = [fact for fact in columns.columns if fact in store.EMPTY_FACTS]
     references = [row.reference for row in rows]
     existing = await store.find_deals(db, organisation_id, references, facts) if organisation_id and rows else {}
-    plan = Plan([], [])
+    plan = ImportPlan([], [])
     for row in rows:
         deal = existing.get(row.reference)
         if deal is None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 LAST_ROW, LAST_COLUMN = 1_048_576, 16_384
-MOST_MERGED = 20_000
-CHUNK, LONGEST_TAG = 1 << 20, 1 << 16
+MAX_MERGED = 20_000
+CHUNK, MAX_TAG = 1 << 20, 1 << 16
 
 # A cell that holds something: one that is only formatted closes itself.
 _CELL = re.compile(rb"<(?:\w+:)?c(?:\s([^<>]*[^<>/])?)?>")
@@ -32,16 +32,16 @@ class Scan:
 
 def scan_sheet(part: BinaryIO, formats: Mapping[int, str]) -> Scan:
     """`formats` by style, those that say more than the number."""
-    found, merged, rest = Scan(), 0, b""
+    found, merged, throttle = Scan(), 0, b""
     while chunk := part.read(CHUNK):
-        block = rest + chunk
+        block = throttle + chunk
         # A tag is seen whole, and once; what is longer than any is none.
-        end = block.rfind(b"<") if len(block) - block.rfind(b"<") < LONGEST_TAG else len(block)
-        whole, rest = block[:end], block[end:]
+        end = block.rfind(b"<") if len(block) - block.rfind(b"<") < MAX_TAG else len(block)
+        whole, throttle = block[:end], block[end:]
         _see_cells(found, whole, formats)
         if b"mergeCell" in whole:
             merged = _see_merged(found, whole, merged)
-    _see_cells(found, rest, formats)
+    _see_cells(found, throttle, formats)
     found.merged = {column: sorted(set(spans), reverse=True) for column, spans in found.merged.items()}
     return found
 
@@ -75,7 +75,7 @@ def _see_merged(found: Scan, block: bytes, count: int) -> int:
     for match in _MERGED.finditer(block):
         left, top, right, bottom = match[1], int(match[2]), match[3], int(match[4])
         count += 1
-        if left == right and top < bottom <= LAST_ROW and count <= MOST_MERGED:
+        if left == right and top < bottom <= LAST_ROW and count <= MAX_MERGED:
             found.merged.setdefault(column_of(left), []).append((top, bottom))
     return count
 

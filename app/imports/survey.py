@@ -7,13 +7,13 @@ from typing import Any, BinaryIO
 
 from app.imports.conventions import Evidence
 from app.imports.foreign import is_zip
-from app.imports.limits import LARGEST_SHEET, MOST_COLUMNS, MOST_LINES, too_large_a_sheet, too_many_columns, too_many_lines
+from app.imports.limits import LARGEST_SHEET, MAX_COLUMNS, MAX_LINES, too_large_a_sheet, too_many_columns, too_many_lines
 from app.imports.reader import SheetTable, Table, TableLike
 from app.imports.unreadable import UnreadableFile
 from app.imports.workbooks import open_workbook, table_of
 
 SAMPLES, SAMPLED_ROWS = 3, 500
-LONGEST_SAMPLE = 120
+MAX_SAMPLE = 120
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ def _survey_workbook(file: BinaryIO, written: BinaryIO, name: str | None) -> Sur
 
         def write() -> Iterator[tuple[int, list[str]]]:
             for count, (line, cells) in enumerate(rows):
-                if count >= MOST_LINES:
+                if count >= MAX_LINES:
                     raise too_many_lines()
                 if _write(written, [line, *cells]) > LARGEST_SHEET:
                     raise too_large_a_sheet()
@@ -75,7 +75,7 @@ def _survey_workbook(file: BinaryIO, written: BinaryIO, name: str | None) -> Sur
 
 
 def _check_width(headings: Sequence[str]) -> None:
-    if len(headings) > MOST_COLUMNS:
+    if len(headings) > MAX_COLUMNS:
         raise too_many_columns()
 
 
@@ -90,7 +90,7 @@ def _look(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[int, l
                 continue
             evidence[index].look(line, cell)
             seen = samples[index]
-            if count <= SAMPLED_ROWS and len(seen) < SAMPLES and (text := cell.strip()[:LONGEST_SAMPLE]) and text not in seen:
+            if count <= SAMPLED_ROWS and len(seen) < SAMPLES and (text := cell.strip()[:MAX_SAMPLE]) and text not in seen:
                 seen.append(text)
     return count, samples, evidence
 

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO, cast
 
 import structlog
 
-from app.errors import AppError, PayloadTooLarge
+from app.core.errors import AppError, PayloadTooLarge
+from app.core.subprocesses import be_nice, run_module
 from app.imports.foreign import is_zip
 from app.imports.survey import Survey, survey_file
 from app.imports.unreadable import UnreadableFile
-from app.subprocesses import be_nice, run_module
 
 log = structlog.get_logger()
 

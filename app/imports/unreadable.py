@@ -1,6 +1,6 @@
 """The file as a whole is of no use."""
 
-from app.errors import BadRequest
+from app.core.errors import BadRequest
 
 
 class UnreadableFile(BadRequest):

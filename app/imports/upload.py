@@ -6,9 +6,9 @@ from typing import BinaryIO, cast
 from quart import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from app.core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from app.http.uploads import HELD
 from app.imports.files import LARGEST_IN_WORDS, check_size, keep_locally
-from app.uploads import HELD
 
 FORM = "multipart/form-data"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"

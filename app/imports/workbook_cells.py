@@ -17,9 +17,9 @@ from app.imports.sheet_scan import LAST_ROW, Scan, scan_sheet
 from app.imports.unreadable import UnreadableFile
 
 # More columns than this have no meaning, but cost memory for each row.
-MOST_COLUMNS = 500
+MAX_COLUMNS = 500
 # What the memory of the survey has room for, some sixty bytes each.
-MOST_CELLS = 8_000_000
+MAX_CELLS = 8_000_000
 TOO_MUCH = "This workbook unpacks to more than a list of deals can be. Save the sheet with the deals as CSV and upload that."
 
 
@@ -75,9 +75,9 @@ class Cells:
     def rows(self, name: str) -> Iterator[list[str]]:
         """From the first row of the sheet on, none left out. Raises `TooManyCells`."""
         scan = self.scan(name)
-        if scan.filled > MOST_CELLS:
+        if scan.filled > MAX_CELLS:
             raise TooManyCells(TOO_MUCH)
-        far = scan.has_misplaced or scan.rows > LAST_ROW or scan.rows * scan.columns > MOST_CELLS
+        far = scan.has_misplaced or scan.rows > LAST_ROW or scan.rows * scan.columns > MAX_CELLS
         if far or (scan.has_unplaced and (scan.rows or self._formats)):
             return self._row_by_row(name)
         return self._at_once(name, scan)
@@ -90,15 +90,13 @@ class Cells:
                 self.stream.seek(0)
                 self._book = CalamineWorkbook.from_filelike(self.stream)
             self._loaded = _Loaded(name, self._book.get_sheet_by_name(name))
-        waiting = {column: list(reversed(changes)) for column, changes in scan.formats.items() if column < MOST_COLUMNS}
+        waiting = {column: list(reversed(changes)) for column, changes in scan.formats.items() if column < MAX_COLUMNS}
         shown: dict[int, str] = {}
         for number, row in enumerate(self._loaded.sheet.iter_rows(), start=1):
             for column, changes in waiting.items():
                 while changes and changes[-1][0] <= number:
                     shown[column] = changes.pop()[1]
-            yield [
-                value if type(value) is str else text_of(value, shown.get(column, "")) for column, value in enumerate(row[:MOST_COLUMNS])
-            ]
+            yield [value if type(value) is str else text_of(value, shown.get(column, "")) for column, value in enumerate(row[:MAX_COLUMNS])]
 
     def _row_by_row(self, name: str) -> Iterator[list[str]]:
         if not self._reader.shared_strings:
@@ -107,7 +105,7 @@ class Cells:
         # What a file says of its own size is a claim, as often A1:XFD1048576.
         sheet.reset_dimensions()
         for row in sheet.iter_rows(max_row=LAST_ROW, max_col=None):
-            yield ["" if cell.data_type == "e" else text_of(cell.value, cell.number_format or "") for cell in row[:MOST_COLUMNS]]
+            yield ["" if cell.data_type == "e" else text_of(cell.value, cell.number_format or "") for cell in row[:MAX_COLUMNS]]
 
 
 def _format_of(book: Any, number: int) -> str:

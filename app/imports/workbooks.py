@@ -21,14 +21,14 @@ from app.imports.foreign import about_other_zip
 from app.imports.headings import best_row, clean_heading
 from app.imports.mapping import recognise
 from app.imports.unreadable import UnreadableFile
-from app.imports.workbook_cells import MOST_COLUMNS, TOO_MUCH, Cells, TooManyCells
+from app.imports.workbook_cells import MAX_COLUMNS, TOO_MUCH, Cells, TooManyCells
 
 # An archive of 64 MB may claim to hold gigabytes; no list of deals does. Strings that cells share are held in memory.
-MOST_ENTRIES = 5_000
+MAX_ENTRIES = 5_000
 LARGEST_SHEET, LARGEST_PART, LARGEST_WHOLE = 800 << 20, 200 << 20, 1200 << 20
 # Tables compress by ten or thirty times.
 HIGHEST_RATIO, SMALL_PART = 250, 16 << 20
-MOST_SHEETS = 100
+MAX_SHEETS = 100
 HEAD_ROWS = 60
 
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
@@ -84,7 +84,7 @@ def open_workbook(stream: BinaryIO) -> Iterator[Workbook]:
         check_archive(stream)
         cells = Cells(stream)
         found = Workbook([], cells.is_1904, cells)
-        for name, is_hidden in list(cells.sheets())[:MOST_SHEETS]:
+        for name, is_hidden in list(cells.sheets())[:MAX_SHEETS]:
             found.sheets.append(_look(found, Sheet(name, is_hidden, False, 0)))
         yield found
     except UnreadableFile:
@@ -110,7 +110,7 @@ def check_archive(stream: BinaryIO) -> None:
     with zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()
         names = frozenset(entry.filename for entry in entries)
-        if len(entries) > MOST_ENTRIES or len(names) != len(entries):
+        if len(entries) > MAX_ENTRIES or len(names) != len(entries):
             raise UnreadableFile(TOO_MUCH)
         if ("xl/workbook.xml" not in names and "[Content_Types].xml" not in names) or "xl/workbook.bin" in names:
             is_short = "mimetype" in names and archive.getinfo("mimetype").file_size < 200
@@ -135,7 +135,7 @@ def _beginning_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 def _fill_down(number: int, cells: list[str], spans: dict[int, list[tuple[int, int]]], kept: dict[int, tuple[int, str]]) -> None:
     for column, waiting in spans.items():
-        if column >= MOST_COLUMNS:
+        if column >= MAX_COLUMNS:
             continue
         while waiting and waiting[-1][0] <= number:
             _, bottom = waiting.pop()

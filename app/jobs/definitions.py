@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.errors import NotFound
+from app.core.errors import NotFound
 from app.jobs.cron import Cron
 
 

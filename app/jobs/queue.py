@@ -16,7 +16,7 @@ LOST = "WorkerLost"
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 RUNNING: ColumnElement[str] = literal_column("'running'")
 # More than a worker can start at a time.
-MOST_READY = 20
+MAX_READY = 20
 _SCHEDULED = [job.name for job in JOBS.values() if job.cron is not None]
 
 
@@ -33,7 +33,7 @@ def ready(now: datetime) -> Select[int, int]:
     """Id and attempts so far of the runs that may start, the oldest first."""
     other = aliased(JobRun)
     blocked = exists().where(other.name == JobRun.name, other.status == RUNNING) & JobRun.name.in_(_SCHEDULED)
-    return select(JobRun.id, JobRun.attempt).where(is_ready(now), ~blocked).order_by(JobRun.id).limit(MOST_READY)
+    return select(JobRun.id, JobRun.attempt).where(is_ready(now), ~blocked).order_by(JobRun.id).limit(MAX_READY)
 
 
 def is_ready(now: datetime) -> ColumnElement[bool]:
@@ -100,7 +100,7 @@ def orphans(me: str, mine: set[int], is_live: ColumnElement[bool]) -> Select[int
     return select(JobRun.id, JobRun.attempt).where(JobRun.status == RUNNING, or_(dead, forgotten))
 
 
-async def take_up(db: AsyncSession, run_id: int, attempt: int, *, now: datetime) -> None:
+async def reclaim_orphan(db: AsyncSession, run_id: int, attempt: int, *, now: datetime) -> None:
     """The process of this attempt is gone: queue the run again at once, or fail it when it has had its tries."""
     found = select(JobRun).where(JobRun.id == run_id, JobRun.status == "running", JobRun.attempt == attempt)
     row: JobRun | None = await db.scalar(found.with_for_update(skip_locked=True))

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from sqlalchemy import delete, select
 
-from app.batches import Pace
-from app.clock import Clock
-from app.database import Database
+from app.core.batches import BatchSizer
+from app.core.clock import Clock
+from app.core.database import Database
 from app.models import JobRun
 
 # A quarter: enough to compare months; the five-minute check alone leaves 26 000 rows in it.
@@ -15,9 +15,9 @@ KEPT = timedelta(days=90)
 
 async def delete_old_runs(database: Database, clock: Clock) -> int:
     """Runs that ended longer ago; how many. Raises `DatabaseUnavailable`."""
-    pace, total, over = Pace(), 0, JobRun.finished_at <= clock.now() - KEPT
+    batches, total, over = BatchSizer(), 0, JobRun.finished_at <= clock.now() - KEPT
     while True:
-        with pace.batch() as rows:
+        with batches.batch() as rows:
             old = select(JobRun.id).where(over).order_by(JobRun.finished_at).limit(rows).with_for_update(skip_locked=True)
             async with database.write() as db:
                 gone = await db.execute(delete(JobRun).where(JobRun.id.in_(old), over).execution_options(synchronize_session=False))
@@ -25,4 +25,4 @@ async def delete_old_runs(database: Database, clock: Clock) -> int:
         if not count:
             return total
         total += count
-        await pace.rest()
+        await batches.throttle()

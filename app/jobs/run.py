@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, update
 
-from app.database import Database
-from app.errors import Unavailable
+from app.core.database import Database
+from app.core.errors import Unavailable
 from app.models import JobRun
 
 # Often enough for people who watch, seldom enough for the database.

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.errors import Conflict
+from app.core.errors import Conflict
 from app.events.service import record_event
 from app.jobs.cron import Cron
 from app.jobs.definitions import get_job
@@ -18,7 +18,7 @@ from app.jobs.store import failures, get_schedule, lock_run
 from app.models import JobRun
 
 # At once is enough for a whole bad night, and little enough for one transaction.
-MOST_RETRIED = 500
+MAX_RETRIED = 500
 
 
 async def request_run(
@@ -45,8 +45,8 @@ async def retry_run(db: AsyncSession, run_id: int, *, at: datetime, requested_by
 
 
 async def retry_failures(db: AsyncSession, name: str, error_class: str, *, at: datetime, requested_by: int | None) -> list[int]:
-    """Run again what failed in this way and was not run again yet, the oldest first and at most `MOST_RETRIED`; the new ids."""
-    found = await db.scalars(failures(name, error_class).order_by(JobRun.id).limit(MOST_RETRIED).with_for_update())
+    """Run again what failed in this way and was not run again yet, the oldest first and at most `MAX_RETRIED`; the new ids."""
+    found = await db.scalars(failures(name, error_class).order_by(JobRun.id).limit(MAX_RETRIED).with_for_update())
     return [await _retry(db, old, at, requested_by) for old in found.all()]
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.errors import NotFound
+from app.core.errors import NotFound
 from app.models import JobRun, JobSchedule
 
 PAGE = 50

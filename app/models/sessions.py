@@ -58,7 +58,7 @@ class SessionBackend(Base):
     reason: Mapped[str] = mapped_column(Text, server_default="")
     changed_at: Mapped[datetime]
     changed_by: Mapped[str] = mapped_column(String(120), server_default="")
-    # Who this is in a Redis that others use as well, and what our keys begin with after "hf:" (app/redis_keys.py).
+    # Who this is in a Redis that others use as well, and what our keys begin with after "hf:" (app/core/redis_keys.py).
     installation_id: Mapped[str] = mapped_column(String(16), server_default="")
     redis_prefix: Mapped[str] = mapped_column(String(16), server_default="")
 

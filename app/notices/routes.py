@@ -2,14 +2,14 @@
 
 from quart import Blueprint, Response, jsonify, request
 
-from app.deals.listing import parse_query
-from app.live import current_live, event_stream, last_event_id
+from app.http.live import current_live, event_stream, last_event_id
+from app.http.openapi import EventStream, documented
+from app.http.query import parse_query
+from app.http.web import current_resources, current_user, read_json, signed_in
 from app.notices.schemas import NoticeList, NoticeQuery, ReadUpTo
 from app.notices.store import list_notices, update_read
 from app.notices.updates import Updates
-from app.openapi import EventStream, documented
 from app.sessions.interface import current_session
-from app.web import current_user, read_json, resources, signed_in
 
 blueprint = Blueprint("notices", __name__, url_prefix="/api")
 
@@ -19,8 +19,8 @@ blueprint = Blueprint("notices", __name__, url_prefix="/api")
 @signed_in
 async def events() -> Response:
     """Server-sent events: the selection of this login, access given and taken, notices. docs/events.md names them."""
-    live, session, house = current_live(), current_session(), resources()
-    updates = live.shared("updates", lambda: Updates(house))
+    live, session, resources = current_live(), current_session(), current_resources()
+    updates = live.shared("updates", lambda: Updates(resources))
     told = updates.listen(live, login_id=session.login_id, user_id=session.user_id, since=last_event_id())
     return await event_stream(told)
 
@@ -30,9 +30,9 @@ async def events() -> Response:
 @signed_in
 async def list_() -> Response:
     """One's own notices, the newest first; `?unread=true` leaves out what has been read."""
-    house, query = resources(), parse_query(NoticeQuery, request.args)
-    async with house.database.read() as db:
-        found = await list_notices(db, current_user().id, query, now=house.clock.now())
+    resources, query = current_resources(), parse_query(NoticeQuery, request.args)
+    async with resources.database.read() as db:
+        found = await list_notices(db, current_user().id, query, now=resources.clock.now())
     return jsonify(found.model_dump(mode="json"))
 
 
@@ -41,7 +41,7 @@ async def list_() -> Response:
 @signed_in
 async def read() -> tuple[str, int]:
     """Everything up to an id has been read; it stays in the list."""
-    house, asked = resources(), await read_json(ReadUpTo)
-    async with house.database.write() as db:
-        await update_read(db, current_user().id, up_to=asked.up_to, now=house.clock.now())
+    resources, asked = current_resources(), await read_json(ReadUpTo)
+    async with resources.database.write() as db:
+        await update_read(db, current_user().id, up_to=asked.up_to, now=resources.clock.now())
     return "", 204

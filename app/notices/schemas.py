@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Person(BaseModel):
+class Actor(BaseModel):
     id: int
     name: str
 
@@ -18,7 +18,7 @@ class NoticeView(BaseModel):
     kind: Literal["deal.shared", "deal.role_changed", "deal.transferred"]
     text: str
     deal_id: int | None
-    actor: Person | None
+    actor: Actor | None
     at: datetime
     read: bool
 

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deals.permissions import visible_to
+from app.access.permissions import visible_to
 from app.models import Deal, User, UserNotice
-from app.notices.schemas import NoticeList, NoticeQuery, NoticeView, Person
+from app.notices.schemas import Actor, NoticeList, NoticeQuery, NoticeView
 
 _SAID = {
     "deal.shared": "{actor} shared {deal} with you",
@@ -54,7 +54,7 @@ def _view(row: Any) -> NoticeView:
         kind=notice.kind,
         text=f"{said}; {more}" if more else said,
         deal_id=None if lost else notice.deal_id,
-        actor=Person(id=notice.actor_id, name=row.actor) if row.actor is not None and notice.actor_id is not None else None,
+        actor=Actor(id=notice.actor_id, name=row.actor) if row.actor is not None and notice.actor_id is not None else None,
         at=notice.created_at,
         read=notice.read_at is not None,
     )

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deals.permissions import reach_of
-from app.live import Live, Message
+from app.access.permissions import reach_of
+from app.http.live import Live, Message
 from app.models import Event, NoticeCounter, Session
 from app.notices.schemas import NoticeQuery
 from app.notices.store import list_notices
@@ -105,8 +105,8 @@ class _Listener:
 class Updates:
     """The look that all streams of this process share."""
 
-    def __init__(self, house: Resources) -> None:
-        self.house = house
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
         self._listeners: Counter[tuple[int, int]] = Counter()
         self._reset()
 
@@ -132,16 +132,16 @@ class Updates:
             self._listeners += Counter()  # without what has come to nothing
 
     async def _notices(self, user_id: int, after: int) -> Message:
-        async with self.house.database.read() as db:
-            new = await list_notices(db, user_id, NoticeQuery(), after=after, now=self.house.clock.now())
+        async with self.resources.database.read() as db:
+            new = await list_notices(db, user_id, NoticeQuery(), after=after, now=self.resources.clock.now())
         return Message("notices", new.model_dump(mode="json", exclude={"next_cursor"}))
 
     async def look(self) -> Snapshot:
         """Raises `Unavailable`; then nothing is passed over, the next look finds it."""
         listeners = list(self._listeners)
         logins, users = frozenset(login for login, _ in listeners), {user for _, user in listeners}
-        now = self.house.clock.now()
-        async with self.house.database.read() as db:
+        now = self.resources.clock.now()
+        async with self.resources.database.read() as db:
             newest = await db.scalar(select(func.coalesce(func.max(Event.id), 0))) or 0
             events = await self._new_events(db, newest)
             found = await _changes(db, events, users, now=now)
@@ -190,8 +190,8 @@ class Updates:
 
     async def _missed(self, user_id: int, since: int) -> list[Change]:
         """What a browser that comes back has not been told."""
-        now = self.house.clock.now()
-        async with self.house.database.read() as db:
+        now = self.resources.clock.now()
+        async with self.resources.database.read() as db:
             newest = await db.scalar(select(func.max(Event.id))) or 0
             if newest - since > REPLAYED:
                 return []

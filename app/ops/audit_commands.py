@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from app.config import Settings, load_settings
-from app.database import Database
+from app.core.config import Settings, load_settings
+from app.core.database import Database
 from app.events.audit import Tell, Verdict, verify
 from app.ops.commands import as_json_option
 

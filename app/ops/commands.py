@@ -9,19 +9,19 @@ from dataclasses import asdict
 import click
 
 from app.auth.commands import revoke
-from app.clock import Clock
-from app.config import ConfigError, Settings, load_settings, mask_url, masked
-from app.database import Database
-from app.logging import configure_logging, warn_of_weak_settings
-from app.metrics import SHARED_DIRECTORY
-from app.migrate import MigrationError, downgrade, upgrade
-from app.ops.checks import check_up
-from app.ops.doctor import examine
-from app.ops.epoch import become_another_installation, raise_epoch
-from app.ops.figures import SessionFigures, count_sessions
-from app.ops.server import serve
-from app.python_versions import warn_if_untested
+from app.core.clock import Clock
+from app.core.config import ConfigError, Settings, load_settings, mask_url, masked
+from app.core.database import Database
+from app.core.logging import configure_logging, warn_of_weak_settings
+from app.core.metrics import SHARED_DIRECTORY
+from app.core.migrate import MigrationError, downgrade, upgrade
+from app.core.python_versions import warn_if_untested
+from app.ops.health.checks import check_up
+from app.ops.health.doctor import examine
+from app.ops.statistics.counts import SessionFigures, count_sessions
+from app.server.server import serve
 from app.sessions.expiry import Expired, expire_sessions
+from app.sessions.raise_epoch import become_another_installation, raise_epoch
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

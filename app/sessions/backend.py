@@ -15,15 +15,15 @@ import structlog
 from sqlalchemy import func, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.breaker import Breaker
-from app.clock import Clock
-from app.database import COMMIT_SECONDS, Database
-from app.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from app.core.breaker import Breaker
+from app.core.clock import Clock
+from app.core.database import COMMIT_SECONDS, Database
+from app.core.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from app.core.metrics import METRICS
+from app.core.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
+from app.core.redis_keys import RedisKeys
 from app.events.service import record_always
-from app.metrics import METRICS
 from app.models import SessionBackend, Switch
-from app.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
-from app.redis_keys import RedisKeys
 from app.sessions.fleet import Fleet, Pin, RedisView
 from app.sessions.neighbours import Presence
 from app.sessions.redis_store import RedisSessions
@@ -33,9 +33,9 @@ from app.sessions.standstill import Standstill
 log = structlog.get_logger()
 
 # The advisory lock of `session_fence()` in the migrations: writers share it, a rise takes it alone.
-RISE_LOCK = 7301
+FAILBACK_LOCK = 7301
 # Comes on top of a call of 250 ms that failed; who waits for both is to be answered within 400 ms.
-TELL_LIMIT = timedelta(milliseconds=100)
+ANNOUNCE_LIMIT = timedelta(milliseconds=100)
 # Beyond this a clock is worth telling of. Nothing but logs and certificates goes by it.
 SKEW_LIMIT = timedelta(seconds=1)
 # Round trips of one look at Redis: SET, GET, DEL and two of INFO.
@@ -84,14 +84,14 @@ class BackendFlag:
         self.flag = Flag("sql", 0, None, "not read yet", clock.now())
         self.view = RedisView() if self.redis else RedisView(fault="no Redis is used")
         self.switches: dict[str, bool] = {}
-        self._settled = False
+        self._bootstrapped = False
         self._database_time = func.clock_timestamp() if database.dialect == "postgresql" else null()
         self._announced = ""
         self._is_skewed = False
-        self._blind = False
+        self._is_flag_unreadable = False
         self._standstill = Standstill(poll)
         self._sure_of = 0  # how often it had stood still by then, when the flag was read last
-        self._look_now = asyncio.Event()
+        self._poll_requested = asyncio.Event()
         self._refreshing = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
         self._stopping = False
@@ -125,7 +125,7 @@ class BackendFlag:
         """This process stood still since it read the flag: an epoch may have ended, and been forgotten by Redis, meanwhile."""
         if self._standstill.count() == self._sure_of:
             return False
-        self.look_again()
+        self.poll_now()
         return True
 
     @property
@@ -149,7 +149,7 @@ class BackendFlag:
         if self._poller:
             # A driver in the middle of something may swallow the cancellation, so the loop is told as well.
             self._stopping = True
-            self.look_again()
+            self.poll_now()
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
         if self.view.instance:
@@ -157,13 +157,13 @@ class BackendFlag:
         try:
             await self.fleet.leave()
         except Unavailable:
-            log.warning("The sign of life stays behind: the database is away. It counts for nothing in a few seconds.")
+            log.warning("Heartbeat row not removed: the database is away. It counts for nothing in a few seconds.")
 
-    def look_again(self) -> None:
+    def poll_now(self) -> None:
         """Something disagreed with this view of the flag: read it now rather than at the next poll."""
-        self._look_now.set()
+        self._poll_requested.set()
 
-    async def look_at_redis(self, limit: timedelta) -> RedisView:
+    async def probe_redis(self, limit: timedelta) -> RedisView:
         """One trial in the background: it feeds the view and the breaker, so that no request has to."""
         if self.redis is None or self.probe is None:
             return self.view
@@ -188,7 +188,7 @@ class BackendFlag:
             await self._read_flag()
             return self.flag
 
-    async def be_sure(self) -> None:
+    async def resolve_doubt(self) -> None:
         """Before a write: a process in doubt would take no hold, and so end the epoch for everybody. Raises `DatabaseUnavailable`."""
         if self.in_doubt:
             async with self._refreshing:
@@ -208,23 +208,23 @@ class BackendFlag:
         await self._adopt(row)
         self._sure_of = stood_still
 
-    async def fall(self, fence: Fence, reason: str) -> None:
+    async def fail_over(self, fence: Fence, reason: str) -> None:
         """Flip down, in a transaction of its own, and tell everybody."""
         async with self.database.write() as db:
             await self.flip_down(db, fence, reason)
-        await self.tell_fall(fence)
+        await self.announce_failover(fence)
 
-    async def tell_fall(self, fence: Fence) -> None:
+    async def announce_failover(self, fence: Fence) -> None:
         """After the commit of a fall from `fence`: this process and, by Redis, the others know of it when this returns, if they can."""
         try:
             async with asyncio.timeout(COMMIT_SECONDS):  # many may tell, and each waits for those before it
                 await self.refresh(since=fence)
         except (DatabaseUnavailable, TimeoutError):
-            METRICS.backend_untold.inc()
-        self.look_again()  # so that the probe knows at once what this process sees of Redis
+            METRICS.backend_unannounced.inc()
+        self.poll_now()  # so that the probe knows at once what this process sees of Redis
 
     async def flip_down(self, db: AsyncSession, fence: Fence, reason: str) -> None:
-        """Inside the caller's transaction; `tell_fall` after its commit. Never takes the rise's lock."""
+        """Inside the caller's transaction; `announce_failover` after its commit. Never takes the rise's lock."""
         if fence.mode != "redis":
             return
         now = self.clock.now()
@@ -246,11 +246,11 @@ class BackendFlag:
         known = self.flag  # the poll may go on to another one while this waits
         # Redis may have been told of a higher epoch by a database that is no more. Asked through the probe: the client
         # for sessions stays bound to the old instance until the new epoch is there.
-        told = await self.redis.tell_epoch(0, self.probe, known=known.epoch)
+        told = await self.redis.raise_epoch_floor(0, self.probe, known=known.epoch)
         now, epoch = self.clock.now(), max(known.epoch, told) + 1
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":
-                await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": RISE_LOCK})
+                await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FAILBACK_LOCK})
             risen = await db.execute(
                 update(SessionBackend)
                 .where(SessionBackend.mode == known.mode, SessionBackend.epoch == known.epoch)
@@ -274,15 +274,15 @@ class BackendFlag:
         while not self._stopping:
             try:
                 async with asyncio.timeout(self.poll_interval.total_seconds()):
-                    await self._look_now.wait()
+                    await self._poll_requested.wait()
             except TimeoutError:
                 pass
-            self._look_now.clear()
+            self._poll_requested.clear()
             try:
                 await self._poll_once(self.probe.timeout if self.probe else HEALTH_LIMIT)
                 self._announce()
             except Exception:  # whatever it was: without its poll a process would believe an old flag for ever
-                log.exception("The session backend could not be looked at; trying again at the next poll.")
+                log.exception("Backend poll failed; trying again at the next one.")
 
     async def _poll_once(self, limit: timedelta) -> None:
         looked_for = self.keys.are_known
@@ -290,23 +290,23 @@ class BackendFlag:
             if not looked_for:
                 await self.refresh()  # what one looks at has its name from there
                 looked_for = self.keys.are_known
-            await self.be_sure()  # readers go to SQL until then, so this does not wait for Redis
+            await self.resolve_doubt()  # readers go to SQL until then, so this does not wait for Redis
         except DatabaseUnavailable as fault:
-            self._tell_blindness(fault.detail)
-        await self.look_at_redis(limit)
+            self._log_outage_once(fault.detail)
+        await self.probe_redis(limit)
         try:
             await self.refresh()
             if not looked_for:
-                await self.look_at_redis(limit)
+                await self.probe_redis(limit)
             await self.fleet.beat(self.view, self.breaker.state if self.breaker else "closed")
-            self._tell_blindness("")
-            if not self._settled:
-                await self._settle()
+            self._log_outage_once("")
+            if not self._bootstrapped:
+                await self._bootstrap_epoch()
             await self._mirror_epoch()
             if self.view.instance:
                 await self._presence.show(self.clock.monotonic())
         except DatabaseUnavailable as fault:
-            self._tell_blindness(fault.reason)
+            self._log_outage_once(fault.reason)
         except StoreUnavailable:
             pass  # Redis fails at this very moment: the next look says so
         METRICS.uses_redis.set(self.backend == "redis")
@@ -319,14 +319,14 @@ class BackendFlag:
             return
         if flag.mode == "sql" and self.view.instance:
             # Whoever ended the epoch told of it in the very hang that cost the hold; a process that stood still meanwhile believes in it.
-            await self.redis.tell_epoch(flag.epoch + 1, self.probe)
+            await self.redis.raise_epoch_floor(flag.epoch + 1, self.probe)
         if self.usable_epoch is None:
             return
-        if await self.redis.tell_epoch(flag.epoch, self.probe) > flag.epoch:
+        if await self.redis.raise_epoch_floor(flag.epoch, self.probe) > flag.epoch:
             # The database lost what it once knew, or Redis serves another one as well: nobody would believe this epoch any more.
-            await self.fall(flag.fence, "Redis was told of a newer epoch than the database knows")
+            await self.fail_over(flag.fence, "Redis was told of a newer epoch than the database knows")
 
-    async def _settle(self) -> None:
+    async def _bootstrap_epoch(self) -> None:
         """While this process is young: begin an epoch where Redis serves and no older process of its kind lives.
 
         Later, and in a living fleet, coming back to Redis is for the worker's probe, which asks every process.
@@ -336,11 +336,11 @@ class BackendFlag:
             or (self.flag.mode == "redis" and self.flag.instance == self.view.instance)
             or self.clock.monotonic() - self.fleet.started_at > 3 * self.fleet.live_window.total_seconds()
         ):
-            self._settled = True
+            self._bootstrapped = True
         elif self.view.instance is None:
             return
         elif self.fleet.kind == "web" and not await self.fleet.an_older_one_lives():
-            self._settled = await self.begin_epoch(self.view.instance, "start: Redis is healthy")
+            self._bootstrapped = await self.begin_epoch(self.view.instance, "start: Redis is healthy")
 
     async def _adopt(self, row: SessionBackend) -> None:
         instance = Instance(row.redis_run_id, row.redis_replid or "") if row.redis_run_id else None
@@ -348,20 +348,20 @@ class BackendFlag:
         if self.redis and self.probe and flag.fence != self.flag.fence:
             # Before this process acts on it: what it writes from now on is not to be found under the epoch that is over.
             try:
-                await self.redis.tell_epoch(flag.epoch + (flag.mode == "sql"), self.probe, limit=TELL_LIMIT)
+                await self.redis.raise_epoch_floor(flag.epoch + (flag.mode == "sql"), self.probe, limit=ANNOUNCE_LIMIT)
             except StoreUnavailable:
-                METRICS.backend_untold.inc()
+                METRICS.backend_unannounced.inc()
         self.flag = flag
         if self.redis and flag.mode == "redis":
             self.redis.client.bind(instance)
 
-    def _tell_blindness(self, fault: str) -> None:
+    def _log_outage_once(self, fault: str) -> None:
         """Once an outage, not at every poll."""
-        if fault and not self._blind:
-            log.warning("The session backend cannot be looked at; the last view of it stays until it can.", fault=fault)
-        elif self._blind and not fault:
-            log.info("The session backend can be looked at again.")
-        self._blind = bool(fault)
+        if fault and not self._is_flag_unreadable:
+            log.warning("Backend flag cannot be read; the last known one stays in force until it can.", fault=fault)
+        elif self._is_flag_unreadable and not fault:
+            log.info("Backend flag can be read again.")
+        self._is_flag_unreadable = bool(fault)
 
     def _log_skew(self) -> None:
         skew = self.clock.skew or timedelta(0)

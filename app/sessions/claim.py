@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended, assure_patience
-from app.errors import StoreUnavailable
-from app.metrics import METRICS
+from app.core.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended, ensure_time_budget
+from app.core.errors import StoreUnavailable
+from app.core.metrics import METRICS
 from app.sessions.backend import BackendFlag
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Hold, Record
@@ -30,7 +30,7 @@ class Claim:
         self.fence: Fence = backend.flag.fence
         self._epoch = backend.usable_epoch
         self.fault = "it failed this request already" if notes_of_request().redis_failed else ""
-        self._falls = False
+        self._fails_over = False
         self._holds: dict[str, Hold] = {}
         self._taken_at = read_stopwatch()
         self._taking = asyncio.create_task(self._take(list(token_hashes)))
@@ -47,7 +47,7 @@ class Claim:
         await self.ready()
         await self._take(list(token_hashes))
 
-    async def settle(self, db: AsyncSession) -> None:
+    async def await_holds(self, db: AsyncSession) -> None:
         """The commit waits here for the holds. Without them, while the flag says Redis, the flag goes down in this transaction.
 
         Raises `Contended` when the holds are so old that they might lapse before the commit.
@@ -55,16 +55,16 @@ class Claim:
         await self.ready()
         if read_stopwatch() - self._taken_at > STATEMENT_LIMIT_SECONDS:
             raise Contended("The transaction took longer than its hold may be trusted.")
-        self._falls = self.fence.mode == "redis" and (bool(self.fault) or self._epoch is None)
-        if self._falls:
+        self._fails_over = self.fence.mode == "redis" and (bool(self.fault) or self._epoch is None)
+        if self._fails_over:
             await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)
 
     async def publish(self, records: Mapping[str, Record]) -> None:
         """After the commit: each hold becomes its record, or nothing. Where the flag fell, all are told before anything is acknowledged."""
         # What the request may wait for the database may be used up by now; what is committed is told all the same.
-        assure_patience(COMMIT_SECONDS)
-        if self._falls:
-            await self.backend.tell_fall(self.fence)
+        ensure_time_budget(COMMIT_SECONDS)
+        if self._fails_over:
+            await self.backend.announce_failover(self.fence)
         if self._epoch is None or self.fault or self.backend.redis is None:
             return
         try:
@@ -74,7 +74,7 @@ class Claim:
             await sessions.drop({token_hash: hold for token_hash, hold in self._holds.items() if token_hash not in records})
         except StoreUnavailable as fault:
             METRICS.session_claims.labels("publish_failed").inc()
-            await self.backend.fall(self.fence, f"publish failed: {fault.detail}")
+            await self.backend.fail_over(self.fence, f"publish failed: {fault.detail}")
 
     async def _take(self, token_hashes: list[str]) -> None:
         if self._epoch is None or self.backend.redis is None or self.fault or not token_hashes:

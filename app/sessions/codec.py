@@ -18,7 +18,7 @@ _HOLD, _LEASE = b"H", b"L"
 _PROOF, _TIME = 16, 8
 _PURPOSE = b"holdfast: records in Redis"
 # More than any session we wrote takes, with its deadlines around it.
-MOST_BYTES = 2 * MAX_DATA_BYTES
+MAX_BYTES = 2 * MAX_DATA_BYTES
 # By so much the clocks of two servers may differ without costing more than a question to SQL saves.
 SKEW_MS = 60_000
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -49,7 +49,7 @@ class Codec:
 
     def decode(self, raw: bytes, *, under: str, now_ms: int, most_ms: int) -> Entry:
         """The entry found `under` a key, a record of which may live `most_ms`. Raises `Damaged`."""
-        if len(raw) > MOST_BYTES:
+        if len(raw) > MAX_BYTES:
             raise TooLong("longer than any entry")
         try:
             if raw.startswith(_FORMAT):

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import CursorResult, delete, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.batches import MOST_ROWS, Pace, Tell, tell_nobody
-from app.clock import Clock
-from app.database import Database
+from app.core.batches import MAX_ROWS, BatchSizer, ProgressCallback, no_progress
+from app.core.clock import Clock
+from app.core.database import Database
 from app.models import Login, Session
 
 # What a login leaves behind is that its address is known to the account, which no stranger's failures then lock out (auth/backoff.py).
@@ -24,9 +24,9 @@ class Expired:
     logins: int = 0
 
 
-async def expire_sessions(database: Database, clock: Clock, *, most: int = MOST_ROWS, tell: Tell = tell_nobody) -> Expired:
+async def expire_sessions(database: Database, clock: Clock, *, most: int = MAX_ROWS, tell: ProgressCallback = no_progress) -> Expired:
     """Delete what is over, in transactions of at most `most` rows each. Raises `DatabaseUnavailable`; what is done by then stays done."""
-    now, pace = clock.now(), Pace(most=most)
+    now, batches = clock.now(), BatchSizer(most=most)
     long_ago, gone = now - LOGINS_REMEMBERED, {"sessions": 0, "logins": 0}
     ways_to_end: list[tuple[_Table, InstrumentedAttribute[Any], datetime]] = [
         (Session, Session.expires_at, now),
@@ -35,16 +35,18 @@ async def expire_sessions(database: Database, clock: Clock, *, most: int = MOST_
         (Login, Login.expires_at, long_ago),
     ]
     for table, moment, before in ways_to_end:
-        while count := await _delete_batch(database, table, moment, before, pace):
+        while count := await _delete_batch(database, table, moment, before, batches):
             gone[table.__tablename__] += count
             await tell(**gone)
-            await pace.rest()
+            await batches.throttle()
     return Expired(**gone)
 
 
-async def _delete_batch(database: Database, table: _Table, moment: InstrumentedAttribute[Any], before: datetime, pace: Pace) -> int:
+async def _delete_batch(
+    database: Database, table: _Table, moment: InstrumentedAttribute[Any], before: datetime, batches: BatchSizer
+) -> int:
     """The oldest rows by `moment`. What makes a row disposable stands in the DELETE again, because a request may prolong it."""
-    with pace.batch() as rows:
+    with batches.batch() as rows:
         # SKIP LOCKED: a row that a request holds right now is in use; the next run will see. (SQLite has one writer and ignores it.)
         found = select(table.id).where(moment <= before).order_by(moment).limit(rows).with_for_update(skip_locked=True)
         async with database.write() as db:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clock import Clock
-from app.database import Database, insert_into
+from app.core.clock import Clock
+from app.core.database import Database, insert_into
+from app.core.redis import Instance
 from app.models import Process, SessionBackend
-from app.redis import Instance
 
 Pin = Literal["auto", "redis", "sql"]
 
@@ -50,7 +50,7 @@ class Fleet:
         self._told_at = self.started_at
 
     async def beat(self, view: RedisView, breaker: str) -> None:
-        """The sign of life: at once when something changed, else three in a live window. Raises `DatabaseUnavailable`."""
+        """The heartbeat: at once when something changed, else three in a live window. Raises `DatabaseUnavailable`."""
         now = self.clock.monotonic()
         if self._told == (view, breaker) and now - self._told_at < self.live_window.total_seconds() / 3:
             return

@@ -14,9 +14,9 @@ from quart.sessions import SessionInterface, SessionMixin
 from quart.wrappers import BaseRequestWebsocket
 from quart_auth import AuthUser, QuartAuth
 
-from app.cookies import SESSION, CookieNames
-from app.errors import Unavailable
-from app.metrics import METRICS
+from app.core.cookies import SESSION, CookieNames
+from app.core.errors import Unavailable
+from app.core.metrics import METRICS
 from app.sessions.manager import Loaded, Outcome, SessionManager
 from app.sessions.notes import begin_notes, notes_of_request
 from app.sessions.record import Record, SessionData, check_storable
@@ -146,7 +146,7 @@ class HoldfastSessions(SessionInterface):
         try:
             return await self._open(request)
         except Exception:  # nothing that raises here would meet an error handler; "nobody can say" meets one
-            log.exception("A session could not be opened in a way nobody foresaw.")
+            log.exception("Unhandled error while a session was opened.")
             return UserSession(Loaded(Outcome.UNKNOWN, ""))
 
     async def _open(self, request: BaseRequestWebsocket) -> UserSession:
@@ -201,7 +201,7 @@ class HoldfastSessions(SessionInterface):
             )
         except Exception:  # the page is made, and what it did is committed
             METRICS.session_saves_dropped.labels("error").inc()
-            log.exception("A change of session keys was dropped in a way nobody foresaw; the page was served.")
+            log.exception("Unhandled error in a change of session keys: the change is dropped, the page was served.")
 
     def _cookie_version(self, request: BaseRequestWebsocket | Request, token_hash: str) -> int:
         """The newest version this browser was shown, 0 for none. It is bound to the login and only ever an extra check."""

@@ -16,11 +16,11 @@ import structlog
 from sqlalchemy import ColumnElement, Row, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.breaker import Busy
-from app.clock import Clock, to_unix_ms
-from app.database import Contended, Database
-from app.errors import DatabaseUnavailable, StoreUnavailable
-from app.metrics import METRICS
+from app.core.breaker import Busy
+from app.core.clock import Clock, to_unix_ms
+from app.core.database import Contended, Database
+from app.core.errors import DatabaseUnavailable, StoreUnavailable
+from app.core.metrics import METRICS
 from app.models import Login, Session
 from app.sessions.backend import BackendFlag
 from app.sessions.claim import Claim
@@ -85,9 +85,9 @@ class SessionManager:
         if epoch is not None and self.backend.redis:
             sessions = self.backend.redis.within(epoch)
             try:
-                seen = await sessions.look(token_hash)
+                seen = await sessions.get_entry(token_hash)
                 if not seen.epoch_is_current:
-                    self.backend.look_again()
+                    self.backend.poll_now()
                 elif isinstance(seen.entry, Record):
                     if seen.entry.version >= cookie_version and seen.entry.is_live(self.clock.unix_ms()):
                         METRICS.session_reads.labels("redis").inc()
@@ -271,13 +271,13 @@ class SessionManager:
             if not attempt and also is None and loaded.context is None:
                 # Nobody has asked SQL yet. If it is away, a hold would hide the record for its life from those who still can read it.
                 await self.database.ping()
-            await self.backend.be_sure()
+            await self.backend.resolve_doubt()
             claim = Claim(self.backend, [loaded.token_hash])
             try:
                 record = await self._commit(claim, loaded.token_hash, plan, change, also)
             except (_Moved, Contended):
                 await self.backend.refresh(since=claim.fence)
-                loaded = await self._look_again(loaded.token_hash)
+                loaded = await self._reload(loaded.token_hash)
                 continue
             await claim.publish({loaded.token_hash: record})
             METRICS.session_writes.labels("committed").inc()
@@ -302,14 +302,14 @@ class SessionManager:
                 await also(db)
             sessions = self.sql.within(db, fence=claim.fence)
             if await sessions.write(token_hash, *plan):
-                await claim.settle(db)
+                await claim.await_holds(db)
                 return plan[0]
             METRICS.session_writes.labels("conflict").inc()
             anew = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
             await claim.add([token_hash])
             if anew is None or not await sessions.write(token_hash, *anew):
                 raise _Moved
-            await claim.settle(db)
+            await claim.await_holds(db)
             return anew[0]
 
     async def _write_many(
@@ -319,7 +319,7 @@ class SessionManager:
         for _ in range(ATTEMPTS):
             async with self.database.read() as db:
                 concerned = (await db.scalars(keys)).all()
-            await self.backend.be_sure()
+            await self.backend.resolve_doubt()
             claim = Claim(self.backend, concerned)
             await claim.ready()
             try:
@@ -331,7 +331,7 @@ class SessionManager:
                     if not await db.scalar(select(self.sql.within(db, fence=claim.fence).fence_holds())):
                         raise _Moved
                     if changed:  # else Redis knows nothing that is over now
-                        await claim.settle(db)
+                        await claim.await_holds(db)
             except (_Moved, Contended):
                 await self.backend.refresh(since=claim.fence)
                 continue
@@ -339,7 +339,7 @@ class SessionManager:
             return changed
         raise StoreUnavailable("These sessions are being changed by too many requests at once.")
 
-    async def _look_again(self, token_hash: str) -> Loaded:
+    async def _reload(self, token_hash: str) -> Loaded:
         return _as_loaded(token_hash, await self.sql.read(token_hash))
 
     def _next(self, base: Record, data: SessionData, stale_version: int) -> Record:

@@ -12,16 +12,16 @@ import msgspec
 import structlog
 from sqlalchemy import URL
 
-from app.errors import StoreUnavailable
-from app.redis import RedisClient
-from app.redis_keys import INSTALLATIONS_KEY, RedisKeys
+from app.core.errors import StoreUnavailable
+from app.core.redis import RedisClient
+from app.core.redis_keys import INSTALLATIONS_KEY, RedisKeys
 
 log = structlog.get_logger()
 
 SHOW_EVERY = timedelta(seconds=10)
 FORGET_AFTER = timedelta(minutes=1)
 # More than a fleet has; whoever writes there to fill our memory is not read.
-MOST_READ = 1000
+MAX_READ = 1000
 
 # By the clock of Redis: those of two installations may differ.
 _SHOW = """
@@ -96,7 +96,7 @@ class Presence:
 
 async def find_neighbours(client: RedisClient) -> list[Neighbour]:
     """All that were seen within the last minute, oneself among them. Raises `StoreUnavailable`."""
-    limits = (str(int(FORGET_AFTER.total_seconds())), str(MOST_READ))
+    limits = (str(int(FORGET_AFTER.total_seconds())), str(MAX_READ))
     async with client.deadline() as commands:
         shown: list[bytes] = await commands.eval(_FIND, 1, INSTALLATIONS_KEY, *limits)  # type: ignore[misc]
     found = []

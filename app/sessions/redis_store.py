@@ -13,10 +13,10 @@ from secrets import token_hex
 
 import structlog
 
-from app.clock import Clock
-from app.errors import StoreUnavailable
-from app.metrics import METRICS
-from app.redis import RedisClient, describe_fault
+from app.core.clock import Clock
+from app.core.errors import StoreUnavailable
+from app.core.metrics import METRICS
+from app.core.redis import RedisClient, describe_fault
 from app.sessions import codec
 from app.sessions.record import Entry, Hold, Lease, Record, SessionLimits
 
@@ -29,7 +29,7 @@ LEASE_LIFE = timedelta(seconds=2)
 # So many take a few milliseconds, far from the deadline of a call: a deal that thousands work on is no reason to leave Redis.
 HOLDS_AT_ONCE = 500
 # A database restored from a backup may be behind Redis by the returns since, one a minute at most. Beyond two years of them it was not us.
-MOST_AHEAD = 1_000_000
+MAX_AHEAD = 1_000_000
 
 # My hold becomes the record (or nothing); another writer's hold is left to that writer; a lease or a record that somebody
 # put where my hold was is not to be trusted.
@@ -54,7 +54,7 @@ if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1],
 return 1
 """
 # What is no number of ours, whatever its type, is none: 2^63, which nothing exceeds, would keep everybody from Redis for ever.
-_TELL = """
+_RAISE_FLOOR = """
 local now = redis.pcall('GET', KEYS[1])
 if type(now) ~= 'string' or #now > 15 or not string.match(now, '^[1-9]%d*$') then now = '0' end
 now = tonumber(now)
@@ -87,7 +87,7 @@ class RedisSessions:
         self.publish_script = client.commands.register_script(_PUBLISH)
         self.drop_script = client.commands.register_script(_DROP)
         self.refill_script = client.commands.register_script(_REFILL)
-        self._tell_script = client.commands.register_script(_TELL)
+        self._raise_floor_script = client.commands.register_script(_RAISE_FLOOR)
         self.remove_long_script = client.commands.register_script(_REMOVE_LONG)
         self._waiting: dict[str, list[asyncio.Future[list[bytes | None]]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
@@ -95,7 +95,7 @@ class RedisSessions:
     def within(self, epoch: int) -> "EpochSessions":
         return EpochSessions(self, epoch)
 
-    async def tell_epoch(self, epoch: int, through: RedisClient, *, known: int = 0, limit: timedelta | None = None) -> int:
+    async def raise_epoch_floor(self, epoch: int, through: RedisClient, *, known: int = 0, limit: timedelta | None = None) -> int:
         """Tell Redis the epoch of the flag, or where that fell the next number. It never goes back; the highest it has been told.
 
         Whoever still believes in a lower one reads in SQL and looks at the flag. After a fall the number is raised and not
@@ -103,8 +103,8 @@ class RedisSessions:
         instance of an epoch keeps from it. `known`: the epoch of the flag, where another is told.
         """
         async with through.deadline(limit) as commands:
-            key, most = self.client.keys.name(EPOCH), max(epoch, known) + MOST_AHEAD
-            return int(await self._tell_script(keys=[key], args=[epoch, most], client=commands))
+            key, most = self.client.keys.name(EPOCH), max(epoch, known) + MAX_AHEAD
+            return int(await self._raise_floor_script(keys=[key], args=[epoch, most], client=commands))
 
     async def get_with_epoch(self, key: str) -> list[bytes | None]:
         """The mirrored epoch and the value of `key`. What is asked for in the same tick goes out as one MGET."""
@@ -148,7 +148,7 @@ class EpochSessions:
     redis: RedisSessions
     epoch: int
 
-    async def look(self, token_hash: str) -> Seen:
+    async def get_entry(self, token_hash: str) -> Seen:
         key = self._key(token_hash)
         held_epoch, raw = await self.redis.get_with_epoch(key)
         current = held_epoch == str(self.epoch).encode()
@@ -162,11 +162,11 @@ class EpochSessions:
             if isinstance(damaged, codec.TooLong):
                 log.error("Somebody else writes to this Redis: an entry longer than any of ours was taken away.", bytes=len(raw))
                 async with self.redis.client.deadline() as commands:
-                    await self.redis.remove_long_script(keys=[key], args=[codec.MOST_BYTES], client=commands)
+                    await self.redis.remove_long_script(keys=[key], args=[codec.MAX_BYTES], client=commands)
             return Seen(None, current)
 
     async def find(self, token_hash: str) -> Record | None:
-        entry = (await self.look(token_hash)).entry
+        entry = (await self.get_entry(token_hash)).entry
         return entry if isinstance(entry, Record) and entry.is_live(self.redis.clock.unix_ms()) else None
 
     async def hold(self, token_hashes: list[str]) -> dict[str, Hold]:
@@ -174,7 +174,7 @@ class EpochSessions:
         holds = {token_hash: Hold(token_hex(16)) for token_hash in token_hashes}
         entries = iter(holds.items())
         while batch := list(islice(entries, HOLDS_AT_ONCE)):
-            async with self.redis.client.deadline(patient=True) as commands:
+            async with self.redis.client.deadline(essential=True) as commands:
                 pipeline = commands.pipeline(transaction=False)
                 for token_hash, hold in batch:
                     pipeline.set(self._key(token_hash), codec.encode_claim(hold), px=HOLD_LIFE)
@@ -185,7 +185,7 @@ class EpochSessions:
         """Publish nothing in the place of many holds, or of what has come there since."""
         entries = iter(holds.items())
         while batch := list(islice(entries, HOLDS_AT_ONCE)):
-            async with self.redis.client.deadline(patient=True) as commands:
+            async with self.redis.client.deadline(essential=True) as commands:
                 keys, args = [self._key(token_hash) for token_hash, _ in batch], [codec.encode_claim(hold) for _, hold in batch]
                 await self.redis.drop_script(keys=keys, args=args, client=commands)
 
@@ -210,7 +210,7 @@ class EpochSessions:
     async def _replace(self, token_hash: str, payload: bytes, life_ms: int, proof: Hold | Lease) -> bool:
         is_hold = isinstance(proof, Hold)
         script = self.redis.publish_script if is_hold else self.redis.refill_script
-        async with self.redis.client.deadline(patient=is_hold) as commands:
+        async with self.redis.client.deadline(essential=is_hold) as commands:
             args: list[bytes | int] = [codec.encode_claim(proof), payload, life_ms]
             return bool(await script(keys=[self._key(token_hash)], args=args, client=commands))
 

@@ -11,7 +11,7 @@ from app.sessions.backend import BackendFlag
 async def report_backend(backend: BackendFlag) -> dict[str, Any]:
     """The flag, this process's own look at Redis, and how many live processes are served by it. Raises `DatabaseUnavailable`."""
     if backend.probe:
-        await backend.look_at_redis(backend.probe.timeout)
+        await backend.probe_redis(backend.probe.timeout)
     flag = await backend.refresh()
     served = func.count(Process.redis_run_id)
     async with backend.database.read() as db:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clock import Clock, from_unix_ms, to_unix_ms
-from app.database import Database, as_columns, insert_into
+from app.core.clock import Clock, from_unix_ms, to_unix_ms
+from app.core.database import Database, as_columns, insert_into
 from app.models import Login, Session, SessionBackend
 from app.sessions.record import Record, SessionData, SessionLimits
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from app.metrics import METRICS
+from app.core.metrics import METRICS
 
 log = structlog.get_logger()
 

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 from quart import Blueprint, Response, jsonify
 
-from app.deals.permissions import EDITING_ROLES
-from app.deals.preconditions import expected_versions
-from app.deals.schemas import Nothing
+from app.access.permissions import EDITING_ROLES
 from app.deals.store import require_role
-from app.openapi import Empty, documented
-from app.web import current_user, path_id, read_json, resources, signed_in
+from app.http.openapi import Empty, documented
+from app.http.preconditions import expected_versions
+from app.http.schemas import Nothing
+from app.http.web import current_resources, current_user, path_id, read_json, signed_in
 from app.work.service import Kind, bring_back_thing, change_thing, create_thing, delete_thing
 from app.work.store import require_thing
 
@@ -40,9 +40,9 @@ class Api:
         return response
 
     async def find(self, deal_id: int, item_id: int) -> Any:
-        house = resources()
-        async with house.database.read() as db:
-            return await self.kind.get(db, current_user().id, deal_id, item_id, now=house.clock.now())
+        resources = current_resources()
+        async with resources.database.read() as db:
+            return await self.kind.get(db, current_user().id, deal_id, item_id, now=resources.clock.now())
 
 
 def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
@@ -63,7 +63,7 @@ def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
     async def create(deal_id: str) -> Response:
         wanted = await require(deal_id, EDITING_ROLES)
         facts = await read_json(api.new)
-        item_id = await create_thing(resources(), kind, current_user().id, wanted, facts.model_dump())
+        item_id = await create_thing(current_resources(), kind, current_user().id, wanted, facts.model_dump())
         response = api.answer(await api.find(wanted, item_id), 201)
         response.headers["Location"] = f"/api/deals/{wanted}/{api.topic}/{item_id}"
         return response
@@ -80,14 +80,14 @@ def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
         body: Any = await read_json(api.changes)
         facts = body.model_dump(exclude_unset=True, exclude={"version"})
         expected = expected_versions(body.version)
-        return api.answer(await change_thing(resources(), kind, current_user().id, wanted, item, facts, expected=expected))
+        return api.answer(await change_thing(current_resources(), kind, current_user().id, wanted, item, facts, expected=expected))
 
     about_remove = "Delete it; `restore` undoes that. With If-Match only if it is still at that version."
 
     @route("DELETE", "/<item_id>", about_remove, Empty, 204, 400, 403, 404, 409)
     async def remove(deal_id: str, item_id: str) -> tuple[str, int]:
         wanted, item = await require_item(kind, deal_id, item_id)
-        await delete_thing(resources(), kind, current_user().id, wanted, item, expected=expected_versions(None))
+        await delete_thing(current_resources(), kind, current_user().id, wanted, item, expected=expected_versions(None))
         return "", 204
 
     @route("POST", "/<item_id>/restore", "Undo its deletion.", api.one, 200, 400, 403, 404, 409, 413, 415, body=Nothing)
@@ -95,23 +95,23 @@ def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
         wanted = await require(deal_id, EDITING_ROLES)
         item = path_id(item_id)
         await read_json(Nothing)
-        await bring_back_thing(resources(), kind, current_user().id, wanted, item)
+        await bring_back_thing(current_resources(), kind, current_user().id, wanted, item)
         return api.answer(await api.find(wanted, item))
 
 
 async def require(deal_id: str, roles: Collection[str]) -> int:
     """The id, once it is sure that this person sees the deal in one of `roles`: before the body is looked at."""
-    house, wanted = resources(), path_id(deal_id)
-    async with house.database.read() as db:
-        await require_role(db, current_user().id, wanted, roles, now=house.clock.now())
+    resources, wanted = current_resources(), path_id(deal_id)
+    async with resources.database.read() as db:
+        await require_role(db, current_user().id, wanted, roles, now=resources.clock.now())
     return wanted
 
 
 async def require_item(kind: Kind[Any], deal_id: str, item_id: str) -> tuple[int, int]:
     """Both ids, once it is sure that this person may change the thing."""
-    house, wanted, item = resources(), path_id(deal_id), path_id(item_id)
-    async with house.database.read() as db:
-        await require_thing(db, kind.table, current_user().id, wanted, item, EDITING_ROLES, now=house.clock.now())
+    resources, wanted, item = current_resources(), path_id(deal_id), path_id(item_id)
+    async with resources.database.read() as db:
+        await require_thing(db, kind.table, current_user().id, wanted, item, EDITING_ROLES, now=resources.clock.now())
     return wanted, item
 
 

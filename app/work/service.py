@@ -7,10 +7,10 @@ from typing import Any, Generic
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import Settings
+from app.core.config import Settings
+from app.core.errors import Conflict, NotFound
 from app.deals.service import record
 from app.deals.store import check_person, lock_editable_deal
-from app.errors import Conflict, NotFound
 from app.models import Deal
 from app.resources import Resources
 from app.work.store import Thing, find_of_deal
@@ -48,14 +48,14 @@ class Kind(Generic[Thing]):
     verb: Callable[[Thing, list[str]], str] = _updated
 
 
-async def create_thing(house: Resources, kind: Kind[Thing], user_id: int, deal_id: int, facts: Mapping[str, Any]) -> int:
+async def create_thing(resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, facts: Mapping[str, Any]) -> int:
     """Returns its id. Raises `BadRequest` for an owner who does not see the deal, and what `kind.make` does."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         await check_person(db, deal_id, facts.get("owner_id"), now=now)
         thing = await kind.make(db, deal, facts, user_id, now)
-        kind.check_quota(house.settings, thing)
+        kind.check_quota(resources.settings, thing)
         db.add(thing)
         await db.flush()
         await record_thing(db, kind, "created", deal, thing, user_id, now)
@@ -63,7 +63,7 @@ async def create_thing(house: Resources, kind: Kind[Thing], user_id: int, deal_i
 
 
 async def change_thing(
-    house: Resources,
+    resources: Resources,
     kind: Kind[Thing],
     user_id: int,
     deal_id: int,
@@ -73,8 +73,8 @@ async def change_thing(
     expected: Collection[int] | None = None,
 ) -> Any:
     """State other facts. Raises `Conflict`, with the thing as it is and as asked for, when it is at none of the `expected` versions."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         thing = await get_of_deal(db, kind, deal, item_id)
         await _refuse_moved(db, kind, thing, user_id, expected, facts, now)
@@ -84,11 +84,11 @@ async def change_thing(
 
 
 async def delete_thing(
-    house: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int, *, expected: Collection[int] | None = None
+    resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int, *, expected: Collection[int] | None = None
 ) -> None:
     """Out of every list; `bring_back_thing` undoes it. Raises `Conflict` like `change_thing`."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         thing = await get_of_deal(db, kind, deal, item_id)
         await _refuse_moved(db, kind, thing, user_id, expected, {}, now)
@@ -97,10 +97,10 @@ async def delete_thing(
         await record_thing(db, kind, "deleted", deal, thing, user_id, now)
 
 
-async def bring_back_thing(house: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int) -> None:
+async def bring_back_thing(resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int) -> None:
     """Undo its deletion. Nothing happens where it is not deleted. Raises `NotFound` where there never was one."""
-    now = house.clock.now()
-    async with house.database.write() as db:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         for thing in await find_of_deal(db, kind.table, deal, [item_id], deleted=True):
             thing.deleted_at = None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.deals.permissions import ROLE, visible_to
+from app.access.permissions import ROLE, visible_to
 from app.deals.store import checked_role
 from app.models import ChecklistItem, Deal, Finding
 

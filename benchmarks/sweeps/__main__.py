@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from app.migrate import upgrade
+from app.core.migrate import upgrade
 from benchmarks.sweeps.filling import Amounts, fill
 from benchmarks.sweeps.person import Person, Times, at_work
 from benchmarks.sweeps.sweep import SWEEPS

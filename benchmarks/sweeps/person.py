@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from app.database import Database
+from app.core.database import Database
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.servers.web import WebServer
 

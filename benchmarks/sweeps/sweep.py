@@ -12,9 +12,9 @@ import click
 from sqlalchemy import event, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.clock import Clock
-from app.database import Database
-from app.deals.sweep import sweep_stale_deals
+from app.core.clock import Clock
+from app.core.database import Database
+from app.current_deal.sweep import sweep_stale_deals
 from app.models import Session
 from app.sessions.expiry import expire_sessions
 

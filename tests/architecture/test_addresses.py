@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.root_path import ATTRIBUTES
+from app.core.root_path import ATTRIBUTES
 
 APP = Path(__file__).parents[2] / "app"
 SCRIPTS = sorted((APP / "static/js").glob("*.js"))
@@ -60,4 +60,4 @@ def test_python_makes_no_absolute_address_of_its_own() -> None:
         for path in APP.rglob("*.py")
         if re.search(r"\b(host_url|url_root|base_url|root_url)\b", path.read_text())
     }
-    assert makers == {"security.py"}
+    assert makers == {"http/security_headers.py"}

@@ -23,12 +23,12 @@ FORM = {"role": "admin"}
 async def test_every_admin_route_on_a_person_refuses_an_operator(app: Quart) -> None:
     """Walks the map of routes, so that one made tomorrow is asked, too."""
     scene = await Scene.set(app)
-    operator = await make_user(scene.house.database, scene.organisation, is_operator=True)
-    await make_member(scene.house.database, scene.deal, operator)
+    operator = await make_user(scene.resources.database, scene.organisation, is_operator=True)
+    await make_member(scene.resources.database, scene.deal, operator)
     scene.users["operator"] = operator
     await scene.client("operator")
     admin = await scene.client("admin")
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         login_id = await db.scalar(select(Login.id).where(Login.user_id == operator.id))
     before, asked = await everything_of(scene, operator.id), 0
     for rule in app.url_map.iter_rules():
@@ -46,7 +46,7 @@ async def test_every_admin_route_on_a_person_refuses_an_operator(app: Quart) -> 
     assert asked >= 11, "the map is the real one"
     assert await everything_of(scene, operator.id) == before
     assert len(await scene.events("user.change_refused")) == asked, "each is on record"
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.scalar(text("SELECT count(*) FROM members WHERE user_id = :id"), {"id": operator.id}) == 1
 
 

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from app.cli import COMMANDS, cli
-from app.config import load_settings, masked, variables
+from app.core.config import load_settings, masked, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

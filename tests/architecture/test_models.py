@@ -1,4 +1,4 @@
-"""The models and the migrations tell the same story, and both keep the house's rules."""
+"""The models and the migrations tell the same story, and both keep the resources's rules."""
 
 import ast
 from collections.abc import Iterator
@@ -77,8 +77,8 @@ def test_every_foreign_key_is_indexed() -> None:
 
 
 def test_transactions_are_committed_in_one_place_only() -> None:
-    assert [str(path.relative_to(ROOT)) for path in SOURCES if ".commit(" in path.read_text()] == ["app/database.py"]
-    assert (ROOT / "app/database.py").read_text().count(".commit(") == 1
+    assert [str(path.relative_to(ROOT)) for path in SOURCES if ".commit(" in path.read_text()] == ["app/core/database.py"]
+    assert (ROOT / "app/core/database.py").read_text().count(".commit(") == 1
 
 
 def test_session_never_names_a_database_handle() -> None:

@@ -9,8 +9,8 @@ from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import update
 
+from app.http.web import Access, access_of
 from app.models import User
-from app.web import Access, access_of
 from tests.integration.scene import Scene
 
 # What a route answers is the same on every database, and so is who may ask.
@@ -56,7 +56,7 @@ async def ask(client: Client, route: Route, headers: dict[str, str] | None = Non
 @pytest.fixture
 async def operator(app: Quart) -> Client:
     scene = await Scene.set(app)
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).values(is_operator=True))
     return await scene.client("admin")
 

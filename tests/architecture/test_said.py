@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.admin import import_pages, pages
-from app.workspace import account_pages, context, said
+from app.pages import admin as pages
+from app.pages import imports as import_pages
+from app.pages import settings as account_pages
+from app.pages.kit import context, said
 
 APP = Path(__file__).parents[2] / "app"
 # By the beginning of the address, the longest first.

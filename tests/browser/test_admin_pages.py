@@ -11,7 +11,7 @@ from openpyxl import Workbook
 from playwright.async_api import Browser, ViewportSize, expect
 from sqlalchemy import func, select, update
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Deal, Import, User
 from tests.browser.visitor import DESKTOP, PHONE, Visitor, make_visitor
 from tests.conftest import StartWeb
@@ -22,7 +22,7 @@ from tests.servers.web import ROOT
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 TABLET = ViewportSize(width=768, height=1024)
-REAL = ROOT / "app/imports/demo/acquisitions.csv"
+REAL = ROOT / "app/demo/data/acquisitions.csv"
 BAD = (
     "Acquired Company,Acquiring Company,Year,Deal announced on,Notes\n"
     "Tellme,24/7,2012,13/02/2012,voice\n,Google,2013,,no target\nPalm,HP,2010,13/32/2010,phones\n"

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 from sqlalchemy import insert
 
-from app.database import Database
+from app.core.database import Database
 from app.models import DeadLetter, JobRun
 from tests.browser.visitor import PHONE, Visitor, make_visitor
 from tests.conftest import StartRedis, StartWeb

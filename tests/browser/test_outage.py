@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import Browser, expect
 from sqlalchemy import make_url
 
-from app.database import Database
+from app.core.database import Database
 from tests.browser.visitor import make_visitor
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_organisation, make_user

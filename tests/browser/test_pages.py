@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 from sqlalchemy import delete, update
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Deal, Member, User, Visit
 from tests.browser.visitor import Visitor, make_visitor
 from tests.conftest import StartWeb
@@ -15,7 +15,7 @@ from tests.factories import make_deal, make_organisation, make_user
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
-MOST_BYTES = 60 * 1024
+MAX_BYTES = 60 * 1024
 
 
 @dataclass
@@ -342,7 +342,7 @@ async def test_deal_page_is_light_on_a_cold_cache(browser: Browser, office: Offi
     await cold.open(f"/deals/{office.youtube.id}/overview")
     await cold.page.wait_for_load_state("networkidle")
     assert len(sizes) >= 10
-    assert sum(sizes) <= MOST_BYTES
+    assert sum(sizes) <= MAX_BYTES
 
 
 async def test_back_button_after_signing_out_shows_no_deal(office: Office, analyst: Visitor) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 from sqlalchemy import delete
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Session, User
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user

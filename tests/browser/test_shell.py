@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 from sqlalchemy import select, update
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Deal, Event, Organisation, Pin, User, UserNotice
 from tests.browser.visitor import Visitor, make_visitor
 from tests.conftest import StartWeb
@@ -21,7 +21,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
-EXPORT = Path(ROOT) / "app" / "imports" / "demo" / "acquisitions.csv"
+EXPORT = Path(ROOT) / "app" / "demo" / "data" / "acquisitions.csv"
 SHOWN_AT_ONCE = 8
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Deal, User
 from tests.browser.visitor import PHONE, Visitor, make_visitor
 from tests.conftest import StartWeb

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from app.clock import to_unix_ms
-from app.database import Database
-from app.errors import Unavailable
-from app.metrics import METRICS
+from app.core.clock import to_unix_ms
+from app.core.database import Database
+from app.core.errors import Unavailable
+from app.core.metrics import METRICS
+from app.core.redis import RedisClient
 from app.models import Login
-from app.redis import RedisClient
 from app.sessions.record import Record, SessionLimits
 from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import NO_VERSION, SqlSessions

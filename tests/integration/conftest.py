@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from sqlalchemy import text
 
-from app.config import load_settings
+from app.core.config import load_settings
 from app.resources import Resources, make_resources
 from app.sessions.manager import Loaded
 from app.sessions.record import Record
@@ -27,36 +27,36 @@ async def servers(environ: dict[str, str], clock: FakeClock) -> AsyncIterator[St
 
         async def start(redis_url: str | None = None) -> Resources:
             changed = environ if redis_url is None else environ | {"REDIS_URL": redis_url}
-            house = make_resources(load_settings(changed), kind="web", clock=clock)
-            await house.open()
-            stack.push_async_callback(house.close)
-            return house
+            resources = make_resources(load_settings(changed), kind="web", clock=clock)
+            await resources.open()
+            stack.push_async_callback(resources.close)
+            return resources
 
         yield start
 
 
 @pytest.fixture
-async def house(servers: StartServer, clock: FakeClock) -> Resources:
-    house = await servers()
-    await sign_in(house)
-    return house
+async def resources(servers: StartServer, clock: FakeClock) -> Resources:
+    resources = await servers()
+    await sign_in(resources)
+    return resources
 
 
-async def sign_in(house: Resources) -> None:
-    now = house.clock.now()
-    login = await make_login(house.database, await make_user(house.database), token=TOKEN, at=now)
-    async with house.database.write() as db:
-        await house.sessions.insert(db, login=login, data={"n": 0}, now=now)
+async def sign_in(resources: Resources) -> None:
+    now = resources.clock.now()
+    login = await make_login(resources.database, await make_user(resources.database), token=TOKEN, at=now)
+    async with resources.database.write() as db:
+        await resources.sessions.insert(db, login=login, data={"n": 0}, now=now)
 
 
-async def set_key(house: Resources, key: str, value: object, loaded: Loaded | None = None) -> Record:
-    record = await house.sessions.write(loaded or await house.sessions.read(KEY), lambda data: data | {key: value})
+async def set_key(resources: Resources, key: str, value: object, loaded: Loaded | None = None) -> Record:
+    record = await resources.sessions.write(loaded or await resources.sessions.read(KEY), lambda data: data | {key: value})
     assert record is not None
     return record
 
 
-async def waits_for_a_row(house: Resources) -> bool:
+async def waits_for_a_row(resources: Resources) -> bool:
     """Whether somebody in this PostgreSQL waits for a lock."""
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         return bool(await db.scalar(text(waiting)))

@@ -18,7 +18,7 @@ class Scene:
     """`owner`, `editor` and `viewer` stand to the deal as named; `stranger` is of the same organisation and has no grant;
     `outsider` and `foreign_admin` are of another one."""
 
-    house: Resources
+    resources: Resources
     organisation: Organisation
     elsewhere: Organisation
     deal: Deal
@@ -28,8 +28,8 @@ class Scene:
     @classmethod
     async def set(cls, app: Quart) -> "Scene":
         scene = cls()
-        scene.app, scene.house = app, app.extensions["holdfast"]
-        database = scene.house.database
+        scene.app, scene.resources = app, app.extensions["holdfast"]
+        database = scene.resources.database
         scene.organisation, scene.elsewhere = await make_organisation(database), await make_organisation(database)
         homes = dict.fromkeys(PEOPLE, scene.organisation) | dict.fromkeys(("outsider", "foreign_admin"), scene.elsewhere)
         roles = {"admin": "admin", "foreign_admin": "admin"}
@@ -78,18 +78,18 @@ class Scene:
         return body
 
     async def events(self, *kinds: str) -> list[Event]:
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             return list(await db.scalars(select(Event).where(Event.kind.in_(kinds)).order_by(Event.id)))
 
     async def user(self, who: str) -> User:
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             return await db.get_one(User, self.id_of(who))
 
     async def sessions(self, who: str) -> list[Session]:
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             return list(await db.scalars(select(Session).where(Session.user_id == self.id_of(who)).order_by(Session.id)))
 
     async def grant_of(self, who: str) -> Member | None:
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             found: Member | None = await db.scalar(select(Member).where(Member.deal_id == self.deal.id, Member.user_id == self.id_of(who)))
             return found

@@ -54,7 +54,7 @@ NO_DEAL = 2**62
 async def scene(app: Quart) -> Scene:
     """With a finding and an item of the checklist, so that there is something at the addresses above."""
     scene = await Scene.set(app)
-    await make_work(scene.house.database, scene.deal)
+    await make_work(scene.resources.database, scene.deal)
     return scene
 
 
@@ -94,7 +94,9 @@ async def test_what_one_may_not_see_does_not_exist(scene: Scene, who: str) -> No
 
 
 async def test_a_grant_that_has_ended_is_as_good_as_none(scene: Scene, clock: FakeClock) -> None:
-    await make_member(scene.house.database, scene.deal, scene.users["stranger"], role="editor", expires_at=clock.now() + timedelta(hours=1))
+    await make_member(
+        scene.resources.database, scene.deal, scene.users["stranger"], role="editor", expires_at=clock.now() + timedelta(hours=1)
+    )
     assert (await scene.call("stranger", "GET", "~"))[0] == 200
     clock.advance(timedelta(hours=1))
     await assert_hidden(scene, "stranger")
@@ -112,7 +114,7 @@ async def test_a_deleted_deal_does_not_exist_for_anybody_but_those_whose_bin_it_
 
 async def test_a_grant_in_another_organisation_gives_nothing(scene: Scene) -> None:
     """Such a row should not be; access needs the same organisation all the same."""
-    await make_member(scene.house.database, scene.deal, scene.users["outsider"], role="editor")
+    await make_member(scene.resources.database, scene.deal, scene.users["outsider"], role="editor")
     await assert_hidden(scene, "outsider")
 
 
@@ -124,7 +126,7 @@ async def test_a_role_gets_what_it_allows_and_403_for_the_rest(scene: Scene) -> 
                 assert status in (200, 201, 204), (who, method, path, json)
             else:
                 assert (status, json["code"]) == (403, "forbidden"), (who, method, path, json)
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         deal = await db.get_one(Deal, scene.deal.id)
         assert (deal.owner_id, deal.deleted_at, deal.archived_at) == (scene.id_of("owner"), None, None)
 
@@ -170,7 +172,7 @@ async def test_what_is_no_id_is_absent(scene: Scene) -> None:
 
 async def test_a_change_of_role_counts_from_the_next_request(scene: Scene) -> None:
     assert (await scene.call("viewer", "PATCH", "~", json={"tagline": "No"}))[0] == 403
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         member = await db.get_one(Member, (await scene.grant_of("viewer")).id)  # type: ignore[union-attr]
         member.role = "editor"
     assert (await scene.call("viewer", "PATCH", "~", json={"tagline": "Yes"}))[0] == 200
@@ -178,7 +180,7 @@ async def test_a_change_of_role_counts_from_the_next_request(scene: Scene) -> No
 
 async def test_disabled_people_see_nothing(scene: Scene, clock: FakeClock) -> None:
     await scene.client("editor")
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         user = await db.merge(scene.users["editor"])
         user.disabled_at = clock.now()
     assert (await scene.call("editor", "GET", "~"))[0] == 404

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import personal_data, service
 from app.auth.service import revoke_logins
-from app.config import load_settings
-from app.deals import restore, selection
+from app.core.config import load_settings
+from app.current_deal import restore
+from app.current_deal import service as selection
 from app.deals.realign import Realignment
 from app.factory import create_app
 from app.models import Session
@@ -32,8 +33,8 @@ from tests.waiting import until
 NEW_PASSWORD = {"current_password": PASSWORD, "new_password": "staple-battery-horse"}
 
 
-async def deadlocks(house: Resources) -> int:
-    async with house.database.read() as db:
+async def deadlocks(resources: Resources) -> int:
+    async with resources.database.read() as db:
         counted = "SELECT pg_stat_get_db_deadlocks(oid) FROM pg_database WHERE datname = current_database()"
         return int(await db.scalar(text(counted)) or 0)
 
@@ -107,20 +108,20 @@ async def test_a_deal_that_is_deleted_while_somebody_on_it_changes_their_passwor
     await scene.select("viewer")
     await scene.client("owner")
     settled, go_on = [[asyncio.Event() for _ in range(2)] for _ in range(2)]
-    settle, order = Claim.settle, iter(range(2))
+    await_holds, order = Claim.await_holds, iter(range(2))
 
     async def slow_settle(self: Claim, db: AsyncSession) -> None:
         number = next(order, None)
         if number is not None:
             settled[number].set()
             await go_on[number].wait()
-        await settle(self, db)
+        await await_holds(self, db)
 
     monkeypatch.setattr(Claim, "settle", slow_settle)
     password = asyncio.create_task(scene.call("viewer", "POST", "/api/me/password", json=NEW_PASSWORD))
     await settled[0].wait()
     delete = asyncio.create_task(scene.call("owner", "DELETE", "~"))
-    await until(lambda: waits_for_a_row(scene.house))
+    await until(lambda: waits_for_a_row(scene.resources))
     go_on[0].set()
     assert (await password)[0] == 200
     await settled[1].wait()
@@ -148,16 +149,16 @@ async def test_changing_the_password_and_a_bulk_change_lock_sessions_in_one_orde
     password = asyncio.create_task(second.post("/api/me/password", json=NEW_PASSWORD))
     await arrived.wait()
     delete = asyncio.create_task(scene.call("owner", "DELETE", "~"))
-    await until(lambda: waits_for_a_row(scene.house))
+    await until(lambda: waits_for_a_row(scene.resources))
     go_on.set()
     assert ((await password).status_code, (await delete)[0]) == (200, 204)
-    assert await deadlocks(scene.house) == 0
+    assert await deadlocks(scene.resources) == 0
 
 
 async def test_somebody_who_signs_in_while_they_are_erased(app: Quart, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = await Scene.set(app)
     ended, go_on = stop_after(monkeypatch, personal_data, "change_and_end_all")
-    erasing = asyncio.create_task(personal_data.erase_person(scene.house, scene.users["viewer"].email))
+    erasing = asyncio.create_task(personal_data.erase_person(scene.resources, scene.users["viewer"].email))
     await ended.wait()
     client = app.test_client()
     credentials = {"email": scene.users["viewer"].email, "password": PASSWORD}
@@ -170,13 +171,13 @@ async def test_somebody_who_signs_in_while_they_are_erased(app: Quart, monkeypat
 async def test_a_choice_made_while_a_restore_is_refused_wins(app: Quart, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first request of an expired session finds the last deal deleted; before it can say so, its person has chosen another one."""
     scene = await Scene.set(app)
-    other = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name="Other")
+    other = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"], name="Other")
     await scene.select("owner")
     assert (await scene.call("admin", "DELETE", "~"))[0] == 204
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(Session).values(expires_at=clock.now() - timedelta(seconds=1)))
-    assert scene.house.redis
-    await scene.house.redis.commands.flushdb()
+    assert scene.resources.redis
+    await scene.resources.redis.commands.flushdb()
     decided, go_on, write = asyncio.Event(), asyncio.Event(), SessionManager.write
 
     async def slow_write(self: SessionManager, *arguments: Any, **options: Any) -> Any:
@@ -255,7 +256,7 @@ async def test_preferences_that_are_changed_while_another_request_looks_for_a_de
 ) -> None:
     scene = await Scene.set(app)
     assert (await scene.call("stranger", "GET", "/api/me"))[0] == 200
-    clock.advance(restore.NOTHING_FOR + timedelta(seconds=1))
+    clock.advance(restore.RESTORE_BACKOFF + timedelta(seconds=1))
     seen, go_on = stop_after(monkeypatch, restore, "find_candidate")
     looking = asyncio.create_task(scene.call("stranger", "GET", "/api/deals/current"))
     await seen.wait()
@@ -270,7 +271,7 @@ async def test_somebody_who_is_enabled_while_they_are_erased_is_not_erased_in_pa
     scene = await Scene.set(app)
     await scene.client("admin")
     ended, go_on = stop_after(monkeypatch, personal_data, "change_and_end_all")
-    erasing = asyncio.create_task(personal_data.erase_person(scene.house, scene.users["viewer"].email))
+    erasing = asyncio.create_task(personal_data.erase_person(scene.resources, scene.users["viewer"].email))
     await ended.wait()
     enabling = await scene.call("admin", "PATCH", f"/api/admin/people/{scene.id_of('viewer')}", json={"disabled": False})
     assert enabling[0] == 200
@@ -278,7 +279,7 @@ async def test_somebody_who_is_enabled_while_they_are_erased_is_not_erased_in_pa
     go_on.set()
     with pytest.raises(LookupError, match="once more"):
         await erasing
-    assert await personal_data.erase_person(scene.house, scene.users["viewer"].email) == scene.id_of("viewer")
+    assert await personal_data.erase_person(scene.resources, scene.users["viewer"].email) == scene.id_of("viewer")
     assert (await scene.call("viewer", "GET", "/api/me"))[0] == 401
 
 
@@ -292,10 +293,10 @@ async def test_sign_out_everywhere_of_somebody_who_signed_in_very_often(app: Qua
         " (user_id, token_hash, created_at, seen_at, idle_expires_at, expires_at, ended_at, keep_signed_in, user_agent, address)"
         " SELECT :user_id, md5(n::text) || md5(n::text), now(), now(), now(), now(), now(), false, '', '' FROM generate_series(1, 33000) n"
     )
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(text(many), {"user_id": scene.id_of("viewer")})
     assert (await scene.call("viewer", "POST", "/api/logins/revoke-others"))[0] == 200
-    assert len(await revoke_logins(scene.house, scene.users["viewer"].email)) == 1
+    assert len(await revoke_logins(scene.resources, scene.users["viewer"].email)) == 1
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -311,7 +312,7 @@ async def test_changing_the_password_and_signing_out_the_others_lock_logins_in_o
     assert (await third.post("/api/logins/revoke-others")).status_code == 200, "which ends the other one"
     go_on.set()
     assert (await password).status_code == 401
-    assert await deadlocks(scene.house) == 0
+    assert await deadlocks(scene.resources) == 0
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -334,4 +335,4 @@ async def test_choosing_a_deal_to_begin_at_does_not_wait_for_its_withdrawal(app:
     assert (await scene.call("viewer", "PATCH", "/api/me", json=start))[0] == 200
     go_on.set()
     assert (await withdraw)[0] == 204
-    assert await deadlocks(scene.house) == 0
+    assert await deadlocks(scene.resources) == 0

@@ -11,7 +11,7 @@ from quart import Quart
 from sqlalchemy import select, update
 
 from app.auth.links import LINK_LIFE, RESET_LIFE
-from app.deals.restore import RESTORE_SWITCH, who_decides_restore
+from app.current_deal.restore import RESTORE_SWITCH, who_decides_restore
 from app.models import Event, Login, OneTimeLink, Organisation, Switch, User
 from app.sessions.token import hash_token
 from tests.factories import PASSWORD, make_deal, make_member, make_user
@@ -58,7 +58,7 @@ async def sign_in(scene: Scene, email: str, password: str) -> int:
 async def test_invitation_lets_one_person_in_once(scene: Scene) -> None:
     link = await invite(scene)
     token = token_of(link)
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         kept = await db.scalar(select(OneTimeLink).where(OneTimeLink.id == link["id"]))
     assert kept is not None
     assert kept.token_hash == hash_token(token)
@@ -105,7 +105,7 @@ async def test_links_that_are_not_open_do_nothing(scene: Scene, clock: FakeClock
     # The token of a link is not that of a login, whatever a browser makes of it.
     del scene.clients["admin"]
     fourth = token_of(await invite(scene))
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.scalar(select(Login.id).where(Login.token_hash == hash_token(fourth))) is None
 
 
@@ -140,7 +140,7 @@ async def test_reset_link_sets_a_password_once_and_ends_every_login(scene: Scene
 
 @sqlite_only
 async def test_demoted_admin_is_out_at_once_and_leaves_no_link_behind(scene: Scene) -> None:
-    second = await make_user(scene.house.database, scene.organisation, role="admin", email="second@test.example")
+    second = await make_user(scene.resources.database, scene.organisation, role="admin", email="second@test.example")
     scene.users["second"] = second
     left_behind = token_of(await invite(scene, "friend@test.example", "admin", who="second"))
     browser = await scene.client("second")
@@ -156,7 +156,7 @@ async def test_demoted_admin_is_out_at_once_and_leaves_no_link_behind(scene: Sce
     ]
     # Also where the session still says otherwise: the role is asked of SQL.
     client = await scene.client("admin")
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("admin")).values(role="member"))
     assert (await client.get("/api/admin/people")).status_code == 403
     assert (await client.get("/admin/people")).status_code == 403
@@ -167,7 +167,7 @@ async def test_last_administrator_stays_one(scene: Scene) -> None:
     path = f"/api/admin/people/{admin}"
     assert (await scene.call("admin", "PATCH", path, json={"role": "member"}))[1]["code"] == "last_administrator"
     assert (await scene.call("admin", "PATCH", path, json={"disabled": True}))[1]["code"] == "not_yourself"
-    second = await make_user(scene.house.database, scene.organisation, role="admin")
+    second = await make_user(scene.resources.database, scene.organisation, role="admin")
     scene.users["second"] = second
     # Each takes the other's role away at the same moment: one of them wins.
     await scene.client("second")
@@ -176,7 +176,7 @@ async def test_last_administrator_stays_one(scene: Scene) -> None:
         scene.call("second", "PATCH", path, json={"role": "member"}),
     )
     assert sorted(status for status, _ in answers)[0] == 200
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         left = (await db.scalars(select(User.id).where(User.organisation_id == scene.organisation.id, User.role == "admin"))).all()
     assert len(left) == 1
 
@@ -222,7 +222,7 @@ async def test_admin_sees_and_ends_logins_and_grants(scene: Scene) -> None:
 @sqlite_only
 async def test_administration_ends_at_the_organisation(scene: Scene) -> None:
     """Somebody of another organisation answers as nobody does; members of one's own get 403; operators have no part in it."""
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("outsider")).values(is_operator=True))
     link, viewer = await invite(scene), scene.id_of("viewer")
     login = (await scene.call("admin", "GET", f"/api/admin/people/{scene.id_of('admin')}"))[1]["logins"][0]["id"]
@@ -266,7 +266,7 @@ async def test_administration_ends_at_the_organisation(scene: Scene) -> None:
 @sqlite_only
 async def test_people_are_found_by_page_in_as_many_statements(scene: Scene) -> None:
     for number in range(60):
-        await make_user(scene.house.database, scene.organisation, name=f"Ann {number:02}", email=f"ann{number}@test.example")
+        await make_user(scene.resources.database, scene.organisation, name=f"Ann {number:02}", email=f"ann{number}@test.example")
     first = (await scene.call("admin", "GET", "/api/admin/people?q=ANN"))[1]
     assert (first["total"], len(first["people"])) == (60, 50)
     rest = (await scene.call("admin", "GET", f"/api/admin/people?q=ANN&cursor={first['next_cursor']}"))[1]
@@ -274,9 +274,9 @@ async def test_people_are_found_by_page_in_as_many_statements(scene: Scene) -> N
     assert rest["next_cursor"] is None
     assert (await scene.call("admin", "GET", "/api/admin/people?q=%25"))[1]["total"] == 0, "% is a letter"
     assert (await scene.call("admin", "GET", f"/api/admin/people?cursor={first['next_cursor']}"))[0] == 400
-    deals = [await make_deal(scene.house.database, scene.organisation) for _ in range(51)]
+    deals = [await make_deal(scene.resources.database, scene.organisation) for _ in range(51)]
     for deal in deals:
-        await make_member(scene.house.database, deal, scene.users["stranger"])
+        await make_member(scene.resources.database, deal, scene.users["stranger"])
     path = f"/api/admin/people/{scene.id_of('stranger')}"
     page = (await scene.call("admin", "GET", path))[1]
     more = (await scene.call("admin", "GET", f"{path}?cursor={page['next_cursor']}"))[1]
@@ -300,20 +300,20 @@ async def test_organisation_switches_restoring_off_for_itself(scene: Scene, cloc
         return (await scene.current("viewer"))["deal"] is not None
 
     assert not await restored()
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         choices = {row.id: row.auto_restore_deal for row in await db.scalars(select(Organisation))}
     assert (choices[scene.organisation.id], choices[scene.elsewhere.id]) == (False, True)
     await scene.call("admin", "PATCH", "/api/admin/restore", json={"enabled": True})
-    async with scene.house.database.write() as db:
-        db.add(Switch(name=RESTORE_SWITCH, enabled=False, changed_at=scene.house.clock.now()))
-    await scene.house.backend.refresh()
+    async with scene.resources.database.write() as db:
+        db.add(Switch(name=RESTORE_SWITCH, enabled=False, changed_at=scene.resources.clock.now()))
+    await scene.resources.backend.refresh()
     body = (await scene.call("admin", "GET", "/api/admin/restore"))[1]
     assert body["switch"] == {"enabled": False, "decided_by": "operator", "choice": True}
     page = await (await (await scene.client("admin")).get("/admin/restore")).get_data(as_text=True)
     assert "operators of this installation have switched it off" in page
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(Switch).values(enabled=True))
-    await scene.house.backend.refresh()
+    await scene.resources.backend.refresh()
     clock.advance(timedelta(minutes=2))
     assert await restored()
 
@@ -330,11 +330,11 @@ async def test_figures_tell_returns_refusals_and_sign_ins_with_nothing(scene: Sc
     for _ in range(2):
         await scene.client("viewer", again=True)
     assert (await scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}"))[0] == 204
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("viewer")).values(last_deal_id=scene.deal.id))
     await scene.client("viewer", again=True)
     figures = (await scene.call("admin", "GET", "/api/admin/restore"))[1]["figures"]
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         sign_ins = len((await db.scalars(select(Event.id).where(Event.kind == "login.succeeded"))).all())
     assert (figures["restored"], figures["refused_revoked"], figures["refused"]) == (2, 1, 1)
     assert (figures["percent"], figures["sign_ins"]) == (66.7, sign_ins)

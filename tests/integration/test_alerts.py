@@ -13,9 +13,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from quart import Quart
 
-from app.metrics import METRICS
-from app.ops.console import Console
-from app.ops.site_figures import GAUGES
+from app.core.metrics import METRICS
+from app.ops.console.console import Console
+from app.ops.statistics.site import GAUGES
 from tests.integration.scene import Scene
 from tests.promql import Evaluator, Labels, Series, parse_rules
 
@@ -81,7 +81,7 @@ async def scraped(app: Quart) -> dict[tuple[str, Labels], float]:
     found = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in families for sample in family.samples}
     found[("holdfast_processes", (("kind", "worker"),))] = 1
     for job in ("expire_sessions", "sweep_stale_deals", "verify_audit_chain"):
-        found[("holdfast_job_last_success_timestamp_seconds", (("job", job),))] = scene.house.clock.now().timestamp()
+        found[("holdfast_job_last_success_timestamp_seconds", (("job", job),))] = scene.resources.clock.now().timestamp()
     return found
 
 

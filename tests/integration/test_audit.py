@@ -13,8 +13,8 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.cli import cli
-from app.clock import Clock
-from app.database import Database
+from app.core.clock import Clock
+from app.core.database import Database
 from app.events.audit import Fault, seal, verify
 from app.models import Event, EventSeal
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import func, select
 
-from app.config import load_settings
+from app.core.config import load_settings
 from app.factory import create_app
 from app.models import Event
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user

@@ -11,13 +11,13 @@ import pytest
 from quart import Quart
 from sqlalchemy import event, insert, select, text, update
 
-from app.config import load_settings
+from app.core.config import load_settings
 from app.events.service import record_event
 from app.factory import create_app
 from app.models import DeadLetter, Event, JobRun, JobSchedule, Traffic, User
-from app.ops.jobs_store import RunsWanted, figures, list_history
-from app.ops.traffic import BUCKET_COLUMNS, Counts, Recorder, load
-from app.ops.windows import WINDOWS
+from app.ops.jobs.store import RunsWanted, figures, list_history
+from app.ops.statistics.traffic import BUCKET_COLUMNS, Counts, Recorder, load
+from app.ops.statistics.windows import WINDOWS
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_user
 from tests.fakes import FakeClock
@@ -36,12 +36,12 @@ class Desk:
     """An operator at the console of a small site."""
 
     def __init__(self, scene: Scene) -> None:
-        self.scene, self.house = scene, scene.house
+        self.scene, self.resources = scene, scene.resources
 
     @classmethod
     async def set(cls, app: Quart) -> "Desk":
         desk = cls(await Scene.set(app))
-        desk.scene.users["operator"] = await make_user(desk.house.database, is_operator=True, email="operator@test.example")
+        desk.scene.users["operator"] = await make_user(desk.resources.database, is_operator=True, email="operator@test.example")
         await desk.scene.client("operator")
         return desk
 
@@ -65,20 +65,20 @@ class Desk:
 
     async def runs(self, *statuses: str, **values: Any) -> list[int]:
         """Runs as a worker would have left them; their ids."""
-        now = self.house.clock.now()
+        now = self.resources.clock.now()
         row = {"trigger": "cli", "due_at": now, "queued_at": now, "started_at": now, "payload": {}, "counts": {}, "earlier_attempts": []}
         row |= {"name": "expire_sessions"} | values
-        async with self.house.database.write() as db:
+        async with self.resources.database.write() as db:
             ends = {"succeeded", "failed", "cancelled"}
             rows = [row | {"status": status, "finished_at": now if status in ends else None} for status in statuses]
             return list(await db.scalars(insert(JobRun).returning(JobRun.id), rows))
 
     async def schedule(self) -> None:
         """As the first worker writes it down."""
-        await WorkerHere(self.house).scheduler.look()
+        await WorkerHere(self.resources).scheduler.tick()
 
     async def operators_events(self) -> list[str]:
-        async with self.house.database.read() as db:
+        async with self.resources.database.read() as db:
             mine = select(Event.kind).where(Event.actor_id == self.scene.id_of("operator"), Event.kind.not_like("login%"))
             return list(await db.scalars(mine.order_by(Event.id)))
 
@@ -101,7 +101,7 @@ async def test_a_job_is_run_paused_and_resumed_from_the_page_and_audited(desk: D
     assert await desk.post("/ops/jobs/expire_sessions/run") == "/ops/jobs?said=queued"
     (queued,) = (await desk.get("/api/ops/jobs"))["active"]
     assert (queued["job"], queued["trigger"], queued["status"]) == ("expire_sessions", "console", "queued")
-    await Runner(desk.house).run(queued["id"])
+    await Runner(desk.resources).run(queued["id"])
     done = await desk.get(f"/api/ops/jobs/runs/{queued['id']}")
     assert (done["status"], done["requested_by"]) == ("succeeded", "operator@test.example")
     assert "succeeded" in await desk.page(f"/ops/jobs/runs/{queued['id']}")
@@ -143,7 +143,7 @@ async def test_a_group_of_failures_is_retried_and_no_other(desk: Desk) -> None:
 @on_sqlite
 async def test_a_schedule_nobody_saw_to_is_shown_as_missed(desk: Desk, clock: FakeClock) -> None:
     await desk.schedule()
-    async with desk.house.database.write() as db:
+    async with desk.resources.database.write() as db:
         await db.execute(update(JobSchedule).where(JobSchedule.name == "roll_up_analytics").values(next_due_at=clock.now()))
     clock.advance(timedelta(minutes=2))
     view = await desk.get("/api/ops/jobs")
@@ -179,10 +179,10 @@ async def test_history_is_filtered_sorted_and_paged_without_gap_or_repetition(de
 async def test_long_histories_are_read_along_indexes(desk: Desk, clock: FakeClock) -> None:
     """A hundred thousand runs cost what fifty do: no statement of the page reads the whole table, or sorts what it reads."""
     await desk.runs(*["succeeded", "failed"] * 200, took_ms=5, error_class="KeyError")
-    async with desk.house.database.write() as db:
+    async with desk.resources.database.write() as db:
         await db.execute(text("ANALYZE"))
     with statements_of(desk) as sent:
-        async with desk.house.database.read() as db:
+        async with desk.resources.database.read() as db:
             for sort in ("newest", "oldest", "longest", "shortest"):
                 await list_history(db, RunsWanted(sort=sort), after=(5, 300), limit=26)
                 await list_history(db, RunsWanted(job="expire_sessions", status="failed"), after=(None, 300), limit=26)
@@ -190,7 +190,7 @@ async def test_long_histories_are_read_along_indexes(desk: Desk, clock: FakeCloc
         await desk.page("/ops/jobs?status=failed")
     reading = [(sql, values) for sql, values in sent if "job_runs" in sql]
     assert len(reading) > 12
-    async with desk.house.database.read() as db:
+    async with desk.resources.database.read() as db:
         connection = await db.connection()
         for sql, values in reading:
             plan = [str(tuple(row)[3]) for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
@@ -212,9 +212,9 @@ async def test_a_page_costs_the_same_whatever_there_is_to_show(desk: Desk) -> No
         counted.append(len(sent))
         await desk.runs(*["queued", "running", "failed"] * 10, error_class="KeyError")
         await desk.schedule()
-        async with desk.house.database.write() as db:
+        async with desk.resources.database.write() as db:
             for number in range(12):
-                await record_event(db, "backend.flipped", at=desk.house.clock.now(), mode="sql", epoch=number, reason="a test")
+                await record_event(db, "backend.flipped", at=desk.resources.clock.now(), mode="sql", epoch=number, reason="a test")
         for cached in vars(desk.scene.app.extensions["console"]).values():
             if hasattr(cached, "forget"):
                 cached.forget()
@@ -228,7 +228,7 @@ def statements_of(desk: Desk) -> Iterator[list[tuple[str, Any]]]:
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         sent.append((statement, parameters))
 
-    engines = [engine.sync_engine for engine in desk.house.database.engines]
+    engines = [engine.sync_engine for engine in desk.resources.database.engines]
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:
@@ -311,7 +311,7 @@ async def test_people_are_found_by_a_part_of_their_address(desk: Desk) -> None:
 
 
 async def test_dead_letters_are_requeued_from_sql(desk: Desk) -> None:
-    now = desk.house.clock.now()
+    now = desk.resources.clock.now()
     letters = [
         {
             "consumer_group": group,
@@ -324,7 +324,7 @@ async def test_dead_letters_are_requeued_from_sql(desk: Desk) -> None:
         }
         for number, group in enumerate(("analytics", "notify", "notify"))
     ]
-    async with desk.house.database.write() as db:
+    async with desk.resources.database.write() as db:
         await db.execute(insert(DeadLetter), letters)
     view = await desk.get("/api/ops/streams")
     assert (view["dead_letters"], [each["dead_letters"] for each in view["groups"]]) == (3, [1, 2])
@@ -345,8 +345,8 @@ async def test_dead_letters_are_requeued_from_sql(desk: Desk) -> None:
 
 async def test_what_processes_count_is_added_up_by_minute(desk: Desk, clock: FakeClock) -> None:
     """Two web processes in one minute, one of them in the next; the sums are what both counted."""
-    house, scene = desk.house, desk.scene
-    first, second = Recorder(house), Recorder(house)
+    resources, scene = desk.resources, desk.scene
+    first, second = Recorder(resources), Recorder(resources)
     await scene.select("viewer")
     await (await scene.client("viewer", again=True)).get("/api/deals/current")
     await first.record()
@@ -358,7 +358,7 @@ async def test_what_processes_count_is_added_up_by_minute(desk: Desk, clock: Fak
     await scene.clients["stranger"].get("/api/me")  # looks for a deal again: the one attempt that is not part of signing in
     await first.record()
     await first.record()  # nothing new: nothing written
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         rows = list(await db.scalars(select(Traffic).order_by(Traffic.minute)))
         buckets, whole = await load(db, WINDOWS["1h"], clock.now())
     assert [(row.selected, row.restored) for row in rows] == [(2, 2), (1, 0)], "both saw the same process's counters"
@@ -440,7 +440,7 @@ async def test_a_session_that_still_says_operator_opens_no_page_of_theirs(app: Q
     desk = await Desk.set(app)
     await desk.page("/ops")
     operator = User.id == desk.scene.id_of("operator")
-    async with desk.house.database.write() as db:
+    async with desk.resources.database.write() as db:
         await db.execute(update(User).where(operator).values(is_operator=False))
     client = await desk.scene.client("operator")
     for path in ("/ops", "/ops/jobs", "/api/ops/jobs"):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event
 
-from app.config import Settings, load_settings
-from app.database import Database
+from app.core.config import Settings, load_settings
+from app.core.database import Database
 from app.factory import create_app
 from app.models import Session
 from tests.factories import PASSWORD, make_deal, make_member, make_user, make_work
@@ -52,7 +52,7 @@ async def scene(settings: Settings, clock: FakeClock) -> AsyncIterator[Scene]:
     async with app.test_app():
         scene = await Scene.set(app)
         # More than one deal, so that the current one is there because it was chosen.
-        await make_member(scene.house.database, await make_deal(scene.house.database, scene.organisation), scene.users["viewer"])
+        await make_member(scene.resources.database, await make_deal(scene.resources.database, scene.organisation), scene.users["viewer"])
         await scene.select("viewer")
         yield scene
 
@@ -105,7 +105,7 @@ async def test_sign_in_is_one_transaction_with_the_deal_already_restored(scene: 
 
 async def test_no_number_of_rows_changes_the_number_of_statements_of_a_deal_page(scene: Scene) -> None:
     pages = ("overview", "findings", "findings/1", "findings/1/edit", "checklist", "team", "activity", "edit")
-    client, database = await scene.client("owner"), scene.house.database
+    client, database = await scene.client("owner"), scene.resources.database
     await make_work(database, scene.deal)
 
     async def costs() -> dict[str, int]:
@@ -131,7 +131,7 @@ async def counted(scene: Scene) -> AsyncIterator[Cost]:
     """Count what happens meanwhile, on every engine and in Redis."""
     cost = Cost()
     before = await redis_calls(scene)
-    with listening(scene.house.database, cost):
+    with listening(scene.resources.database, cost):
         yield cost
     cost.redis = await redis_calls(scene) - before
 
@@ -157,16 +157,16 @@ def listening(database: Database, cost: Cost) -> Iterator[None]:
 
 async def redis_calls(scene: Scene) -> Counter[str]:
     """How often each command was called so far."""
-    if scene.house.redis is None:
+    if scene.resources.redis is None:
         return Counter()
-    stats = await scene.house.redis.commands.info("commandstats")
+    stats = await scene.resources.redis.commands.info("commandstats")
     calls = {name.removeprefix("cmdstat_"): int(each["calls"]) for name, each in stats.items()}
     return Counter({name: count for name, count in calls.items() if name not in NOT_COUNTED})
 
 
 async def lose_session(scene: Scene) -> None:
     """The rows and the records of all sessions; what Redis knows of the epoch stays, or the flag would be looked at beside the request."""
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(delete(Session))
-    if scene.house.redis:
-        await scene.house.redis.commands.delete(*await scene.house.redis.commands.keys(scene.house.keys.name("s:*")))
+    if scene.resources.redis:
+        await scene.resources.redis.commands.delete(*await scene.resources.redis.commands.keys(scene.resources.keys.name("s:*")))

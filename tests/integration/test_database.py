@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import insert, make_url, text
 from sqlalchemy.exc import IntegrityError
 
-from app.clock import Clock
-from app.database import Database
+from app.core.clock import Clock
+from app.core.database import Database
 from app.models import Organisation
 from tests.servers.postgresql import PostgresServer
 

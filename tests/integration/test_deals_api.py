@@ -14,9 +14,9 @@ from quart import Quart
 from sqlalchemy import event, insert
 from werkzeug.datastructures import Headers
 
-from app.config import load_settings
-from app.deals.cursors import Cursors
+from app.core.config import load_settings
 from app.factory import create_app
+from app.http.cursors import Cursors
 from app.models import Deal, Pin, Visit
 from tests.factories import make_deal
 from tests.fakes import FakeClock
@@ -46,7 +46,7 @@ async def many_deals(scene: Scene, count: int, **values: Any) -> list[int]:
         | values
         for _ in range(count)
     ]
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         ids = list(await db.scalars(insert(Deal).returning(Deal.id), rows))
         visits = [
             {"user_id": scene.id_of("owner"), "deal_id": each, "visited_at": begin + timedelta(seconds=random.randrange(4))}
@@ -79,7 +79,7 @@ def counted_selects(scene: Scene) -> Iterator[list[str]]:
         if statement.startswith("SELECT") and not any(table in statement for table in ("session_backend", "switches", "processes")):
             statements.append(statement)
 
-    engines = [engine.sync_engine for engine in scene.house.database.engines]
+    engines = [engine.sync_engine for engine in scene.resources.database.engines]
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     yield statements
@@ -161,7 +161,7 @@ SEARCHES = [
 
 
 async def test_search_looks_in_all_words_of_a_deal_in_any_case_of_any_alphabet(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         deal = await db.merge(scene.deal)
         deal.acquirer, deal.tagline, deal.categories = "ÉMILE & Σίσυφος", "СберБанк", "Games"
     for q, found in SEARCHES:
@@ -171,14 +171,14 @@ async def test_search_looks_in_all_words_of_a_deal_in_any_case_of_any_alphabet(s
 
 async def test_wildcards_are_letters_in_a_search(scene: Scene) -> None:
     for name in ("100% Ltd", "100 Ltd", "a_b", "axb", "back\\slash", "sl/ash"):
-        await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name=name)
+        await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"], name=name)
     for q, names in (("100%", {"100% Ltd"}), ("a_b", {"a_b"}), ("\\", {"back\\slash"}), ("/", {"sl/ash"})):
         _, page = await scene.call("owner", "GET", "/api/deals", query_string={"q": q})
         assert {deal["name"] for deal in page["deals"]} == names
 
 
 async def test_filters_narrow_the_list(scene: Scene, clock: FakeClock) -> None:
-    database, owner = scene.house.database, scene.users["owner"]
+    database, owner = scene.resources.database, scene.users["owner"]
     await make_deal(database, scene.organisation, owner=owner, name="Done", status="Complete", stage="closed", archived_at=clock.now())
     await make_deal(database, scene.organisation, owner=owner, name="Now", status="Pending", stage="signing")
     for query, names in (
@@ -229,7 +229,7 @@ async def test_a_cursor_is_good_for_its_own_list_only(scene: Scene) -> None:
     _, page = await scene.call("owner", "GET", "/api/deals?limit=2&sort=price")
     cursor = page["next_cursor"]
     assert (await scene.call("owner", "GET", f"/api/deals?limit=3&sort=price&cursor={cursor}"))[0] == 200
-    settings = scene.house.settings
+    settings = scene.resources.settings
     forged = Cursors(settings, "deals", scene.id_of("owner"), "", None, None, None, "false", "name").seal(None, 1)
     for who, query in (
         ("admin", f"sort=price&cursor={cursor}"),
@@ -416,13 +416,13 @@ async def test_pins_are_each_persons_own_and_idempotent(scene: Scene) -> None:
     assert (await scene.call("owner", "GET", "~"))[1]["deal"]["is_pinned"] is False
     for _ in range(2):
         assert await scene.call("viewer", "DELETE", "~/pin") == (204, None)
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.get(Pin, (scene.id_of("viewer"), scene.deal.id)) is None
     assert len(await scene.events("deal.pinned", "deal.unpinned")) == 2
 
 
 async def test_recents_are_the_deals_chosen_last(scene: Scene, clock: FakeClock) -> None:
-    others = [await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"]) for _ in range(11)]
+    others = [await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"]) for _ in range(11)]
     for deal in [*others, others[3]]:
         clock.advance(timedelta(seconds=1))
         assert (await scene.call("owner", "POST", f"/api/deals/{deal.id}/select"))[0] == 200

@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from app.auth.commands import user as user_command
 from app.auth.people import add_user
-from app.errors import AppError
+from app.core.errors import AppError
 from app.models import User
-from app.ops.explain_store import find_people
+from app.ops.explain.store import find_people
 from tests.factories import PASSWORD, make_deal, make_user
 from tests.integration.scene import Scene
 
@@ -32,13 +32,13 @@ async def sign_in(app: Quart, email: str, password: str = PASSWORD) -> int:
 
 @pytest.mark.parametrize("stored", [MUNICH, ASCII, unicodedata.normalize("NFD", MUNICH)])
 async def test_every_spelling_signs_in_whichever_was_stored_before(app: Quart, scene: Scene, stored: str) -> None:
-    await make_user(scene.house.database, scene.organisation, email=stored)
+    await make_user(scene.resources.database, scene.organisation, email=stored)
     assert {await sign_in(app, spelling) for spelling in SPELLINGS} == {200}
     assert await sign_in(app, "user@munchen.example") == 401
 
 
 async def test_two_spellings_stored_before_stay_two_accounts_each_under_its_own(app: Quart, scene: Scene) -> None:
-    ids = {spelling: (await make_user(scene.house.database, scene.organisation, email=spelling)).id for spelling in (MUNICH, ASCII)}
+    ids = {spelling: (await make_user(scene.resources.database, scene.organisation, email=spelling)).id for spelling in (MUNICH, ASCII)}
     for spelling, user_id in ids.items():
         client = app.test_client()
         answer = await client.post("/api/auth/login", json={"email": spelling, "password": PASSWORD})
@@ -47,10 +47,10 @@ async def test_two_spellings_stored_before_stay_two_accounts_each_under_its_own(
 
 @pytest.mark.parametrize("stored", [MUNICH, ASCII])
 async def test_nobody_is_there_twice(scene: Scene, stored: str) -> None:
-    await make_user(scene.house.database, scene.elsewhere, email=stored)
+    await make_user(scene.resources.database, scene.elsewhere, email=stored)
     for spelling in SPELLINGS:
         with pytest.raises(ValueError, match="already"):
-            await add_user(scene.house, spelling, "correct horse battery staple", name="X", organisation="Y")
+            await add_user(scene.resources, spelling, "correct horse battery staple", name="X", organisation="Y")
         status, body = await scene.call("foreign_admin", "POST", "/api/admin/invitations", json={"email": spelling, "role": "member"})
         assert (status, body["code"]) == (409, "already_here")
         status, body = await scene.call("admin", "POST", "/api/admin/invitations", json={"email": spelling, "role": "member"})
@@ -68,13 +68,13 @@ async def test_invited_person_is_stored_in_ascii_and_shown_in_unicode(app: Quart
     assert MUNICH.encode() in page
     form = {"token": link.partition("token=")[2], "name": "Münchner", "password": PASSWORD, "again": PASSWORD}
     assert (await client.post("/link", form=form)).status_code == 303
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.scalar(select(User.email).where(User.name == "Münchner")) == ASCII
         assert [person.email for person in await find_people(db, MUNICH, limit=5)] == [ASCII]
     assert MUNICH.encode() in await (await client.get("/settings/profile")).get_data()
     people = await (await scene.client("admin")).get("/admin/people", query_string={"q": MUNICH})
     assert MUNICH.encode() in await people.get_data()
-    deal = await make_deal(scene.house.database, scene.organisation, owner=scene.users["admin"])
+    deal = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["admin"])
     assert (await scene.call("admin", "POST", f"/api/deals/{deal.id}/members", json={"email": MUNICH, "role": "viewer"}))[0] < 300
 
 
@@ -89,8 +89,8 @@ async def test_what_the_sign_in_field_cannot_send_is_refused_at_the_invitation(s
 
 
 async def test_guesses_under_every_spelling_count_together(app: Quart, scene: Scene) -> None:
-    await make_user(scene.house.database, scene.organisation, email=ASCII)
-    object.__setattr__(scene.house, "settings", scene.house.settings.model_copy(update={"rate_limit_login": 5}))
+    await make_user(scene.resources.database, scene.organisation, email=ASCII)
+    object.__setattr__(scene.resources, "settings", scene.resources.settings.model_copy(update={"rate_limit_login": 5}))
     assert [await sign_in(app, SPELLINGS[number % 4], "wrong") for number in range(6)] == [401] * 5 + [429]
 
 

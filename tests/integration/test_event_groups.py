@@ -9,21 +9,21 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import func, insert, select
 
-from app.clock import Clock
-from app.config import load_settings
-from app.database import Database
-from app.errors import StoreUnavailable
+from app.core.clock import Clock
+from app.core.config import load_settings
+from app.core.database import Database
+from app.core.errors import StoreUnavailable
+from app.core.redis import RedisClient
+from app.core.redis_keys import RedisKeys
 from app.events.effects import EFFECTS, TRIES, catch_up, retry_requeued
-from app.events.figures import read_figures
-from app.events.groups import Consumer, Pace, trim
+from app.events.groups import Consumer, StreamTimeouts, trim
 from app.events.relay import relay_once
 from app.events.rollup import roll_up
+from app.events.statistics import read_figures
 from app.events.streams import DEAD_STREAM as DEAD_KEY
 from app.events.streams import STREAM as KEY
 from app.events.streams import StreamState, list_dead_letters, look_at_streams, requeue_dead_letters
 from app.models import DeadLetter, Event, EventEffect, Outbox, UserNotice
-from app.redis import RedisClient
-from app.redis_keys import RedisKeys
 from app.resources import open_resources
 from tests.conftest import StartRedis
 from tests.factories import make_organisation, make_user
@@ -32,7 +32,7 @@ from worker.consumers.loops import Upkeep
 
 CLOCK = Clock()
 STREAM, DEAD_STREAM = RedisKeys().name(KEY), RedisKeys().name(DEAD_KEY)
-PACE = Pace(block=timedelta(milliseconds=10), claim_after=timedelta(milliseconds=20))
+PACE = StreamTimeouts(block=timedelta(milliseconds=10), claim_after=timedelta(milliseconds=20))
 POISON: dict[str, Any] = {"kind": "deal.restored", "payload": {"source": "restored", "ms": "soon"}}
 MakeConsumer = Callable[..., Consumer]
 
@@ -53,7 +53,7 @@ async def commands(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 def consumer(database: Database, redis: RedisClient) -> MakeConsumer:
     def make(group: str = "analytics", name: str = "one", **pace: timedelta) -> Consumer:
-        return Consumer(database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), pace=Pace(**pace) if pace else PACE)
+        return Consumer(database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), pace=StreamTimeouts(**pace) if pace else PACE)
 
     return make
 
@@ -131,7 +131,7 @@ async def test_a_dead_consumers_entries_are_claimed(
     await until(done)
     assert (await state(database, redis)).groups[0].pending == 0
     await drain(consumer("notify"))
-    await trim(redis, pace=Pace(forget_after=timedelta(0)))
+    await trim(redis, pace=StreamTimeouts(forget_after=timedelta(0)))
     assert [each["name"] for each in await commands.xinfo_consumers(STREAM, "analytics")] != ["dead", "survivor"]
 
 
@@ -205,11 +205,11 @@ async def test_without_redis_everything_comes_from_sql(database: Database, envir
     await happen(database, kind="member.granted", user_id=person.id, payload={"role": "viewer"})
     [poison] = await happen(database, **POISON)
     await happen(database, 250)
-    async with open_resources(load_settings(environ), kind="worker") as house:
-        upkeep = Upkeep(house, None)
+    async with open_resources(load_settings(environ), kind="worker") as resources:
+        upkeep = Upkeep(resources, None)
         for _ in range(TRIES):
             await upkeep.step()
-        assert (await roll_up(house)).applied == {"analytics": 0, "notify": 0}
+        assert (await roll_up(resources)).applied == {"analytics": 0, "notify": 0}
         await upkeep.step()
     assert await selected(database) == 250
     assert [await count(database, table) for table in (UserNotice, Outbox, EventEffect)] == [1, 0, 0]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Login, Organisation, Session, User
 from app.sessions.expiry import LOGINS_REMEMBERED, Expired, expire_sessions
 from tests.fakes import FakeClock

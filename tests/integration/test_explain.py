@@ -8,20 +8,20 @@ from click.testing import CliRunner
 from quart import Quart
 from sqlalchemy import update
 
-from app.database import upsert
+from app.core.database import upsert
 from app.models import Deal, Member, Organisation, Switch, User
-from app.ops.explain import explain
-from app.ops.explain_command import explain as explain_command
-from app.ops.schemas import Explanation
+from app.ops.console.schemas import Explanation
+from app.ops.explain.command import explain as explain_command
+from app.ops.explain.explain import explain
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 from tests.servers.blocking import blocking
 
 
 async def told(scene: Scene, who: str = "viewer") -> Explanation:
-    house = scene.house
-    async with house.database.read() as db:
-        found = await explain(db, house.settings, scene.users[who].email, now=house.clock.now())
+    resources = scene.resources
+    async with resources.database.read() as db:
+        found = await explain(db, resources.settings, scene.users[who].email, now=resources.clock.now())
     assert found is not None
     return found
 
@@ -41,15 +41,15 @@ async def comes_true(scene: Scene, who: str = "viewer") -> tuple[str, str]:
 
 
 async def change(scene: Scene, *statements: object) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         for statement in statements:
             await db.execute(statement)  # type: ignore[call-overload]
-    await scene.house.backend.refresh()
+    await scene.resources.backend.refresh()
 
 
 async def test_what_is_told_of_the_next_request_comes_true(app: Quart, clock: FakeClock) -> None:
     scene = await Scene.set(app)
-    house, viewer, deal = scene.house, scene.id_of("viewer"), scene.deal.id
+    resources, viewer, deal = scene.resources, scene.id_of("viewer"), scene.deal.id
     pointer = update(User).where(User.id == viewer)
 
     assert await comes_true(scene, "stranger") == ("none", "sees_none")
@@ -64,9 +64,9 @@ async def test_what_is_told_of_the_next_request_comes_true(app: Quart, clock: Fa
     await change(scene, pointer.values(remember_last_deal=True))
 
     off = {"name": "auto_restore_deal", "enabled": False, "changed_at": clock.now(), "changed_by": "operator@test.example"}
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         await db.execute(upsert(db, Switch, off, key=["name"]))
-    await house.backend.refresh()
+    await resources.backend.refresh()
     assert await comes_true(scene) == ("none", "switched_off_by_operator")
     assert "operator@test.example" in (await told(scene)).next_sign_in.words
     await change(scene, update(Switch).values(enabled=True))

@@ -11,7 +11,7 @@ import pytest
 from quart import Quart
 from sqlalchemy import select, update
 
-from app.database import Database
+from app.core.database import Database
 from app.imports.mapping import LABELS, LIST_HEADINGS
 from app.imports.run import run_import
 from app.models import Deal, User
@@ -104,7 +104,7 @@ async def test_only_who_sees_it_exports_it(scene: Scene) -> None:
 
 async def fill(scene: Scene) -> None:
     """Deals of every kind, also those an import would never make."""
-    database: Database = scene.house.database
+    database: Database = scene.resources.database
     every: list[dict[str, Any]] = [
         {
             "name": "=Formula",
@@ -134,7 +134,7 @@ async def fill(scene: Scene) -> None:
 
 
 async def state_of(scene: Scene) -> list[Any]:
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         deals = await db.scalars(select(Deal).where(Deal.organisation_id == scene.organisation.id).order_by(Deal.id))
         return [{column.name: getattr(deal, column.name) for column in Deal.__table__.columns} for deal in deals]
 
@@ -155,17 +155,17 @@ async def test_list_of_deals_that_is_imported_again_changes_nothing(scene: Scene
         assert row[column[LABELS["announced_on"]] - 1].value == datetime(2014, 4, 3)  # noqa: DTZ001  # a cell knows no zone
         assert row[column[LABELS["price_usd"]] - 1].value == 1_234
     found = await send(scene, data, name=f"deals.{ending}")
-    await run_import(scene.house, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], tell=quiet)
     found = await look(scene, found["id"])
     assert {"imported": 0, "updated": 0, "refused": 0, "unchanged": len(before)}.items() <= found["counts"].items(), found["refused"]
     assert await state_of(scene) == before
 
 
 async def test_our_references_name_deals_of_this_organisation_alone(scene: Scene) -> None:
-    elsewhere = await make_deal(scene.house.database, scene.elsewhere, owner=scene.users["outsider"], name="Theirs")
+    elsewhere = await make_deal(scene.resources.database, scene.elsewhere, owner=scene.users["outsider"], name="Theirs")
     found = await send(scene, f"Target,Reference\nMine,holdfast:{scene.deal.id}\nStolen,holdfast:{elsewhere.id}\n")
-    await run_import(scene.house, found["id"], tell=quiet)
-    async with scene.house.database.read() as db:
+    await run_import(scene.resources, found["id"], tell=quiet)
+    async with scene.resources.database.read() as db:
         names = {deal.id: (deal.name, deal.organisation_id) for deal in await db.scalars(select(Deal))}
     assert names[scene.deal.id][0] == "Mine"
     assert names[elsewhere.id] == ("Theirs", scene.elsewhere.id)
@@ -183,7 +183,7 @@ async def test_rows_left_out_come_back_as_they_were_meant(scene: Scene, ending: 
         ";''+Acme;12/11/2014;1.234.567;'plain\n"
     )
     found = await send(scene, content)
-    await run_import(scene.house, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], tell=quiet)
     assert (await look(scene, found["id"]))["counts"]["refused"] == 3
     response, data = await fetch(scene, f"/imports/{found['id']}/problems.{ending}", "admin")
     assert re.search(r"filename\*=UTF-8''deals%20rows%20left%20out\." + ending, response.headers["Content-Disposition"])
@@ -205,8 +205,8 @@ async def test_rows_left_out_come_back_as_they_were_meant(scene: Scene, ending: 
     assert [column["field"] for column in again["columns"]] == ["", "", "name", "acquirer", "announced_on", "price_usd", "tagline"]
     assert again["date_questions"] == []
     assert (await scene.call("admin", "POST", f"/api/imports/{again['id']}/start"))[0] == 202
-    await run_import(scene.house, again["id"], tell=quiet)
-    async with scene.house.database.read() as db:
+    await run_import(scene.resources, again["id"], tell=quiet)
+    async with scene.resources.database.read() as db:
         deals = await db.scalars(select(Deal).where(Deal.import_id == again["id"]).order_by(Deal.name))
         facts = [(deal.name, deal.acquirer, deal.announced_on, deal.price_usd, deal.tagline) for deal in deals]
     # An apostrophe before a formula is what protects it, in any file, and is taken off once; every other one stays.
@@ -218,7 +218,7 @@ async def test_rows_left_out_come_back_as_they_were_meant(scene: Scene, ending: 
 
 
 async def test_long_list_is_exported_whole(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         now = datetime(2026, 1, 1, tzinfo=UTC)
         common = {
             "organisation_id": scene.organisation.id,
@@ -234,7 +234,7 @@ async def test_long_list_is_exported_whole(scene: Scene) -> None:
 
 
 async def test_name_of_a_file_is_one(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(Deal).where(Deal.id == scene.deal.id).values(name='../a"b\\c\r\n: Zoë; x' + "y" * 190))
         await db.execute(update(User).values(name="x"))
     disposition = (await fetch(scene, f"/deals/{scene.deal.id}/findings.csv"))[0].headers["Content-Disposition"]

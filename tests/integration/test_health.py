@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from quart import Quart
 
-from app import database
-from app.clock import Clock
-from app.config import Settings, load_settings
+from app.core import database
+from app.core.clock import Clock
+from app.core.config import Settings, load_settings
 from app.factory import create_app
-from app.ops.checks import check_up
 from app.ops.commands import doctor as doctor_command
-from app.ops.doctor import Finding, examine
+from app.ops.health.checks import check_up
+from app.ops.health.doctor import Check, examine
 from app.resources import Resources
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_user
@@ -25,8 +25,8 @@ from tests.waiting import until
 
 
 def house_of(app: Quart) -> Resources:
-    house: Resources = app.extensions["holdfast"]
-    return house
+    resources: Resources = app.extensions["holdfast"]
+    return resources
 
 
 async def health(app: Quart, *, as_: str | None = None, query: str = "") -> tuple[int, Any]:
@@ -130,7 +130,7 @@ def test_the_doctors_command_prints_and_exits(environ: dict[str, str], monkeypat
         monkeypatch.setenv(name, value)
     done = CliRunner().invoke(doctor_command, ["--json"])
     assert done.exit_code == 0, done.output
-    assert {Finding(**finding).check for finding in json.loads(done.output)} >= {"database", "redis", "processes"}
+    assert {Check(**finding).check for finding in json.loads(done.output)} >= {"database", "redis", "processes"}
 
 
 async def test_what_a_server_starts_is_no_request_with_two_seconds_of_patience(settings: Settings) -> None:
@@ -139,7 +139,7 @@ async def test_what_a_server_starts_is_no_request_with_two_seconds_of_patience(s
 
     @app.before_serving
     async def note() -> None:
-        patience.append(database._patience.get())
+        patience.append(database._time_budget.get())
 
     async with app.test_app():
         assert patience == [None]

@@ -6,11 +6,11 @@ from http import HTTPStatus
 import pytest
 from structlog.testing import capture_logs
 
-from app.config import load_settings
-from app.http_gate import Gate, Limits, group_of
-from app.metrics import METRICS
-from app.ops.port import has_ipv6
-from app.uploads import ENVELOPE, LARGEST_DISCARDED
+from app.core.config import load_settings
+from app.core.metrics import METRICS
+from app.core.port import has_ipv6
+from app.http.uploads import ENVELOPE, LARGEST_DISCARDED
+from app.server.gate import Gate, Limits, group_of
 from tests.servers.guarded import LIMITS, ask, connected, guarded_site
 from tests.waiting import until
 

@@ -16,14 +16,14 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import func, select, text, update
 
-from app.database import Database
+from app.core.database import Database
+from app.core.logging import configure_quiet_logging
+from app.demo.seed import DEMO_FILE
 from app.imports import service
 from app.imports.commands import import_deals
 from app.imports.mapping import map_columns
 from app.imports.reader import Batch, Record
 from app.imports.report import ImportRefused, Report
-from app.imports.seed import DEMO_FILE
-from app.logging import configure_quiet_logging
 from app.models import Deal, Event, Organisation, Session, User
 from tests.factories import make_login, make_user
 from tests.servers.blocking import blocking

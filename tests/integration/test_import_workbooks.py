@@ -13,8 +13,8 @@ from quart import Quart
 from quart.datastructures import FileStorage
 from sqlalchemy import select, update
 
-from app import subprocesses
-from app.database import Contended, limit_patience
+from app.core import subprocesses
+from app.core.database import Contended, set_time_budget
 from app.imports import files, survey_process
 from app.imports.files import WORKBOOK, keep_locally
 from app.imports.run import run_import
@@ -53,7 +53,7 @@ TWO = workbook(
 
 
 async def deals_of(scene: Scene, import_id: int) -> list[tuple[Any, ...]]:
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         deals = await db.scalars(select(Deal).where(Deal.import_id == import_id).order_by(Deal.id))
         return [(deal.name, deal.acquirer, deal.announced_on, deal.price_usd) for deal in deals]
 
@@ -78,11 +78,11 @@ async def test_workbook_is_looked_at_asked_about_and_imported(scene: Scene) -> N
     assert (status, body["import"]["date_questions"][0]["chosen"]) == (200, "month_first")
     assert (await scene.call("admin", "POST", f"{path}/columns", json={"fields": fields}))[1]["import"]["date_questions"][0]["chosen"]
     assert (await scene.call("admin", "POST", f"{path}/start"))[0] == 202
-    await run_import(scene.house, draft["id"], tell=quiet)
+    await run_import(scene.resources, draft["id"], tell=quiet)
     done = await look(scene, draft["id"])
     assert (done["state"], done["percent"], done["counts"]["imported"], done["counts"]["refused"]) == ("done", 100, 1, 1)
     assert await deals_of(scene, draft["id"]) == [("Nest", "Google", date(2014, 3, 4), 3_200_000_000)]
-    assert await count(scene.house.database, of=ImportPiece) == 0, "neither the workbook nor its sheet stays"
+    assert await count(scene.resources.database, of=ImportPiece) == 0, "neither the workbook nor its sheet stays"
 
 
 async def test_another_sheet_is_chosen(scene: Scene) -> None:
@@ -99,7 +99,7 @@ async def test_another_sheet_is_chosen(scene: Scene) -> None:
     assert body["import"]["columns"][2]["date_order"] == "month_first"
     assert (await scene.call("admin", "POST", f"{path}/start"))[0] == 202
     assert (await scene.call("admin", "POST", f"{path}/sheet", json={"sheet": "Open"}))[0] == 409
-    await run_import(scene.house, draft["id"], tell=quiet)
+    await run_import(scene.resources, draft["id"], tell=quiet)
     assert [row[:3] for row in await deals_of(scene, draft["id"])] == [
         ("Waze", "Google", date(2013, 6, 11)),
         ("Palm", "HP", date(2010, 4, 28)),
@@ -119,9 +119,9 @@ async def test_sheet_and_order_are_said_with_the_file(scene: Scene) -> None:
     assert (await post("sheet=Gone"))[1]["code"] == "unreadable_file"
     status, body = await post("sheet=Open&date_order=announced=day_first")
     assert (status, body["import"]["state"]) == (202, "queued")
-    await run_import(scene.house, body["import"]["id"], tell=quiet)
+    await run_import(scene.resources, body["import"]["id"], tell=quiet)
     assert (await deals_of(scene, body["import"]["id"]))[0][2] == date(2014, 4, 3)
-    assert await count(scene.house.database, Import.state.in_(("draft", "arriving")), of=Import) == 0, "what was refused left nothing"
+    assert await count(scene.resources.database, Import.state.in_(("draft", "arriving")), of=Import) == 0, "what was refused left nothing"
 
 
 async def test_run_that_was_cut_off_goes_on_in_the_sheet(scene: Scene) -> None:
@@ -133,13 +133,13 @@ async def test_run_that_was_cut_off_goes_on_in_the_sheet(scene: Scene) -> None:
         raise Contended
 
     with pytest.raises(Contended):
-        await run_import(scene.house, found["id"], tell=die)
-    async with scene.house.database.write() as db:
+        await run_import(scene.resources, found["id"], tell=die)
+    async with scene.resources.database.write() as db:
         await db.execute(update(Import).values(state="running", error=""))
     # Its pieces go with its end; here the process died instead.
-    if not await count(scene.house.database, of=ImportPiece):
+    if not await count(scene.resources.database, of=ImportPiece):
         pytest.fail("the file went with an error that another run can mend")
-    await run_import(scene.house, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], tell=quiet)
     assert [row[0] for row in await deals_of(scene, found["id"])] == [f"T{n}" for n in range(1_200)]
 
 
@@ -170,7 +170,7 @@ async def test_survey_that_takes_too_long_is_refused(scene: Scene, monkeypatch: 
     status, problem = await scene.call("admin", "POST", "/api/imports", data=TWO, headers={"Content-Type": "text/csv"})
     assert (status, problem["code"]) == (400, "unreadable_file")
     assert "too much memory or time" in problem["detail"]
-    assert await count(scene.house.database, of=ImportPiece) == 0
+    assert await count(scene.resources.database, of=ImportPiece) == 0
 
 
 async def test_survey_has_none_of_our_secrets_and_ends_with_its_request(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,22 +201,22 @@ async def test_survey_has_none_of_our_secrets_and_ends_with_its_request(scene: S
 
 async def test_workbook_is_kept_beside_its_sheet_until_the_end(scene: Scene) -> None:
     draft = await send(scene, TWO, start=False)
-    assert await count(scene.house.database, ImportPiece.number >= WORKBOOK, of=ImportPiece) == 1
-    assert await count(scene.house.database, ImportPiece.number < WORKBOOK, of=ImportPiece) == 1
+    assert await count(scene.resources.database, ImportPiece.number >= WORKBOOK, of=ImportPiece) == 1
+    assert await count(scene.resources.database, ImportPiece.number < WORKBOOK, of=ImportPiece) == 1
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/cancel"))[0] == 200
-    assert await count(scene.house.database, of=ImportPiece) == 0
+    assert await count(scene.resources.database, of=ImportPiece) == 0
 
 
 async def test_file_of_many_pieces_has_time_for_each_of_them(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a request may wait for the database in all is used up long before a large file is stored on a busy machine."""
     draft = await send(scene, TWO, start=False)
     monkeypatch.setattr(files, "PIECE", 64)
-    async with files.local_copy(scene.house.database, draft["id"], first=WORKBOOK) as file:
-        limit_patience(0.0)
+    async with files.local_copy(scene.resources.database, draft["id"], first=WORKBOOK) as file:
+        set_time_budget(0.0)
         try:
-            await files.delete_file(scene.house.database, draft["id"])
-            await files.store_file(scene.house.database, draft["id"], file, first=WORKBOOK)
-            async with files.local_copy(scene.house.database, draft["id"], first=WORKBOOK) as copy:
+            await files.delete_file(scene.resources.database, draft["id"])
+            await files.store_file(scene.resources.database, draft["id"], file, first=WORKBOOK)
+            async with files.local_copy(scene.resources.database, draft["id"], first=WORKBOOK) as copy:
                 assert copy.read() == TWO
         finally:
-            limit_patience(None)
+            set_time_budget(None)

@@ -17,7 +17,7 @@ from quart import Quart
 from quart.datastructures import FileStorage
 from sqlalchemy import func, select, update
 
-from app.database import Database
+from app.core.database import Database
 from app.imports.incoming import ABANDONED_AFTER, delete_abandoned
 from app.imports.run import run_import
 from app.jobs.run import RunCancelled
@@ -30,7 +30,7 @@ from tests.servers.process import ServerProcess, held_directory, remove_director
 from tests.servers.web import ROOT
 from tests.waiting import until
 
-REAL = (ROOT / "app/imports/demo/acquisitions.csv").read_bytes()
+REAL = (ROOT / "app/demo/data/acquisitions.csv").read_bytes()
 CSV = {"Content-Type": "text/csv"}
 HEADING = "Target,Acquirer,Year,Price,Date,Remark\n"
 GOOD = HEADING + "Nest,Google,2014,$3.2bn,13/01/2014,home\nWaze,Google,2013,$966m,11/06/2013,maps\n"
@@ -88,7 +88,7 @@ async def test_real_export_is_checked_then_imported_once_with_its_rows_to_look_a
     assert draft["columns"][1]["samples"] == ["Tellme", "Palm", "Accelio Corporation"]
     assert {"line": 56, "code": "malformed_date", "cells": None}.items() <= draft["warnings"][3].items()
     assert '"4//17/2013" is not a date' in draft["warnings"][3]["message"]
-    assert await count(scene.house.database, *deals_of(scene)) == 0, "a check writes no deal"
+    assert await count(scene.resources.database, *deals_of(scene)) == 0, "a check writes no deal"
 
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/start"))[0] == 202
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/start"))[0] == 409
@@ -97,15 +97,15 @@ async def test_real_export_is_checked_then_imported_once_with_its_rows_to_look_a
     async def tell(done: int, total: int, **_: Any) -> None:
         told.append(done * 100 // total)
 
-    await run_import(scene.house, draft["id"], tell=tell)
+    await run_import(scene.resources, draft["id"], tell=tell)
     done = await look(scene, draft["id"])
     assert (done["state"], done["percent"], done["error"]) == ("done", 100, "")
     assert done["counts"] | {"warnings": 17} == {**done["counts"], "rows": 1643, "imported": 1643, "refused": 0, "warnings": 17}
     assert len(told) > 3
     assert told == sorted(told)
     owned = (Deal.import_id == draft["id"], Deal.owner_id == scene.id_of("admin"))
-    assert await count(scene.house.database, *deals_of(scene), *owned) == 1643
-    assert await count(scene.house.database, of=ImportPiece) == 0, "the file is gone after use"
+    assert await count(scene.resources.database, *deals_of(scene), *owned) == 1643
+    assert await count(scene.resources.database, of=ImportPiece) == 0, "the file is gone after use"
     assert [event.payload["import_id"] for event in await scene.events("import.started", "import.finished")] == [draft["id"]] * 2
 
     again = await send(scene, REAL, start=False)
@@ -115,7 +115,7 @@ async def test_real_export_is_checked_then_imported_once_with_its_rows_to_look_a
 @sqlite_only
 async def test_rows_that_cannot_be_deals_are_left_out_told_and_handed_back(scene: Scene) -> None:
     found = await send(scene, BAD)
-    await run_import(scene.house, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], tell=quiet)
     found = await look(scene, found["id"])
     assert {"imported": 2, "refused": 2, "warnings": 2}.items() <= found["counts"].items()
     assert [(row["line"], row["cells"]) for row in found["refused"]] == [
@@ -152,8 +152,8 @@ async def test_columns_are_placed_by_hand(scene: Scene) -> None:
     status, body = await scene.call("admin", "POST", f"{path}/columns", json={"fields": ["name", "acquirer", "announced_year", ""]})
     assert (status, body["import"]["checked"]["imported"]) == (200, 1)
     assert (await scene.call("admin", "POST", f"{path}/start"))[0] == 202
-    await run_import(scene.house, odd["id"], tell=quiet)
-    async with scene.house.database.read() as db:
+    await run_import(scene.resources, odd["id"], tell=quiet)
+    async with scene.resources.database.read() as db:
         deal = await db.scalar(select(Deal).where(Deal.import_id == odd["id"]))
     assert deal is not None
     assert (deal.name, deal.acquirer, deal.announced_year, deal.external_ref) == ("Nest", "Google", 2014, "Google|Nest|2014")
@@ -164,23 +164,23 @@ async def test_import_that_is_cancelled_keeps_what_is_in_and_goes_on_later_witho
     found = await send(scene, REAL)
 
     async def cancel_soon(**_: Any) -> None:
-        if await count(scene.house.database, *deals_of(scene)) > 300:
+        if await count(scene.resources.database, *deals_of(scene)) > 300:
             await scene.call("admin", "POST", f"/api/imports/{found['id']}/cancel")
 
     async def cancel(done: int, total: int, **counts: Any) -> None:
         await cancel_soon()
 
-    await run_import(scene.house, found["id"], tell=cancel)
+    await run_import(scene.resources, found["id"], tell=cancel)
     cancelled = await look(scene, found["id"])
-    kept = await count(scene.house.database, *deals_of(scene))
+    kept = await count(scene.resources.database, *deals_of(scene))
     assert (cancelled["state"], cancelled["counts"]["imported"]) == ("cancelled", kept)
     assert 300 < kept < 1643
-    assert await count(scene.house.database, of=ImportPiece) == 0
+    assert await count(scene.resources.database, of=ImportPiece) == 0
     assert (await scene.call("admin", "POST", f"/api/imports/{found['id']}/cancel"))[1]["code"] == "import_over"
     rest = await send(scene, REAL)
-    await run_import(scene.house, rest["id"], tell=quiet)
+    await run_import(scene.resources, rest["id"], tell=quiet)
     assert (await look(scene, rest["id"]))["counts"]["imported"] == 1643 - kept
-    assert await count(scene.house.database, *deals_of(scene)) == 1643
+    assert await count(scene.resources.database, *deals_of(scene)) == 1643
 
 
 async def test_run_that_lost_its_import_writes_nothing_more(scene: Scene) -> None:
@@ -190,14 +190,14 @@ async def test_run_that_lost_its_import_writes_nothing_more(scene: Scene) -> Non
 
     async def begin_another(done: int, total: int, **_: Any) -> None:
         if not other:
-            other.append(asyncio.create_task(run_import(scene.house, found["id"], tell=quiet)))
+            other.append(asyncio.create_task(run_import(scene.resources, found["id"], tell=quiet)))
         await asyncio.sleep(0)
 
-    await run_import(scene.house, found["id"], tell=begin_another)
+    await run_import(scene.resources, found["id"], tell=begin_another)
     await asyncio.gather(*other)
     done = await look(scene, found["id"])
     assert (done["state"], done["counts"]["rows"], done["counts"]["imported"]) == ("done", 1643, 1643)
-    assert await count(scene.house.database, *deals_of(scene)) == 1643
+    assert await count(scene.resources.database, *deals_of(scene)) == 1643
     assert len(await scene.events("import.finished")) == 1
 
 
@@ -214,7 +214,7 @@ async def test_operator_who_cancels_the_job_cancels_the_import(scene: Scene) -> 
             raise RunCancelled
 
     with pytest.raises(RunCancelled):
-        await import_deals(scene.house, Cancelled())  # type: ignore[arg-type]
+        await import_deals(scene.resources, Cancelled())  # type: ignore[arg-type]
     assert (await look(scene, found["id"]))["state"] == "cancelled"
 
 
@@ -224,14 +224,14 @@ async def test_import_of_somebody_demoted_meanwhile_stops(scene: Scene) -> None:
     found = await send(scene, REAL)
 
     async def demote(done: int, total: int, **_: Any) -> None:
-        async with scene.house.database.write() as db:
+        async with scene.resources.database.write() as db:
             await db.execute(update(User).where(User.id == scene.id_of("admin")).values(role="member"))
 
-    await run_import(scene.house, found["id"], tell=demote)
-    async with scene.house.database.read() as db:
+    await run_import(scene.resources, found["id"], tell=demote)
+    async with scene.resources.database.read() as db:
         ended = await db.get_one(Import, found["id"])
     assert (ended.state, ended.error, ended.rows_done) == ("failed", "not_an_administrator", ended.counts["imported"])
-    assert await count(scene.house.database, *deals_of(scene)) == ended.rows_done < 1643
+    assert await count(scene.resources.database, *deals_of(scene)) == ended.rows_done < 1643
 
 
 async def test_imports_are_for_administrators_of_their_organisation(scene: Scene) -> None:
@@ -277,8 +277,8 @@ async def test_what_is_no_file_of_deals_is_refused_in_its_own_words(scene: Scene
     ):
         answer, problem = await scene.call("admin", "POST", "/api/imports", data=content, headers=headers)
         assert (answer, problem["code"]) == (status, code), content[:20]
-    assert await count(scene.house.database, Import.state != "cancelled", of=Import) == 0
-    assert await count(scene.house.database, of=ImportPiece) == 0
+    assert await count(scene.resources.database, Import.state != "cancelled", of=Import) == 0
+    assert await count(scene.resources.database, of=ImportPiece) == 0
     for each in range(5):
         await send(scene, GOOD, start=False, name=f"{each}.csv")
     answer, problem = await scene.call("admin", "POST", "/api/imports", data=GOOD.encode(), headers=CSV)
@@ -302,7 +302,7 @@ async def test_form_without_a_script_leads_through_the_whole_import(scene: Scene
     assert response.headers["Location"] == address
     page = await (await client.get(address)).get_data(as_text=True)
     assert "Waiting to begin" in page
-    await run_import(scene.house, int(address.rpartition("/")[2]), tell=quiet)
+    await run_import(scene.resources, int(address.rpartition("/")[2]), tell=quiet)
     page = await (await client.get(address)).get_data(as_text=True)
     assert "Show the 2 imported deals" in page
     # Its deals are the list, filtered; what is not of it, and what one may not see, is not in it.
@@ -323,10 +323,10 @@ async def test_form_without_a_script_leads_through_the_whole_import(scene: Scene
 async def test_files_nobody_came_back_to_are_deleted_after_a_day(scene: Scene, clock: FakeClock) -> None:
     draft, started = await send(scene, GOOD, start=False), await send(scene, GOOD)
     clock.advance(ABANDONED_AFTER - timedelta(minutes=1))
-    assert await delete_abandoned(scene.house) == 0
+    assert await delete_abandoned(scene.resources) == 0
     clock.advance(timedelta(minutes=2))
-    assert await delete_abandoned(scene.house) == 1
-    async with scene.house.database.read() as db:
+    assert await delete_abandoned(scene.resources) == 1
+    async with scene.resources.database.read() as db:
         states = {each.id: each.state for each in await db.scalars(select(Import))}
         pieces = set(await db.scalars(select(ImportPiece.import_id)))
     assert states == {draft["id"]: "cancelled", started["id"]: "queued"}
@@ -341,7 +341,7 @@ async def test_import_that_stands_still_is_continued_by_hand(scene: Scene, clock
     clock.advance(timedelta(minutes=3))
     await scene.clients.pop("admin").post("/api/auth/logout")
     assert (await scene.call("admin", "POST", path))[0] == 202
-    assert await count(scene.house.database, JobRun.name == "import_file", of=JobRun) == 2
+    assert await count(scene.resources.database, JobRun.name == "import_file", of=JobRun) == 2
 
 
 @sqlite_only

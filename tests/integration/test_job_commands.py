@@ -16,12 +16,12 @@ from click.testing import CliRunner, Result
 from sqlalchemy import func, insert, select, text, update
 
 from app.cli import cli
-from app.clock import Clock
-from app.config import Settings, load_settings
-from app.database import Database
+from app.core.clock import Clock
+from app.core.config import Settings, load_settings
+from app.core.database import Database
 from app.jobs.schedule import sync_schedules
 from app.models import JobRun, JobSchedule, User
-from app.ops.doctor import Finding, examine
+from app.ops.health.doctor import Check, examine
 from tests.factories import make_deal, make_organisation, make_user
 from tests.servers.blocking import blocking
 from tests.servers.process import wait_until
@@ -193,5 +193,5 @@ async def _last_deal(database: Database, user_id: int) -> int | None:
         return (await db.get_one(User, user_id)).last_deal_id
 
 
-async def _finding(settings: Settings, check: str) -> Finding:
+async def _finding(settings: Settings, check: str) -> Check:
     return next(finding for finding in await examine(settings, Clock()) if finding.check == check)

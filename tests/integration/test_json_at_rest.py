@@ -7,8 +7,8 @@ import pytest
 from quart import Quart
 from sqlalchemy import JSON, delete, insert, select, update
 
-from app.deals.cursors import Cursors
 from app.events.effects import EFFECTS, retry_requeued
+from app.http.cursors import Cursors
 from app.models import DeadLetter, Event, Import, JobRun, Session, User, UserNotice
 from app.models.base import Base
 from tests.factories import make_work
@@ -23,22 +23,22 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.fixture
 async def scene(app: Quart) -> Scene:
     scene = await Scene.set(app)
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("admin")).values(is_operator=True))
     await scene.call("admin", "POST", "/api/deals", json={"name": "Another one"})
     await scene.select("admin")
-    await make_work(scene.house.database, scene.deal)
+    await make_work(scene.resources.database, scene.deal)
     await _fill(scene)
     return scene
 
 
 async def _fill(scene: Scene) -> None:
     """Something in every table with JSON that a page shows."""
-    now, whom = scene.house.clock.now(), scene.id_of("admin")
+    now, whom = scene.resources.clock.now(), scene.id_of("admin")
     failed = {"attempt": 1, "process_id": "p", "started_at": now.isoformat(), "ended_at": now.isoformat(), "error_class": "E", "error": "e"}
     layout = {"encoding": "utf-8", "headings": ["Name"], "fields": ["name"], "samples": [["Mojang"]]}
     common = {"organisation_id": scene.organisation.id, "user_id": whom, "filename": "a.csv", "created_at": now, "updated_at": now}
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         times = {"due_at": now, "queued_at": now, "started_at": now, "finished_at": now}
         run = {"name": "sweep_stale_deals", "trigger": "cli", "status": "failed", "error_class": "E", "error": "e", "payload": {"a": 1}}
         db.add(JobRun(**run, **times, counts={"deals": 1}, earlier_attempts=[failed]))
@@ -67,7 +67,7 @@ def widen(value: Any) -> Any:
 async def widen_everything(scene: Scene) -> set[str]:
     """Every JSON column of every row. Events cannot be changed, so they get wider copies."""
     touched = set()
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         for table in Base.metadata.sorted_tables:
             columns = [column for column in table.columns if isinstance(column.type, JSON)]
             for row in (await db.execute(select(table))).mappings().all() if columns else ():
@@ -101,21 +101,21 @@ async def read_with_everything(scene: Scene) -> None:
 
 
 async def forget_redis(scene: Scene) -> None:
-    assert scene.house.redis
-    async with scene.house.redis.deadline() as commands:
-        for key in await commands.keys(scene.house.keys.name("s:*")):
+    assert scene.resources.redis
+    async with scene.resources.redis.deadline() as commands:
+        for key in await commands.keys(scene.resources.keys.name("s:*")):
             await commands.delete(key)
 
 
 async def run_consumers(scene: Scene) -> None:
-    house = scene.house
-    async with house.database.read() as db:
+    resources = scene.resources
+    async with resources.database.read() as db:
         events = list(await db.scalars(select(Event).order_by(Event.id)))
     for effect in EFFECTS.values():
-        async with house.database.write() as db:
+        async with resources.database.write() as db:
             await db.execute(delete(UserNotice))
-            await effect(db, events, house.clock.now())
-    await Probe(house)._steady_for(house.clock.now())
+            await effect(db, events, resources.clock.now())
+    await Probe(resources)._steady_for(resources.clock.now())
 
 
 async def test_unknown_keys_in_whatever_is_stored_are_ignored(scene: Scene) -> None:
@@ -146,7 +146,7 @@ async def test_missing_keys_of_a_session_have_defaults(scene: Scene) -> None:
     for key, name in [*nested, *((key, None) for key in data)]:
         less = {each: dict(value) if isinstance(value, dict) else value for each, value in data.items()}
         less.pop(key) if name is None else less[key].pop(name)
-        async with scene.house.database.write() as db:
+        async with scene.resources.database.write() as db:
             await db.execute(update(Session).where(Session.id == session.id).values(data=less))
         await forget_redis(scene)
         client = await scene.client("admin")
@@ -157,7 +157,7 @@ async def test_missing_keys_of_a_session_have_defaults(scene: Scene) -> None:
 
 
 async def test_missing_keys_elsewhere_have_defaults(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         for table in Base.metadata.sorted_tables:
             for column in (each for each in table.columns if isinstance(each.type, JSON)):
                 kept = {"headings", "fields", "user", "deal"}
@@ -179,20 +179,20 @@ def narrow(value: Any, kept: set[str]) -> Any:
 
 
 async def test_dead_letter_of_a_group_that_is_not_known_here_is_left_alone(scene: Scene) -> None:
-    house, now = scene.house, scene.house.clock.now()
-    async with house.database.write() as db:
+    resources, now = scene.resources, scene.resources.clock.now()
+    async with resources.database.write() as db:
         letter = {"consumer_group": "newer", "entry_id": "2-0", "event_id": 1, "content": {}, "error": "e", "deliveries": 3}
         db.add(DeadLetter(**letter, dead_at=now, requeued_at=now))
         await db.execute(update(DeadLetter).where(DeadLetter.consumer_group != "newer").values(requeued_at=now))
-    assert await retry_requeued(house.database, house.clock) == 1
-    async with house.database.read() as db:
+    assert await retry_requeued(resources.database, resources.clock) == 1
+    async with resources.database.read() as db:
         untouched = await db.scalar(select(DeadLetter).where(DeadLetter.consumer_group == "newer"))
     assert untouched
     assert untouched.requeued_at is not None
 
 
 async def test_tokens_of_another_version_may_say_more(scene: Scene) -> None:
-    cursors = Cursors(scene.house.settings, "a question")
+    cursors = Cursors(scene.resources.settings, "a question")
     assert cursors.open(cursors.seal("a", 1, {"newer": True}), 2) == ("a", 1)
     client = await scene.client("admin")
     sessions: Any = scene.app.session_interface
@@ -203,7 +203,7 @@ async def test_tokens_of_another_version_may_say_more(scene: Scene) -> None:
     class Asked:
         cookies = {"holdfast_session": wider}
 
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         token_hashes = [row[0] for row in await db.execute(select(Base.metadata.tables["logins"].c.token_hash))]
     mine = next(each for each in token_hashes if each.startswith(bound_to))
     assert sessions._cookie_version(Asked(), mine) == version

@@ -8,10 +8,10 @@ import pytest
 from quart import Quart
 from redis.asyncio import Redis
 
-from app.config import Settings, load_settings
+from app.core.config import Settings, load_settings
+from app.http.ratelimit import limit_of
+from app.http.web import Access, access_of
 from app.imports.run import run_import
-from app.ratelimit import limit_of
-from app.web import Access, access_of
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 from tests.servers.redis import KINDS
@@ -94,7 +94,7 @@ async def test_refused_and_anonymous_requests_use_up_nothing(scene: Scene) -> No
 async def test_nobody_is_refused_while_redis_is_away(scene: Scene) -> None:
     await scene.client("editor")
     # From outside: the site's own client leaves Redis alone once it is refused.
-    async with Redis.from_url(scene.house.settings.redis_url or "") as outside:
+    async with Redis.from_url(scene.resources.settings.redis_url or "") as outside:
         await outside.config_set("maxmemory", "1")
         try:
             statuses = [(await scene.call("editor", "PATCH", "/api/me", json={"name": f"Name {n}"}))[0] for n in range(5)]
@@ -134,7 +134,7 @@ async def test_quota_of_deals_counts_what_imports_add(scene: Scene) -> None:
     status, problem = await scene.call("admin", "POST", f"/api/imports/{second}/start", json={})
     assert (status, problem["code"]) == (409, "quota_deals"), "the first will fill it"
     assert (await scene.call("admin", "POST", "/api/deals", json={"name": "Made meanwhile"}))[0] == 201
-    await run_import(scene.house, first, tell=quiet)
+    await run_import(scene.resources, first, tell=quiet)
     shown = (await scene.call("admin", "GET", f"/api/imports/{first}"))[1]["import"]
     assert (shown["state"], shown["error"], shown["counts"].get("imported", 0)) == ("failed", "quota_deals", 0)
 
@@ -149,7 +149,7 @@ async def test_long_file_says_that_it_is_too_much_and_ends_there(scene: Scene) -
     assert "the first 5,000 of 6,000 rows" in page
     assert "The file has 6,000 rows, and your organisation may have 699 more deals." in page
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/start", json={}))[0] == 202
-    await run_import(scene.house, draft["id"], tell=quiet)
+    await run_import(scene.resources, draft["id"], tell=quiet)
     shown = (await scene.call("admin", "GET", f"/api/imports/{draft['id']}"))[1]["import"]
     assert (shown["state"], shown["error"]) == ("failed", "quota_deals")
     assert 200 <= shown["counts"]["imported"] <= 699, "what is in before stays"

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import insert, text
 
-from app.database import Database
-from app.live import MOST_STREAMS
+from app.core.database import Database
+from app.http.live import MAX_STREAMS
 from app.models import Deal, Event, Organisation, User
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
@@ -145,17 +145,17 @@ async def test_a_stream_ends_with_its_login_its_token_and_its_turn(office: Offic
             assert (await second.post("/api/me/password", json=password)).status_code == 200
             assert await next_of(bystander, "end") == {"reason": "rotated", "again": True}
         async with AsyncExitStack() as stack:
-            readers = [await stack.enter_async_context(listening(second)) for _ in range(MOST_STREAMS)]
+            readers = [await stack.enter_async_context(listening(second)) for _ in range(MAX_STREAMS)]
             others = await stack.enter_async_context(listening(owner))
             for reader in readers:
                 await next_of(reader, "hello")
-            await until(lambda: f"holdfast_event_streams {MOST_STREAMS + 1}.0" in office.figures(), within=SOON)
+            await until(lambda: f"holdfast_event_streams {MAX_STREAMS + 1}.0" in office.figures(), within=SOON)
             newest = await stack.enter_async_context(listening(second))
             assert await next_of(readers[0], "end") == {"reason": "too_many", "again": False}
             for reader in (newest, others):
                 await next_of(reader, "hello")
-            assert [reader.seen[-1].event for reader in readers] == ["end"] + ["hello"] * (MOST_STREAMS - 1)
-            await until(lambda: f"holdfast_event_streams {MOST_STREAMS + 1}.0" in office.figures(), within=SOON)
+            assert [reader.seen[-1].event for reader in readers] == ["end"] + ["hello"] * (MAX_STREAMS - 1)
+            await until(lambda: f"holdfast_event_streams {MAX_STREAMS + 1}.0" in office.figures(), within=SOON)
     await until(lambda: "holdfast_event_streams 0.0" in office.figures(), within=SOON)
 
 

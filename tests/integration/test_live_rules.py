@@ -8,8 +8,8 @@ import pytest
 from quart import Quart
 from sqlalchemy import update
 
-from app.errors import NotFound, Unavailable
-from app.live import Check, Live, Message, Source, Stream
+from app.core.errors import NotFound, Unavailable
+from app.http.live import Check, Live, Message, Source, Stream
 from app.models import User
 from app.resources import Resources
 from app.sessions.token import hash_token
@@ -32,9 +32,9 @@ def live(app: Quart) -> Live:
 
 @pytest.fixture
 async def user(app: Quart) -> User:
-    house: Resources = app.extensions["holdfast"]
-    user = await make_user(house.database, is_operator=True)
-    await make_login(house.database, user, token=TOKEN, at=house.clock.now())
+    resources: Resources = app.extensions["holdfast"]
+    user = await make_user(resources.database, is_operator=True)
+    await make_login(resources.database, user, token=TOKEN, at=resources.clock.now())
     return user
 
 

@@ -13,12 +13,12 @@ from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import func, select, update
 
-from app.auth.admission import AT_ONCE, MAX_WAITING, Admission, TooBusy, admission_of
 from app.auth.known_browsers import LIFETIME, MAX_BROWSERS_PER_USER
 from app.auth.people import add_user
 from app.auth.service import reset_password
-from app.config import Settings
-from app.errors import NotAuthenticated
+from app.auth.sign_in_lanes import AT_ONCE, MAX_WAITING, Admission, TooBusy, admission_of
+from app.core.config import Settings
+from app.core.errors import NotAuthenticated
 from app.factory import create_app
 from app.models import KnownBrowser, LoginAttempt
 from app.resources import Resources
@@ -48,10 +48,10 @@ async def app(settings: Settings, clock: TickingClock) -> AsyncIterator[Quart]:
 
 
 @pytest.fixture
-def house(app: Quart) -> Resources:
-    house = app.extensions["holdfast"]
-    assert isinstance(house, Resources)
-    return house
+def resources(app: Quart) -> Resources:
+    resources = app.extensions["holdfast"]
+    assert isinstance(resources, Resources)
+    return resources
 
 
 async def sign_in(client: Client, email: str = ANN, password: str = PASSWORD, *, address: str = "10.0.0.1") -> int:
@@ -73,16 +73,16 @@ def device_cookie(client: Client) -> Cookie:
     return next(cookie for cookie in client.cookie_jar or () if cookie.name == "holdfast_device")
 
 
-async def counters(house: Resources) -> int:
-    async with house.database.read() as db:
+async def counters(resources: Resources) -> int:
+    async with resources.database.read() as db:
         return await db.scalar(select(func.count()).select_from(KnownBrowser)) or 0
 
 
-async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(app: Quart, house: Resources) -> None:
+async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(app: Quart, resources: Resources) -> None:
     known = app.test_client()
     assert await sign_in(known, address="10.0.0.1") == 200
     assert set(await attack(app, 12)) == {401}, "no address failed often enough to be refused"
-    slowed = admission_of(house.database)._slowed
+    slowed = admission_of(resources.database)._slowed
     signing_in = asyncio.ensure_future(sign_in(known, address="10.200.0.1"))
     while not signing_in.done():
         assert not slowed, "known by its cookie, on another network"
@@ -92,10 +92,12 @@ async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(a
     assert await sign_in(app.test_client(), address="10.200.0.2") == 200, "the right password, from anywhere"
 
 
-async def test_guesses_at_one_name_are_bounded_over_all_addresses_and_processes(app: Quart, house: Resources, settings: Settings) -> None:
+async def test_guesses_at_one_name_are_bounded_over_all_addresses_and_processes(
+    app: Quart, resources: Resources, settings: Settings
+) -> None:
     """Beyond the limit there are seconds between two that are looked at, whoever asks whichever process."""
     limits = {"rate_limit_login": 5, "login_slowdown": timedelta(seconds=SLOWDOWN)}
-    other = create_app(settings.model_copy(update=limits), clock=house.clock)
+    other = create_app(settings.model_copy(update=limits), clock=resources.clock)
     await attack(app, 6)
     async with other.test_app():
         began = time.monotonic()
@@ -106,10 +108,10 @@ async def test_guesses_at_one_name_are_bounded_over_all_addresses_and_processes(
 
 
 @sqlite_only
-async def test_who_has_not_failed_is_next_however_many_guessers_wait(app: Quart, house: Resources) -> None:
+async def test_who_has_not_failed_is_next_however_many_guessers_wait(app: Quart, resources: Resources) -> None:
     await attack(app, 12)
     attackers = [asyncio.ensure_future(attack(app, 12)) for _ in range(1)]
-    await until(lambda: any(queue.waiting > 3 for queue in admission_of(house.database)._names.values()))
+    await until(lambda: any(queue.waiting > 3 for queue in admission_of(resources.database)._names.values()))
     assert await sign_in(app.test_client(), address="10.200.0.3") == 200
     assert not any(each.done() for each in attackers), "they were there before"
     await asyncio.gather(*attackers)
@@ -158,7 +160,7 @@ async def test_known_browser_has_a_counter_of_its_own(app: Quart, clock: Ticking
 
 
 @sqlite_only
-async def test_device_cookie_is_a_proof_for_one_account_and_opens_nothing(app: Quart, house: Resources) -> None:
+async def test_device_cookie_is_a_proof_for_one_account_and_opens_nothing(app: Quart, resources: Resources) -> None:
     client = app.test_client()
     await sign_in(client)
     cookie = device_cookie(client)
@@ -167,7 +169,7 @@ async def test_device_cookie_is_a_proof_for_one_account_and_opens_nothing(app: Q
     assert cookie.expires
     assert abs(cookie.expires - time.time() - LIFETIME.total_seconds()) < 300
     token = str(cookie.value)
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         assert (await db.scalars(select(KnownBrowser.token_hash))).all() == [hash_token(token)]
     only = {"Cookie": f"holdfast_device={token}"}
     assert (await app.test_client().get("/api/me", headers=only)).status_code == 401
@@ -175,53 +177,53 @@ async def test_device_cookie_is_a_proof_for_one_account_and_opens_nothing(app: Q
     assert device_cookie(client).value == token, "signing out does not make a stranger of it"
     await sign_in(client)
     assert device_cookie(client).value == token
-    assert await counters(house) == 1
+    assert await counters(resources) == 1
     await sign_in(client, BOB)
     assert str(device_cookie(client).value).split(".")[1:] == [token], "one for each person, none of which says anything of the other"
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         assert len(set(await db.scalars(select(KnownBrowser.user_id)))) == 2
 
 
 @sqlite_only
 @pytest.mark.parametrize("value", ["", ".", "x" * 5000, "a.b.c.d", "é", "'--", "." * 500])
-async def test_made_up_device_cookie_is_none(app: Quart, house: Resources, value: str) -> None:
+async def test_made_up_device_cookie_is_none(app: Quart, resources: Resources, value: str) -> None:
     await attack(app, 6)
-    async with house.database.write() as db:
-        await db.execute(update(LoginAttempt).values(blocked_until=house.clock.now() + timedelta(seconds=SLOWDOWN)))
+    async with resources.database.write() as db:
+        await db.execute(update(LoginAttempt).values(blocked_until=resources.clock.now() + timedelta(seconds=SLOWDOWN)))
     body = {"email": ANN, "password": PASSWORD}
     began = time.monotonic()
     answer = await app.test_client().post("/api/auth/login", json=body, headers={"Cookie": f"holdfast_device={value}"})
     assert answer.status_code == 200
     assert time.monotonic() - began >= SLOWDOWN / 2
-    assert await counters(house) == 1
+    assert await counters(resources) == 1
 
 
 @sqlite_only
-async def test_new_password_makes_strangers_of_all_browsers(app: Quart, house: Resources) -> None:
+async def test_new_password_makes_strangers_of_all_browsers(app: Quart, resources: Resources) -> None:
     client = app.test_client()
     await sign_in(client)
-    await reset_password(house, ANN, "a new and better passphrase")
-    assert await counters(house) == 0
+    await reset_password(resources, ANN, "a new and better passphrase")
+    assert await counters(resources) == 0
     for _ in range(2):
         await sign_in(client, password="a new and better passphrase")
     change = {"current_password": "a new and better passphrase", "new_password": PASSWORD}
     assert (await client.post("/api/me/password", json=change)).status_code == 200
-    assert await counters(house) == 0
+    assert await counters(resources) == 0
 
 
 @sqlite_only
-async def test_browsers_of_one_person_are_bounded(app: Quart, house: Resources, clock: TickingClock) -> None:
+async def test_browsers_of_one_person_are_bounded(app: Quart, resources: Resources, clock: TickingClock) -> None:
     for _ in range(MAX_BROWSERS_PER_USER + 3):
         clock.advance(timedelta(seconds=1))
         assert await sign_in(app.test_client()) == 200
-    assert await counters(house) == MAX_BROWSERS_PER_USER
+    assert await counters(resources) == MAX_BROWSERS_PER_USER
 
 
 @sqlite_only
-async def test_address_that_fails_on_purpose_is_refused_as_before(app: Quart, house: Resources) -> None:
+async def test_address_that_fails_on_purpose_is_refused_as_before(app: Quart, resources: Resources) -> None:
     statuses = [await sign_in(app.test_client(), f"user{n}@example.com", "wrong") for n in range(7)]
     assert statuses == [401] * 5 + [429] * 2
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 7, "six names and the address, not the seventh"
 
 
@@ -254,7 +256,7 @@ async def test_places_are_few_and_the_queue_ends() -> None:
         pass
 
 
-async def test_crowd_of_strangers_is_refused_before_the_database_and_readers_are_served(app: Quart, house: Resources) -> None:
+async def test_crowd_of_strangers_is_refused_before_the_database_and_readers_are_served(app: Quart, resources: Resources) -> None:
     reader = app.test_client()
     assert await sign_in(reader) == 200
 
@@ -270,13 +272,13 @@ async def test_crowd_of_strangers_is_refused_before_the_database_and_readers_are
     assert set(statuses) <= {401, 503}
     assert statuses.count(503) >= 100, "the queue is bounded"
     assert all(answer.headers["Retry-After"] == "3" for answer in answers if answer.status_code == 503)
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         counted = await db.scalar(select(func.count()).select_from(LoginAttempt)) or 0
     assert counted == 2 * statuses.count(401), "what was refused has cost the database nothing"
 
 
-async def test_doors_of_strangers_share_the_places(app: Quart, house: Resources) -> None:
-    admission = admission_of(house.database)
+async def test_doors_of_strangers_share_the_places(app: Quart, resources: Resources) -> None:
+    admission = admission_of(resources.database)
     release = asyncio.Event()
 
     async def occupy() -> None:

@@ -16,7 +16,7 @@ from app.auth.backoff import delete_forgotten
 from app.auth.people import add_user
 from app.auth.service import disable_user, reset_password, revoke_logins
 from app.auth.store import find_account_by_email, is_still_valid
-from app.config import Settings
+from app.core.config import Settings
 from app.factory import create_app
 from app.models import Event, Login, LoginAttempt, Session, User
 from app.resources import Resources
@@ -37,7 +37,7 @@ async def app(settings: Settings, clock: FakeClock) -> AsyncIterator[Quart]:
 
 
 @pytest.fixture
-def house(app: Quart) -> Resources:
+def resources(app: Quart) -> Resources:
     return house_of(app)
 
 
@@ -47,9 +47,9 @@ def client(app: Quart) -> Client:
 
 
 def house_of(app: Quart) -> Resources:
-    house = app.extensions["holdfast"]
-    assert isinstance(house, Resources)
-    return house
+    resources = app.extensions["holdfast"]
+    assert isinstance(resources, Resources)
+    return resources
 
 
 async def sign_in(client: Client, email: Any = ANN, password: Any = PASSWORD, *, address: str = "10.0.0.1", **more: Any) -> Any:
@@ -70,8 +70,8 @@ def with_cookies_of(client: Client) -> dict[str, str]:
     return {"Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookie_jar or ())}
 
 
-async def events(house: Resources) -> list[str]:
-    async with house.database.read() as db:
+async def events(resources: Resources) -> list[str]:
+    async with resources.database.read() as db:
         return list(await db.scalars(select(Event.kind).where(Event.kind.like("login.%")).order_by(Event.id)))
 
 
@@ -107,8 +107,8 @@ async def test_login_cookie_outlives_the_browser_only_when_asked_to(client: Clie
     assert f"Max-Age={lifetime}" in auth_cookie(await sign_in(client, keep_signed_in=True))
 
 
-async def test_unknown_wrong_and_disabled_answer_alike(client: Client, house: Resources) -> None:
-    await disable_user(house, BOB)
+async def test_unknown_wrong_and_disabled_answer_alike(client: Client, resources: Resources) -> None:
+    await disable_user(resources, BOB)
     answers = [await sign_in(client, *who) for who in (("eve@example.com", PASSWORD), (ANN, "wrong"), (BOB, PASSWORD))]
     bodies = [{key: value for key, value in (await answer.get_json()).items() if key != "request_id"} for answer in answers]
     assert [answer.status_code for answer in answers] == [401, 401, 401]
@@ -142,10 +142,10 @@ async def test_malformed_sign_in_is_refused(client: Client, body: object) -> Non
     assert (await client.post("/api/auth/login", json=body)).status_code == 400
 
 
-async def test_token_is_nowhere_but_in_the_cookie(client: Client, app: Quart, house: Resources) -> None:
+async def test_token_is_nowhere_but_in_the_cookie(client: Client, app: Quart, resources: Resources) -> None:
     await sign_in(client)
     token = app.extensions["QUART_AUTH"][0].load_token(cookies_of(client)["holdfast_auth"].value, app)
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         login = (await db.scalars(select(Login))).one()
         data = (await db.scalars(select(Session))).one().data
     assert login.token_hash == hash_token(token)
@@ -159,11 +159,11 @@ async def test_made_up_cookie_signs_nobody_in(app: Quart, value: str) -> None:
     assert answer.status_code == 401
 
 
-async def test_well_signed_but_unknown_token_is_not_adopted(app: Quart, house: Resources) -> None:
+async def test_well_signed_but_unknown_token_is_not_adopted(app: Quart, resources: Resources) -> None:
     signed = app.extensions["QUART_AUTH"][0].dump_token("a" * 43, app)
     answer = await app.test_client().get("/api/me", headers={"Cookie": f"holdfast_auth={signed}"})
     assert answer.status_code == 401
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         assert await db.scalar(select(func.count()).select_from(Login)) == 0
 
 
@@ -232,12 +232,12 @@ async def test_twenty_first_login_ends_the_oldest(app: Quart, clock: FakeClock) 
     assert [await status_of_me(browser) for browser in browsers] == [401] + [200] * 20
 
 
-async def test_twenty_logins_are_the_most_also_when_all_come_at_once(app: Quart, house: Resources) -> None:
+async def test_twenty_logins_are_the_most_also_when_all_come_at_once(app: Quart, resources: Resources) -> None:
     for _ in range(17):
         await sign_in(app.test_client())
     answers = await asyncio.gather(*(sign_in(app.test_client()) for _ in range(8)))
     assert {answer.status_code for answer in answers} == {200}
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         assert await db.scalar(select(func.count()).where(Login.ended_at.is_(None))) == 20
 
 
@@ -261,27 +261,27 @@ async def test_login_ends_at_its_absolute_limit_however_busy(client: Client, set
     assert await status_of_me(client) == 401
 
 
-async def test_disabling_somebody_ends_their_logins_and_lets_nobody_in(client: Client, house: Resources) -> None:
+async def test_disabling_somebody_ends_their_logins_and_lets_nobody_in(client: Client, resources: Resources) -> None:
     await sign_in(client)
-    await disable_user(house, ANN)
+    await disable_user(resources, ANN)
     assert await status_of_me(client) == 401
     assert (await sign_in(client)).status_code == 401
 
 
-async def test_revoking_ends_every_login_but_not_the_account(client: Client, house: Resources) -> None:
+async def test_revoking_ends_every_login_but_not_the_account(client: Client, resources: Resources) -> None:
     await sign_in(client)
-    assert len(await revoke_logins(house, ANN)) == 1
+    assert len(await revoke_logins(resources, ANN)) == 1
     assert await status_of_me(client) == 401
     assert (await sign_in(client)).status_code == 200
 
 
-async def test_sign_in_under_way_does_not_slip_past_a_revocation(house: Resources) -> None:
-    async with house.database.read() as db:
+async def test_sign_in_under_way_does_not_slip_past_a_revocation(resources: Resources) -> None:
+    async with resources.database.read() as db:
         account = await find_account_by_email(db, ANN)
         assert account
         assert await is_still_valid(db, account)
-    await revoke_logins(house, ANN)
-    async with house.database.read() as db:
+    await revoke_logins(resources, ANN)
+    async with resources.database.read() as db:
         assert not await is_still_valid(db, account)
 
 
@@ -392,27 +392,27 @@ async def test_of_two_changes_of_password_at_once_one_wins(app: Quart) -> None:
     assert (await sign_in(app.test_client(), password=f"{NEW} {winner}")).status_code == 200
 
 
-async def test_reset_password_ends_every_login(client: Client, house: Resources) -> None:
+async def test_reset_password_ends_every_login(client: Client, resources: Resources) -> None:
     await sign_in(client)
-    await reset_password(house, ANN, NEW)
+    await reset_password(resources, ANN, NEW)
     assert await status_of_me(client) == 401
     assert (await sign_in(client, password=NEW)).status_code == 200
 
 
-async def test_preferences_reach_every_session_of_the_person(app: Quart, client: Client, house: Resources) -> None:
+async def test_preferences_reach_every_session_of_the_person(app: Quart, client: Client, resources: Resources) -> None:
     other = app.test_client()
     await sign_in(other)
     await sign_in(client)
     changed = {"remember_last_deal": False, "start_at": "list", "theme": "dark"}
     for browser, answer in ((client, await client.patch("/api/me", json=changed)), (other, await other.get("/api/me"))):
         assert (await answer.get_json())["user"].items() >= changed.items(), browser
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         user = (await db.scalars(select(User).where(User.email == ANN))).one()
     assert (user.remember_last_deal, user.start_at, user.theme) == (False, "list", "dark")
     # On record, once: what is so already is no change. A name is said to have changed, and not what it is.
     assert (await client.patch("/api/me", json=changed)).status_code == 200
     assert (await client.patch("/api/me", json={"name": "Ann Other"})).status_code == 200
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         told = list(await db.scalars(select(Event).where(Event.kind == "user.preferences_changed").order_by(Event.id)))
     assert [event.payload for event in told] == [{"fields": sorted(changed), **changed}, {"fields": ["name"]}]
     assert {(event.actor_id, event.user_id, event.organisation_id) for event in told} == {(user.id, user.id, user.organisation_id)}
@@ -437,14 +437,14 @@ async def test_impossible_preference_is_refused(client: Client, body: dict[str, 
 # Events
 
 
-async def test_sign_ins_are_on_record_with_the_network_address_and_without_the_e_mail(client: Client, house: Resources) -> None:
+async def test_sign_ins_are_on_record_with_the_network_address_and_without_the_e_mail(client: Client, resources: Resources) -> None:
     await sign_in(client, "eve@example.com")
     await sign_in(client, ANN, "wrong")
     await sign_in(client)
     await sign_in(client)
     await client.post("/api/auth/logout")
-    assert await events(house) == ["login.failed", "login.failed", "login.succeeded", "login.succeeded", "login.ended", "login.ended"]
-    async with house.database.read() as db:
+    assert await events(resources) == ["login.failed", "login.failed", "login.succeeded", "login.succeeded", "login.ended", "login.ended"]
+    async with resources.database.read() as db:
         rows = (await db.execute(select(Event).where(Event.kind.like("login.%")).order_by(Event.id))).scalars().all()
     assert [row.user_id is None for row in rows] == [True, False, False, False, False, False]
     assert [row.payload.get("reason") for row in rows[-2:]] == ["replaced", "signed_out"]
@@ -506,12 +506,12 @@ async def test_quiet_quarter_of_an_hour_forgets(guarded: Quart, clock: FakeClock
     assert await fail(guarded, 5) == [401] * 5
 
 
-async def test_housekeeping_deletes_only_what_is_forgotten_anyway(guarded: Quart, clock: FakeClock, house: Resources) -> None:
+async def test_housekeeping_deletes_only_what_is_forgotten_anyway(guarded: Quart, clock: FakeClock, resources: Resources) -> None:
     await fail(guarded, 6, "eve@example.com", "10.7.7.7")
     clock.advance(timedelta(minutes=14))
     await fail(guarded, 1)
     clock.advance(timedelta(minutes=2))
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         assert await delete_forgotten(db, now=clock.now()) == 2
         assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 2
 
@@ -539,19 +539,21 @@ async def test_neighbours_of_an_ipv6_network_are_one(guarded: Quart) -> None:
     assert statuses == [401] * 5 + [429]
 
 
-async def test_counters_survive_a_restart_and_name_nobody(guarded: Quart, settings: Settings, clock: FakeClock, house: Resources) -> None:
+async def test_counters_survive_a_restart_and_name_nobody(
+    guarded: Quart, settings: Settings, clock: FakeClock, resources: Resources
+) -> None:
     await fail(guarded, 6)
     restarted = create_app(settings.model_copy(update={"rate_limit_login": 5, "login_slowdown": timedelta(seconds=0.02)}), clock=clock)
     async with restarted.test_app():
         assert (await sign_in(restarted.test_client(), address="10.6.6.6")).status_code == 429
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         keys = list(await db.scalars(select(LoginAttempt.key)))
     assert all(re.fullmatch("[0-9a-f]{64}", key) for key in keys)
 
 
-async def test_no_failure_is_lost_when_many_come_at_once(guarded: Quart, house: Resources) -> None:
+async def test_no_failure_is_lost_when_many_come_at_once(guarded: Quart, resources: Resources) -> None:
     await asyncio.gather(*(fail(guarded, 1) for _ in range(16)))
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         counted = await db.scalar(select(func.max(LoginAttempt.failures)))
         told = await db.scalar(select(func.count()).where(Event.kind == "login.failed"))
     assert counted == told
@@ -572,7 +574,7 @@ async def test_stolen_session_cannot_guess_the_password_without_end(guarded: Qua
     assert [(await change_password(client, "wrong")).status_code for _ in range(6)] == [400] * 5 + [429]
 
 
-async def test_limit_can_be_switched_off(app: Quart, house: Resources) -> None:
+async def test_limit_can_be_switched_off(app: Quart, resources: Resources) -> None:
     assert await fail(app, 12) == [401] * 12
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         assert await db.scalar(text("SELECT count(*) FROM login_attempts")) == 0

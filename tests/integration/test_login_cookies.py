@@ -14,7 +14,7 @@ from quart_auth.extension import _AuthSerializer
 from sqlalchemy import select, update
 
 from app.auth.people import add_user
-from app.config import Settings
+from app.core.config import Settings
 from app.factory import create_app
 from app.models import Login
 from app.resources import Resources
@@ -53,9 +53,9 @@ async def cut_off(settings: Settings, clock: FakeClock) -> AsyncIterator[Quart]:
 
 
 def house_of(app: Quart) -> Resources:
-    house = app.extensions["holdfast"]
-    assert isinstance(house, Resources)
-    return house
+    resources = app.extensions["holdfast"]
+    assert isinstance(resources, Resources)
+    return resources
 
 
 async def token_of_login(app: Quart) -> str:
@@ -249,12 +249,12 @@ async def test_forgetting_takes_no_cookie_away_that_can_be_read(app: Quart) -> N
 
 async def test_signing_out_ends_a_login_that_seems_to_be_over(app: Quart, clock: FakeClock) -> None:
     """By the clock of this server it has run out. By another one's it may live, and was acknowledged as ended."""
-    token, house = await token_of_login(app), house_of(app)
-    async with house.database.write() as db:
+    token, resources = await token_of_login(app), house_of(app)
+    async with resources.database.write() as db:
         await db.execute(update(Login).values(idle_expires_at=clock.now()))
     assert (await app.test_client().get("/api/me", headers=cookie(signed(app, token)))).status_code == 401
     assert (await app.test_client().post("/api/auth/logout", headers=cookie(signed(app, token)))).status_code == 204
-    async with house.database.read() as db:
+    async with resources.database.read() as db:
         assert await db.scalar(select(Login.ended_at)) is not None
 
 

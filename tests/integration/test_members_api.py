@@ -97,9 +97,9 @@ async def test_the_owner_needs_no_grant(scene: Scene) -> None:
 
 
 async def test_everybody_who_sees_the_deal_is_listed_once_with_what_they_may_do(scene: Scene, clock: FakeClock) -> None:
-    await make_member(scene.house.database, scene.deal, scene.users["admin"], role="viewer")
+    await make_member(scene.resources.database, scene.deal, scene.users["admin"], role="viewer")
     ended = clock.now() - timedelta(seconds=1)
-    await make_member(scene.house.database, scene.deal, scene.users["stranger"], role="viewer", expires_at=ended)
+    await make_member(scene.resources.database, scene.deal, scene.users["stranger"], role="viewer", expires_at=ended)
     for who, may_manage in (("viewer", False), ("owner", True)):
         _, body = await scene.call(who, "GET", "~/members")
         assert [(each["user_id"], each["role"]) for each in body["members"]] == [
@@ -163,7 +163,7 @@ async def test_grants_of_one_person_made_at_the_same_time_are_one(scene: Scene) 
 
 
 async def test_a_revoke_leaves_a_session_on_another_deal_and_a_pointer_to_another_deal_alone(scene: Scene) -> None:
-    other = await make_deal(scene.house.database, scene.organisation, owner=scene.users["viewer"])
+    other = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["viewer"])
     assert (await scene.call("viewer", "POST", f"/api/deals/{other.id}/select"))[0] == 200
     assert (await scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}"))[0] == 204
     assert (await scene.current("viewer"))["deal"]["id"] == other.id
@@ -173,7 +173,7 @@ async def test_a_revoke_leaves_a_session_on_another_deal_and_a_pointer_to_anothe
 async def test_revoked_and_granted_again_is_not_restored_by_itself(scene: Scene) -> None:
     await scene.select("viewer")
     await scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}")
-    await make_deal(scene.house.database, scene.organisation, owner=scene.users["viewer"])
+    await make_deal(scene.resources.database, scene.organisation, owner=scene.users["viewer"])
     await scene.call("owner", "POST", "~/members", json={"user_id": scene.id_of("viewer"), "role": "viewer"})
     assert (await scene.current("viewer"))["deal"] is None
     await scene.select("viewer")
@@ -181,7 +181,7 @@ async def test_revoked_and_granted_again_is_not_restored_by_itself(scene: Scene)
 
 
 async def test_who_loses_a_grant_and_still_sees_the_deal_another_way_keeps_their_place(scene: Scene) -> None:
-    await make_member(scene.house.database, scene.deal, scene.users["admin"], role="viewer")
+    await make_member(scene.resources.database, scene.deal, scene.users["admin"], role="viewer")
     await scene.select("admin")
     assert (await scene.call("owner", "DELETE", f"~/members/{scene.id_of('admin')}"))[0] == 204
     assert (await scene.current("admin"))["deal"]["id"] == scene.deal.id
@@ -288,5 +288,5 @@ async def test_the_visits_of_somebody_who_lost_access_are_shown_to_nobody(scene:
     assert len((await scene.call("viewer", "GET", "/api/deals/recent"))[1]["deals"]) == 1
     await scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}")
     assert (await scene.call("viewer", "GET", "/api/deals/recent"))[1] == {"deals": []}
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.get(Visit, (scene.id_of("viewer"), scene.deal.id)) is not None

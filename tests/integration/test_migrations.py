@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from app.database import Database
-from app.migrate import MigrationError, downgrade, head_revision, upgrade
+from app.core.database import Database
+from app.core.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
@@ -170,7 +170,7 @@ async def test_failing_downgrade_leaves_everything_in_place(empty_database_url: 
 
 
 async def test_servers_that_start_at_once_migrate_once(empty_database_url: str) -> None:
-    command = "import sys; from app.migrate import upgrade; print(len(upgrade(sys.argv[1])))"
+    command = "import sys; from app.core.migrate import upgrade; print(len(upgrade(sys.argv[1])))"
     servers = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", command, empty_database_url, stdout=PIPE, cwd=ROOT) for _ in range(3)
     ]

@@ -5,7 +5,7 @@ from quart import Quart
 
 from app.auth.people import add_user
 from app.auth.service import reset_password
-from app.errors import BadRequest
+from app.core.errors import BadRequest
 from tests.factories import PASSWORD
 from tests.integration.scene import Scene
 
@@ -36,7 +36,7 @@ async def test_every_door_refuses_the_old_password_and_what_everybody_knows(scen
         assert page.status_code == 400
         assert problem["detail"] in (await page.get_data(as_text=True)).replace("&#39;", "'")
         with pytest.raises(BadRequest) as by_command:
-            await reset_password(scene.house, email, password)
+            await reset_password(scene.resources, email, password)
         assert by_command.value.code == code
     status, made = await scene.call("admin", "POST", f"/api/admin/people/{scene.id_of('viewer')}/reset", json={})
     token = made["link"]["url"].partition("token=")[2] if "link" in made else made["url"].partition("token=")[2]
@@ -49,7 +49,7 @@ async def test_every_door_refuses_the_old_password_and_what_everybody_knows(scen
 
 async def test_who_joins_or_is_added_cannot_take_their_own_name(scene: Scene) -> None:
     with pytest.raises(BadRequest) as refused:
-        await add_user(scene.house, "maria.keller@firm.example", "MariaKeller1990", name="Maria Keller", organisation="Firm")
+        await add_user(scene.resources, "maria.keller@firm.example", "MariaKeller1990", name="Maria Keller", organisation="Firm")
     assert refused.value.code == "password_personal"
     status, made = await scene.call(
         "admin", "POST", "/api/admin/invitations", json={"email": "new.colleague@firm.example", "role": "member"}

@@ -8,8 +8,8 @@ import pytest
 from quart import Quart
 from sqlalchemy import select, text
 
-from app.config import Settings
-from app.database import _patience, limit_patience
+from app.core.config import Settings
+from app.core.database import _time_budget, set_time_budget
 from app.events.effects import catch_up
 from app.factory import create_app
 from app.models import Login
@@ -23,7 +23,7 @@ async def scene(app: Quart) -> Scene:
 
 
 async def have_effects(scene: Scene) -> int:
-    return await catch_up(scene.house.database, scene.house.clock, "notify")
+    return await catch_up(scene.resources.database, scene.resources.clock, "notify")
 
 
 async def test_a_notice_is_worded_when_it_is_read(scene: Scene) -> None:
@@ -82,7 +82,7 @@ async def test_a_stream_is_no_activity(scene: Scene, clock: FakeClock) -> None:
             while b"hello" not in received:
                 received += await stream.receive()
         await stream.disconnect()
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert {each.isoformat() for each in await db.scalars(select(Login.seen_at))} == {before}
     assert (await scene.call("viewer", "GET", "/api/logins"))[1]["logins"][0]["seen_at"] > before
 
@@ -94,19 +94,19 @@ async def test_what_streams_share_does_not_wear_out_the_patience_of_a_request(sc
 
     async def look() -> int:
         nonlocal looks
-        async with scene.house.database.read() as db:
+        async with scene.resources.database.read() as db:
             await db.execute(text("SELECT 1"))
         looks += 1
         return looks
 
-    limit_patience(0.0001)
+    set_time_budget(0.0001)
     try:
         async with asyncio.timeout(10), aclosing(scene.app.extensions["live"].watch("look", look, every=timedelta(0))) as found:
             async for number in found:
                 if number > 20:
                     break
     finally:
-        limit_patience(None)
+        set_time_budget(None)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -114,7 +114,7 @@ async def test_what_begins_with_the_server_has_all_the_patience(settings: Settin
     """The poll of the backend flag, for one: with a request's patience it would fail for ever once that is used up."""
     app = create_app(settings)
     limits: list[object] = []
-    app.before_serving(lambda: limits.append(_patience.get()))
+    app.before_serving(lambda: limits.append(_time_budget.get()))
     async with app.test_app():
         pass
     assert limits == [None]

@@ -6,7 +6,7 @@ from functools import partial
 import httpx
 import pytest
 
-from app.database import Database
+from app.core.database import Database
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user, make_work
 from tests.fuzzing import Asked, ask_everything

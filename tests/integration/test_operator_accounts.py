@@ -15,7 +15,7 @@ from app.auth.links import LinkSpent, join, reset_by_link
 from app.auth.links import invite as invite_by
 from app.auth.operators import set_operator
 from app.auth.store import find_account
-from app.errors import Forbidden
+from app.core.errors import Forbidden
 from app.models import Login, OneTimeLink, User
 from tests.factories import PASSWORD, make_member, make_user
 from tests.integration.conftest import waits_for_a_row
@@ -29,26 +29,26 @@ postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indire
 
 Action = Callable[[Scene, int, int], Awaitable[object]]
 ACTIONS: dict[str, Action] = {
-    "change_role": lambda scene, admin, them: service.change_role(scene.house, admin, them, "admin"),
-    "disable_person": lambda scene, admin, them: service.disable_person(scene.house, admin, them),
-    "enable_person": lambda scene, admin, them: service.enable_person(scene.house, admin, them),
-    "offer_new_password": lambda scene, admin, them: service.offer_new_password(scene.house, admin, them),
-    "end_logins_of": lambda scene, admin, them: service.end_logins_of(scene.house, admin, them),
-    "withdraw_grant": lambda scene, admin, them: service.withdraw_grant(scene.house, admin, them, scene.deal.id),
-    "check_manageable": lambda scene, admin, them: service.check_manageable(scene.house, admin, them),
+    "change_role": lambda scene, admin, them: service.change_role(scene.resources, admin, them, "admin"),
+    "disable_person": lambda scene, admin, them: service.disable_person(scene.resources, admin, them),
+    "enable_person": lambda scene, admin, them: service.enable_person(scene.resources, admin, them),
+    "offer_new_password": lambda scene, admin, them: service.offer_new_password(scene.resources, admin, them),
+    "end_logins_of": lambda scene, admin, them: service.end_logins_of(scene.resources, admin, them),
+    "withdraw_grant": lambda scene, admin, them: service.withdraw_grant(scene.resources, admin, them, scene.deal.id),
+    "check_manageable": lambda scene, admin, them: service.check_manageable(scene.resources, admin, them),
 }
 
 
 @pytest.fixture
 async def scene(app: Quart) -> Scene:
     scene = await Scene.set(app)
-    scene.users["operator"] = await make_user(scene.house.database, scene.organisation, is_operator=True)
-    await make_member(scene.house.database, scene.deal, scene.users["operator"])
+    scene.users["operator"] = await make_user(scene.resources.database, scene.organisation, is_operator=True)
+    await make_member(scene.resources.database, scene.deal, scene.users["operator"])
     return scene
 
 
 async def everything_of(scene: Scene, user_id: int) -> tuple[object, ...]:
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         user = (await db.execute(select(User.__table__).where(User.id == user_id))).one()
         logins = (await db.execute(select(Login.id, Login.ended_at).where(Login.user_id == user_id))).all()
         links = (await db.execute(select(OneTimeLink.id).where(OneTimeLink.user_id == user_id))).all()
@@ -78,7 +78,7 @@ async def test_page_of_an_operator_says_why_nothing_can_be_done(scene: Scene) ->
 
 @sqlite_only
 async def test_operator_who_is_admin_too_is_not_managed_by_any_admin(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("operator")).values(role="admin"))
     for by in ("admin", "operator"):
         status, problem = await scene.call(by, "PATCH", f"/api/admin/people/{scene.id_of('operator')}", json={"role": "member"})
@@ -98,7 +98,7 @@ async def test_nobody_is_made_an_operator_by_an_admin(scene: Scene) -> None:
         assert (await scene.call("admin", method, path, json=body))[0] == 400, (path, body)
     link = await invite(scene, role="admin")
     await use(scene, token_of(link))
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.scalar(select(User.is_operator).where(User.email == link["email"])) is False
 
 
@@ -117,15 +117,15 @@ async def test_link_from_before_somebody_became_an_operator_is_void(scene: Scene
     token = token_of((await scene.call("admin", "POST", f"/api/admin/people/{viewer.id}/reset"))[1]["link"])
     assert (await scene.app.test_client().get(f"/link?token={token}")).status_code == 200
     if by_hand:
-        async with scene.house.database.write() as db:
+        async with scene.resources.database.write() as db:
             await db.execute(update(User).where(User.id == viewer.id).values(is_operator=True))
     else:
-        await set_operator(scene.house, viewer.email, is_operator=True)
+        await set_operator(scene.resources, viewer.email, is_operator=True)
     assert (await scene.app.test_client().get(f"/link?token={token}")).status_code == 404
     assert (await use(scene, token))[0] == 404
     assert await sign_in(scene, viewer.email, PASSWORD) == 200
     if not by_hand:
-        await set_operator(scene.house, viewer.email, is_operator=False)
+        await set_operator(scene.resources, viewer.email, is_operator=False)
         assert (await use(scene, token))[0] == 404, "withdrawn for good"
 
 
@@ -138,7 +138,7 @@ async def test_link_of_an_admin_who_is_none_any_more_is_void(scene: Scene, value
     reset = token_of((await scene.call("admin", "POST", f"/api/admin/people/{viewer}/reset"))[1]["link"])
     if "organisation_id" in values:
         values = {"organisation_id": scene.elsewhere.id}
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("admin")).values(**values))
     assert [(await use(scene, token))[0] for token in (invitation, reset)] == [404, 404]
 
@@ -150,17 +150,17 @@ async def test_admin_who_was_quicker_by_a_moment_is_refused_in_the_transaction(s
     viewer, admin = scene.id_of("viewer"), scene.id_of("admin")
     await scene.client("viewer")
     if action == "enable_person":
-        await service.disable_person(scene.house, admin, viewer)
+        await service.disable_person(scene.resources, admin, viewer)
     before = await everything_of(scene, viewer)
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == viewer).values(is_operator=True))
         deed = asyncio.ensure_future(ACTIONS[action](scene, admin, viewer))
-        await until(lambda: waits_for_a_row(scene.house))
+        await until(lambda: waits_for_a_row(scene.resources))
     with pytest.raises(OperatorAccount):
         await deed
     after = await everything_of(scene, viewer)
     assert after[1:] == before[1:]
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         account = await find_account(db, User.id == viewer)
     assert account is not None
     assert account.auth_version == (1 if action == "enable_person" else 0)
@@ -170,11 +170,11 @@ async def test_admin_who_was_quicker_by_a_moment_is_refused_in_the_transaction(s
 @postgresql_only
 async def test_link_is_void_for_who_becomes_an_operator_while_it_is_used(scene: Scene) -> None:
     viewer = scene.id_of("viewer")
-    link = await service.offer_new_password(scene.house, scene.id_of("admin"), viewer)
-    async with scene.house.database.write() as db:
+    link = await service.offer_new_password(scene.resources, scene.id_of("admin"), viewer)
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == viewer).values(is_operator=True))
-        deed = asyncio.ensure_future(reset_by_link(scene.house, link.token, password=NEW_PASSWORD))
-        await until(lambda: waits_for_a_row(scene.house))
+        deed = asyncio.ensure_future(reset_by_link(scene.resources, link.token, password=NEW_PASSWORD))
+        await until(lambda: waits_for_a_row(scene.resources))
     with pytest.raises(LinkSpent):
         await deed
     assert await sign_in(scene, scene.users["viewer"].email, PASSWORD) == 200
@@ -183,23 +183,23 @@ async def test_link_is_void_for_who_becomes_an_operator_while_it_is_used(scene: 
 @postgresql_only
 async def test_demotion_under_way_voids_what_the_admin_does_meanwhile(scene: Scene) -> None:
     admin = scene.id_of("admin")
-    kept = await invite_by(scene.house, admin, "kept@test.example", "admin")
-    async with scene.house.database.write() as db:
+    kept = await invite_by(scene.resources, admin, "kept@test.example", "admin")
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == admin).values(role="member"))
         deeds = [
-            asyncio.ensure_future(invite_by(scene.house, admin, "late@test.example", "admin")),
-            asyncio.ensure_future(join(scene.house, kept.token, name="Late", password=NEW_PASSWORD)),
+            asyncio.ensure_future(invite_by(scene.resources, admin, "late@test.example", "admin")),
+            asyncio.ensure_future(join(scene.resources, kept.token, name="Late", password=NEW_PASSWORD)),
         ]
-        await until(lambda: waits_for_a_row(scene.house))
+        await until(lambda: waits_for_a_row(scene.resources))
     outcomes = await asyncio.gather(*deeds, return_exceptions=True)
     assert [type(each) for each in outcomes] == [Forbidden, LinkSpent]
 
 
 async def test_two_admins_who_act_on_each_other_both_get_an_answer(scene: Scene) -> None:
-    other = await make_user(scene.house.database, scene.organisation, role="admin")
+    other = await make_user(scene.resources.database, scene.organisation, role="admin")
     admin = scene.id_of("admin")
     links = await asyncio.gather(
-        *(service.offer_new_password(scene.house, by, whom) for by, whom in ((admin, other.id), (other.id, admin)) for _ in range(8))
+        *(service.offer_new_password(scene.resources, by, whom) for by, whom in ((admin, other.id), (other.id, admin)) for _ in range(8))
     )
     assert len({link.id for link in links}) == 16
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.commands import user
 from app.auth.personal_data import SECRET, references_to_people
-from app.config import load_settings
+from app.core.config import load_settings
 from app.factory import create_app
 from app.models import Deal, Event, Login, Member, OneTimeLink, Session, User
 from tests.factories import PASSWORD
@@ -44,7 +44,7 @@ async def test_person_takes_their_data_along(scene: Scene) -> None:
     assert len(data["logins"]) == len(data["sessions"]) == 1
     assert "deal.selected" in {event["kind"] for event in data["events"]}
     assert {event["user_id"] for event in data["events"]} | {event["actor_id"] for event in data["events"]} <= {scene.id_of("viewer"), None}
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         secrets = [login.token_hash for login in await db.scalars(select(Login))]
     assert not any(secret in text for secret in [*secrets, *(f'"{name}"' for name in SECRET)])
     admins = json.loads(await (await (await scene.client("admin")).get("/settings/export")).get_data())
@@ -87,7 +87,7 @@ async def test_erased_person_leaves_a_number_and_their_deals(scene: Scene, envir
     assert str(owner.id) in await call("erase", owner.email, "--yes")
     assert (await browser.get("/api/me")).status_code == 401
     assert (await scene.app.test_client().post("/api/auth/login", json={"email": owner.email, "password": PASSWORD})).status_code == 401
-    async with scene.house.database.read() as db:
+    async with scene.resources.database.read() as db:
         assert await db.get(User, owner.id) is None
         for table in (Login, Session, Member):
             assert await db.scalar(select(table.id).where(table.user_id == owner.id)) is None

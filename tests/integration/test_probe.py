@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from app.config import Settings, load_settings
-from app.errors import StoreUnavailable
+from app.core.config import Settings, load_settings
+from app.core.errors import StoreUnavailable
 from app.models import Event
 from app.resources import Resources, make_resources, open_resources
 from tests.conftest import StartRedis
@@ -15,15 +15,15 @@ from tests.resilience.site import AS_IN_PRODUCTION
 from worker.probe import REMEMBERED, Probe
 
 
-async def seconds_to_return(house: Resources, probe: Probe, clock: FakeClock) -> int:
+async def seconds_to_return(resources: Resources, probe: Probe, clock: FakeClock) -> int:
     """After one more fall of the flag, with a Redis that serves all the while."""
-    flag = await house.backend.refresh()
-    await house.backend.fall(flag.fence, "a test")
+    flag = await resources.backend.refresh()
+    await resources.backend.fail_over(flag.fence, "a test")
     for second in range(1, 100):
         clock.advance(timedelta(seconds=1))
-        await house.backend.fleet.beat(house.backend.view, "closed")
-        await probe.look()
-        if house.backend.flag.mode == "redis":
+        await resources.backend.fleet.beat(resources.backend.view, "closed")
+        await probe.run_once()
+        if resources.backend.flag.mode == "redis":
             return second
     raise AssertionError("it never came back")
 
@@ -31,19 +31,19 @@ async def seconds_to_return(house: Resources, probe: Probe, clock: FakeClock) ->
 @pytest.mark.parametrize("audit", ["true", "false"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_returns_that_do_not_last_wait_10_30_60_seconds(environ: dict[str, str], clock: FakeClock, audit: str) -> None:
-    house = make_resources(load_settings(environ | AS_IN_PRODUCTION | {"AUDIT_ENABLED": audit}), kind="worker", clock=clock)
-    await house.open()
+    resources = make_resources(load_settings(environ | AS_IN_PRODUCTION | {"AUDIT_ENABLED": audit}), kind="worker", clock=clock)
+    await resources.open()
     try:
-        probe = Probe(house)
-        waits = [await seconds_to_return(house, probe, clock) for _ in range(4)]
+        probe = Probe(resources)
+        waits = [await seconds_to_return(resources, probe, clock) for _ in range(4)]
         assert [round(wait, -1) for wait in waits] == [10, 30, 60, 60]
         clock.advance(REMEMBERED)
-        assert round(await seconds_to_return(house, probe, clock), -1) == 10
-        async with house.database.read() as db:
+        assert round(await seconds_to_return(resources, probe, clock), -1) == 10
+        async with resources.database.read() as db:
             moves = (await db.scalars(select(Event.payload).where(Event.kind == "backend.flipped").order_by(Event.id))).all()
         assert [move["mode"] for move in moves] == ["redis", *["sql", "redis"] * 4], "both ways are kept, whatever AUDIT_ENABLED says"
     finally:
-        await house.close()
+        await resources.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -53,7 +53,7 @@ async def test_a_server_whose_clock_is_behind_is_not_the_oldest_for_that(environ
     one, other = [make_resources(load_settings(environ), kind="web", clock=each) for each in (clock, behind)]
     await one.open()
     try:
-        await one.backend.fall(one.backend.flag.fence, "a test")
+        await one.backend.fail_over(one.backend.flag.fence, "a test")
         await other.open()
         try:
             assert (await one.backend.refresh()).mode == "sql"

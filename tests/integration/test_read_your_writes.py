@@ -11,13 +11,13 @@ from quart import request, session
 from quart.typing import TestClientProtocol as Client
 from werkzeug.datastructures import Headers
 
-from app.config import Settings
-from app.errors import StoreUnavailable
+from app.core.config import Settings
+from app.core.errors import StoreUnavailable
 from app.factory import create_app
+from app.http.web import signed_in
 from app.resources import Resources, make_resources
 from app.sessions.manager import Loaded
 from app.sessions.token import hash_token
-from app.web import signed_in
 from tests.factories import make_deal, make_login, make_user
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
@@ -79,10 +79,10 @@ async def scene(settings: Settings, clock: FakeClock, slow: Slow) -> AsyncIterat
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
 async def test_slow_get_that_began_before_a_select_does_not_bring_the_old_deal_back(scene: Scene, slow: Slow, cold: bool) -> None:
     await scene.select("owner")
-    chosen = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"])
+    chosen = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"])
     client = await scene.client("owner")
     if cold:
-        await empty_redis(scene.house)
+        await empty_redis(scene.resources)
     late = await slow.begin(client)
     assert (await client.post(f"/api/deals/{chosen.id}/select")).status_code == 200
     slow.may_end.set()
@@ -90,7 +90,7 @@ async def test_slow_get_that_began_before_a_select_does_not_bring_the_old_deal_b
     assert shown == scene.deal.id, "it is served by the session it began with"
     assert headers.getlist("Set-Cookie") == []
     assert (await scene.current("owner"))["deal"]["id"] == chosen.id
-    await empty_redis(scene.house)
+    await empty_redis(scene.resources)
     assert (await scene.current("owner"))["deal"]["id"] == chosen.id
     assert (await scene.user("owner")).last_deal_id == chosen.id
 
@@ -98,7 +98,7 @@ async def test_slow_get_that_began_before_a_select_does_not_bring_the_old_deal_b
 @on_every_backend
 async def test_slow_request_that_keeps_a_key_of_its_own_leaves_the_choice_alone(scene: Scene, slow: Slow) -> None:
     await scene.select("owner")
-    chosen = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"])
+    chosen = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"])
     client = await scene.client("owner")
     late = await slow.begin(client, "?keep=1")
     assert (await client.post(f"/api/deals/{chosen.id}/select")).status_code == 200
@@ -147,28 +147,28 @@ async def test_two_servers_that_change_two_keys_of_one_session_both_win_every_ti
 
 async def both_win(servers: list[Resources], turn: int) -> bool:
     """Both servers change their own key of the same version at once; afterwards each sees both, and so does SQL."""
-    found = [await house.sessions.read(KEY) for house in servers]
+    found = [await resources.sessions.read(KEY) for resources in servers]
 
-    async def write(house: Resources, loaded: Loaded, key: str) -> None:
-        assert await house.sessions.write(loaded, lambda data: data | {key: turn})
+    async def write(resources: Resources, loaded: Loaded, key: str) -> None:
+        assert await resources.sessions.write(loaded, lambda data: data | {key: turn})
 
     await asyncio.gather(*map(write, servers, found, "ab"))
-    seen = [(await house.sessions.read(KEY)).record for house in servers]
+    seen = [(await resources.sessions.read(KEY)).record for resources in servers]
     truth = await servers[0].sessions.sql.read(KEY)
     assert truth is not None
     return all(record is not None and record.data == {"a": turn, "b": turn} for record in [*seen, truth.record])
 
 
 async def server(settings: Settings, stack: AsyncExitStack) -> Resources:
-    house = make_resources(settings, kind="web")
-    await house.open()
-    stack.push_async_callback(house.close)
-    return house
+    resources = make_resources(settings, kind="web")
+    await resources.open()
+    stack.push_async_callback(resources.close)
+    return resources
 
 
-async def empty_redis(house: Resources) -> None:
-    if house.redis:
-        await house.redis.commands.flushdb()
+async def empty_redis(resources: Resources) -> None:
+    if resources.redis:
+        await resources.redis.commands.flushdb()
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("a test"), RuntimeError("a test")], ids=["foreseen", "not foreseen"])
@@ -184,6 +184,6 @@ async def test_a_key_that_cannot_be_kept_costs_nobody_the_page(
         raise fault
 
     task = await slow.begin(client, "?keep=1")
-    monkeypatch.setattr(scene.house.sessions, "write", fail)
+    monkeypatch.setattr(scene.resources.sessions, "write", fail)
     slow.may_end.set()
     assert (await task)[0] == scene.deal.id

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.errors import StoreUnavailable
-from app.metrics import METRICS
-from app.redis import Instance, RedisClient, check_redis_health
+from app.core.errors import StoreUnavailable
+from app.core.metrics import METRICS
+from app.core.redis import Instance, RedisClient, check_redis_health
 from tests.conftest import StartRedis
 from tests.waiting import until
 

@@ -10,7 +10,7 @@ from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import update
 
-from app.config import load_settings
+from app.core.config import load_settings
 from app.factory import create_app
 from app.models import User
 from tests.crawl import Answer, crawl
@@ -38,7 +38,7 @@ async def below(environ: dict[str, str], clock: FakeClock) -> AsyncIterator[Quar
 
 async def operator(scene: Scene, app: Quart, **login: Any) -> Client:
     """Somebody who sees every page there is."""
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("admin")).values(is_operator=True))
     client = app.test_client()
     body = {"email": scene.users["admin"].email, "password": PASSWORD}
@@ -63,7 +63,7 @@ def asker(client: Client, *, strip: str = "", headers: dict[str, str] | None = N
 
 async def fill(scene: Scene) -> None:
     """One of each thing that has a page of its own."""
-    await make_work(scene.house.database, scene.deal)
+    await make_work(scene.resources.database, scene.deal)
     status, _ = await scene.call(
         "admin", "POST", "/api/imports?filename=a.csv&start=false", data=CSV.encode(), headers={"Content-Type": "text/csv"}
     )

@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from app.cli import cli
-from app.config import load_settings
-from app.database import Database
+from app.core.config import load_settings
+from app.core.database import Database
 from app.factory import create_app
-from app.ops.epoch import raise_epoch
+from app.sessions.raise_epoch import raise_epoch
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.fakes import FakeClock

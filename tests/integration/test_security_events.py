@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from app.config import Settings, load_settings
-from app.logging import configure_logging
-from app.metrics import METRICS
-from app.security_events import KINDS, LINES_A_WINDOW
+from app.core.config import Settings, load_settings
+from app.core.logging import configure_logging
+from app.core.metrics import METRICS
+from app.http.security_events import KINDS, LINES_A_WINDOW
 from tests.factories import PASSWORD
 from tests.integration.scene import Scene
 
@@ -117,7 +117,7 @@ async def test_many_refusals_do_not_fill_the_log_and_are_all_counted(scene: Scen
 async def test_sum_is_told_without_another_refusal(
     scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.security_events.WINDOW_SECONDS", 0.5)
+    monkeypatch.setattr("app.http.security_events.WINDOW_SECONDS", 0.5)
     viewer = await scene.client("viewer")
     scene.app.extensions["security_events"].close_window()
     capsys.readouterr()

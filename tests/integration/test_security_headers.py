@@ -8,9 +8,9 @@ from quart import Quart
 from quart.typing import ResponseReturnValue
 
 from app.auth.people import add_user
-from app.config import Settings, load_settings
+from app.core.config import Settings, load_settings
 from app.factory import create_app
-from app.web import public
+from app.http.web import public
 
 # No SQL differs here.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -25,7 +25,7 @@ async def app(settings: Settings) -> AsyncIterator[Quart]:
 
     @public
     async def fail() -> ResponseReturnValue:
-        raise RuntimeError("a fault nobody foresaw")
+        raise RuntimeError("an unexpected fault")
 
     app.add_url_rule("/fail", "fail", fail)
     app.add_url_rule("/api/fail", "api_fail", fail)

@@ -11,10 +11,11 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from app.auth.passwords import verify_password
-from app.config import load_settings
-from app.database import Database
-from app.imports.commands import import_deals, seed_demo
-from app.imports.seed import DEMO_PASSWORD, read_demo
+from app.core.config import load_settings
+from app.core.database import Database
+from app.demo.commands import seed_demo
+from app.demo.seed import DEMO_PASSWORD, read_demo
+from app.imports.commands import import_deals
 from app.models import STAGES
 from tests.servers.blocking import blocking
 

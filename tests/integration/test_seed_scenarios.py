@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from app.clock import Clock
-from app.database import Database
+from app.core.clock import Clock
+from app.core.database import Database
 from app.models import Deal, Session, User
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user

@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from app.config import ConfigError, load_settings
-from app.ops.port import has_ipv6, refuse_port_in_use
+from app.core.config import ConfigError, load_settings
+from app.core.port import has_ipv6, refuse_port_in_use
 from tests.servers.guarded import ask, connected
 from tests.servers.process import free_port
 from tests.servers.web import WebServer

@@ -10,7 +10,7 @@ from playwright.async_api import Browser
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from app.database import Database
+from app.core.database import Database
 from tests.conftest import StartRedis, StartWeb
 from tests.servers.process import ServerDied, wait_until
 from tests.servers.redis import PRIVATE_KINDS

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from app.config import load_settings
-from app.metrics import METRICS
+from app.core.config import load_settings
+from app.core.metrics import METRICS
 from app.models import Login
 from app.resources import Resources, make_resources
-from app.sessions.codec import MOST_BYTES, Codec
+from app.sessions.codec import MAX_BYTES, Codec
 from app.sessions.manager import Loaded, Outcome
 from app.sessions.record import Record
 from app.sessions.token import hash_token
@@ -22,122 +22,122 @@ OTHER = hash_token("another token")
 UNDER = "hf:s:1:a"
 
 
-async def read_by(house: Resources, source: str, *, cookie_version: int = 0) -> Loaded:
+async def read_by(resources: Resources, source: str, *, cookie_version: int = 0) -> Loaded:
     counter = METRICS.session_reads.labels(source)._value
     before = counter.get()
-    loaded = await house.sessions.read(KEY, cookie_version=cookie_version)
+    loaded = await resources.sessions.read(KEY, cookie_version=cookie_version)
     assert counter.get() == before + 1
     return loaded
 
 
-def key_of(house: Resources, token_hash: str = KEY, *, epoch: int = 0) -> str:
-    assert house.backend.redis
-    return house.backend.redis.within(epoch or house.backend.flag.epoch)._key(token_hash)
+def key_of(resources: Resources, token_hash: str = KEY, *, epoch: int = 0) -> str:
+    assert resources.backend.redis
+    return resources.backend.redis.within(epoch or resources.backend.flag.epoch)._key(token_hash)
 
 
-async def genuine(house: Resources) -> bytes:
+async def genuine(resources: Resources) -> bytes:
     """What Redis holds of the session at hand."""
-    assert house.redis
-    await house.sessions.read(KEY)
-    await read_by(house, "redis")
-    raw: bytes = await house.redis.commands.get(key_of(house))
+    assert resources.redis
+    await resources.sessions.read(KEY)
+    await read_by(resources, "redis")
+    raw: bytes = await resources.redis.commands.get(key_of(resources))
     return raw
 
 
-async def test_what_we_did_not_write_is_not_served(house: Resources, clock: FakeClock) -> None:
-    assert house.redis
-    commands, raw = house.redis.commands, await genuine(house)
-    record = (await house.sessions.read(KEY)).record
+async def test_what_we_did_not_write_is_not_served(resources: Resources, clock: FakeClock) -> None:
+    assert resources.redis
+    commands, raw = resources.redis.commands, await genuine(resources)
+    record = (await resources.sessions.read(KEY)).record
     assert isinstance(record, Record)
     far = 2**53
     forged = Record(record.version + 5, record.login_id, record.user_id, far, far, far, {"user": {"is_operator": True}})
     until_ms = clock.unix_ms() + 1000
-    by_another_key = Codec(["another secret " * 3]).encode(forged, under=key_of(house), until_ms=until_ms)
+    by_another_key = Codec(["another secret " * 3]).encode(forged, under=key_of(resources), until_ms=until_ms)
     flipped = bytes([*raw[:40], raw[40] ^ 1, *raw[41:]])
     for bad in (by_another_key, b"R1" + by_another_key[26:], flipped, raw[:-1], raw + b"x", raw[:20], b"R2", b"", b"H" * 200, b"\x00" * 99):
-        await commands.set(key_of(house), bad)
-        assert (await read_by(house, "sql")).record == record
-    await commands.set(key_of(house), raw)
-    assert (await read_by(house, "redis")).record == record
+        await commands.set(key_of(resources), bad)
+        assert (await read_by(resources, "sql")).record == record
+    await commands.set(key_of(resources), raw)
+    assert (await read_by(resources, "redis")).record == record
 
 
-async def test_a_record_counts_under_its_own_key_only(house: Resources) -> None:
-    assert house.redis
-    raw = await genuine(house)
-    await house.redis.commands.set(key_of(house, OTHER), raw)
-    assert (await house.sessions.read(OTHER)).outcome is Outcome.GONE
-    epoch = house.backend.flag.epoch
-    await house.backend.fall(house.backend.flag.fence, "a test")
-    await house.backend.look_at_redis(timedelta(seconds=2))
-    assert house.backend.view.instance
-    assert await house.backend.begin_epoch(house.backend.view.instance, "a test")
-    assert house.backend.flag.epoch > epoch
-    await house.redis.commands.set(key_of(house), raw)
-    await read_by(house, "sql")
+async def test_a_record_counts_under_its_own_key_only(resources: Resources) -> None:
+    assert resources.redis
+    raw = await genuine(resources)
+    await resources.redis.commands.set(key_of(resources, OTHER), raw)
+    assert (await resources.sessions.read(OTHER)).outcome is Outcome.GONE
+    epoch = resources.backend.flag.epoch
+    await resources.backend.fail_over(resources.backend.flag.fence, "a test")
+    await resources.backend.probe_redis(timedelta(seconds=2))
+    assert resources.backend.view.instance
+    assert await resources.backend.begin_epoch(resources.backend.view.instance, "a test")
+    assert resources.backend.flag.epoch > epoch
+    await resources.redis.commands.set(key_of(resources), raw)
+    await read_by(resources, "sql")
 
 
-async def test_an_older_record_put_back_is_stopped_by_the_version_and_by_its_end(house: Resources, clock: FakeClock) -> None:
-    assert house.redis
-    raw = await genuine(house)
-    newer = await set_key(house, "n", 1)
-    await house.redis.commands.set(key_of(house), raw)
-    assert (await read_by(house, "sql", cookie_version=newer.version)).record == newer
+async def test_an_older_record_put_back_is_stopped_by_the_version_and_by_its_end(resources: Resources, clock: FakeClock) -> None:
+    assert resources.redis
+    raw = await genuine(resources)
+    newer = await set_key(resources, "n", 1)
+    await resources.redis.commands.set(key_of(resources), raw)
+    assert (await read_by(resources, "sql", cookie_version=newer.version)).record == newer
     # Where no version is known it is believed as long as it would have been, and a minute for the clocks (docs/sessions.md).
     clock.advance(timedelta(seconds=361))
-    loaded = await read_by(house, "sql")
+    loaded = await read_by(resources, "sql")
     assert loaded.record
     assert loaded.record.data["n"] == 1
 
 
-async def test_an_entry_longer_than_any_of_ours_is_taken_away(house: Resources) -> None:
-    assert house.redis
-    await house.redis.commands.set(key_of(house), b"R2" + b"x" * MOST_BYTES)
-    await read_by(house, "sql")
-    await house.sessions.read(KEY)
-    await read_by(house, "redis")
+async def test_an_entry_longer_than_any_of_ours_is_taken_away(resources: Resources) -> None:
+    assert resources.redis
+    await resources.redis.commands.set(key_of(resources), b"R2" + b"x" * MAX_BYTES)
+    await read_by(resources, "sql")
+    await resources.sessions.read(KEY)
+    await read_by(resources, "redis")
 
 
-async def test_keys_of_another_type_and_a_hold_for_ever_cost_a_question_to_sql(house: Resources) -> None:
-    assert house.redis
-    commands, key = house.redis.commands, key_of(house)
+async def test_keys_of_another_type_and_a_hold_for_ever_cost_a_question_to_sql(resources: Resources) -> None:
+    assert resources.redis
+    commands, key = resources.redis.commands, key_of(resources)
     await commands.delete(key)
     await commands.rpush(key, "x")  # type: ignore[misc]
-    assert (await read_by(house, "sql")).record
-    assert (await set_key(house, "n", 1)).data["n"] == 1
-    await read_by(house, "redis")
+    assert (await read_by(resources, "sql")).record
+    assert (await set_key(resources, "n", 1)).data["n"] == 1
+    await read_by(resources, "redis")
     await commands.set(key, b"H" + b"0" * 32)
-    assert (await read_by(house, "sql")).record
-    await set_key(house, "n", 2)
-    assert (await read_by(house, "redis")).record
-    assert (await row_of(house)).mode == "redis"
+    assert (await read_by(resources, "sql")).record
+    await set_key(resources, "n", 2)
+    assert (await read_by(resources, "redis")).record
+    assert (await row_of(resources)).mode == "redis"
 
 
 @pytest.mark.parametrize(
     "told",
     [str(2**63 - 1), str(2**63), "9" * 15, "9" * 400, "1e300", "inf", "nan", "0x7", "rubbish", "", "-5", "{}.0", " {}", "{}x", "list"],
 )
-async def test_no_number_of_an_epoch_keeps_everybody_from_redis(house: Resources, told: str) -> None:
-    assert house.redis
-    commands = house.redis.commands
-    epoch = house.backend.flag.epoch
-    key = house.keys.name("epoch")
+async def test_no_number_of_an_epoch_keeps_everybody_from_redis(resources: Resources, told: str) -> None:
+    assert resources.redis
+    commands = resources.redis.commands
+    epoch = resources.backend.flag.epoch
+    key = resources.keys.name("epoch")
     await commands.delete(key)
     await (commands.rpush(key, "x") if told == "list" else commands.set(key, told.format(epoch)))  # type: ignore[misc]
-    assert (await house.sessions.read(KEY)).record
+    assert (await resources.sessions.read(KEY)).record
 
     async def is_told() -> bool:
-        await house.backend._poll_once(timedelta(seconds=2))
-        return bool(await commands.get(key) == str(house.backend.flag.epoch).encode())
+        await resources.backend._poll_once(timedelta(seconds=2))
+        return bool(await commands.get(key) == str(resources.backend.flag.epoch).encode())
 
     await until(is_told)
-    assert (await row_of(house)).mode == "redis"
-    await house.sessions.read(KEY)
-    await read_by(house, "redis")
+    assert (await row_of(resources)).mode == "redis"
+    await resources.sessions.read(KEY)
+    await read_by(resources, "redis")
 
 
-async def test_an_older_secret_still_proves(environ: dict[str, str], house: Resources, clock: FakeClock) -> None:
-    await genuine(house)
-    rotated = environ | {"SECRET_KEY": "a new secret for tests " * 3, "SECRET_KEY_FALLBACKS": house.settings.secret_key}
+async def test_an_older_secret_still_proves(environ: dict[str, str], resources: Resources, clock: FakeClock) -> None:
+    await genuine(resources)
+    rotated = environ | {"SECRET_KEY": "a new secret for tests " * 3, "SECRET_KEY_FALLBACKS": resources.settings.secret_key}
     for secrets, source in ((rotated, "redis"), (rotated | {"SECRET_KEY_FALLBACKS": ""}, "sql")):
         other = make_resources(load_settings(secrets), kind="web", clock=clock)
         await other.open()
@@ -145,22 +145,22 @@ async def test_an_older_secret_still_proves(environ: dict[str, str], house: Reso
         await other.close()
 
 
-async def test_a_forged_record_does_not_bring_an_ended_login_back(house: Resources) -> None:
-    assert house.redis
-    raw = await genuine(house)
-    async with house.database.write() as db:
-        await db.execute(update(Login).values(ended_at=house.clock.now()))
-    await house.redis.commands.set(key_of(house), raw[:2] + b"\x00" * 16 + raw[18:])
-    assert (await read_by(house, "gone")).outcome is Outcome.GONE
+async def test_a_forged_record_does_not_bring_an_ended_login_back(resources: Resources) -> None:
+    assert resources.redis
+    raw = await genuine(resources)
+    async with resources.database.write() as db:
+        await db.execute(update(Login).values(ended_at=resources.clock.now()))
+    await resources.redis.commands.set(key_of(resources), raw[:2] + b"\x00" * 16 + raw[18:])
+    assert (await read_by(resources, "gone")).outcome is Outcome.GONE
 
 
-async def test_a_record_that_may_be_believed_for_longer_than_any_is_not(house: Resources, clock: FakeClock) -> None:
+async def test_a_record_that_may_be_believed_for_longer_than_any_is_not(resources: Resources, clock: FakeClock) -> None:
     """As one is that was written while a clock was far ahead."""
-    assert house.redis
-    assert house.backend.redis
-    await genuine(house)
-    record = (await house.sessions.read(KEY)).record
+    assert resources.redis
+    assert resources.backend.redis
+    await genuine(resources)
+    record = (await resources.sessions.read(KEY)).record
     assert isinstance(record, Record)
-    far = house.backend.redis.codec.encode(record, under=key_of(house), until_ms=clock.unix_ms() + 86_400_000)
-    await house.redis.commands.set(key_of(house), far)
-    assert (await read_by(house, "sql")).record == record
+    far = resources.backend.redis.codec.encode(record, under=key_of(resources), until_ms=clock.unix_ms() + 86_400_000)
+    await resources.redis.commands.set(key_of(resources), far)
+    assert (await read_by(resources, "sql")).record == record

@@ -13,14 +13,14 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import insert, make_url, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.config import load_settings
-from app.database import COMMIT_SECONDS, limit_patience
-from app.metrics import METRICS
+from app.core.config import load_settings
+from app.core.database import COMMIT_SECONDS, set_time_budget
+from app.core.metrics import METRICS
 from app.models import Login, Session, SessionBackend
-from app.ops.epoch import raise_epoch
 from app.resources import Resources, make_resources
 from app.sessions.claim import Claim
 from app.sessions.notes import begin_notes
+from app.sessions.raise_epoch import raise_epoch
 from app.sessions.token import hash_token
 from tests.conftest import StartRedis
 from tests.factories import make_user
@@ -45,16 +45,16 @@ def proxy(start_redis: StartRedis) -> Any:
 @asynccontextmanager
 async def opened(environ: dict[str, str], clock: FakeClock, redis_port: int) -> AsyncIterator[Resources]:
     settings = load_settings(environ | NO_POLL | {"REDIS_URL": f"redis://127.0.0.1:{redis_port}/0"})
-    house = make_resources(settings, kind="web", clock=clock)
-    await house.open()
+    resources = make_resources(settings, kind="web", clock=clock)
+    await resources.open()
     try:
-        yield house
+        yield resources
     finally:
-        await house.close()
+        await resources.close()
 
 
-async def row_of(house: Resources) -> SessionBackend:
-    async with house.database.read() as db:
+async def row_of(resources: Resources) -> SessionBackend:
+    async with resources.database.read() as db:
         return (await db.execute(select(SessionBackend))).scalar_one()
 
 
@@ -62,18 +62,18 @@ async def row_of(house: Resources) -> SessionBackend:
 def before_next_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Resources], tuple[asyncio.Event, asyncio.Event]]:
     """The next transaction of this process waits, as for a connection or for BEGIN IMMEDIATE: (it has come, let it go on)."""
 
-    def stop(house: Resources) -> tuple[asyncio.Event, asyncio.Event]:
-        arrived, go_on, write = asyncio.Event(), asyncio.Event(), house.database.write
+    def stop(resources: Resources) -> tuple[asyncio.Event, asyncio.Event]:
+        arrived, go_on, write = asyncio.Event(), asyncio.Event(), resources.database.write
 
         @asynccontextmanager
         async def slow_write() -> AsyncIterator[AsyncSession]:
-            monkeypatch.setattr(house.database, "write", write)
+            monkeypatch.setattr(resources.database, "write", write)
             arrived.set()
             await go_on.wait()
             async with write() as db:
                 yield db
 
-        monkeypatch.setattr(house.database, "write", slow_write)
+        monkeypatch.setattr(resources.database, "write", slow_write)
         return arrived, go_on
 
     return stop
@@ -81,42 +81,42 @@ def before_next_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[Resources], 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_a_bulk_change_that_waited_for_a_rotate_reaches_the_new_token(
-    servers: StartServer, house: Resources, monkeypatch: pytest.MonkeyPatch
+    servers: StartServer, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = await servers()
-    record = (await house.sessions.read(KEY)).record
+    record = (await resources.sessions.read(KEY)).record
     assert record is not None
     rotating, rotate_on, changing, change_on = (asyncio.Event() for _ in range(4))
-    settle = Claim.settle
+    await_holds = Claim.await_holds
 
     async def slow_settle(self: Claim, db: AsyncSession) -> None:
-        here, on = (rotating, rotate_on) if self.backend is house.backend else (changing, change_on)
+        here, on = (rotating, rotate_on) if self.backend is resources.backend else (changing, change_on)
         here.set()
         await on.wait()
-        await settle(self, db)
+        await await_holds(self, db)
 
     monkeypatch.setattr(Claim, "settle", slow_settle)
-    rotate = asyncio.create_task(house.sessions.rotate(record.login_id, KEY, NEW))
+    rotate = asyncio.create_task(resources.sessions.rotate(record.login_id, KEY, NEW))
     await rotating.wait()
     strip = asyncio.create_task(other.sessions.change_sessions(Session.login_id == record.login_id, lambda data: data | {"n": "stripped"}))
-    await until(lambda: waits_for_a_row(house))
+    await until(lambda: waits_for_a_row(resources))
     rotate_on.set()
     assert await rotate
     await changing.wait()
-    assert (await house.sessions.read(NEW)).record is not None, "the browser goes on with its new token meanwhile"
+    assert (await resources.sessions.read(NEW)).record is not None, "the browser goes on with its new token meanwhile"
     change_on.set()
     assert set(await strip) == {NEW}
-    for server in (house, other):
+    for server in (resources, other):
         stripped = (await server.sessions.read(NEW)).record
         assert stripped is not None
         assert stripped.data["n"] == "stripped"
 
 
 async def test_of_two_that_begin_an_epoch_the_late_one_does_not_begin_it_again(
-    servers: StartServer, house: Resources, before_next_write: Any
+    servers: StartServer, resources: Resources, before_next_write: Any
 ) -> None:
     one, two, alone = await servers(), await servers(), await servers("")
-    await two.backend.fall(two.backend.flag.fence, "a test")
+    await two.backend.fail_over(two.backend.flag.fence, "a test")
     await one.backend.refresh()
     instance = one.backend.view.instance
     assert instance is not None
@@ -128,25 +128,25 @@ async def test_of_two_that_begin_an_epoch_the_late_one_does_not_begin_it_again(
     await one.backend.refresh()
     go_on.set()
     assert not await late
-    assert (await row_of(house)).mode == "sql"
+    assert (await row_of(resources)).mode == "sql"
 
 
 async def test_an_epoch_raised_by_hand_is_not_taken_back(
-    servers: StartServer, house: Resources, clock: FakeClock, before_next_write: Any
+    servers: StartServer, resources: Resources, clock: FakeClock, before_next_write: Any
 ) -> None:
     one = await servers()
-    await one.backend.fall(one.backend.flag.fence, "a test")
+    await one.backend.fail_over(one.backend.flag.fence, "a test")
     instance = one.backend.view.instance
     assert instance is not None
     arrived, go_on = before_next_write(one)
     late = asyncio.create_task(one.backend.begin_epoch(instance, "late"))
     await arrived.wait()
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         raised = await raise_epoch(db, clock)
     await one.backend.refresh()
     go_on.set()
     assert not await late
-    assert (await row_of(house)).epoch == raised
+    assert (await row_of(resources)).epoch == raised
 
 
 @pytest.mark.parametrize("lost", ["hold", "publish"])
@@ -170,9 +170,9 @@ async def test_what_is_committed_is_told_although_the_request_has_no_patience_le
         monkeypatch.setattr(AsyncSession, "commit", slow_commit)
         sign = b"\r\nH" if lost == "hold" else b"EVALSHA"
         sprung = proxy.trap(lambda sent: sign in sent, keeps="request")
-        limit_patience(1)
+        set_time_budget(1)
         assert await one.sessions.write(loaded, lambda data: data | {"n": "new"}, also=wait_for_a_lock)
-        limit_patience(None)
+        set_time_budget(None)
         assert sprung.is_set()
         for server in (one, two):
             record = (await server.sessions.read(KEY)).record
@@ -200,22 +200,22 @@ async def test_a_publish_lost_while_another_process_writes(
             loaded = await one.sessions.read(KEY)
         monkeypatch.setattr(AsyncSession, "commit", commit_then_locked)
         sprung = proxy.trap(lambda sent: b"EVALSHA" in sent, keeps="request")
-        limit_patience(4)
+        set_time_budget(4)
         assert await one.sessions.write(loaded, lambda data: data | {"n": "new"})
-        limit_patience(None)
+        set_time_budget(None)
         assert sprung.is_set()
         assert (await row_of(one)).mode == "sql"
     other.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_those_who_tell_of_a_fall_do_not_wait_one_after_the_other(house: Resources, servers: StartServer) -> None:
+async def test_those_who_tell_of_a_fall_do_not_wait_one_after_the_other(resources: Resources, servers: StartServer) -> None:
     """SQL is silent: each has its time, and all of them the same."""
-    other, fence = await servers(), house.backend.flag.fence
+    other, fence = await servers(), resources.backend.flag.fence
 
     async def tell() -> None:
-        limit_patience(COMMIT_SECONDS)
-        await house.backend.tell_fall(fence)
+        set_time_budget(COMMIT_SECONDS)
+        await resources.backend.announce_failover(fence)
 
     async with other.database.read() as db:
         await db.execute(text("LOCK TABLE session_backend IN ACCESS EXCLUSIVE MODE"))
@@ -223,19 +223,19 @@ async def test_those_who_tell_of_a_fall_do_not_wait_one_after_the_other(house: R
             await asyncio.gather(*(tell() for _ in range(20)))
 
 
-async def test_many_who_find_out_of_a_fall_at_once_read_the_flag_once(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
-    await house.backend.stop()  # its poll would read it as well
-    fence, read, looks = house.backend.flag.fence, house.database.read, 0
-    async with house.database.write() as db:
-        await house.backend.flip_down(db, fence, "a test")
+async def test_many_who_find_out_of_a_fall_at_once_read_the_flag_once(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    await resources.backend.stop()  # its poll would read it as well
+    fence, read, looks = resources.backend.flag.fence, resources.database.read, 0
+    async with resources.database.write() as db:
+        await resources.backend.flip_down(db, fence, "a test")
 
     def counted() -> AbstractAsyncContextManager[AsyncSession]:
         nonlocal looks
         looks += 1
         return read()
 
-    monkeypatch.setattr(house.database, "read", counted)
-    await asyncio.gather(*(house.backend.tell_fall(fence) for _ in range(20)))
+    monkeypatch.setattr(resources.database, "read", counted)
+    await asyncio.gather(*(resources.backend.announce_failover(fence) for _ in range(20)))
     assert looks == 1
 
 
@@ -256,49 +256,49 @@ async def test_redis_that_failed_a_request_is_not_asked_by_its_bulk_change_eithe
         assert (await row_of(one)).mode == "sql"
 
 
-async def test_a_change_of_many_sessions_is_published_in_few_calls(house: Resources) -> None:
-    many, now = 1200, house.clock.now()
-    user, later = await make_user(house.database), now + timedelta(days=1)
+async def test_a_change_of_many_sessions_is_published_in_few_calls(resources: Resources) -> None:
+    many, now = 1200, resources.clock.now()
+    user, later = await make_user(resources.database), now + timedelta(days=1)
     times = {"created_at": now, "expires_at": later}
-    async with house.database.write() as db:
+    async with resources.database.write() as db:
         tokens = [{"token_hash": hash_token(str(number)), "seen_at": now, "idle_expires_at": later} for number in range(many)]
         await db.execute(insert(Login), [times | token | {"user_id": user.id} for token in tokens])
         logins = (await db.scalars(select(Login.id).where(Login.user_id == user.id))).all()
         session = times | {"user_id": user.id, "version": 1, "data": {"n": 0}, "touched_at": now}
         await db.execute(insert(Session), [session | {"login_id": login} for login in logins])
-    assert house.redis is not None
-    before = await scripts_run(house)
-    changed = await house.sessions.change_sessions(Session.user_id == user.id, lambda data: data | {"n": 1})
+    assert resources.redis is not None
+    before = await scripts_run(resources)
+    changed = await resources.sessions.change_sessions(Session.user_id == user.id, lambda data: data | {"n": 1})
     assert len(changed) == many
-    assert await scripts_run(house) - before < 10
+    assert await scripts_run(resources) - before < 10
 
 
-async def scripts_run(house: Resources) -> int:
-    assert house.redis is not None
-    return int((await house.redis.commands.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0))
+async def scripts_run(resources: Resources) -> int:
+    assert resources.redis is not None
+    return int((await resources.redis.commands.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0))
 
 
 async def test_a_redis_that_knows_a_newer_epoch_than_sql_gets_a_newer_one_still(environ: dict[str, str], clock: FakeClock) -> None:
     """As after a failover of PostgreSQL that lost the last flip: without it nobody would believe Redis ever again."""
-    house = make_resources(load_settings(environ), kind="web", clock=clock)
-    await house.open()
+    resources = make_resources(load_settings(environ), kind="web", clock=clock)
+    await resources.open()
     try:
-        assert house.redis is not None
-        epoch = house.backend.flag.epoch
-        await house.redis.commands.set(house.keys.name("epoch"), epoch + 5)
-        house.backend.look_again()
+        assert resources.redis is not None
+        epoch = resources.backend.flag.epoch
+        await resources.redis.commands.set(resources.keys.name("epoch"), epoch + 5)
+        resources.backend.poll_now()
 
         async def has_fallen() -> bool:
-            return (await row_of(house)).mode == "sql"
+            return (await row_of(resources)).mode == "sql"
 
         await until(has_fallen)
-        instance = house.backend.view.instance
+        instance = resources.backend.view.instance
         assert instance is not None
-        await until(lambda: house.backend.flag.mode == "sql")
-        assert await house.backend.begin_epoch(instance, "a test")
-        assert house.backend.flag.epoch > epoch + 5
+        await until(lambda: resources.backend.flag.mode == "sql")
+        assert await resources.backend.begin_epoch(instance, "a test")
+        assert resources.backend.flag.epoch > epoch + 5
     finally:
-        await house.close()
+        await resources.close()
 
 
 async def test_a_start_on_a_redis_whose_epoch_is_no_number(servers: StartServer, start_redis: StartRedis) -> None:
@@ -308,17 +308,17 @@ async def test_a_start_on_a_redis_whose_epoch_is_no_number(servers: StartServer,
     assert (await servers(redis.url)).backend.backend == "redis"
 
 
-async def test_a_bulk_change_of_no_session_leaves_redis_in_use(servers: StartServer, house: Resources) -> None:
+async def test_a_bulk_change_of_no_session_leaves_redis_in_use(servers: StartServer, resources: Resources) -> None:
     alone = await servers("")
     assert await alone.sessions.change_sessions(Session.user_id == 0, lambda data: data | {"n": 1}) == {}
-    assert (await house.backend.refresh()).mode == "redis"
+    assert (await resources.backend.refresh()).mode == "redis"
 
 
-async def test_leaving_an_instance_that_does_not_answer_fails_no_request(house: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leaving_an_instance_that_does_not_answer_fails_no_request(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a connection by TLS does, which waits for a goodbye."""
-    loaded = await house.sessions.read(KEY)
-    await house.backend.stop()  # its poll would do it first
-    async with house.database.write() as db:
+    loaded = await resources.sessions.read(KEY)
+    await resources.backend.stop()  # its poll would do it first
+    async with resources.database.write() as db:
         await db.execute(update(SessionBackend).values(epoch=SessionBackend.epoch + 1, redis_run_id="b" * 40))
 
     disconnect = Connection.disconnect
@@ -329,23 +329,23 @@ async def test_leaving_an_instance_that_does_not_answer_fails_no_request(house: 
             raise RedisTimeoutError("Timed out closing connection after 0.25")
 
     monkeypatch.setattr(Connection, "disconnect", times_out)
-    assert await set_key(house, "n", 1, loaded)
-    assert house.redis is not None
-    await until(lambda: not house.redis._closing)  # type: ignore[union-attr]
+    assert await set_key(resources, "n", 1, loaded)
+    assert resources.redis is not None
+    await until(lambda: not resources.redis._closing)  # type: ignore[union-attr]
     monkeypatch.undo()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_web_process_raises_the_flag_while_it_is_young_only(servers: StartServer, house: Resources, clock: FakeClock) -> None:
-    await house.backend.fall(house.backend.flag.fence, "a test")
+async def test_a_web_process_raises_the_flag_while_it_is_young_only(servers: StartServer, resources: Resources, clock: FakeClock) -> None:
+    await resources.backend.fail_over(resources.backend.flag.fence, "a test")
     clock.advance(timedelta(seconds=1))
     second = await servers()
     for _ in range(5):  # not at once: signs of life lapse
-        clock.advance(house.backend.fleet.live_window)
-        for server in (house, second):
+        clock.advance(resources.backend.fleet.live_window)
+        for server in (resources, second):
             await server.backend.fleet.beat(server.backend.view, "closed")
     clock.advance(timedelta(seconds=1))
-    await house.backend.fleet.leave()
-    second.backend.look_again()
-    await until(lambda: second.backend._settled)
+    await resources.backend.fleet.leave()
+    second.backend.poll_now()
+    await until(lambda: second.backend._bootstrapped)
     assert (await second.backend.refresh()).mode == "sql"

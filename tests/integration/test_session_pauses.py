@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.metrics import METRICS
+from app.core.metrics import METRICS
 from app.models import Login, Session
 from app.resources import Resources
 from app.sessions.manager import Outcome
@@ -17,14 +17,14 @@ from tests.resilience.proxy import TcpProxy
 from tests.waiting import until
 
 
-def go_on(house: Resources) -> None:
+def go_on(resources: Resources) -> None:
     """As seen from inside: the loop moved just now, however long a loaded machine took over the test's own steps."""
-    house.backend._standstill._moved_at = read_stopwatch()
+    resources.backend._standstill._moved_at = read_stopwatch()
 
 
-def stand_still(house: Resources) -> None:
+def stand_still(resources: Resources) -> None:
     """As seen from inside when it goes on: much time has gone by since the loop moved last."""
-    house.backend._standstill._moved_at -= 60
+    resources.backend._standstill._moved_at -= 60
 
 
 async def end_untold(one: Resources, proxy: TcpProxy) -> None:
@@ -56,7 +56,7 @@ async def test_who_stood_still_looks_at_the_flag_before_it_trusts_redis(
         stand_still(other)
         assert (await other.sessions.read(KEY)).outcome is Outcome.GONE
         assert other.backend.usable_epoch is None
-        await other.backend.be_sure()
+        await other.backend.resolve_doubt()
         assert other.backend.flag.mode == "sql"
     proxy.close()
 
@@ -79,23 +79,23 @@ async def test_an_end_that_could_not_be_told_is_told_when_redis_answers(
     proxy.close()
 
 
-async def tells(house: Resources, redis: object, epoch: int) -> bool:
+async def tells(resources: Resources, redis: object, epoch: int) -> bool:
     """One more poll, and Redis has been told."""
-    await house.backend._poll_once(timedelta(seconds=1))
-    return str(epoch) in redis.say(f"GET {house.keys.name('epoch')}")  # type: ignore[attr-defined]
+    await resources.backend._poll_once(timedelta(seconds=1))
+    return str(epoch) in redis.say(f"GET {resources.keys.name('epoch')}")  # type: ignore[attr-defined]
 
 
-async def test_a_write_after_a_standstill_leaves_redis_in_use(house: Resources) -> None:
-    loaded = await house.sessions.read(KEY)
-    await house.backend.stop()
+async def test_a_write_after_a_standstill_leaves_redis_in_use(resources: Resources) -> None:
+    loaded = await resources.sessions.read(KEY)
+    await resources.backend.stop()
     before = METRICS.standstills._value.get()
-    stand_still(house)
-    await set_key(house, "n", 1, loaded)
-    stand_still(house)
-    await house.sessions.change_sessions(Session.id > 0, lambda data: data | {"n": 2})
+    stand_still(resources)
+    await set_key(resources, "n", 1, loaded)
+    stand_still(resources)
+    await resources.sessions.change_sessions(Session.id > 0, lambda data: data | {"n": 2})
     assert METRICS.standstills._value.get() == before + 2
-    assert (await row_of(house)).mode == "redis"
-    assert (await house.sessions.read(KEY)).record is not None
+    assert (await row_of(resources)).mode == "redis"
+    assert (await resources.sessions.read(KEY)).record is not None
 
 
 @pytest.mark.parametrize(("gaps", "stood"), [([0.2] * 20, 0), ([1.1], 1), ([0.2, 5, 0.2, 5], 2)])

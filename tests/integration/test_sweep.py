@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from app.batches import Pace
-from app.database import Database
-from app.deals.permissions import BIN_LIFE
-from app.deals.sweep import Swept, _forget, _look, sweep_stale_deals
+from app.access.permissions import BIN_LIFE
+from app.core.batches import BatchSizer
+from app.core.database import Database
+from app.current_deal.sweep import Swept, _forget, _look, sweep_stale_deals
 from app.models import Deal, Event, Member, Organisation, User
 from tests.factories import make_deal, make_member, make_organisation, make_user
 from tests.fakes import FakeClock
@@ -91,7 +91,7 @@ async def test_who_is_granted_or_chooses_meanwhile_is_not_swept(office: Office, 
         db.add(Member(deal_id=deal.id, user_id=granted, role="viewer", created_at=clock.now()))
         # To another deal that they do not see either: their choice is theirs all the same.
         await db.execute(update(User).where(User.id == chose).values(last_deal_id=other.id, last_deal_version=8))
-    assert await _forget(office.database, window, clock.now(), Pace()) == ["revoked"]
+    assert await _forget(office.database, window, clock.now(), BatchSizer()) == ["revoked"]
     assert [await office.pointer(user_id) for user_id in (granted, chose, still_stale)] == [(deal.id, 7), (other.id, 8), (None, 8)]
 
 

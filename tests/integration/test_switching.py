@@ -9,7 +9,7 @@ import pytest
 from quart import Quart
 from sqlalchemy import delete
 
-from app.config import Settings, load_settings
+from app.core.config import Settings, load_settings
 from app.models import STAGES, Deal, Member
 from tests.factories import make_deal, make_member
 from tests.fakes import FakeClock
@@ -29,7 +29,7 @@ async def scene(app: Quart) -> Scene:
 
 
 async def second_deal(scene: Scene, name: str = "YouTube") -> Deal:
-    return await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name=name)
+    return await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"], name=name)
 
 
 async def session_of(scene: Scene, who: str) -> dict[str, Any]:
@@ -60,8 +60,8 @@ async def test_undone_restore_counts_in_its_own_session_only(scene: Scene) -> No
     assert (told.actor_id, told.user_id, told.deal_id) == (scene.id_of("owner"), scene.id_of("owner"), scene.deal.id)
 
     # The minute for which nothing is looked for is not what keeps it away.
-    assert isinstance(scene.house.clock, FakeClock)
-    scene.house.clock.advance(timedelta(hours=1))
+    assert isinstance(scene.resources.clock, FakeClock)
+    scene.resources.clock.advance(timedelta(hours=1))
     assert await current() == (None, "none", None)
     assert (await again.post(f"{scene.path}/select")).status_code == 200
     assert "restore_undone" not in await session_of(scene, "owner")
@@ -88,15 +88,15 @@ async def test_undo_of_a_switch_goes_back_and_offers_no_undo_itself(scene: Scene
     await client.post("/api/notices/dismiss", json={"code": "switched"})
     assert "Switched to" not in await (await client.get("/deals")).get_data(as_text=True)
     await select(scene.deal)
-    assert isinstance(scene.house.clock, FakeClock)
-    scene.house.clock.advance(timedelta(minutes=2))
+    assert isinstance(scene.resources.clock, FakeClock)
+    scene.resources.clock.advance(timedelta(minutes=2))
     assert "Switched to" not in await (await client.get("/deals")).get_data(as_text=True)
 
 
 async def test_start_is_the_last_deal_the_list_or_a_deal_one_may_see(scene: Scene) -> None:
     youtube = await second_deal(scene)
-    foreign = await make_deal(scene.house.database, scene.elsewhere)
-    await make_member(scene.house.database, youtube, scene.users["viewer"])
+    foreign = await make_deal(scene.resources.database, scene.elsewhere)
+    await make_member(scene.resources.database, youtube, scene.users["viewer"])
     await scene.select("viewer")
     client = await scene.client("viewer")
 
@@ -117,10 +117,10 @@ async def test_start_is_the_last_deal_the_list_or_a_deal_one_may_see(scene: Scen
     for wrong in ({"start_at": "deal"}, {"start_at": "list", "start_deal_id": youtube.id}, {"start_deal_id": youtube.id}):
         assert (await scene.call("viewer", "PATCH", "/api/me", json=wrong))[0] == 400
 
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(delete(Member).where(Member.deal_id == youtube.id))
     assert await start() == f"/deals/{scene.deal.id}/overview"
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(delete(Deal).where(Deal.id == youtube.id))
     await lose_session(scene)
     assert (await scene.call("viewer", "GET", "/api/me"))[1]["user"]["start_at"] == "last_deal"
@@ -162,7 +162,7 @@ async def test_what_is_called_so_is_found_first(scene: Scene) -> None:
     names = ["Skype", "skyline", "Blue Sky", "Whisky", "Été du sky", "Maps"]
     for name in names:
         tagline = "Maps of the sky" if name == "Maps" else ""
-        await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name=name, tagline=tagline)
+        await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"], name=name, tagline=tagline)
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -181,7 +181,7 @@ async def test_board_and_list_cost_the_same_for_few_deals_and_many(scene: Scene)
 
     async def cost(path: str) -> int:
         counted = Cost()
-        with listening(scene.house.database, counted):
+        with listening(scene.resources.database, counted):
             assert (await client.get(path)).status_code == 200
         return len(counted.statements)
 
@@ -191,7 +191,9 @@ async def test_board_and_list_cost_the_same_for_few_deals_and_many(scene: Scene)
     few = [await cost(path) for path in paths]
     for number in range(50):
         stage = STAGES[number % 2]
-        deal = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name=f"Deal {number:02}", stage=stage)
+        deal = await make_deal(
+            scene.resources.database, scene.organisation, owner=scene.users["owner"], name=f"Deal {number:02}", stage=stage
+        )
         if number < 8:
             await client.post(f"/deals/{deal.id}/pin", form={})
         if number > 46:

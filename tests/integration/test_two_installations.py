@@ -15,19 +15,19 @@ from quart import Quart
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text
 
-from app.clock import Clock
-from app.config import ConfigError, load_settings
-from app.database import Database
-from app.dev import own_cookies
+from app.core.clock import Clock
+from app.core.config import ConfigError, load_settings
+from app.core.database import Database
+from app.core.migrate import upgrade
+from app.dev.command import own_cookies
 from app.events.measures import HOUR
 from app.events.service import record_event
 from app.factory import create_app
 from app.jobs.service import request_run
-from app.migrate import upgrade
 from app.models import Analytics, EventMark, SessionBackend
-from app.ops.doctor import Finding, examine
-from app.ops.epoch import become_another_installation
+from app.ops.health.doctor import Check, examine
 from app.resources import Resources, make_resources
+from app.sessions.raise_epoch import become_another_installation
 from app.sessions.record import Record
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD
@@ -51,8 +51,8 @@ class Installation:
     worker: ServerProcess
 
     @property
-    def house(self) -> Resources:
-        return self.scene.house
+    def resources(self) -> Resources:
+        return self.scene.resources
 
 
 def new_database(folder: Path, name: str) -> str:
@@ -94,17 +94,17 @@ def _worker(environ: dict[str, str], folder: Path) -> ServerProcess:
     return worker
 
 
-async def is_on_redis(house: Resources) -> bool:
-    return house.backend.backend == "redis"
+async def is_on_redis(resources: Resources) -> bool:
+    return resources.backend.backend == "redis"
 
 
-async def marks(house: Resources) -> dict[str, int]:
-    async with house.database.read() as db:
+async def marks(resources: Resources) -> dict[str, int]:
+    async with resources.database.read() as db:
         return {mark.consumer_group: mark.event_id for mark in await db.scalars(select(EventMark))}
 
 
-async def newest_event(house: Resources) -> int:
-    async with house.database.read() as db:
+async def newest_event(resources: Resources) -> int:
+    async with resources.database.read() as db:
         return int((await db.execute(text("SELECT max(id) FROM events"))).scalar_one())
 
 
@@ -113,8 +113,8 @@ async def newest_event(house: Resources) -> int:
 async def test_each_works_as_if_it_were_alone(two: list[Installation], redis_url: str) -> None:
     first, second = two
     for each in two:
-        await until(lambda each=each: is_on_redis(each.house), within=30)  # type: ignore[misc]
-    assert first.house.keys.prefix != second.house.keys.prefix
+        await until(lambda each=each: is_on_redis(each.resources), within=30)  # type: ignore[misc]
+    assert first.resources.keys.prefix != second.resources.keys.prefix
 
     # The same ids on both sides, and each finds its own.
     for each in two:
@@ -124,33 +124,33 @@ async def test_each_works_as_if_it_were_alone(two: list[Installation], redis_url
     # Jobs: the same run ids, by arq, each in its own database alone.
     for _ in range(3):
         for each in two:
-            async with each.house.database.write() as db:
+            async with each.resources.database.write() as db:
                 run_id = await request_run(db, CHECK, at=Clock().now())
 
-            async def is_over(house: Resources = each.house, run_id: int = run_id) -> bool:
-                return (await read_run(house, run_id)).finished_at is not None
+            async def is_over(resources: Resources = each.resources, run_id: int = run_id) -> bool:
+                return (await read_run(resources, run_id)).finished_at is not None
 
             await until(is_over, within=30)
-            run = await read_run(each.house, run_id)
+            run = await read_run(each.resources, run_id)
             assert (run.status, run.attempt) == ("succeeded", 1)
-            assert f"{each.house.keys.prefix}:run:{run_id}:" in each.worker.output(), "arq did it, under a name of its own"
+            assert f"{each.resources.keys.prefix}:run:{run_id}:" in each.worker.output(), "arq did it, under a name of its own"
     for each, other in ((first, second), (second, first)):
-        assert f"{other.house.keys.prefix}:run:" not in each.worker.output()
+        assert f"{other.resources.keys.prefix}:run:" not in each.worker.output()
 
     # Events: each stream has those of its own database and no other.
-    async with first.house.database.write() as db:
+    async with first.resources.database.write() as db:
         for _ in range(5):
             await record_event(db, "deal.selected", at=Clock().now(), organisation_id=first.scene.organisation.id, source="selected")
     for each in two:
 
-        async def is_through(house: Resources = each.house) -> bool:
-            newest, done = await newest_event(house), await marks(house)
+        async def is_through(resources: Resources = each.resources) -> bool:
+            newest, done = await newest_event(resources), await marks(resources)
             return len(done) == 2 and min(done.values()) >= newest
 
         await until(is_through, within=40)
     figures = []
     for each in two:
-        async with each.house.database.read() as db:
+        async with each.resources.database.read() as db:
             mine = Analytics.organisation_id == each.scene.organisation.id
             query = select(func.sum(Analytics.count)).where(Analytics.measure == "selected", Analytics.resolution == HOUR, mine)
             figures.append(await db.scalar(query))
@@ -162,15 +162,15 @@ async def test_each_works_as_if_it_were_alone(two: list[Installation], redis_url
     assert (await second.scene.call("owner", "GET", "/api/deals"))[0] == 200
 
     # The flag: one falls, the other does not notice.
-    epoch = second.house.backend.flag.epoch
-    await first.house.backend.fall(first.house.backend.flag.fence, "a test")
-    await second.house.backend.refresh()
-    assert (second.house.backend.flag.mode, second.house.backend.flag.epoch) == ("redis", epoch)
+    epoch = second.resources.backend.flag.epoch
+    await first.resources.backend.fail_over(first.resources.backend.flag.fence, "a test")
+    await second.resources.backend.refresh()
+    assert (second.resources.backend.flag.mode, second.resources.backend.flag.epoch) == ("redis", epoch)
     assert (await second.scene.current("editor"))["deal"]["id"] == second.scene.deal.id
 
     async with Redis.from_url(redis_url, decode_responses=True) as commands:
         keys = await commands.keys("*")
-        prefixes = [each.house.keys.prefix for each in two]
+        prefixes = [each.resources.keys.prefix for each in two]
         of_arq = [f"arq:{kind}:{prefix}:" for prefix in prefixes for kind in ("job", "retry", "in-progress", "result")]
         begins = (*(f"hf:{prefix}:" for prefix in prefixes), *of_arq)
         assert [key for key in keys if not key.startswith(begins)] == ["hf:installations"]
@@ -179,7 +179,7 @@ async def test_each_works_as_if_it_were_alone(two: list[Installation], redis_url
     for each in two:
         assert (await each.scene.current("editor"))["deal"]["id"] == each.scene.deal.id
         await each.scene.select("editor")
-        await until(lambda each=each: is_on_redis(each.house), within=30)  # type: ignore[misc]
+        await until(lambda each=each: is_on_redis(each.resources), within=30)  # type: ignore[misc]
         assert (await each.scene.current("editor"))["deal"]["id"] == each.scene.deal.id
 
 
@@ -224,8 +224,8 @@ async def test_processes_that_disagree_about_the_names_use_no_redis_and_serve_no
     async with database.write() as db:
         await db.execute(text("UPDATE session_backend SET redis_prefix = ''"))
     await database.close()
-    houses = {who: make_resources(load_settings(environ | changed), kind="web", clock=clock) for who, changed in names.items()}
-    plain = houses["plain"]
+    each_resources = {who: make_resources(load_settings(environ | changed), kind="web", clock=clock) for who, changed in names.items()}
+    plain = each_resources["plain"]
     await plain.open()
     try:
         await sign_in(plain)
@@ -233,13 +233,13 @@ async def test_processes_that_disagree_about_the_names_use_no_redis_and_serve_no
         await plain.sessions.read(KEY)
         assert plain.backend.usable_epoch is not None
         for who in ("own", "number"):
-            house = houses[who]
+            resources = each_resources[who]
             clock.advance(timedelta(seconds=1))  # the younger of two leaves it to the older to begin an epoch
-            await house.open()
-            assert house.backend.usable_epoch is None, who
-            assert house.backend.redis_fault == "this Redis is not the one the epoch is bound to"
+            await resources.open()
+            assert resources.backend.usable_epoch is None, who
+            assert resources.backend.redis_fault == "this Redis is not the one the epoch is bound to"
             for number in range(3):
-                await set_key(house, "n", [who, number])
+                await set_key(resources, "n", [who, number])
 
                 async def reads_it(expected: object = [who, number]) -> bool:
                     record = (await plain.sessions.read(KEY)).record
@@ -249,9 +249,9 @@ async def test_processes_that_disagree_about_the_names_use_no_redis_and_serve_no
                 await until(reads_it, within=2)
                 await until(lambda: plain.backend.usable_epoch is None, within=2)
                 # And the probe would begin no epoch while both live.
-                views = {each.backend.view.instance for each in (plain, house)}
+                views = {each.backend.view.instance for each in (plain, resources)}
                 assert len(views - {None}) == 2
-            await house.close()
+            await resources.close()
             await plain.backend.refresh()
             assert await plain.backend.begin_epoch(plain.backend.view.instance, "a test")  # type: ignore[arg-type]
             await plain.sessions.read(KEY)
@@ -260,7 +260,7 @@ async def test_processes_that_disagree_about_the_names_use_no_redis_and_serve_no
         await plain.close()
 
 
-async def told(environ: dict[str, str]) -> list[Finding]:
+async def told(environ: dict[str, str]) -> list[Check]:
     return [each for each in await examine(load_settings(environ), Clock()) if each.check == "installations"]
 
 

@@ -9,7 +9,7 @@ from quart import Quart
 from sqlalchemy import select
 
 from app.cli import cli
-from app.database import Database
+from app.core.database import Database
 from app.models import Event, Organisation, User
 
 EMAIL, PASSWORD, NEW = "ann@example.com", "correct horse battery staple", "a new and better passphrase"

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from quart import Quart
 
-from app.config import ConfigError, Settings, load_settings
+from app.core.config import ConfigError, Settings, load_settings
 from tests.factories import PASSWORD
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from app.checklist.store import MOST_ITEMS
+from app.checklist.store import MAX_ITEMS
 from app.models import ChecklistItem, Finding
 from tests.factories import make_deal, make_work
 from tests.fakes import FakeClock
@@ -77,7 +77,7 @@ async def test_the_second_of_two_changes_hears_of_the_first_and_both_versions_ar
 @pytest.mark.parametrize("kind", ["findings", "checklist"])
 async def test_the_things_of_another_deal_are_absent(scene: Scene, kind: str) -> None:
     """Even for somebody who sees both deals: the deal in the address is part of the question."""
-    database = scene.house.database
+    database = scene.resources.database
     other = await make_deal(database, scene.organisation, owner=scene.users["owner"])
     work = await make_work(database, other)
     path = f"~/{kind}/{work[kind == 'checklist'].id}"
@@ -116,7 +116,7 @@ async def test_what_is_wrong_is_said_and_an_archived_deal_is_read_only(scene: Sc
 async def test_findings_are_filtered_sorted_and_paged_without_gap_or_repetition(scene: Scene, clock: FakeClock) -> None:
     severities, statuses = ("low", "critical", "medium", "info", "high"), ("open", "resolved", "in_review")
     now = clock.now()
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         db.add_all(
             Finding(
                 deal_id=scene.deal.id,
@@ -211,10 +211,10 @@ async def test_items_and_sections_let_each_other_pass_as_long_as_they_are_neighb
 
 
 async def test_a_full_checklist_takes_no_more_and_says_so(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
-        now = scene.house.clock.now()
+    async with scene.resources.database.write() as db:
+        now = scene.resources.clock.now()
         row = {"deal_id": scene.deal.id, "section": "Tax", "created_at": now, "updated_at": now}
-        db.add_all(ChecklistItem(title=f"{number}", position=number, **row) for number in range(MOST_ITEMS))
+        db.add_all(ChecklistItem(title=f"{number}", position=number, **row) for number in range(MAX_ITEMS))
     status, body = await scene.call("editor", "POST", "~/checklist", json={"section": "Tax", "title": "one more"})
     assert (status, body["code"], body["room"]) == (409, "checklist_full", 0)
     client = await scene.client("editor")

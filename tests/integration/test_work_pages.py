@@ -29,7 +29,7 @@ HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 @pytest.fixture
 async def scene(app: Quart) -> Scene:
     scene = await Scene.set(app)
-    await make_work(scene.house.database, scene.deal)
+    await make_work(scene.resources.database, scene.deal)
     return scene
 
 
@@ -143,7 +143,7 @@ async def test_what_was_deleted_meanwhile_can_be_saved_as_new(scene: Scene) -> N
 
 @on_sqlite
 async def test_a_form_is_saved_in_the_deal_it_was_drawn_for_or_nowhere(scene: Scene) -> None:
-    other = await make_deal(scene.house.database, scene.organisation, owner=scene.users["owner"], name="Skype")
+    other = await make_deal(scene.resources.database, scene.organisation, owner=scene.users["owner"], name="Skype")
     mine = {"title": "Typed in one tab", "severity": "high", "status": "open", "text": "", "owner_id": ""}
     for stated in (str(other.id), "", "999999", "x"):
         status, _, page = await send(scene, "owner", "findings", **mine, deal=stated)
@@ -261,7 +261,7 @@ async def test_what_others_did_since_the_last_look_is_counted(scene: Scene, cloc
     clock.advance(timedelta(minutes=1))
     await scene.call("viewer", "POST", "~/visit?page=findings")
     assert news(await get(scene, "viewer", "overview")) == {"checklist": "1", "activity": "3"}
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         facts = {"deal_id": scene.deal.id, "created_at": clock.now(), "updated_at": clock.now() + timedelta(seconds=1)}
         db.add_all(Finding(number=number, title="x", **facts) for number in range(10, 130))
     assert news(await get(scene, "viewer", "overview"))["findings"] == "99+"
@@ -336,7 +336,9 @@ async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scen
     assert (status, f"ended meanwhile: {scene.users['admin'].name} withdrew it" in unescape(page)) == (404, True)
     for kept in (f'value="{stranger.email}"', '<option value="editor" selected>', 'value="2041-05-01"'):
         assert kept in page
-    await make_member(scene.house.database, scene.deal, stranger, role="viewer", expires_at=scene.house.clock.now() - timedelta(days=1))
+    await make_member(
+        scene.resources.database, scene.deal, stranger, role="viewer", expires_at=scene.resources.clock.now() - timedelta(days=1)
+    )
     assert "ended meanwhile: its last day is over" in (await send(scene, "owner", f"team/{stranger.id}", **mine))[2]
     assert (await send(scene, "owner", "team", email=stranger.email, role="editor", expires_on="2041-05-01"))[0] == 303
     assert (await send(scene, "owner", "team/999999", **mine))[0] == 404
@@ -350,7 +352,7 @@ async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scen
 
 
 async def test_activity_is_exported_in_cells_that_run_nothing(scene: Scene) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("owner")).values(name='=cmd|"/c calc"!A1'))
     assert (await scene.call("owner", "PATCH", "~", json={"tagline": "x"}))[0] == 200
     assert (await scene.call("editor", "PATCH", "~/findings/1", json={"title": "y"}))[0] == 200
@@ -382,7 +384,7 @@ async def test_staying_signed_in_begins_the_idle_clock_anew(scene: Scene, clock:
 
 @on_sqlite
 async def test_archived_deals_are_read_only_on_every_page(scene: Scene, clock: FakeClock) -> None:
-    async with scene.house.database.write() as db:
+    async with scene.resources.database.write() as db:
         await db.execute(update(Deal).where(Deal.id == scene.deal.id).values(archived_at=clock.now()))
     # Who sees it can still be changed.
     for page in ("overview", "findings", "findings/1", "checklist", "activity"):

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from app.clock import Clock
-from app.config import Settings
-from app.database import Database
+from app.core.clock import Clock
+from app.core.config import Settings
+from app.core.database import Database
+from app.core.redis_keys import RedisKeys
 from app.jobs.service import request_run
 from app.models import JobRun, SessionBackend
-from app.redis_keys import RedisKeys
 from tests.conftest import StartRedis
 from tests.servers.process import ServerProcess, held_directory, remove_directory, wait_until
 from tests.servers.web import ROOT

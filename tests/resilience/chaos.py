@@ -25,8 +25,8 @@ import asyncpg
 import httpx
 from sqlalchemy import make_url
 
-from app.database import Database
-from app.migrate import upgrade
+from app.core.database import Database
+from app.core.migrate import upgrade
 from app.models import User
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.resilience.history import Fault, History, Kind, Operation, check

@@ -13,39 +13,41 @@ import time
 from datetime import timedelta
 from functools import partial
 
-from app.config import load_settings
+from app.core.config import load_settings
+from app.core.logging import configure_logging
+from app.core.parent import end_with_parent
+from app.core.redis import RedisClient
 from app.events.audit import seal
 from app.events.effects import EFFECTS
-from app.events.groups import Consumer, Pace
-from app.logging import configure_logging
-from app.parent import end_with_parent
-from app.redis import RedisClient
+from app.events.groups import Consumer, StreamTimeouts
 from app.resources import make_resources
-from worker.consumers.loops import Upkeep, keep
+from worker.consumers.loops import Upkeep, run_forever
 
 ROLES = ("relay", "upkeep", "seal", *EFFECTS)
-PACE = Pace(block=timedelta(seconds=0.05), claim_after=timedelta(seconds=0.3))
+PACE = StreamTimeouts(block=timedelta(seconds=0.05), claim_after=timedelta(seconds=0.3))
 QUICK = timedelta(seconds=0.02)
-LONGEST_LIFE = 0.12
+MAX_LIFE = 0.12
 
 
 async def live(role: str) -> None:
     settings = load_settings()
-    house = make_resources(settings, kind="worker")
+    resources = make_resources(settings, kind="worker")
     assert settings.redis_url
     redis = RedisClient(settings.redis_url, name=role, timeout=timedelta(seconds=1))
-    upkeep = Upkeep(house, redis, grace=timedelta(seconds=1))
+    upkeep = Upkeep(resources, redis, grace=timedelta(seconds=1))
     # As in a worker that has been up for a while; else each birth would leave nothing for the stream to do.
     upkeep.lost.clear()
     if role == "relay":
-        await keep(role, upkeep.relay, QUICK)
+        await run_forever(role, upkeep.relay, QUICK)
     elif role == "upkeep":
-        await keep(role, upkeep.step, QUICK)
+        await run_forever(role, upkeep.step, QUICK)
     elif role == "seal":
-        await keep(role, lambda: seal(house.database, house.clock), QUICK)
+        await run_forever(role, lambda: seal(resources.database, resources.clock), QUICK)
     else:
-        consumer = Consumer(house.database, house.clock, redis, group=role, name=f"{role}-{os.getpid()}", lost=asyncio.Event(), pace=PACE)
-        await keep(role, partial(step_and_tell, consumer), timedelta(0))
+        consumer = Consumer(
+            resources.database, resources.clock, redis, group=role, name=f"{role}-{os.getpid()}", lost=asyncio.Event(), pace=PACE
+        )
+        await run_forever(role, partial(step_and_tell, consumer), timedelta(0))
 
 
 async def step_and_tell(consumer: Consumer) -> bool:
@@ -71,7 +73,7 @@ def main(kills: int, seed: int) -> None:
     rng = random.Random(seed)
     lives = {role: bear(role) for role in ROLES}
     for _ in range(kills):
-        time.sleep(rng.uniform(0, LONGEST_LIFE))
+        time.sleep(rng.uniform(0, MAX_LIFE))
         role = rng.choice(ROLES)
         os.kill(lives[role], signal.SIGKILL)
         _, status = os.waitpid(lives[role], 0)

@@ -23,7 +23,7 @@ UNKNOWN_LASTS = 10.0
 STALE_SECONDS = 1.0
 # After a fault: until every breaker is closed again and every server has looked.
 AFTERMATH = 5.0
-LONGEST_SECONDS = 3.0
+MAX_SECONDS = 3.0
 HEALTH_SECONDS = 10.0
 
 
@@ -73,7 +73,7 @@ class History:
     faults: list[Fault] = field(default_factory=list)
     deals: Mapping[int, frozenset[int]] = field(default_factory=dict)
     stale_seconds: float = STALE_SECONDS
-    longest_seconds: float = LONGEST_SECONDS
+    longest_seconds: float = MAX_SECONDS
     health_seconds: float = HEALTH_SECONDS
 
     def is_disturbed(self, start: float, end: float, *, by: tuple[str, ...] = ("redis", "web", "sql", "machine")) -> bool:

@@ -16,7 +16,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, select
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Deal, Event, Organisation, SessionBackend, User
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.resilience.proxy import TcpProxy

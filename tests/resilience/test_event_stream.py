@@ -15,16 +15,16 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import func, insert, select
 
-from app.clock import Clock
-from app.database import Database
-from app.errors import DatabaseUnavailable
+from app.core.clock import Clock
+from app.core.database import Database
+from app.core.errors import DatabaseUnavailable
+from app.core.redis_keys import RedisKeys
 from app.events.audit import verify
 from app.events.effects import EFFECTS
 from app.events.measures import FIVE_MINUTES, HOUR, measures_of, period_of
 from app.events.streams import STREAM, look_at_streams
 from app.models import Analytics, DeadLetter, Event, EventEffect, Outbox, UserNotice
 from app.models.event_stream import ALL_ORGANISATIONS
-from app.redis_keys import RedisKeys
 from tests.conftest import StartRedis
 from tests.factories import make_organisation, make_user
 from tests.servers.process import ServerProcess, held_directory, remove_directory

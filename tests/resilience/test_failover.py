@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from app.config import load_settings
+from app.core.config import load_settings
+from app.core.redis import RedisClient, check_redis_health
 from app.factory import create_app
-from app.redis import RedisClient, check_redis_health
 from app.resources import Resources
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
@@ -451,10 +451,10 @@ async def test_clocks_ten_minutes_apart(environ: dict[str, str]) -> None:
     """Nobody is signed out, and the newest is what was committed last, whatever its server's clock said."""
     apps = [create_app(load_settings(environ), clock=FakeClock(datetime.now(UTC) + timedelta(minutes=minutes))) for minutes in (-10, 10)]
     async with apps[0].test_app(), apps[1].test_app():
-        house: Resources = apps[0].extensions["holdfast"]
-        organisation = await make_organisation(house.database)
-        user = await make_user(house.database, organisation)
-        deals = [await make_deal(house.database, organisation, owner=user) for _ in range(2)]
+        resources: Resources = apps[0].extensions["holdfast"]
+        organisation = await make_organisation(resources.database)
+        user = await make_user(resources.database, organisation)
+        deals = [await make_deal(resources.database, organisation, owner=user) for _ in range(2)]
         clients = [app.test_client() for app in apps]
         assert (await clients[0].post("/api/auth/login", json={"email": user.email, "password": PASSWORD})).status_code == 200
         clients[1].cookie_jar = clients[0].cookie_jar

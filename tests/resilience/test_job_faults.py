@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.clock import Clock
-from app.database import Database
+from app.core.clock import Clock
+from app.core.database import Database
 from app.jobs.service import request_run
 from app.models import Deal, Event, JobRun, JobSchedule, User
 from tests.conftest import StartRedis

@@ -17,10 +17,10 @@ from quart import Quart
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text, true, update
 
-from app.clock import Clock
-from app.config import Settings, load_settings
-from app.database import Database
-from app.errors import DatabaseUnavailable
+from app.core.clock import Clock
+from app.core.config import Settings, load_settings
+from app.core.database import Database
+from app.core.errors import DatabaseUnavailable
 from app.models import Deal, Login, Session, User
 from app.resources import make_resources
 from app.sessions.token import hash_token
@@ -109,7 +109,7 @@ class House(People):
         return True
 
     async def count_untold(self) -> float:
-        return sum((await self.site.figures("backend_untold")).values())
+        return sum((await self.site.figures("backend_unannounced")).values())
 
     async def pointer(self, user: User) -> int | None:
         async with self.database.read() as db:
@@ -137,13 +137,13 @@ class House(People):
 
 
 @pytest.fixture
-async def house(site: Site, tell: Tell) -> AsyncIterator[House]:
-    async with House.of(site) as house:
-        house.falls, house.browsers, house.untold = 0, [], await house.count_untold()
-        yield house
-    if house.falls:
-        tell("falls of the flag", house.falls)
-    assert [answer for browser in house.browsers for answer in browser.answers if answer.status >= 500] == []
+async def resources(site: Site, tell: Tell) -> AsyncIterator[House]:
+    async with House.of(site) as resources:
+        resources.falls, resources.browsers, resources.untold = 0, [], await resources.count_untold()
+        yield resources
+    if resources.falls:
+        tell("falls of the flag", resources.falls)
+    assert [answer for browser in resources.browsers for answer in browser.answers if answer.status >= 500] == []
 
 
 async def jitter() -> None:
@@ -155,145 +155,149 @@ async def late(work: Any) -> Any:
     return await work
 
 
-async def test_select_against_revoke(house: House) -> None:
-    owner, viewer = await house.browser(house.owner), await house.browser(house.viewer)
-    async for _ in house.trials():
-        await viewer.select(house.other)
+async def test_select_against_revoke(resources: House) -> None:
+    owner, viewer = await resources.browser(resources.owner), await resources.browser(resources.viewer)
+    async for _ in resources.trials():
+        await viewer.select(resources.other)
         selected, revoked = await asyncio.gather(
-            late(viewer.select(house.deal)), late(owner.call("DELETE", f"/api/deals/{house.deal.id}/members/{house.viewer.id}"))
+            late(viewer.select(resources.deal)), late(owner.call("DELETE", f"/api/deals/{resources.deal.id}/members/{resources.viewer.id}"))
         )
         assert selected in (200, 404)
         assert revoked.status_code == 204
-        assert await house.never_shows(viewer, house.deal)
-        assert await house.pointer(house.viewer) != house.deal.id
-        again = {"user_id": house.viewer.id, "role": "viewer"}
-        assert (await owner.call("POST", f"/api/deals/{house.deal.id}/members", json=again)).status_code == 201
+        assert await resources.never_shows(viewer, resources.deal)
+        assert await resources.pointer(resources.viewer) != resources.deal.id
+        again = {"user_id": resources.viewer.id, "role": "viewer"}
+        assert (await owner.call("POST", f"/api/deals/{resources.deal.id}/members", json=again)).status_code == 201
 
 
-async def test_select_against_delete(house: House) -> None:
-    owner, viewer = await house.browser(house.owner), await house.browser(house.viewer)
-    async for _ in house.trials():
-        await viewer.select(house.other)
-        selected, deleted = await asyncio.gather(late(viewer.select(house.deal)), late(owner.call("DELETE", f"/api/deals/{house.deal.id}")))
+async def test_select_against_delete(resources: House) -> None:
+    owner, viewer = await resources.browser(resources.owner), await resources.browser(resources.viewer)
+    async for _ in resources.trials():
+        await viewer.select(resources.other)
+        selected, deleted = await asyncio.gather(
+            late(viewer.select(resources.deal)), late(owner.call("DELETE", f"/api/deals/{resources.deal.id}"))
+        )
         assert (selected in (200, 404), deleted.status_code) == (True, 204)
-        assert await house.never_shows(viewer, house.deal)
-        async with house.database.write() as db:
-            await db.execute(update(Deal).where(Deal.id == house.deal.id).values(deleted_at=None))
+        assert await resources.never_shows(viewer, resources.deal)
+        async with resources.database.write() as db:
+            await db.execute(update(Deal).where(Deal.id == resources.deal.id).values(deleted_at=None))
 
 
-async def test_select_against_clear(house: House) -> None:
-    here, there = await house.browser(house.viewer), await house.browser(house.viewer)
-    async for _ in house.trials():
-        await there.select(house.other)
-        selected, cleared = await asyncio.gather(late(here.select(house.deal)), late(there.call("DELETE", "/api/deals/current")))
+async def test_select_against_clear(resources: House) -> None:
+    here, there = await resources.browser(resources.viewer), await resources.browser(resources.viewer)
+    async for _ in resources.trials():
+        await there.select(resources.other)
+        selected, cleared = await asyncio.gather(late(here.select(resources.deal)), late(there.call("DELETE", "/api/deals/current")))
         assert (selected, cleared.status_code) == (200, 204)
-        pointer = await house.pointer(house.viewer)
-        assert pointer in (None, house.deal.id)
+        pointer = await resources.pointer(resources.viewer)
+        assert pointer in (None, resources.deal.id)
         assert await here.current_everywhere() == {pointer}
 
 
-async def test_restore_against_select_and_clear(house: House) -> None:
-    here, there = await house.browser(house.viewer), await house.browser(house.viewer)
-    async for trial in house.trials():
-        await there.select(house.deal)
-        await house.expire_sessions(house.viewer)
-        change = there.call("DELETE", "/api/deals/current") if trial % 2 else there.call("POST", f"/api/deals/{house.other.id}/select")
+async def test_restore_against_select_and_clear(resources: House) -> None:
+    here, there = await resources.browser(resources.viewer), await resources.browser(resources.viewer)
+    async for trial in resources.trials():
+        await there.select(resources.deal)
+        await resources.expire_sessions(resources.viewer)
+        change = there.call("DELETE", "/api/deals/current") if trial % 2 else there.call("POST", f"/api/deals/{resources.other.id}/select")
         shown, changed = await asyncio.gather(late(here.current()), late(change))
         assert changed.status_code in (200, 204)
-        pointer = await house.pointer(house.viewer)
-        assert pointer == (None if trial % 2 else house.other.id)
+        pointer = await resources.pointer(resources.viewer)
+        assert pointer == (None if trial % 2 else resources.other.id)
         # A session keeps its own deal when another one selects, but a clear reaches all of them.
         assert await here.current_everywhere() <= ({None} if trial % 2 else {shown})
         assert await there.current_everywhere() == {pointer}
 
 
-async def test_restore_against_revoke(house: House) -> None:
-    owner, viewer = await house.browser(house.owner), await house.browser(house.viewer)
-    async for trial in house.trials():
-        await viewer.select(house.deal)
-        await house.expire_sessions(house.viewer)
+async def test_restore_against_revoke(resources: House) -> None:
+    owner, viewer = await resources.browser(resources.owner), await resources.browser(resources.viewer)
+    async for trial in resources.trials():
+        await viewer.select(resources.deal)
+        await resources.expire_sessions(resources.viewer)
         back = viewer.sign_in() if trial % 2 else viewer.current()
-        _, revoked = await asyncio.gather(late(back), late(owner.call("DELETE", f"/api/deals/{house.deal.id}/members/{house.viewer.id}")))
+        _, revoked = await asyncio.gather(
+            late(back), late(owner.call("DELETE", f"/api/deals/{resources.deal.id}/members/{resources.viewer.id}"))
+        )
         assert revoked.status_code == 204
-        assert await house.never_shows(viewer, house.deal)
-        await make_member(house.database, house.deal, house.viewer)
+        assert await resources.never_shows(viewer, resources.deal)
+        await make_member(resources.database, resources.deal, resources.viewer)
 
 
-async def test_parallel_first_requests_of_an_expired_session(house: House) -> None:
-    viewer = await house.browser(house.viewer)
-    await viewer.select(house.deal)
-    async for _ in house.trials(share=10):
-        await house.expire_sessions(house.viewer)
-        before = await house.count("deal.restored", house.viewer)
-        assert set(await asyncio.gather(*(viewer.current() for _ in range(20)))) == {house.deal.id}
-        assert await house.count("deal.restored", house.viewer) == before + 1
-        assert len(await house.sessions(house.viewer)) == 1
+async def test_parallel_first_requests_of_an_expired_session(resources: House) -> None:
+    viewer = await resources.browser(resources.viewer)
+    await viewer.select(resources.deal)
+    async for _ in resources.trials(share=10):
+        await resources.expire_sessions(resources.viewer)
+        before = await resources.count("deal.restored", resources.viewer)
+        assert set(await asyncio.gather(*(viewer.current() for _ in range(20)))) == {resources.deal.id}
+        assert await resources.count("deal.restored", resources.viewer) == before + 1
+        assert len(await resources.sessions(resources.viewer)) == 1
 
 
-async def test_parallel_first_requests_without_a_deal_to_come_back_to(house: House) -> None:
+async def test_parallel_first_requests_without_a_deal_to_come_back_to(resources: House) -> None:
     """Nobody is taken for signed out because many others wrote the same session."""
-    viewer = await house.browser(house.viewer)
-    async for _ in house.trials(share=10):
-        await house.expire_sessions(house.viewer)
+    viewer = await resources.browser(resources.viewer)
+    async for _ in resources.trials(share=10):
+        await resources.expire_sessions(resources.viewer)
         answers = await asyncio.gather(*(viewer.call("GET", "/api/me") for _ in range(20)))
         assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_first_requests_while_the_last_deal_keeps_changing(house: House) -> None:
+async def test_first_requests_while_the_last_deal_keeps_changing(resources: House) -> None:
     """A restore that finds the person's choice moved again and again is no reason to send them to the login page."""
-    here, there = await house.browser(house.viewer), await house.browser(house.viewer)
-    await there.select(house.deal)
-    async with house.database.read() as db:
-        first = await db.scalar(select(func.min(Login.id)).where(Login.user_id == house.viewer.id))
+    here, there = await resources.browser(resources.viewer), await resources.browser(resources.viewer)
+    await there.select(resources.deal)
+    async with resources.database.read() as db:
+        first = await db.scalar(select(func.min(Login.id)).where(Login.user_id == resources.viewer.id))
     done = False
 
     async def keep_switching() -> None:
         while not done:
-            await there.select(random.choice((house.deal, house.other)))
+            await there.select(random.choice((resources.deal, resources.other)))
 
     switching = [asyncio.create_task(keep_switching()) for _ in range(3)]
     try:
-        async for _ in house.trials():
-            await house.expire_sessions(house.viewer, login_id=first)
+        async for _ in resources.trials():
+            await resources.expire_sessions(resources.viewer, login_id=first)
             assert (await here.call("GET", "/api/me")).status_code == 200
     finally:
         done = True
         await asyncio.gather(*switching)
 
 
-async def test_two_tabs_two_keys(house: House) -> None:
+async def test_two_tabs_two_keys(resources: House) -> None:
     """A setting is stated in one tab while another one selects: both stand."""
-    viewer = await house.browser(house.viewer)
-    async for trial in house.trials():
-        theme, deal = ("light", "dark")[trial % 2], (house.deal, house.other)[trial % 2]
+    viewer = await resources.browser(resources.viewer)
+    async for trial in resources.trials():
+        theme, deal = ("light", "dark")[trial % 2], (resources.deal, resources.other)[trial % 2]
         await asyncio.gather(late(viewer.call("PATCH", "/api/me", json={"theme": theme})), late(viewer.select(deal)))
         assert await viewer.current_everywhere() == {deal.id}
         assert (await viewer.call("GET", "/api/me")).json()["user"]["theme"] == theme
 
 
-async def test_late_writes_against_logout(house: House) -> None:
+async def test_late_writes_against_logout(resources: House) -> None:
     """What a request under way at a logout still writes revives nothing, on any server."""
-    async for _ in house.trials(share=5):
-        tab = await house.browser(house.viewer)
-        other_tab, thief = await house.copy_of(tab), await house.copy_of(tab)
+    async for _ in resources.trials(share=5):
+        tab = await resources.browser(resources.viewer)
+        other_tab, thief = await resources.copy_of(tab), await resources.copy_of(tab)
         selected, shown, gone = await asyncio.gather(
-            late(other_tab.select(house.deal)), late(other_tab.call("GET", "/api/me")), late(tab.call("POST", "/api/auth/logout"))
+            late(other_tab.select(resources.deal)), late(other_tab.call("GET", "/api/me")), late(tab.call("POST", "/api/auth/logout"))
         )
         assert selected in (200, 401)
         assert shown.status_code in (200, 401)
         assert gone.status_code == 204
         for server in range(2):
             assert (await thief.call("GET", "/api/deals/current", server=server)).status_code == 401
-    assert await house.sessions(house.viewer) == []
+    assert await resources.sessions(resources.viewer) == []
 
 
-async def test_signing_in_against_a_change_of_password(house: House) -> None:
+async def test_signing_in_against_a_change_of_password(resources: House) -> None:
     """No login made with the old password outlives the change."""
     passwords = [PASSWORD, OTHER_PASSWORD]
-    mine = await house.browser(house.viewer)
-    async for _ in house.trials(share=5):
+    mine = await resources.browser(resources.viewer)
+    async for _ in resources.trials(share=5):
         old, new = passwords
-        others = [await house.browser(house.viewer, signed_in=False) for _ in range(3)]
+        others = [await resources.browser(resources.viewer, signed_in=False) for _ in range(3)]
         change = mine.call("POST", "/api/me/password", json={"current_password": old, "new_password": new})
         changed, *signed_in = await asyncio.gather(late(change), *(late(other.sign_in(old)) for other in others))
         if changed.status_code == 409:
@@ -306,24 +310,24 @@ async def test_signing_in_against_a_change_of_password(house: House) -> None:
         passwords.reverse()
 
 
-async def test_two_browsers_revoke_each_other(house: House) -> None:
-    async for _ in house.trials(share=5):
-        browsers = [await house.browser(house.viewer) for _ in range(3)]
+async def test_two_browsers_revoke_each_other(resources: House) -> None:
+    async for _ in resources.trials(share=5):
+        browsers = [await resources.browser(resources.viewer) for _ in range(3)]
         answers = await asyncio.gather(*(late(each.call("POST", "/api/logins/revoke-others")) for each in browsers))
         assert {answer.status_code for answer in answers} <= {200, 401}
         alive = [each for each in browsers if (await each.call("GET", "/api/me")).status_code == 200]
         assert len(alive) <= 1
 
 
-async def test_clients_that_hang_up_during_a_select(house: House) -> None:
+async def test_clients_that_hang_up_during_a_select(resources: House) -> None:
     """Exactly the old or the new deal, no connection lost, and the next ones are served."""
-    viewer = await house.browser(house.viewer)
-    await viewer.select(house.deal)
+    viewer = await resources.browser(resources.viewer)
+    await viewer.select(resources.deal)
     cookies = "; ".join(f"{name}={value}" for name, value in viewer.http.cookies.items())
 
     async def hang_up() -> None:
-        server = random.choice(house.site.webs)
-        deal = random.choice((house.deal, house.other))
+        server = random.choice(resources.site.webs)
+        deal = random.choice((resources.deal, resources.other))
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         head = f"POST /api/deals/{deal.id}/select HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookies}\r\nContent-Length: 0\r\n\r\n"
         writer.write(head.encode())
@@ -332,23 +336,23 @@ async def test_clients_that_hang_up_during_a_select(house: House) -> None:
         writer.close()
         await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
-    async for _ in house.trials(share=5):
+    async for _ in resources.trials(share=5):
         await asyncio.gather(*(hang_up() for _ in range(10)))
 
     async def is_settled() -> bool:  # a write whose client is gone goes on to its end
         return len(await viewer.current_everywhere()) == 1
 
     await until(is_settled)
-    answers = await asyncio.gather(*(viewer.select(house.other) for _ in range(8)))
+    answers = await asyncio.gather(*(viewer.select(resources.other) for _ in range(8)))
     assert set(answers) == {200}
-    assert await viewer.current_everywhere() == {house.other.id}
+    assert await viewer.current_everywhere() == {resources.other.id}
 
 
-async def test_parallel_selects_of_one_session_are_all_served(house: House) -> None:
-    viewer = await house.browser(house.viewer)
-    answers = await asyncio.gather(*(viewer.select(random.choice((house.deal, house.other))) for _ in range(16)))
+async def test_parallel_selects_of_one_session_are_all_served(resources: House) -> None:
+    viewer = await resources.browser(resources.viewer)
+    answers = await asyncio.gather(*(viewer.select(random.choice((resources.deal, resources.other))) for _ in range(16)))
     assert set(answers) == {200}
-    assert await viewer.current_everywhere() == {await house.pointer(house.viewer)}
+    assert await viewer.current_everywhere() == {await resources.pointer(resources.viewer)}
 
 
 async def test_a_loop_that_was_held_up_does_not_cost_the_fleet_its_redis(settings: Settings) -> None:
@@ -361,7 +365,7 @@ async def test_a_loop_that_was_held_up_does_not_cost_the_fleet_its_redis(setting
         login = await make_login(resources.database, await make_user(resources.database), token="a token", at=now)
         async with resources.database.write() as db:
             await resources.sessions.insert(db, login=login, data={}, now=now)
-        with breaker.call(patient=True):
+        with breaker.call(essential=True):
             await asyncio.sleep(0.06)
             loaded = await resources.sessions.read(hash_token("a token"))
             await resources.sessions.write(loaded, lambda data: data | {"key": 1})

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import select
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Process
 from tests.conftest import StartRedis
 from tests.resilience.conftest import StartWorker, Tell

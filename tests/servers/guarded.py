@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import uvicorn
 
-from app.http_gate import Gate, Limits
-from app.http_protocol import GuardedProtocol
+from app.server.gate import Gate, Limits
+from app.server.protocol import GuardedProtocol
 from tests.waiting import until
 
 LIMITS: dict[str, Any] = {

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import make_url
 
-from app.migrate import upgrade
+from app.core.migrate import upgrade
 from tests.servers.blocking import blocking
 from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
 

@@ -13,12 +13,12 @@ import httpx
 import pytest
 from sqlalchemy import func, select, text, update
 
-from app.clock import Clock
-from app.config import load_settings
-from app.database import Database
+from app.core.clock import Clock
+from app.core.config import load_settings
+from app.core.database import Database
 from app.jobs.service import request_run
 from app.models import JobRun, JobSchedule, Login, Process, User
-from app.ops.doctor import examine
+from app.ops.health.doctor import examine
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.integration.event_reader import Reader, listening

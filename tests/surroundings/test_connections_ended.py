@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import make_url, text
 
-from app.database import CONNECTIONS, Database
-from app.errors import DatabaseUnavailable
+from app.core.database import CONNECTIONS, Database
+from app.core.errors import DatabaseUnavailable
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgresServer
 from tests.waiting import until
@@ -88,13 +88,15 @@ async def test_all_connections_terminated_under_load(postgres: PostgresServer) -
 
 
 async def test_the_drivers_seam_is_where_it_was(postgres: PostgresServer) -> None:
-    """What app/postgresql.py uses of SQLAlchemy's asyncpg dialect and is not documented: one place that sends BEGIN, if it was not sent."""
+    """What app/core/postgresql.py uses of SQLAlchemy's asyncpg dialect undocumented: one place that sends BEGIN, if it was not sent."""
     database = Database(postgres.url_of("postgres"), name="holdfast-test")
     try:
         async with database.engines[0].connect() as connection:
             raw = (await connection.get_raw_connection()).dbapi_connection
             assert raw is not None
-            assert raw._transaction is not None, "SQLAlchemy keeps the driver's transaction elsewhere: see _begin() in app/postgresql.py"
+            assert raw._transaction is not None, (
+                "SQLAlchemy keeps the driver's transaction elsewhere: see _begin() in app/core/postgresql.py"
+            )
             assert await connection.scalar(text("SELECT now() = statement_timestamp()")) is False
     finally:
         await database.close()

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from sqlalchemy import URL, make_url, text
 
 from app.cli import cli
-from app.clock import Clock
-from app.config import load_settings
-from app.database import Database
-from app.errors import DatabaseUnavailable
-from app.migrate import MigrationError, upgrade
-from app.ops.checks import check_up
-from app.ops.doctor import examine
+from app.core.clock import Clock
+from app.core.config import load_settings
+from app.core.database import Database
+from app.core.errors import DatabaseUnavailable
+from app.core.migrate import MigrationError, upgrade
+from app.ops.health.checks import check_up
+from app.ops.health.doctor import examine
 from tests.servers.blocking import blocking
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgresServer, private_postgres, unprivileged

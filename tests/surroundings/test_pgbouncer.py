@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 from sqlalchemy import delete, text
 
-from app.database import STATEMENT_LIMIT_SECONDS, Database
-from app.database_url import parse_database_url
-from app.errors import DatabaseUnavailable
-from app.migrate import upgrade
+from app.core.database import STATEMENT_LIMIT_SECONDS, Database
+from app.core.database_url import parse_database_url
+from app.core.errors import DatabaseUnavailable
+from app.core.migrate import upgrade
+from app.core.postgresql import Connector
 from app.models import Session
-from app.postgresql import Connector
 from tests.factories import make_user
 from tests.resilience.site import People, Site
 from tests.servers import redis

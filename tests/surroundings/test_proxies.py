@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.database import Database
+from app.core.database import Database
 from app.models import Deal, User
 from tests.conftest import StartWeb
 from tests.crawl import Answer, crawl

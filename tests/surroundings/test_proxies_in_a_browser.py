@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from app.database import Database
+from app.core.database import Database
 from tests.browser.visitor import Visitor, make_visitor
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_organisation, make_user

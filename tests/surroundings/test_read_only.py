@@ -5,12 +5,12 @@ import httpx
 import pytest
 from sqlalchemy import make_url, text
 
-from app.clock import Clock
-from app.config import load_settings
-from app.database import Database
-from app.errors import ReadOnlyDatabase
-from app.ops.checks import check_up
-from app.ops.doctor import examine
+from app.core.clock import Clock
+from app.core.config import load_settings
+from app.core.database import Database
+from app.core.errors import ReadOnlyDatabase
+from app.ops.health.checks import check_up
+from app.ops.health.doctor import examine
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.resilience.site import SETTINGS
 from tests.servers.postgresql import private_postgres, standby_of

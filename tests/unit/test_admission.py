@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.admission import Admission, Rank
-from app.errors import DatabaseUnavailable
+from app.core.database_admission import Admission, Rank
+from app.core.errors import DatabaseUnavailable
 from tests.waiting import until
 
 

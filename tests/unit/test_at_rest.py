@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from app.at_rest import from_json
-from app.clock import to_unix_ms
+from app.core.clock import to_unix_ms
+from app.core.stored_json import from_json
+from app.http.web import UserCard
 from app.sessions.codec import Codec, _prove
 from app.sessions.record import Record
-from app.web import UserCard
 from worker.queue import run_job
 
 NEW = {"from_another_version": {"nested": [1, {"x": None}]}}

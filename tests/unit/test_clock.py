@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.clock import DRIFT, Clock
+from app.core.clock import DRIFT, Clock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

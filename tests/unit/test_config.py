@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, cautions, load_settings, mask_url, masked, variables
-from app.logging import configure_logging, warn_of_weak_settings
+from app.core.config import ConfigError, cautions, load_settings, mask_url, masked, variables
+from app.core.logging import configure_logging, warn_of_weak_settings
 
 KEY = "pU3_dQ9vX7-mK2rT5wZ8yB4nC6hJ1sLf"
 METRICS_TOKEN = "Vb7-qLm2_Xz9Rt4K"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from app.config import ConfigError, load_settings
-from app.database_url import (
+from app.core.config import ConfigError, load_settings
+from app.core.database_url import (
     _TRANSLATED,
     DRIVER_PARAMETERS,
     DROPPED_PARAMETERS,
@@ -22,9 +22,9 @@ from app.database_url import (
     parse_database_url,
     split_options,
 )
-from app.redis import make_pool
-from app.redis_url import DROPPED_PARAMETERS as DROPPED_BY_REDIS
-from app.redis_url import check_redis_url
+from app.core.redis import make_pool
+from app.core.redis_url import DROPPED_PARAMETERS as DROPPED_BY_REDIS
+from app.core.redis_url import check_redis_url
 from tests.servers.web import ROOT
 
 HERE = str(Path(__file__))

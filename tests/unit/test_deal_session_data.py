@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.deals.session_data import deal_card, dismiss, forget_nothing, refresh_card, strip_deal, where_on
+from app.current_deal.session_data import clear_restore_backoff, deal_card, dismiss, if_still_on, refresh_card, strip_deal
 
 CARD = {"id": 7, "name": "Mojang", "role": "viewer", "access_until": None}
 ON_A_DEAL = {"current_deal_id": 7, "deal": CARD, "source": "restored", "selected_at": "2026-11-02T08:00:00Z", "user": {"id": 3}}
@@ -30,14 +30,14 @@ def test_refresh_changes_the_card_alone_and_nothing_where_it_says_so_already() -
 
 
 def test_a_session_forgets_that_there_was_nothing_to_restore() -> None:
-    assert forget_nothing({"nothing_until": 5, "user": {"id": 3}}) == {"user": {"id": 3}}
-    assert forget_nothing({"user": {"id": 3}}) is None
+    assert clear_restore_backoff({"nothing_until": 5, "user": {"id": 3}}) == {"user": {"id": 3}}
+    assert clear_restore_backoff({"user": {"id": 3}}) is None
 
 
 @pytest.mark.parametrize("data", [{}, ON_A_DEAL | {"current_deal_id": 8}])
 def test_a_session_that_moved_on_keeps_its_deal(data: dict[str, object]) -> None:
-    assert where_on(7, strip_deal)(data) is None
-    assert where_on(7, strip_deal)(ON_A_DEAL) is not None
+    assert if_still_on(7, strip_deal)(data) is None
+    assert if_still_on(7, strip_deal)(ON_A_DEAL) is not None
 
 
 def test_a_notice_that_came_after_the_one_read_is_kept() -> None:

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.config import load_settings
-from app.drain import Drain
+from app.core.config import load_settings
 from app.factory import create_app
+from app.server.drain import Drain
 from tests.waiting import until
 
 

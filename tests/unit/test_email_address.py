@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from app.auth.email_address import canonical_email, checked_email, shown_email, spellings_of
-from app.errors import BadRequest
+from app.core.errors import BadRequest
 
 MUNICH, ASCII = "user@münchen.example", "user@xn--mnchen-3ya.example"
 # The HTML standard's own expression of what <input type="email"> takes.

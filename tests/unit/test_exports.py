@@ -41,4 +41,4 @@ def book_of(*rows: list[str]) -> openpyxl.Workbook:
 
 def test_cell_of_a_workbook_is_text_that_it_may_hold() -> None:
     [_, [cell]] = book_of(["=a\x00\x1b\ufffe" + "b" * 40_000]).active.iter_rows()
-    assert (cell.value, cell.data_type) == ("=a" + "b" * (workbook.LONGEST_CELL - 2), "s")
+    assert (cell.value, cell.data_type) == ("=a" + "b" * (workbook.MAX_CELL - 2), "s")

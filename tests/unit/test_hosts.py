@@ -1,6 +1,6 @@
 import pytest
 
-from app.hosts import HostRules, clean_host_rule, split_host
+from app.core.hosts import HostRules, clean_host_rule, split_host
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from app.errors import BadRequest
+from app.core.errors import BadRequest
 from app.imports.conventions import Evidence, Reading, check_choice, explain_question, gather, read_examples, reading_of
 from app.imports.dates import DateOrder, parse_date
 from app.imports.malformed import Malformed, Undecided

@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
+from app.demo.seed import DEMO_FILE
 from app.imports.mapping import SYNONYMS, BadMapping, map_columns, normalise, parse_override
 from app.imports.reader import Table
-from app.imports.seed import DEMO_FILE
 
 with DEMO_FILE.open("rb") as file:
     REAL = Table(file).headings

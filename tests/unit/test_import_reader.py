@@ -117,7 +117,7 @@ def test_one_stray_control_character_is_left_to_its_row() -> None:
 
 
 def test_line_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(reader, "MAX_LINE", 1000)
     with pytest.raises(UnreadableFile, match="longer than"):
         list(Table(io.BytesIO(b"Target\n" + b"A\n" * 100 + b"x" * 5000)).batches())
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.imports import seed
+from app.demo import seed
 from app.imports.mapping import map_columns
 from app.imports.reader import Record, Table
 from app.imports.report import WARNINGS_KEPT, Refusal, Report, RowWarning

@@ -15,7 +15,7 @@ import pytest
 from openpyxl.chart import BarChart
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
-from app.errors import PayloadTooLarge
+from app.core.errors import PayloadTooLarge
 from app.imports import sheet_scan, survey_process, workbook_cells, workbooks
 from app.imports import survey as surveys
 from app.imports.layout import layout_of
@@ -197,7 +197,7 @@ def test_row_number_of_a_liar_is_no_endless_loop() -> None:
 
 
 def test_archive_says_how_much_it_holds_and_is_held_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = rewritten(saved(book_of(HEADINGS, ["A"])), lambda parts: parts.update({f"xl/x{n}": b"" for n in range(workbooks.MOST_ENTRIES)}))
+    many = rewritten(saved(book_of(HEADINGS, ["A"])), lambda parts: parts.update({f"xl/x{n}": b"" for n in range(workbooks.MAX_ENTRIES)}))
     with pytest.raises(UnreadableFile, match="unpacks to more"):
         read(many)
     bounds = {"LARGEST_SHEET": 100}, {"LARGEST_PART": 100}, {"LARGEST_WHOLE": 2000}, {"SMALL_PART": 9, "HIGHEST_RATIO": 1}
@@ -222,14 +222,14 @@ def test_archive_with_a_name_twice_or_a_password_is_refused() -> None:
 
 
 def test_sheet_has_as_many_rows_as_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surveys, "MOST_LINES", 3)
+    monkeypatch.setattr(surveys, "MAX_LINES", 3)
     assert len(read(book_of(HEADINGS, *[["A"]] * 3))[1]) == 3
     with pytest.raises(PayloadTooLarge):
         read(book_of(HEADINGS, *[["A"]] * 4))
     monkeypatch.setattr(surveys, "LARGEST_SHEET", 30)
     with pytest.raises(PayloadTooLarge, match="more text"):
         read(book_of(HEADINGS, ["A" * 30]))
-    monkeypatch.setattr(surveys, "MOST_COLUMNS", 3)
+    monkeypatch.setattr(surveys, "MAX_COLUMNS", 3)
     for file in (saved(book_of(HEADINGS, ["A"])), io.BytesIO(b"Target,Buyer,City,Price\nA,B,C,1\n")):
         with pytest.raises(PayloadTooLarge, match="columns"):
             survey_file(file, io.BytesIO())
@@ -308,7 +308,7 @@ def test_cell_at_the_end_of_the_world_costs_neither_memory_nor_time() -> None:
 
 
 def test_sheet_of_too_many_cells_is_refused_and_not_in_the_way_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workbook_cells, "MOST_CELLS", 50)
+    monkeypatch.setattr(workbook_cells, "MAX_CELLS", 50)
     book = book_of(HEADINGS, *[["A", "B", "C", "D"]] * 20, title="Much")
     with pytest.raises(UnreadableFile, match="as CSV"):
         read(saved(book))

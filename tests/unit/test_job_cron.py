@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from arq.cron import cron as arq_cron
 
-from app.errors import NotFound
+from app.core.errors import NotFound
 from app.jobs.cron import Cron
 from app.jobs.definitions import JOBS, get_job
 from worker.jobs import BODIES

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 import structlog
 
-from app.config import load_settings
-from app.logging import configure_logging
+from app.core.config import load_settings
+from app.core.logging import configure_logging
 
 
 @pytest.fixture(params=["json", "console"])

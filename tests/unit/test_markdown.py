@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from app.core.root_path import set_root_path
 from app.findings.markdown import SHORT, as_html, render_markdown
-from app.root_path import set_root_path
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -2,8 +2,8 @@ import pytest
 
 from app.auth.own_words import own_words
 from app.auth.passwords import check_new_password, hash_password, verify_password
-from app.config import Settings, load_settings
-from app.errors import BadRequest
+from app.core.config import Settings, load_settings
+from app.core.errors import BadRequest
 
 
 @pytest.fixture(scope="module")

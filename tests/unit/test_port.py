@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from app.config import ConfigError, load_settings
-from app.ops.port import has_ipv6, open_sockets, refuse_newcomers, refuse_port_in_use
+from app.core.config import ConfigError, load_settings
+from app.core.port import has_ipv6, open_sockets, refuse_newcomers, refuse_port_in_use
 from tests.servers.process import free_port
 
 

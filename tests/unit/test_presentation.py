@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from app.workspace.forms import Field
-from app.workspace.presentation import Assets, ago, day, host, initials, is_web, listed, short_dollars
+from app.pages.kit.forms import Field
+from app.pages.kit.presentation import Assets, ago, day, host, initials, is_web, listed, short_dollars
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

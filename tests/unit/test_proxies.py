@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from app.config import load_settings
-from app.proxies import ProxiesBelieved
-from app.root_path import root_path
-from app.trusted_proxies import TrustedProxies, parse_address
+from app.core.config import load_settings
+from app.core.root_path import root_path
+from app.core.trusted_proxies import TrustedProxies, parse_address
+from app.http.proxies import ProxiesBelieved
 
 PROXY, EDGE, CLIENT, SPOOFED = "10.0.0.1", "10.0.0.2", "203.0.113.7", "198.51.100.66"
 OWN = frozenset({"", "deals", "api", "static"})

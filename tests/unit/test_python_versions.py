@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.python_versions import TESTED, find_untested
+from app.core.python_versions import TESTED, find_untested
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,8 +4,8 @@ import pytest
 from redis._parsers.base import BaseParser
 from redis.exceptions import ResponseError
 
-from app.redis import ask_instance, describe_fault, is_outage
-from app.redis_keys import RedisKeys
+from app.core.redis import ask_instance, describe_fault, is_outage
+from app.core.redis_keys import RedisKeys
 
 OUTAGES = [
     "READONLY You can't write against a read only replica.",

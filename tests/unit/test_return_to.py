@@ -1,6 +1,6 @@
 import pytest
 
-from app.security import return_to
+from app.http.security_headers import return_to
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from jinja2 import Environment
 
-from app.root_path import AddressesAtRoot, at_root, clean_root_path, root_path, set_root_path
+from app.core.root_path import AddressesAtRoot, at_root, clean_root_path, root_path, set_root_path
 
 
 @pytest.fixture(params=["", "/holdfast"])

@@ -5,8 +5,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.auth.email_address import canonical_email
 from app.auth.people import clean_name
+from app.core.invisible_characters import strip_invisible
 from app.deals.fields import Name, Reference
-from app.texts import strip_invisible
 
 HIDDEN = "\ufeffZo\u00adë \u200bLabs\u200e\u200f\u2060\u200d"
 

@@ -7,8 +7,8 @@ import pytest
 from quart import Quart, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from app.http.uploads import HELD, LARGEST_DISCARDED, LARGEST_FILE, RequestBody, UploadBody, init_uploads
 from app.imports.incoming import clean_filename
-from app.uploads import HELD, LARGEST_DISCARDED, LARGEST_FILE, RequestBody, UploadBody, init_uploads
 from tests.waiting import until
 
 PIECE = b"x" * HELD

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.weak_settings import key_weakness, networks_too_wide
+from app.core.weak_settings import key_weakness, networks_too_wide
 
 GENERATORS: dict[str, Callable[[random.Random], str]] = {
     "openssl rand -hex 32": lambda chance: chance.randbytes(32).hex(),

@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 
-from app.errors import StoreUnavailable, Unavailable
+from app.core.errors import StoreUnavailable, Unavailable
+from app.core.redis import RedisClient
 from app.events.audit import seal
 from app.events.effects import EFFECTS, catch_up, retry_requeued
 from app.events.groups import Consumer, trim
 from app.events.relay import BATCH, empty_without_redis, relay_once
-from app.redis import RedisClient
 from app.resources import Resources
 
 log = structlog.get_logger()
@@ -28,43 +28,43 @@ REDIS_TIMEOUT = timedelta(seconds=2)
 RELAY_PAUSE = timedelta(seconds=0.5)
 SEAL_PAUSE = timedelta(seconds=1)
 UPKEEP_PAUSE = timedelta(seconds=5)
-LONGEST_PAUSE = timedelta(seconds=5)
+MAX_PAUSE = timedelta(seconds=5)
 # What may be on its way through the stream is left to it for so long.
 GRACE = timedelta(seconds=30)
 
 
-async def run_events(house: Resources) -> None:
+async def run_events(resources: Resources) -> None:
     """Until cancelled. Nothing that Redis or SQL does ends it."""
     redis = None
-    if house.settings.redis_url:
-        redis = RedisClient(house.settings.redis_url, name="holdfast-worker-events", timeout=REDIS_TIMEOUT, keys=house.keys)
+    if resources.settings.redis_url:
+        redis = RedisClient(resources.settings.redis_url, name="holdfast-worker-events", timeout=REDIS_TIMEOUT, keys=resources.keys)
     try:
         async with asyncio.TaskGroup() as loops:
-            for loop in _loops(house, redis):
+            for loop in _loops(resources, redis):
                 loops.create_task(loop)
     finally:
         if redis:
             await redis.close()
 
 
-def _loops(house: Resources, redis: RedisClient | None) -> Iterator[Coroutine[Any, Any, None]]:
-    upkeep = Upkeep(house, redis)
-    yield keep("seal", partial(_seal, house), SEAL_PAUSE)
-    yield keep("event upkeep", upkeep.step, UPKEEP_PAUSE if redis else SEAL_PAUSE)
+def _loops(resources: Resources, redis: RedisClient | None) -> Iterator[Coroutine[Any, Any, None]]:
+    upkeep = Upkeep(resources, redis)
+    yield run_forever("seal", partial(_seal, resources), SEAL_PAUSE)
+    yield run_forever("event upkeep", upkeep.step, UPKEEP_PAUSE if redis else SEAL_PAUSE)
     if redis:
-        yield keep("relay", upkeep.relay, RELAY_PAUSE)
-        name = f"{house.backend.fleet.process_id}:{token_hex(3)}"
+        yield run_forever("relay", upkeep.relay, RELAY_PAUSE)
+        name = f"{resources.backend.fleet.process_id}:{token_hex(3)}"
         for group in EFFECTS:
-            consumer = Consumer(house.database, house.clock, redis, group=group, name=name, lost=upkeep.lost)
-            yield keep(f"consumer {group}", consumer.step, timedelta(0))
+            consumer = Consumer(resources.database, resources.clock, redis, group=group, name=name, lost=upkeep.lost)
+            yield run_forever(f"consumer {group}", consumer.step, timedelta(0))
 
 
-async def _seal(house: Resources) -> bool:
-    await seal(house.database, house.clock)
+async def _seal(resources: Resources) -> bool:
+    await seal(resources.database, resources.clock)
     return False  # it went on until nothing was left; on SQLite others want to write too
 
 
-async def keep(name: str, step: Step, pause: timedelta) -> None:
+async def run_forever(name: str, step: Step, pause: timedelta) -> None:
     """One step after the other, for ever; an outage is told when it begins and when it is over."""
     failing, wait = False, pause
     while True:
@@ -77,18 +77,18 @@ async def keep(name: str, step: Step, pause: timedelta) -> None:
         except Unavailable as outage:
             if not failing:
                 log.warning("Events wait until this is over.", loop=name, fault=outage.detail)
-            failing, wait = True, min(max(2 * wait, RELAY_PAUSE), LONGEST_PAUSE)
+            failing, wait = True, min(max(2 * wait, RELAY_PAUSE), MAX_PAUSE)
         except Exception:  # a bug in one step must not stop the others, nor the next one
-            log.exception("A loop of the events stumbled; it goes on.", loop=name)
-            failing, wait = True, LONGEST_PAUSE
+            log.exception("Event loop iteration failed; trying again.", loop=name)
+            failing, wait = True, MAX_PAUSE
         await asyncio.sleep(0 if more else wait.total_seconds())
 
 
 class Upkeep:
     """Relay and the look after it: who knows whether the stream works knows how long to leave events to it."""
 
-    def __init__(self, house: Resources, redis: RedisClient | None, *, grace: timedelta = GRACE) -> None:
-        self.house = house
+    def __init__(self, resources: Resources, redis: RedisClient | None, *, grace: timedelta = GRACE) -> None:
+        self.resources = resources
         self.redis = redis
         self.grace = grace
         # At a start nobody knows what became of the stream meanwhile.
@@ -101,7 +101,7 @@ class Upkeep:
         """Unless there was a full batch, what comes next waits a moment and goes together."""
         assert self.redis
         try:
-            sent = await relay_once(self.house.database, self.redis)
+            sent = await relay_once(self.resources.database, self.redis)
         except StoreUnavailable:
             self._relay_fails = True
             raise
@@ -112,7 +112,7 @@ class Upkeep:
         """Effects the stream will not bring, what operators asked for, and old entries."""
         alone = self.redis is None or self._relay_fails or self.lost.is_set()
         self.lost.clear()
-        database, clock = self.house.database, self.house.clock
+        database, clock = self.resources.database, self.resources.clock
         try:
             for group, failures in self._failures.items():
                 await catch_up(database, clock, group, older_than=timedelta(0) if alone else self.grace, failures=failures)

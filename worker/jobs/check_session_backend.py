@@ -7,5 +7,5 @@ from app.resources import Resources
 from app.sessions.report import report_backend
 
 
-async def check_session_backend(house: Resources, run: Run) -> dict[str, Any]:
-    return await report_backend(house.backend)
+async def check_session_backend(resources: Resources, run: Run) -> dict[str, Any]:
+    return await report_backend(resources.backend)

@@ -11,10 +11,10 @@ from app.resources import Resources
 from app.sessions import expiry
 
 
-async def expire_sessions(house: Resources, run: Run) -> dict[str, Any]:
-    gone = await expiry.expire_sessions(house.database, house.clock, tell=run.progress)
-    async with house.database.write() as db:
-        attempts = await delete_forgotten(db, now=house.clock.now())
-    runs = await delete_old_runs(house.database, house.clock)
-    files = await delete_abandoned(house)
+async def expire_sessions(resources: Resources, run: Run) -> dict[str, Any]:
+    gone = await expiry.expire_sessions(resources.database, resources.clock, tell=run.progress)
+    async with resources.database.write() as db:
+        attempts = await delete_forgotten(db, now=resources.clock.now())
+    runs = await delete_old_runs(resources.database, resources.clock)
+    files = await delete_abandoned(resources)
     return asdict(gone) | {"attempts": attempts, "runs": runs, "files": files}

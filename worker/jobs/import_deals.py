@@ -8,11 +8,11 @@ from app.jobs.run import Run, RunCancelled
 from app.resources import Resources
 
 
-async def import_deals(house: Resources, run: Run) -> dict[str, Any]:
+async def import_deals(resources: Resources, run: Run) -> dict[str, Any]:
     import_id: int = run.payload["import_id"]
     try:
-        return await run_import(house, import_id, tell=run.progress)
+        return await run_import(resources, import_id, tell=run.progress)
     except RunCancelled:
         # By an operator, who cancels jobs: the people of the organisation are to see it too.
-        await stop_import(house, import_id)
+        await stop_import(resources, import_id)
         raise

@@ -7,6 +7,6 @@ from app.jobs.run import Run
 from app.resources import Resources
 
 
-async def roll_up_analytics(house: Resources, run: Run) -> dict[str, Any]:
-    done = await roll_up(house)
+async def roll_up_analytics(resources: Resources, run: Run) -> dict[str, Any]:
+    done = await roll_up(resources)
     return done.applied | {"deleted": done.deleted}

@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from app.deals import sweep
+from app.current_deal import sweep
 from app.jobs.run import Run
 from app.resources import Resources
 
 
-async def sweep_stale_deals(house: Resources, run: Run) -> dict[str, Any]:
-    return asdict(await sweep.sweep_stale_deals(house.database, house.clock, tell=run.progress))
+async def sweep_stale_deals(resources: Resources, run: Run) -> dict[str, Any]:
+    return asdict(await sweep.sweep_stale_deals(resources.database, resources.clock, tell=run.progress))

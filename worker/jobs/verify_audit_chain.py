@@ -11,8 +11,8 @@ class AuditChainBroken(Exception):
     """An event was changed, removed or inserted by something other than Holdfast."""
 
 
-async def verify_audit_chain(house: Resources, run: Run) -> dict[str, Any]:
-    verdict = await verify(house.database, house.clock)
+async def verify_audit_chain(resources: Resources, run: Run) -> dict[str, Any]:
+    verdict = await verify(resources.database, resources.clock)
     await run.progress(events=verdict.events, faults=len(verdict.faults))
     if not verdict.is_sound:
         raise AuditChainBroken(str(verdict.faults[0]))

@@ -1,0 +1,125 @@
+"""Choosing a deal, and no longer choosing one: session, person and audit in one transaction."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.access_lock import record_access
+from app.access.permissions import find_visible
+from app.core.errors import NotAuthenticated, NotFound, StoreUnavailable
+from app.core.metrics import METRICS
+from app.current_deal.restore import ATTEMPTS, AccessMoved
+from app.current_deal.session_data import PREVIOUS, choose_deal, deal_card, dismiss, forget_deal, if_still_on, without_restored_deal
+from app.current_deal.visits import remember_visit
+from app.events.service import record_event
+from app.models import Session, User
+from app.resources import Resources
+from app.sessions.interface import UserSession
+from app.sessions.manager import Change, Loaded
+
+
+async def select_deal(
+    resources: Resources, session: UserSession, deal_id: int, *, page: str | None = None, is_undo: bool = False
+) -> dict[str, Any]:
+    """Work on this deal from now on, in this session and in every later one. Returns its card.
+
+    `page` is the one the person sees. An undo offers no undo.
+
+    Raises `NotFound` for what this person may not see, `Unavailable` when SQL could not say; nothing is half done then.
+    """
+    loaded, person = _loaded(session), session.get("user")
+    for _ in range(ATTEMPTS):
+        now = resources.clock.now()
+        # Before the hold is taken: with a hold in its place the session could not be read where SQL is away.
+        async with resources.database.read() as db:
+            row = await find_visible(db, session.user_id, deal_id, now=now)
+        if row is None:
+            METRICS.selections.labels("refused").inc()
+            raise NotFound
+        card = deal_card(row)
+        change = partial(_choose, card=card, person=person, now=now, is_undo=is_undo)
+        remember = partial(_remember, user_id=session.user_id, card=card, page=page, now=now)
+        try:
+            record = await resources.sessions.write(loaded, change, also=remember)
+        except AccessMoved:
+            continue
+        if record is None:
+            raise NotAuthenticated("Your sign-in has ended.")
+        METRICS.selections.labels("selected").inc()
+        session.adopt(record)
+        return card
+    raise StoreUnavailable("The access to this deal is being changed at this very moment.")
+
+
+async def clear_selection(resources: Resources, session: UserSession) -> None:
+    """Forget the deal in every session of this person; nothing is restored until the next selection."""
+    user_id, now = session.user_id, resources.clock.now()
+
+    async def forget(db: AsyncSession) -> None:
+        user = await db.get_one(User, user_id, with_for_update={"key_share": True})
+        deal_id = user.get_last_deal()
+        user.clear_last_deal(at=now)
+        await db.flush()
+        whom: dict[str, int] = {"organisation_id": user.organisation_id, "actor_id": user_id, "user_id": user_id}
+        await record_event(db, "deal.cleared", at=now, deal_id=deal_id, **whom)
+
+    changed = await resources.sessions.change_sessions(Session.user_id == user_id, forget_deal, also=forget)
+    mine = changed.get(_loaded(session).token_hash)
+    if mine:
+        session.adopt(mine)
+
+
+async def undo_restore(resources: Resources, session: UserSession) -> bool:
+    """Out of the deal that came back by itself, in this session alone: the next login comes back to it. False where none did."""
+    deal, user_id, now = session.get("deal"), session.user_id, resources.clock.now()
+    if deal is None or without_restored_deal(session) is None:
+        return False
+
+    async def audit(db: AsyncSession) -> None:
+        organisation_id = await db.scalar(select(User.organisation_id).where(User.id == user_id))
+        whom = {"organisation_id": organisation_id, "actor_id": user_id, "user_id": user_id}
+        await record_event(db, "deal.restore_undone", at=now, deal_id=deal["id"], **whom)
+
+    record = await resources.sessions.write(_loaded(session), if_still_on(deal["id"], without_restored_deal), also=audit)
+    if record:
+        session.adopt(record)
+    return record is not None
+
+
+async def dismiss_notice(resources: Resources, session: UserSession, code: str | None) -> None:
+    """The notice of `code` has been read; it does not come back."""
+    await change_session(resources, session, partial(dismiss, code=code))
+
+
+async def change_session(resources: Resources, session: UserSession, change: Change) -> None:
+    """Change this request's own session, durably."""
+    record = await resources.sessions.write(_loaded(session), change)
+    if record:
+        session.adopt(record)
+
+
+def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any] | None, now: datetime, is_undo: bool) -> dict[str, Any]:
+    chosen = choose_deal({"user": person} | data, card, source="selected", at=now)
+    return {key: value for key, value in chosen.items() if not (is_undo and key == PREVIOUS)}
+
+
+async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], page: str | None, now: datetime) -> None:
+    """The durable half: audit with proof of access, the person's last deal, the visit."""
+    if not await record_access(db, "deal.selected", user_id=user_id, card=card, now=now):
+        raise AccessMoved
+    # Without key_share, whoever inserts a session of this person would wait for this lock, and we for that session.
+    user = await db.get_one(User, user_id, with_for_update={"key_share": True})
+    if card["role"] == "admin" and user.role != "admin":
+        raise AccessMoved
+    user.update_last_deal(card["id"], at=now)
+    await db.flush()
+    await remember_visit(db, user_id, card["id"], page, now=now, chosen=True)
+
+
+def _loaded(session: UserSession) -> Loaded:
+    if session.loaded is None:
+        raise NotAuthenticated("Sign in to go on.")
+    return session.loaded

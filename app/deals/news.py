@@ -1,0 +1,58 @@
+"""How many things others did in a deal since this person looked."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.current_deal.visits import _SEEN
+from app.deals.activity import PERSONAL
+from app.models import ChecklistItem, Event, Finding, Visit
+
+# What is counted beyond this is shown as "more than".
+MAX_NEW = 99
+
+
+# How many of a deal's latest events are looked through for new ones, however many there are.
+LOOK_BACK = 500
+
+
+class News(NamedTuple):
+    """How many things others did since this person looked, at most one more than `MAX_NEW`. Nothing is new before the first visit."""
+
+    findings: int
+    checklist: int
+    activity: int
+
+
+async def count_news(db: AsyncSession, user_id: int, deal_id: int) -> News:
+    """In one statement. The caller has made sure that this person sees the deal."""
+    latest = aliased(Event, select(Event).where(Event.deal_id == deal_id).order_by(Event.id.desc()).limit(LOOK_BACK).subquery())
+    by_others = _not_by(latest.actor_id, user_id)
+    counts = (
+        _count(Finding, Finding.updated_at > _since("findings"), _not_by(Finding.updated_by_id, user_id), Finding.deleted_at.is_(None)),
+        _count(
+            ChecklistItem,
+            ChecklistItem.updated_at > _since("checklist"),
+            _not_by(ChecklistItem.updated_by_id, user_id),
+            ChecklistItem.deleted_at.is_(None),
+        ),
+        _count(latest, latest.at > _since("activity"), by_others, latest.kind.not_in(PERSONAL)),
+    )
+    row = (await db.execute(select(*counts).where(Visit.user_id == user_id, Visit.deal_id == deal_id))).first()
+    return News(*row) if row else News(0, 0, 0)
+
+
+def _since(page: str) -> Any:
+    return func.coalesce(getattr(Visit, _SEEN[page]), Visit.visited_at)
+
+
+def _not_by(person: Any, user_id: int) -> ColumnElement[bool]:
+    return or_(person.is_(None), person != user_id)
+
+
+def _count(table: Any, *conditions: ColumnElement[bool]) -> Any:
+    """Stops at one more than `MAX_NEW`, however much there is."""
+    some = select(table.id).where(and_(table.deal_id == Visit.deal_id, *conditions)).limit(MAX_NEW + 1).correlate(Visit).subquery()
+    return select(func.count()).select_from(some).scalar_subquery()

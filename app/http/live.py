@@ -1,0 +1,377 @@
+"""Server-sent events: streams that know when to end, and one look per process at what all of them are about.
+
+A route hands `event_stream` an async generator of `Message`s. A stream ends by itself when its login is over or was given
+another token, when its viewer may no longer see it, when the server stops, and when the person opens too many. It is no
+activity for the idle clock, and it needs SQL alone. docs/events.md has what a browser sees.
+"""
+
+import asyncio
+import json
+import random
+import signal
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterable
+from contextvars import Context
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import FrameType
+from typing import Any, Generic, TypeVar, cast
+
+import structlog
+from quart import Quart, Response, current_app, request
+from sqlalchemy import select
+
+from app.core.clock import Clock
+from app.core.database import Database
+from app.core.errors import AppError, Unavailable
+from app.core.metrics import METRICS
+from app.http.web import Access, access_of_request
+from app.models import Login, User
+from app.resources import Resources
+from app.sessions.interface import current_session
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Below the 30 to 60 s after which proxies take a silent connection for a dead one.
+HEARTBEAT = timedelta(seconds=15)
+# How old the last proof of a stream's login and access may be. An outage of SQL proves nothing, so it ends streams too.
+PROOF_LIFE = timedelta(seconds=15)
+# How often access is asked about, which costs a statement a stream; logins are looked up all at once.
+CHECK_EVERY = timedelta(seconds=10)
+# Of one person in one process. A browser has one for all of its tabs, and one more for each page that watches something.
+MAX_STREAMS = 12
+# After which a browser comes back to a stream that broke off: not all of them at once when a server was restarted.
+RETRY_MS = (1000, 5000)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One event. `data` is sent as JSON; `id` is what the browser gives back as `Last-Event-ID` when it reconnects."""
+
+    event: str
+    data: Any
+    id: int | None = None
+
+    def encode(self) -> bytes:
+        lines = [f"event: {self.event}", f"data: {json.dumps(self.data, separators=(',', ':'))}"]
+        return "\n".join([*lines, *([] if self.id is None else [f"id: {self.id}"]), "", ""]).encode()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a stream ends. `again`: the browser may come back at once; else it would only meet the same end."""
+
+    reason: str
+    again: bool = False
+
+    def encode(self) -> bytes:
+        return Message("end", {"reason": self.reason, "again": self.again}).encode()
+
+
+SHUTDOWN = Ending("shutdown", again=True)
+OUTAGE = Ending("unavailable", again=True)
+DONE = Ending("done")
+SIGNED_OUT = Ending("signed_out")
+# After a change of password or role: this browser may hold the new token, whoever copied the old one does not.
+ROTATED = Ending("rotated", again=True)
+REFUSED = Ending("refused")
+REPLACED = Ending("too_many")
+
+Source = AsyncGenerator[Message, None]
+# Whether the viewer may still see what the stream is about. Raises `Unavailable` when nobody can say.
+Check = Callable[[], Awaitable[bool]]
+
+
+@dataclass(eq=False)
+class Stream:
+    """One open connection. `proven_at` is loop time."""
+
+    login_id: int
+    user_id: int
+    token_hash: str
+    operators_only: bool
+    allowed: Check | None
+    ended: asyncio.Future[Ending] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    proven_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    allowed_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+    def end(self, ending: Ending) -> None:
+        if not self.ended.done():
+            self.ended.set_result(ending)
+
+
+async def event_stream(source: Source, *, allowed: Check | None = None) -> Response:
+    """The answer of a signed-in route: `source` until it ends, or the stream must. Raises `Unavailable` while the server stops.
+
+    `allowed` is asked again every `CHECK_EVERY`; that the login lives, and for operators' routes that it is an operator's, is
+    seen to once a second anyway. `source` runs outside of the request: take from it what is needed before.
+    """
+    live, session = current_live(), current_session()
+    if live.stopping:
+        raise Unavailable("This server is stopping; another one answers in a moment.")
+    token_hash = session.loaded.token_hash if session.loaded else ""
+    operators_only = access_of_request() is Access.OPERATORS
+    stream = Stream(session.login_id, session.user_id, token_hash, operators_only, allowed)
+    response = Response("" if request.method == "HEAD" else live.frames(stream, source), content_type="text/event-stream; charset=utf-8")
+    response.timeout = None  # Quart would end it after RESPONSE_TIMEOUT
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx keeps what it is sent until it is worth passing on
+    return response
+
+
+def current_live() -> "Live":
+    return cast(Live, current_app.extensions["live"])
+
+
+def last_event_id() -> int | None:
+    """What the browser saw last, where it comes back to a stream that broke off."""
+    given = request.headers.get("Last-Event-ID", "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
+
+
+def init_live(app: Quart, resources: Resources) -> None:
+    """Call it before what closes `resources`: streams end first."""
+    # As often as this process looks at the backend flag: once a second.
+    live = Live(resources.database, resources.clock, look_every=resources.backend.poll_interval)
+    app.extensions["live"] = live
+    app.before_serving(live.start)
+    app.after_serving(live.stop)
+
+
+class Live:
+    """The open streams of this process and what they share."""
+
+    def __init__(self, database: Database, clock: Clock, *, look_every: timedelta) -> None:
+        self.database = database
+        self.clock = clock
+        self.look_every = look_every
+        self.heartbeat, self.check_every = HEARTBEAT, CHECK_EVERY
+        self.stopping = False
+        self.streams: list[Stream] = []
+        self._shared: dict[str, Any] = {}
+        self._watches: dict[Hashable, _Watch[Any]] = {}
+        self._logins: asyncio.Task[None] | None = None
+        self._handlers: dict[int, Any] = {}
+
+    async def start(self) -> None:
+        """Hear of the end as soon as the server does: it waits for open answers before it tells the app."""
+        self.stopping = False
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(number)
+            if callable(before):
+                self._handlers[number] = before
+                signal.signal(number, _then(before, lambda: loop.call_soon_threadsafe(self.end_all)))
+
+    async def stop(self) -> None:
+        for number, before in self._handlers.items():
+            signal.signal(number, before)
+        self._handlers.clear()
+        self.end_all()
+        tasks = [watch.task for watch in self._watches.values()] + ([self._logins] if self._logins else [])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def end_all(self) -> None:
+        self.stopping = True
+        for stream in self.streams:
+            stream.end(SHUTDOWN)
+
+    async def frames(self, stream: Stream, source: Source) -> AsyncGenerator[bytes, None]:
+        """What goes over the wire. Entered and left with the connection."""
+        self._enter(stream)
+        upcoming = asyncio.create_task(_pull(source))
+        try:
+            yield f"retry: {random.randint(*RETRY_MS)}\n\n".encode()
+            while not stream.ended.done():
+                either: set[asyncio.Future[Any]] = {upcoming, stream.ended}
+                await asyncio.wait(either, timeout=self.heartbeat.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+                if stream.ended.done():
+                    break
+                if not upcoming.done():
+                    yield b": still here\n\n"
+                elif message := _next_or_end(upcoming, stream):
+                    yield message.encode()
+                    upcoming = asyncio.create_task(_pull(source))
+            yield stream.ended.result().encode()
+        finally:
+            self._leave(stream)
+            upcoming.cancel()
+            await asyncio.gather(upcoming, return_exceptions=True)
+            await source.aclose()
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """The one object of this name in this process, made when first asked for."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return cast(T, self._shared[name])
+
+    async def watch(self, key: Hashable, look: Callable[[], Awaitable[T]], *, every: timedelta | None = None) -> AsyncGenerator[T, None]:
+        """What `look` finds: now, and whenever it is something else. One look serves everybody of this process who watches `key`.
+
+        Whoever is slow misses what came between, never the newest. An outage is waited out; another error reaches everybody.
+        """
+        watch = self._watches.get(key)
+        if watch is None:
+            watch = self._watches[key] = _Watch(look, every or self.look_every)
+        watch.readers += 1
+        seen = 0
+        try:
+            while True:
+                if watch.count == seen:
+                    await watch.changed.wait()
+                seen = watch.count
+                yield watch.result()
+        finally:
+            watch.readers -= 1
+            if not watch.readers:
+                watch.task.cancel()
+                self._watches.pop(key, None)
+
+    def _enter(self, stream: Stream) -> None:
+        mine = [each for each in self.streams if each.user_id == stream.user_id and not each.ended.done()]
+        # The oldest goes: it may be one whose browser is long gone, and refusing the newest would lock its person out.
+        for surplus in mine[: max(0, len(mine) - MAX_STREAMS + 1)]:
+            surplus.end(REPLACED)
+        self.streams.append(stream)
+        METRICS.event_streams.inc()
+        if self.stopping:
+            stream.end(SHUTDOWN)
+        if self._logins is None or self._logins.done():
+            self._logins = _apart(self._look_at_logins_forever(), name="event-streams-logins")
+
+    def _leave(self, stream: Stream) -> None:
+        self.streams.remove(stream)
+        METRICS.event_streams.dec()
+
+    async def _look_at_logins_forever(self) -> None:
+        """As long as anybody listens."""
+        while self.streams:
+            await asyncio.sleep(self.look_every.total_seconds())
+            try:
+                await self._look_at_logins(list(self.streams))
+            except Unavailable as outage:
+                log.warning("The logins behind open event streams cannot be checked.", fault=outage.detail)
+            except Exception:  # without this loop no stream would end
+                log.exception("The look at the logins behind event streams failed.")
+            oldest = asyncio.get_running_loop().time() - PROOF_LIFE.total_seconds()
+            for stream in self.streams:
+                if stream.proven_at < oldest or (stream.allowed and stream.allowed_at < oldest):
+                    stream.end(OUTAGE)
+
+    async def _look_at_logins(self, streams: Iterable[Stream]) -> None:
+        loop = asyncio.get_running_loop()
+        began, now = loop.time(), self.clock.now()
+        alive = (
+            select(Login.id, Login.token_hash, User.is_operator)
+            .join(User, User.id == Login.user_id)
+            .where(Login.id.in_({stream.login_id for stream in streams}), User.disabled_at.is_(None))
+            .where(Login.ended_at.is_(None), Login.idle_expires_at > now, Login.expires_at > now)
+        )
+        async with self.database.read() as db:
+            found = {row.id: row for row in await db.execute(alive)}
+        for stream in streams:
+            row = found.get(stream.login_id)
+            if row is None:
+                stream.end(SIGNED_OUT)
+            elif row.token_hash != stream.token_hash:
+                stream.end(ROTATED)
+            elif stream.operators_only and not row.is_operator:
+                stream.end(REFUSED)
+            else:
+                stream.proven_at = began
+        for stream in streams:
+            if stream.allowed and began - stream.allowed_at >= self.check_every.total_seconds():
+                await _ask_again(stream, stream.allowed, began)
+
+
+async def _ask_again(stream: Stream, allowed: Check, now: float) -> None:
+    try:
+        if not await allowed():
+            stream.end(REFUSED)
+        stream.allowed_at = now
+    except Unavailable:
+        log.info("Whether an event stream may go on cannot be said; it may for a while.", user_id=stream.user_id)
+    except Exception:
+        log.exception("The question whether an event stream may go on failed; it ends.", user_id=stream.user_id)
+        stream.end(OUTAGE)
+
+
+class _Watch(Generic[T]):
+    def __init__(self, look: Callable[[], Awaitable[T]], every: timedelta) -> None:
+        self.readers = 0
+        self.count = 0
+        self.changed = asyncio.Event()
+        self._found: T | None = None
+        self._error: Exception | None = None
+        self.task = _apart(self._look_forever(look, every), name="event-streams-watch")
+
+    def result(self) -> T:
+        if self._error:
+            raise self._error
+        return cast(T, self._found)
+
+    async def _look_forever(self, look: Callable[[], Awaitable[T]], every: timedelta) -> None:
+        waiting = False
+        while self._error is None:
+            try:
+                found = await look()
+                waiting = False
+                if self.count == 0 or found != self._found:
+                    self._found = found
+                    self._wake_watchers()
+            except Unavailable as outage:
+                if not waiting:
+                    log.warning("What event streams are about cannot be looked at; they wait.", fault=outage.detail)
+                waiting = True
+            except Exception as error:
+                self._error = error
+                self._wake_watchers()
+            await asyncio.sleep(every.total_seconds())
+
+    def _wake_watchers(self) -> None:
+        self.count += 1
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+def _apart(loop: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+    """A task that serves everybody: nothing of the request that happened to start it (its id, its patience) goes with it."""
+    return asyncio.create_task(loop, name=name, context=Context())
+
+
+def _next_or_end(upcoming: asyncio.Task[Message | None], stream: Stream) -> Message | None:
+    """What the source gave; None where that was its end, or an error, which ends the stream in its own way."""
+    try:
+        message = upcoming.result()
+    except Unavailable:
+        stream.end(OUTAGE)
+    except AppError:
+        stream.end(REFUSED)
+    except Exception:
+        log.exception("Unhandled error in an event stream.")
+        stream.end(OUTAGE)
+    else:
+        if message is None:
+            stream.end(DONE)
+        return message
+    return None
+
+
+def _then(before: Callable[[int, FrameType | None], Any], do: Callable[[], Any]) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, frame: FrameType | None) -> None:
+        do()
+        before(number, frame)
+
+    return handle
+
+
+async def _pull(source: Source) -> Message | None:
+    """The next message; None at the end."""
+    async for message in source:
+        return message
+    return None

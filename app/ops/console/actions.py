@@ -1,0 +1,112 @@
+"""What operators do, as forms: each a POST, by an operator, audited with the change itself, and answered by the page it was made on."""
+
+from quart import Blueprint, redirect, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.core.errors import BadRequest
+from app.http.security_headers import return_to
+from app.http.web import current_resources, current_user, operators_only, path_id
+from app.ops.console.service import end_logins_of, switch_auto_restore
+from app.ops.jobs import service as jobs_service
+from app.ops.streams.view import requeue
+
+blueprint = Blueprint("ops_actions", __name__)
+
+SEE_OTHER = 303
+
+
+@blueprint.post("/ops/sessions/auto-restore")
+@hide
+@operators_only
+async def auto_restore() -> ResponseReturnValue:
+    wanted = (await request.form).get("enabled")
+    if wanted not in ("true", "false"):
+        raise BadRequest("The form came without its answer.")
+    await switch_auto_restore(current_resources(), enabled=wanted == "true", by=current_user())
+    return _back("/ops/sessions", "restore-on" if wanted == "true" else "restore-off")
+
+
+@blueprint.post("/ops/jobs/<name>/run")
+@hide
+@operators_only
+async def run_job(name: str) -> ResponseReturnValue:
+    await jobs_service.run_now(current_resources(), name, by=current_user())
+    return _back("/ops/jobs", "queued")
+
+
+@blueprint.post("/ops/jobs/<name>/pause")
+@hide
+@operators_only
+async def pause_job(name: str) -> ResponseReturnValue:
+    await jobs_service.pause(current_resources(), name, by=current_user())
+    return _back("/ops/jobs", "paused")
+
+
+@blueprint.post("/ops/jobs/<name>/resume")
+@hide
+@operators_only
+async def resume_job(name: str) -> ResponseReturnValue:
+    await jobs_service.resume(current_resources(), name, by=current_user())
+    return _back("/ops/jobs", "resumed")
+
+
+@blueprint.post("/ops/jobs/runs/<run_id>/retry")
+@hide
+@operators_only
+async def retry_run(run_id: str) -> ResponseReturnValue:
+    new_id = await jobs_service.retry(current_resources(), path_id(run_id), by=current_user())
+    return _back(f"/ops/jobs/runs/{new_id}", "queued")
+
+
+@blueprint.post("/ops/jobs/runs/<run_id>/cancel")
+@hide
+@operators_only
+async def cancel_run(run_id: str) -> ResponseReturnValue:
+    form, wanted = await request.form, path_id(run_id)
+    said = await jobs_service.cancel(current_resources(), wanted, by=current_user())
+    return _back(form.get("next", f"/ops/jobs/runs/{wanted}"), said)
+
+
+@blueprint.post("/ops/jobs/failures/retry")
+@hide
+@operators_only
+async def retry_failures() -> ResponseReturnValue:
+    form = await request.form
+    new_ids = await jobs_service.retry_group(current_resources(), form.get("job", ""), form.get("error_class", ""), by=current_user())
+    return _back("/ops/jobs", "retried" if new_ids else "nothing-retried")
+
+
+@blueprint.post("/ops/streams/dead-letters/requeue")
+@blueprint.post("/ops/streams/dead-letters/<letter_id>/requeue")
+@hide
+@operators_only
+async def requeue_letters(letter_id: str | None = None) -> ResponseReturnValue:
+    group = (await request.form).get("group") or None
+    if group not in (None, "analytics", "notify"):
+        raise BadRequest("There is no such group.")
+    wanted = path_id(letter_id) if letter_id is not None else None
+    return _back(
+        "/ops/streams",
+        "requeued" if await requeue(current_resources(), letter_id=wanted, group=group, by=current_user()) else "nothing-requeued",
+    )
+
+
+@blueprint.post("/ops/users/<user_id>/end-logins")
+@hide
+@operators_only
+async def end_logins(user_id: str) -> ResponseReturnValue:
+    """All logins of this person, or the one named by `login_id`."""
+    form = await request.form
+    login_id = path_id(form["login_id"]) if form.get("login_id") else None
+    ended = await end_logins_of(current_resources(), path_id(user_id), login_id=login_id, by=current_user())
+    return _back(form.get("next", "/ops/users"), "logins-ended" if ended else "no-logins")
+
+
+def _back(path: str, said: str) -> ResponseReturnValue:
+    """To a page of the console, whatever a form claims."""
+    path = return_to(path)
+    if not path.startswith("/ops"):
+        path = "/ops"
+    kept = path.partition("said=")[0].rstrip("?&")
+    return redirect(f"{kept}{'&' if '?' in kept else '?'}said={said}", SEE_OTHER)

@@ -1,0 +1,204 @@
+"""The pages of administration: the people of an organisation, one of them, and how well everybody comes back."""
+
+from typing import Any
+
+from quart import Blueprint, redirect, render_template, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.admin import service
+from app.admin.guard import OperatorAccount
+from app.admin.restore_statistics import TARGET_OF_ALL, TARGET_OF_POSSIBLE, choose_restore, get_figures, get_restore_state
+from app.admin.schemas import PeopleQuery, PersonQuery
+from app.admin.store import get_person, get_row, list_grants, list_invitations, list_people
+from app.auth.administrators import get_administered
+from app.auth.browser import link_url
+from app.auth.devices import describe_device
+from app.auth.links import NewLink, invite
+from app.auth.store import list_live_logins
+from app.core.errors import AppError, BadRequest, Conflict
+from app.http.query import parse_query
+from app.http.web import current_resources, current_user, path_id, signed_in
+from app.pages.kit.shell import shell_values
+from app.sessions.interface import current_session
+
+blueprint = Blueprint("admin_pages", __name__, url_prefix="/admin")
+
+SEE_OTHER = 303
+ROLES = ("admin", "member")
+# What a page says after the form that led to it; the address carries the code.
+DONE = {
+    "role": "The role is changed. They were signed out and sign in again with it.",
+    "disabled": "Disabled. They were signed out everywhere and cannot sign in; what they did stays.",
+    "enabled": "Enabled. They sign in again with the password they had.",
+    "signed-out": "Signed out. They come back to their deal when they sign in again.",
+    "withdrawn": "The access is withdrawn. The deal left their browsers with it.",
+    "invitation": "The invitation is withdrawn. Its link does not work any more.",
+    "restore": "Your organisation's choice is saved.",
+}
+
+
+@blueprint.get("/people")
+@hide
+@signed_in
+async def people() -> ResponseReturnValue:
+    return await _show_people()
+
+
+@blueprint.post("/people/invite")
+@hide
+@signed_in
+async def invite_somebody() -> ResponseReturnValue:
+    """The answer shows the link, once: no address leads to it."""
+    form = await request.form
+    email, role = form.get("email", ""), form.get("role", "member")
+    await _require_administrator()
+    try:
+        if role not in ROLES:
+            raise BadRequest("Choose what the person is to be.")
+        link = await invite(current_resources(), current_user().id, email, role)
+    except (BadRequest, Conflict) as refusal:
+        return await _show_people(refusal=refusal, typed=email)
+    return await _show_people(link=link)
+
+
+@blueprint.post("/invitations/<link_id>/withdraw")
+@hide
+@signed_in
+async def withdraw_invitation(link_id: str) -> ResponseReturnValue:
+    await service.withdraw_invitation(current_resources(), current_user().id, path_id(link_id))
+    return redirect("/admin/people?done=invitation", SEE_OTHER)
+
+
+@blueprint.get("/people/<user_id>")
+@hide
+@signed_in
+async def person(user_id: str) -> ResponseReturnValue:
+    return await _show_person(path_id(user_id))
+
+
+@blueprint.post("/people/<user_id>/role")
+@hide
+@signed_in
+async def role(user_id: str) -> ResponseReturnValue:
+    wanted, chosen = path_id(user_id), (await request.form).get("role", "")
+    if chosen not in ROLES:
+        raise BadRequest("Choose what the person is to be.")
+    return await _do(wanted, "role", service.change_role(current_resources(), current_user().id, wanted, chosen))
+
+
+@blueprint.post("/people/<user_id>/disable")
+@hide
+@signed_in
+async def disable(user_id: str) -> ResponseReturnValue:
+    wanted = path_id(user_id)
+    return await _do(wanted, "disabled", service.disable_person(current_resources(), current_user().id, wanted))
+
+
+@blueprint.post("/people/<user_id>/enable")
+@hide
+@signed_in
+async def enable(user_id: str) -> ResponseReturnValue:
+    wanted = path_id(user_id)
+    return await _do(wanted, "enabled", service.enable_person(current_resources(), current_user().id, wanted))
+
+
+@blueprint.post("/people/<user_id>/reset")
+@hide
+@signed_in
+async def reset(user_id: str) -> ResponseReturnValue:
+    wanted = path_id(user_id)
+    try:
+        link = await service.offer_new_password(current_resources(), current_user().id, wanted)
+    except (Conflict, OperatorAccount) as refusal:
+        return await _show_person(wanted, refusal=refusal)
+    return await _show_person(wanted, link=link)
+
+
+@blueprint.post("/people/<user_id>/sign-out")
+@hide
+@signed_in
+async def sign_out(user_id: str) -> ResponseReturnValue:
+    """Of one browser, or of all."""
+    wanted, login_id = path_id(user_id), (await request.form).get("login_id", "")
+    which = path_id(login_id) if login_id else None
+    return await _do(wanted, "signed-out", service.end_logins_of(current_resources(), current_user().id, wanted, which))
+
+
+@blueprint.post("/people/<user_id>/grants/<deal_id>/withdraw")
+@hide
+@signed_in
+async def withdraw_grant(user_id: str, deal_id: str) -> ResponseReturnValue:
+    wanted = path_id(user_id)
+    return await _do(wanted, "withdrawn", service.withdraw_grant(current_resources(), current_user().id, wanted, path_id(deal_id)))
+
+
+@blueprint.get("/restore")
+@hide
+@signed_in
+async def restore() -> ResponseReturnValue:
+    resources = current_resources()
+    async with resources.database.read() as db:
+        organisation_id = await get_administered(db, current_user().id)
+        state = await get_restore_state(db, resources, organisation_id)
+        figures = await get_figures(db, organisation_id, now=resources.clock.now())
+        shell = await shell_values(db)
+    targets = {"target_of_all": TARGET_OF_ALL, "target_of_possible": TARGET_OF_POSSIBLE, "done": _done()}
+    return await render_template("admin/restore.html", switch=state, figures=figures, **shell, **targets)
+
+
+@blueprint.post("/restore")
+@hide
+@signed_in
+async def choose() -> ResponseReturnValue:
+    await choose_restore(current_resources(), current_user().id, enabled="enabled" in await request.form)
+    return redirect("/admin/restore?done=restore", SEE_OTHER)
+
+
+async def _show_people(*, link: NewLink | None = None, refusal: AppError | None = None, typed: str = "") -> ResponseReturnValue:
+    resources, user = current_resources(), current_user()
+    query = parse_query(PeopleQuery, request.args)
+    async with resources.database.read() as db:
+        organisation_id = await get_administered(db, user.id)
+        found, next_cursor, total = await list_people(
+            db, user.id, organisation_id, q=query.q, cursor=query.cursor, settings=resources.settings
+        )
+        invitations = await list_invitations(db, organisation_id, now=resources.clock.now())
+        shell = await shell_values(db)
+    values: dict[str, Any] = {"people": found, "next_cursor": next_cursor, "total": total, "invitations": invitations} | shell
+    values |= {"query": query, "refusal": refusal, "typed": typed, "done": _done(), "link": link, "link_url": link and link_url(link)}
+    return await render_template("admin/people.html", **values), refusal.status if refusal else 200
+
+
+async def _show_person(user_id: int, *, link: NewLink | None = None, refusal: AppError | None = None) -> ResponseReturnValue:
+    resources, admin_id = current_resources(), current_user().id
+    now = resources.clock.now()
+    async with resources.database.read() as db:
+        await get_person(db, admin_id, user_id)
+        query = parse_query(PersonQuery, request.args)
+        row = await get_row(db, user_id)
+        logins = [(login, describe_device(login.user_agent)) for login in await list_live_logins(db, user_id, now=now)]
+        grants, next_cursor = await list_grants(db, admin_id, user_id, cursor=query.cursor, settings=resources.settings, now=now)
+        shell = await shell_values(db)
+    values: dict[str, Any] = {"person": row, "logins": logins, "grants": grants, "next_cursor": next_cursor} | shell
+    values |= {"cursor": query.cursor, "refusal": refusal, "done": _done(), "link": link, "link_url": link and link_url(link)}
+    values |= {"login_here": current_session().login_id}
+    return await render_template("admin/person.html", **values), refusal.status if refusal else 200
+
+
+async def _do(user_id: int, done: str, deed: Any) -> ResponseReturnValue:
+    """Do it and show the person again; a refusal of what was asked is shown there too."""
+    try:
+        await deed
+    except (Conflict, OperatorAccount) as refusal:
+        return await _show_person(user_id, refusal=refusal)
+    return redirect(f"/admin/people/{user_id}?done={done}", SEE_OTHER)
+
+
+async def _require_administrator() -> None:
+    async with current_resources().database.read() as db:
+        await get_administered(db, current_user().id)
+
+
+def _done() -> str | None:
+    return DONE.get(request.args.get("done", ""))

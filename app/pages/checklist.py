@@ -1,0 +1,246 @@
+"""The checklist of a deal: its sections, ticking, the forms of its items, and the standard lists to start from."""
+
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from quart import Blueprint, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.permissions import EDITING_ROLES
+from app.checklist.schemas import ChecklistQuery, ItemChanges, NewItem
+from app.checklist.service import ITEM, add_template, raise_item, remove_untouched
+from app.checklist.standard import TEMPLATES
+from app.checklist.store import MAX_ITEMS, get_item, list_items
+from app.core.errors import BadRequest, Conflict, NotFound
+from app.deals.schemas import DealDetail, PersonName
+from app.deals.store import list_people
+from app.http.query import parse_query
+from app.http.web import current_resources, current_user, path_id, signed_in
+from app.pages.findings import person_options
+from app.pages.kit.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
+from app.pages.kit.listing import ListState, Options
+from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
+
+checklist = Blueprint("checklist_pages", __name__)
+
+NEW = "item-new"
+
+
+@checklist.get("/deals/<deal_id>/checklist")
+@hide
+@signed_in
+async def show_list(deal_id: str) -> ResponseReturnValue:
+    return await show_deal(deal_id, "checklist", "checklist/list.html", partial(_load_list, sheet=None))
+
+
+@checklist.get("/deals/<deal_id>/checklist/order")
+@hide
+@signed_in
+async def show_order(deal_id: str) -> ResponseReturnValue:
+    """The list to be put into another order, with a button for every step."""
+    template = "checklist/order.html"
+    return await show_deal(deal_id, "checklist", template, partial(_load_list, sheet=None), roles=EDITING_ROLES)
+
+
+@checklist.get("/deals/<deal_id>/checklist/<item_id>")
+@hide
+@signed_in
+async def edit(deal_id: str, item_id: str) -> ResponseReturnValue:
+    return await _show_form(deal_id, path_id(item_id), None)
+
+
+@checklist.post("/deals/<deal_id>/checklist")
+@hide
+@signed_in
+@deal_write("checklist")
+async def create(deal_id: int, form: Form) -> ResponseReturnValue:
+    await require_editing(deal_id)
+    resources, user, sheet = current_resources(), current_user(), blank_sheet(_fields())
+    made: list[int] = []
+
+    async def save(facts: dict[str, Any], version: int | None) -> None:
+        made.append(await create_thing(resources, ITEM, user.id, deal_id, facts))
+
+    status = await sheet.submit(form, NewItem, save)
+    if status != SAVED:
+        load = partial(_load_list, sheet=sheet)
+        return await show_deal(str(deal_id), "checklist", "checklist/list.html", load, roles=EDITING_ROLES, status=status)
+    return after(deal_id, "checklist", "item_created", saved=NEW, anchor=f"item-{made[0]}", section=request.args.get("section", ""))
+
+
+@checklist.post("/deals/<deal_id>/checklist/order")
+@hide
+@signed_in
+@deal_write("checklist")
+async def move(deal_id: int, form: Form) -> ResponseReturnValue:
+    """Every button names the two that change places, as it was drawn: who is to be above, and who stands there now."""
+    for button in ("up", "down", "section-up", "section-down"):
+        if button not in form:
+            continue
+        lower, _, upper = form[button].partition(":")
+        try:
+            section = button.startswith("section")
+            await raise_item(current_resources(), current_user().id, deal_id, path_id(lower), above_id=path_id(upper), section=section)
+        except Conflict as conflict:
+            if conflict.code != "order_moved":
+                raise
+            return after(deal_id, "checklist/order", "order_moved")
+        moved = upper if button.endswith("down") else lower
+        return after(deal_id, "checklist/order", "", moved=f"{button}-{moved}")
+    raise BadRequest("Some fields are missing.")
+
+
+@checklist.post("/deals/<deal_id>/checklist/templates")
+@hide
+@signed_in
+@deal_write("checklist")
+async def add_standard(deal_id: int, form: Form) -> ResponseReturnValue:
+    template = TEMPLATES.get(form.get("template", ""))
+    if template is None:
+        raise NotFound
+    try:
+        added = await add_template(current_resources(), current_user().id, deal_id, template)
+    except Conflict as conflict:
+        if conflict.code != "checklist_full":
+            raise
+        return after(deal_id, "checklist", "template_too_long", number=conflict.extra["room"])
+    if not added.number:
+        return after(deal_id, "checklist", "template_known")
+    return after(deal_id, "checklist", "template_added", number=added.number, first=added.first_id, last=added.last_id)
+
+
+@checklist.post("/deals/<deal_id>/checklist/untouched")
+@hide
+@signed_in
+@deal_write("checklist")
+async def take_back(deal_id: int, form: Form) -> ResponseReturnValue:
+    """Undo of a standard list that was added."""
+    first, last = path_id(form.get("first", "")), path_id(form.get("last", ""))
+    number = await remove_untouched(current_resources(), current_user().id, deal_id, first_id=first, last_id=last)
+    return after(deal_id, "checklist", "template_removed", number=number)
+
+
+@checklist.post("/deals/<deal_id>/checklist/<item_id>")
+@hide
+@signed_in
+@deal_write("checklist")
+async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
+    await require_editing(deal_id)
+    resources, user, sheet = current_resources(), current_user(), blank_sheet(_fields())
+
+    async def save(facts: dict[str, Any], version: int | None) -> None:
+        await change_thing(resources, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+
+    try:
+        status = await sheet.submit(form, ItemChanges, save)
+    except NotFound:
+        sheet.message, sheet.version = "This item was deleted meanwhile. What you typed is kept here: save it as a new one", None
+        load = partial(_load_list, sheet=sheet)
+        return await show_deal(str(deal_id), "checklist", "checklist/list.html", load, roles=EDITING_ROLES, status=404)
+    if status != SAVED:
+        return await _show_form(str(deal_id), item_id, sheet, status)
+    return after(deal_id, "checklist", "edit_saved", saved=f"item-{item_id}", anchor=f"item-{item_id}")
+
+
+@checklist.post("/deals/<deal_id>/checklist/<item_id>/tick")
+@hide
+@signed_in
+@deal_write("checklist")
+async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
+    """Done, or not done after all. An item that somebody reworded meanwhile is shown first: it may no longer be what was done."""
+    await require_editing(deal_id)
+    resources, user = current_resources(), current_user()
+    async with resources.database.read() as db:
+        item = await get_item(db, user.id, deal_id, item_id, now=resources.clock.now())
+    sheet = sheet_of(_fields(), item.model_dump())
+
+    async def save(facts: dict[str, Any], version: int | None) -> None:
+        await change_thing(resources, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+
+    typed = {**sheet.values, **{f"was-{name}": value for name, value in sheet.values.items()}}
+    typed |= {"version": form.get("version") or str(NO_VERSION), "done": form.get("done", "")}
+    status = await sheet.submit(typed, ItemChanges, save)
+    if status != SAVED:
+        sheet.message = "This item was changed while you looked at it. See whether it still is what you have done"
+        return await _show_form(str(deal_id), item_id, sheet, status)
+    return after(deal_id, "checklist", "", anchor=f"item-{item_id}", **_kept_filters(form))
+
+
+@checklist.post("/deals/<deal_id>/checklist/<item_id>/delete")
+@hide
+@signed_in
+@deal_write("checklist")
+async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
+    try:
+        await delete_thing(current_resources(), ITEM, current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+    except Conflict as conflict:
+        if "current" not in conflict.extra:
+            raise
+        return after(deal_id, f"checklist/{item_id}", "read_again")
+    return after(deal_id, "checklist", "item_deleted", undo=item_id)
+
+
+@checklist.post("/deals/<deal_id>/checklist/<item_id>/restore")
+@hide
+@signed_in
+@deal_write("checklist")
+async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
+    await bring_back_thing(current_resources(), ITEM, current_user().id, deal_id, item_id)
+    return after(deal_id, "checklist", "item_undeleted", anchor=f"item-{item_id}")
+
+
+async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None) -> dict[str, Any]:
+    resources, user, query = current_resources(), current_user(), parse_query(ChecklistQuery, request.args)
+    now = resources.clock.now()
+    found = await list_items(db, user.id, deal.id, query, now=now)
+    people = await list_people(db, deal.id, now=now)
+    state = ListState(f"/deals/{deal.id}/checklist", {"state": query.state or "", "owner": str(query.owner or ""), "cursor": ""})
+    shown = sheet or blank_sheet((), section=request.args.get("section", "")[:120])
+    shown.fields = _fields(people)
+    shown.values = dict.fromkeys((each.name for each in shown.fields), "") | shown.values
+    owners: Options = (("", "anybody"), ("me", "me"), ("none", "nobody"), *((str(each.id), each.name) for each in people))
+    states: Options = (("", "all"), ("open", "open"), ("overdue", "overdue"), ("done", "done"))
+    return {
+        "found": found,
+        "sections": [(section, list(items)) for section, items in groupby(found.items, key=lambda each: each.section)],
+        "sheet": shown,
+        "state": state,
+        "choices": [state.choice("state", "Show", states), state.choice("owner", "Who", owners)],
+        "filtered": state.is_filtered("state", "owner"),
+        "most": MAX_ITEMS,
+        "templates": TEMPLATES.values(),
+        "today": now.date(),
+    }
+
+
+async def _show_form(deal_id: str, item_id: int, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+    async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
+        now = current_resources().clock.now()
+        item = await get_item(db, current_user().id, deal.id, item_id, now=now)
+        fields = _fields(await list_people(db, deal.id, now=now), item.owner)
+        shown = sheet or sheet_of(fields, item.model_dump())
+        shown.fields = fields
+        by_name = {each.name: each for each in fields}
+        shown.differences = [each._replace(field=by_name[each.field.name]) for each in shown.differences]
+        return {"sheet": shown, "item": item}
+
+    return await show_deal(deal_id, "checklist", "checklist/form.html", load, roles=EDITING_ROLES, status=status)
+
+
+def _fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
+    return (
+        Field("title", "What", "wide", longest=300, required=True),
+        Field("section", "Section", longest=120, required=True),
+        Field("owner_id", "Who", "person", options=person_options(people or [], owner)),
+        Field("due_on", "Due", "day"),
+        Field("done", "Done", "check"),
+    )
+
+
+def _kept_filters(form: Form) -> dict[str, str]:
+    """A tick stays in the list as it was filtered."""
+    return {name: form[name] for name in ("state", "owner") if form.get(name, "").replace("_", "").isalnum()}

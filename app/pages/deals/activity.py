@@ -1,0 +1,54 @@
+"""The activity of a deal: what happened, filtered."""
+
+from typing import Any
+
+from quart import Blueprint, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.deals.activity import KINDS, ActivityQuery, list_activity, list_actors
+from app.deals.schemas import DealDetail
+from app.http.query import parse_query
+from app.http.web import current_resources, current_user, signed_in
+from app.pages.deals.activity_words import address, find_titles, sentence
+from app.pages.kit.frame import show_deal
+from app.pages.kit.listing import ListState
+
+activity = Blueprint("activity_pages", __name__)
+
+
+@activity.get("/deals/<deal_id>/activity")
+@hide
+@signed_in
+async def show(deal_id: str) -> ResponseReturnValue:
+    return await show_deal(deal_id, "activity", "deals/activity.html", _load)
+
+
+async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
+    user, query = current_user(), parse_query(ActivityQuery, request.args)
+    found = await list_activity(db, user.id, deal.id, query, settings=current_resources().settings)
+    actors = await list_actors(db, user.id, deal.id)
+    titles = await find_titles(db, deal.id, found.events)
+    values = {"kind": query.kind or "", "person": str(query.person or ""), "cursor": query.cursor or ""}
+    state = ListState(f"/deals/{deal.id}/activity", values)
+    people = (("", "anybody"), ("me", "me"), *((str(each.id), each.name) for each in actors if each.id != user.id), ("none", "nobody"))
+    return {
+        "events": [
+            {
+                "at": each.at,
+                "text": sentence(each, reader_id=user.id),
+                "address": address(each, deal.id),
+                "title": titles.get(each.id),
+                "kind": each.kind.partition(".")[0],
+            }
+            for each in found.events
+        ],
+        "next_cursor": found.next_cursor,
+        "state": state,
+        "choices": [
+            state.choice("kind", "Kind", (("", "everything"), *((each, each) for each in KINDS))),
+            state.choice("person", "By", people),
+        ],
+        "filtered": state.is_filtered("kind", "person"),
+    }

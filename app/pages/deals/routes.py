@@ -1,0 +1,228 @@
+"""The pages: the list, a deal, the choice of the current one, settings. Forms work without a script."""
+
+import math
+from typing import Any
+
+from quart import Blueprint, redirect, render_template, request
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.permissions import in_bin_of
+from app.auth.people import change_preferences
+from app.core.errors import BadRequest, NotFound, Unavailable
+from app.current_deal.service import clear_selection, dismiss_notice, select_deal, undo_restore
+from app.current_deal.visits import PAGES, find_last_page
+from app.deals.listing import ListQuery
+from app.deals.schemas import DealDetail
+from app.deals.store import get_detail
+from app.http.query import parse_query
+from app.http.ratelimit import limit_rate, limits_itself
+from app.http.security_headers import return_to
+from app.http.web import current_resources, current_user, path_id, signed_in
+from app.models import Deal
+from app.pages.checklist import checklist
+from app.pages.deals.actions import actions
+from app.pages.deals.activity import activity
+from app.pages.deals.board import board
+from app.pages.deals.list import list_state
+from app.pages.deals.new_deal import new_deal
+from app.pages.deals.overview import overview
+from app.pages.deals.team import team
+from app.pages.exports import exports
+from app.pages.findings import findings
+from app.pages.kit.context import current_deal, init_context
+from app.pages.kit.shell import SEE_OTHER, address_of, current_id, filename_of, list_here, list_others, shell_values, show_gone
+from app.pages.notices import inbox
+from app.sessions.interface import current_session
+
+blueprint = Blueprint("workspace", __name__)
+init_context(blueprint)
+for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity, exports):
+    blueprint.register_blueprint(part)
+
+THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "deal", "list")
+
+
+@blueprint.get("/")
+@hide
+@signed_in
+async def start() -> ResponseReturnValue:
+    user, deal = current_user(), current_deal()
+    if user.start_at == "deal" and user.start_deal_id and await _sees(user.start_deal_id):
+        return redirect(await _page_left(user.start_deal_id))
+    return redirect(await _page_left(deal["id"]) if deal and user.start_at != "list" else "/deals")
+
+
+@blueprint.get("/workspace")
+@blueprint.get("/workspace/<page>")
+@hide
+@signed_in
+async def workspace(page: str = "") -> ResponseReturnValue:
+    """My current deal, whichever it is, on `page` or on the one I left it on."""
+    if page:
+        _check_page(page)
+    deal = current_deal()
+    if deal:
+        return redirect(address_of(deal["id"], page) if page else await _page_left(deal["id"]))
+    return await render_template("deals/choose.html", page=page, others=await list_others())
+
+
+@blueprint.get("/deals")
+@hide
+@signed_in
+async def deals() -> ResponseReturnValue:
+    resources, user = current_resources(), current_user()
+    await limit_rate(resources, "list", user.id, resources.settings.rate_limit_list)
+    query = parse_query(ListQuery, request.args)
+    values = list_state(query)
+    try:
+        async with resources.database.read() as db:
+            values["deleted"] = await _find_deleted(db)
+            found = await list_here(db, query)
+            values |= await shell_values(db) | await filename_of(db, query)
+    except Unavailable as outage:
+        page = await render_template("deals/deals.html", failed=True, **values)
+        return page, outage.status, {"Retry-After": str(math.ceil(outage.retry_after.total_seconds()) if outage.retry_after else 1)}
+    return await render_template("deals/deals.html", found=found, **values)
+
+
+@blueprint.get("/deals/<deal_id>")
+@hide
+@signed_in
+async def deal(deal_id: str) -> ResponseReturnValue:
+    return redirect(await _page_left(path_id(deal_id)))
+
+
+@blueprint.post("/deals/<deal_id>/select")
+@hide
+@limits_itself
+@signed_in
+async def select(deal_id: str) -> ResponseReturnValue:
+    """Make the deal whose page this is the current one, for those without a script."""
+    return await _select(deal_id, (await request.form).get("page", ""))
+
+
+@blueprint.post("/workspace/select")
+@hide
+@limits_itself
+@signed_in
+async def switch() -> ResponseReturnValue:
+    form = await request.form
+    return await _select(form.get("deal_id", ""), form.get("page", ""), is_undo="undo" in form)
+
+
+@blueprint.post("/workspace/undo")
+@hide
+@signed_in
+async def undo() -> ResponseReturnValue:
+    """Out of the deal that was restored; it stays the last deal of every other browser."""
+    await undo_restore(current_resources(), current_session())
+    return redirect("/deals?done=undone", SEE_OTHER)
+
+
+@blueprint.post("/workspace/clear")
+@hide
+@signed_in
+async def clear() -> ResponseReturnValue:
+    await clear_selection(current_resources(), current_session())
+    return redirect("/deals?done=cleared", SEE_OTHER)
+
+
+@blueprint.post("/notices/dismiss")
+@hide
+@signed_in
+async def dismiss() -> ResponseReturnValue:
+    form = await request.form
+    await dismiss_notice(current_resources(), current_session(), form.get("code"))
+    return redirect(return_to(form.get("next")), SEE_OTHER)
+
+
+@blueprint.get("/settings")
+@hide
+@signed_in
+async def settings() -> ResponseReturnValue:
+    async with current_resources().database.read() as db:
+        values = await shell_values(db)
+        start_deal = await _find_start_deal(db)
+    return await render_template("deals/settings.html", start_deal=start_deal, **values)
+
+
+@blueprint.post("/settings")
+@hide
+@signed_in
+async def save_settings() -> ResponseReturnValue:
+    form, session = await request.form, current_session()
+    preferences: dict[str, Any] = {name: form.get(name) for name in ("start_at", "theme")}
+    if preferences["start_at"] not in STARTS or preferences["theme"] not in THEMES:
+        raise BadRequest("Some fields are missing.")
+    preferences["remember_last_deal"] = "remember_last_deal" in form
+    if preferences["start_at"] == "deal":
+        preferences["start_deal_id"] = _chosen_id(form.get("start_deal_id", ""))
+    records = await change_preferences(current_resources(), session.user_id, preferences)
+    if session.loaded and (record := records.get(session.loaded.token_hash)):
+        session.adopt(record)
+    return redirect("/settings?done=saved", SEE_OTHER)
+
+
+async def _select(deal_id: str, page: str, *, is_undo: bool = False) -> ResponseReturnValue:
+    """`page` is where to go; none is the page this person left the deal on."""
+    if page:
+        _check_page(page)
+    resources = current_resources()
+    await limit_rate(resources, "select", current_user().id, resources.settings.rate_limit_select)
+    try:
+        card = await select_deal(resources, current_session(), path_id(deal_id), page=page or None, is_undo=is_undo)
+    except NotFound:
+        return await show_gone()
+    return redirect(address_of(card["id"], page) if page else await _page_left(card["id"]), SEE_OTHER)
+
+
+async def _page_left(deal_id: int) -> str:
+    """The address of the page this person left the deal on; while SQL cannot say, its first."""
+    try:
+        async with current_resources().database.read() as db:
+            return address_of(deal_id, await find_last_page(db, current_user().id, deal_id))
+    except Unavailable:
+        return address_of(deal_id)
+
+
+async def _find_start_deal(db: AsyncSession) -> DealDetail | None:
+    """The deal this person chose to start at, unless they may no longer see it."""
+    user = current_user()
+    if user.start_deal_id is None:
+        return None
+    try:
+        return await get_detail(db, user.id, user.start_deal_id, current_deal_id=current_id(), now=current_resources().clock.now())
+    except NotFound:
+        return None
+
+
+async def _find_deleted(db: AsyncSession) -> Deal | None:
+    """The deal that the form before this page put into the bin, for an undo."""
+    number = request.args.get("deleted", "")
+    if not number:
+        return None
+    deal: Deal | None = await db.scalar(in_bin_of(current_user().id, now=current_resources().clock.now()).where(Deal.id == path_id(number)))
+    return deal
+
+
+async def _sees(deal_id: int) -> bool:
+    """Where nobody can say, the start page goes by what the session knows."""
+    resources = current_resources()
+    try:
+        async with resources.database.read() as db:
+            return await resources.sees_deal(db, current_user().id, deal_id, now=resources.clock.now())
+    except Unavailable:
+        return False
+
+
+def _chosen_id(text: str) -> int:
+    if not text:
+        raise BadRequest("Choose the deal to start at.")
+    return path_id(text)
+
+
+def _check_page(page: str) -> None:
+    if page not in PAGES:
+        raise NotFound

@@ -1,0 +1,121 @@
+"""What every template may use: who is signed in, their current deal, the notice, addresses of assets, the filters."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from quart import Blueprint, current_app, g, request
+
+from app.current_deal.session_data import PREVIOUS, SWITCHED, has_deal
+from app.http.security_headers import return_to
+from app.http.web import UserCard, current_resources, user_card
+from app.models import STAGES
+from app.pages.kit import presentation
+from app.sessions.interface import UserSession, current_session
+
+asset = presentation.Assets()
+
+# How long a switch is offered to be undone, unless the offer is dismissed before.
+SWITCH_NOTICE = timedelta(minutes=1)
+# The pages of a deal: name, text, icon, and the key that goes there after `g`. A page is shown once it has a route.
+RAIL = (
+    ("overview", "Overview", "layout-dashboard", "o"),
+    ("findings", "Findings", "flag", "f"),
+    ("checklist", "Checklist", "list-checks", "c"),
+    ("team", "Team", "users", "t"),
+    ("activity", "Activity", "activity", "a"),
+)
+# The person's menu, and the palette: address, text, icon, and who it is for ("" is everybody). Shown once there is such a page.
+MENU = (
+    ("/deals", "All deals", "list", ""),
+    ("/deals/board", "Board", "square-kanban", ""),
+    ("/deals/new", "New deal", "plus", ""),
+    ("/deals/bin", "Bin", "trash-2", ""),
+    ("/imports", "Import deals", "upload", "admin"),
+    ("/admin/people", "People", "users", "admin"),
+    ("/ops", "Operations", "activity", "operator"),
+    ("/settings", "Settings", "settings", ""),
+)
+# What a page says after the form that led to it; the address carries the code.
+DONE = {
+    "archived": "Archived. Everybody keeps reading it; nobody changes it.",
+    "cleared": "You have no current deal any more, in any browser. Choose the one to work on.",
+    "created": "Your deal is there. Nobody else but the admins of your organisation sees it yet.",
+    "left": "You have left that deal and no longer see it.",
+    "moved": "Moved to another stage.",
+    "restored": "Back out of the bin. Those who worked on it come back to it.",
+    "saved": "Your settings are saved.",
+    "start": "This is the deal you start at from now on.",
+    "unarchived": "Out of the archive. It can be changed again.",
+    "undone": "You are out of that deal here. Your other browsers, and the next sign-in, still come back to it.",
+}
+
+
+def init_context(blueprint: Blueprint) -> None:
+    """Give the templates of the whole site, those of errors too, what they need."""
+    for name, function in presentation.FILTERS.items():
+        blueprint.add_app_template_filter(function, name)
+    blueprint.add_app_template_filter(_ago, "ago")
+    blueprint.app_context_processor(template_context)
+
+
+def current_deal() -> dict[str, Any] | None:
+    """The card of the deal this session is on, unless the grant it rests on has run out."""
+    session = current_session()
+    return session.get("deal") if has_deal(session, current_resources().clock.unix_ms()) else None
+
+
+def template_context() -> dict[str, Any]:
+    """Asks nothing of SQL or Redis, so that a page about an outage can be shown during it."""
+    session = current_session()
+    card = user_card(session)
+    return {
+        "asset": asset,
+        "current_deal": current_deal(),
+        "done": DONE.get(request.args.get("done", "")),
+        "here": return_to(request.full_path.rstrip("?")),
+        "me": card,
+        "notice": session.get("notice") or _switch_notice(session),
+        "login_left_ms": _login_left_ms(session),
+        "menu": [entry for entry in MENU if entry[0] in _rules() and entry[3] in _parts(card)],
+        "has_inbox": "/notices" in _rules(),
+        "has_events": "/api/events" in _rules(),
+        "rail": [entry for entry in RAIL if f"/deals/<deal_id>/{entry[0]}" in _rules()],
+        "request_id": g.get("request_id", ""),
+        "selected_at": session.get("selected_at", ""),
+        "stages": STAGES,
+    }
+
+
+def _switch_notice(session: UserSession) -> dict[str, Any] | None:
+    """The offer to go back to the deal before, as long as the switch is fresh."""
+    previous, deal = session.get(PREVIOUS), current_deal()
+    if not deal or not previous or not previous.keys() >= {"id", "left_at"}:
+        return None
+    if current_resources().clock.now() - datetime.fromisoformat(previous["left_at"]) > SWITCH_NOTICE:
+        return None
+    return {"code": SWITCHED, "name": deal["name"], "deal_id": deal["id"], "previous_id": previous["id"]}
+
+
+def _parts(card: UserCard | None) -> set[str]:
+    """What `MENU` calls this person."""
+    if card is None:
+        return set()
+    return {"", "admin" if card.role == "admin" else "", "operator" if card.is_operator else ""}
+
+
+def _rules() -> set[str]:
+    known: set[str] | None = current_app.extensions.get("holdfast_rules")
+    if known is None:
+        known = current_app.extensions["holdfast_rules"] = {rule.rule for rule in current_app.url_map.iter_rules()}
+    return known
+
+
+def _login_left_ms(session: UserSession) -> int | None:
+    """How long the login lives if nobody does anything; None where nobody can say."""
+    loaded = session.loaded
+    record = loaded and (loaded.record or loaded.blank)
+    return min(record.login_idle_at, record.login_ends_at) - current_resources().clock.unix_ms() if record else None
+
+
+def _ago(moment: datetime) -> str:
+    return presentation.ago(moment, now=current_resources().clock.now())

@@ -1,0 +1,55 @@
+"""What the pages share beyond their templates: the deals at hand, the page of a deal that is gone, where pages are."""
+
+from typing import Any
+
+from quart import render_template
+from quart.typing import ResponseReturnValue
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import NotFound
+from app.deals.listing import ListQuery, list_at_hand, list_deals
+from app.deals.schemas import DealList, DealSummary
+from app.http.web import current_resources, current_user
+from app.imports.history import find_filename
+from app.pages.kit.context import current_deal
+
+SEE_OTHER = 303
+# Deals offered where the one asked for cannot be shown, or none was chosen yet.
+OTHERS = 5
+
+
+async def shell_values(db: AsyncSession) -> dict[str, Any]:
+    """What shell.html shows from SQL: the deals of the switcher."""
+    deals = await list_at_hand(db, current_user().id, current_deal_id=current_id(), now=current_resources().clock.now())
+    return {"at_hand": deals}
+
+
+async def list_here(db: AsyncSession, query: ListQuery) -> DealList:
+    resources = current_resources()
+    return await list_deals(
+        db, current_user().id, query, settings=resources.settings, current_deal_id=current_id(), now=resources.clock.now()
+    )
+
+
+async def filename_of(db: AsyncSession, query: ListQuery) -> dict[str, Any]:
+    """The name of the import that `query` asks for, for those who may know it."""
+    return {"filename": await find_filename(db, current_user().id, query.import_id)} if query.import_id else {}
+
+
+async def list_others() -> list[DealSummary]:
+    async with current_resources().database.read() as db:
+        return (await list_here(db, ListQuery(sort="recent", limit=OTHERS))).deals
+
+
+async def show_gone() -> ResponseReturnValue:
+    """The same for a deal that is gone, that one may not see, and that never was."""
+    return await render_template("deals/gone.html", others=await list_others()), NotFound.status
+
+
+def current_id() -> int | None:
+    deal = current_deal()
+    return deal["id"] if deal else None
+
+
+def address_of(deal_id: int, page: str = "overview") -> str:
+    return f"/deals/{deal_id}/{page}"

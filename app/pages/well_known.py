@@ -1,0 +1,48 @@
+"""Addresses that other programs know: whom to tell of a hole (RFC 9116), where a password is changed, that robots are to stay away."""
+
+from datetime import timedelta
+
+from quart import Blueprint, Response, redirect, url_for
+from quart.typing import ResponseReturnValue
+from quart_schema import hide
+
+from app.core.errors import NotFound
+from app.http.web import current_resources, public, signed_in
+
+blueprint = Blueprint("well_known", __name__)
+
+SEE_OTHER = 303
+# RFC 9116 asks for less than a year. Told anew each day, it never runs out while the site runs.
+SECURITY_TXT_LIFE = timedelta(days=180)
+
+
+@blueprint.get("/.well-known/security.txt")
+@hide
+@public
+async def security_txt() -> ResponseReturnValue:
+    """404 where nobody said who is to be told (SECURITY_CONTACT)."""
+    resources = current_resources()
+    if not resources.settings.security_contact:
+        raise NotFound
+    midnight = resources.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    lines = [f"Contact: {contact}" for contact in resources.settings.security_contact]
+    lines.append(f"Expires: {midnight + SECURITY_TXT_LIFE:%Y-%m-%dT%H:%M:%SZ}")
+    scheme = "https" if resources.settings.is_production else None
+    lines.append(f"Canonical: {url_for('well_known.security_txt', _external=True, _scheme=scheme)}")
+    lines.append("Preferred-Languages: en")
+    return Response("\n".join(lines) + "\n", content_type="text/plain; charset=utf-8")
+
+
+@blueprint.get("/.well-known/change-password")
+@hide
+@signed_in
+async def change_password() -> ResponseReturnValue:
+    """For password managers. Who is not signed in signs in first and is led here again."""
+    return redirect(url_for("account_pages.profile", _anchor="current_password"), SEE_OTHER)
+
+
+@blueprint.get("/robots.txt")
+@hide
+@public
+async def robots() -> ResponseReturnValue:
+    return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
