@@ -95,5 +95,7 @@ class Breaker:
     def _open(self, reason: str, kind: str) -> None:
         if not self.open_reason:
             METRICS.breaker_opened.labels(kind).inc()
-            log.warning("Circuit breaker opened: this process leaves Redis alone until it answers well in the background; SQL does the work.", reason=reason)
+            log.warning(
+                "Circuit breaker opened: no call of Redis until it answers well in the background; SQL does the work.", reason=reason
+            )
             self.open_reason, self._good_trials = reason, 0
