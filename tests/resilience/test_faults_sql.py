@@ -129,7 +129,7 @@ async def test_postgresql_away(site: SqlSite, people: People, how: str, tell: Te
 
     def is_told_once() -> bool:
         said = site.webs[0].output()
-        return 0 < said.count("backend cannot be looked at") == said.count("backend can be looked at again")
+        return 0 < said.count("Backend flag cannot be read") == said.count("Backend flag can be read again")
 
     await until(is_told_once)
 
