@@ -326,7 +326,7 @@ async def test_rubbish_where_installations_show_themselves_harms_nobody(
         await commands.set("hf:installations", "not ours")
         web = await start_web({})
         assert await told(environ) == []
-        assert "could not be looked at" not in web.output()
+        assert "Backend poll failed" not in web.output()
         assert "Session backend: Redis (healthy)" in web.output()
 
 
