@@ -6,6 +6,7 @@ Valkey; `@pytest.mark.parametrize("redis_url", ["none", *KINDS], indirect=True)`
 
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from tests.servers.postgresql import PostgresServer, postgres_server
 from tests.servers.process import held_directory
 from tests.servers.web import WebServer
 
+# Databases are made, filled and dropped a thousand times, and a disk is what that waits for: in memory, where there is enough.
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 4 * 2**30
+
 StartRedis = Callable[..., redis.RedisServer]
 StartWeb = Callable[..., Awaitable[WebServer]]
 
@@ -47,6 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
+        os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
     compile_addresses_once()
 
 
