@@ -11,13 +11,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import insert_into
 from app.core.errors import TooManyRequests
+from app.core.hosts import network_of
 from app.models import LoginAttempt
 
 QUIET = timedelta(minutes=15)
@@ -128,14 +128,3 @@ def _last_activity() -> ColumnElement[datetime]:
 def _key(kind: str, *values: str) -> str:
     """No e-mail and no address is kept in clear."""
     return hashlib.sha256("\0".join((kind, *values)).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def network_of(address: str) -> str:
-    """The address, or for IPv6 its /64: one customer has all of that."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
-    return str(parsed)

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from weakref import WeakKeyDictionary
 
-from app.auth.backoff import network_of
 from app.core.database import Database
 from app.core.errors import AppError, Unavailable
+from app.core.hosts import network_of
 
 # Of ten connections (PostgreSQL) or eight readers (SQLite), three: one of them for browsers that show a device cookie.
 AT_ONCE, AT_ONCE_WITH_COOKIE = 2, 1

@@ -1,8 +1,9 @@
 """Who may go to the database and who waits, decided before a connection is asked for.
 
-First come, first served. A request that was served before goes ahead of new ones, since what has begun is to end; work in the
-background steps back a little, but its place improves as it waits, so that nobody starves. Who cannot be served within what it
-may wait is refused at once, rather than after it waited for nothing and kept others waiting.
+First come, first served. A request that was served before goes ahead of new ones, since what has begun is to end: it was a new one
+once, so new ones cannot starve behind it. Work in the background steps back a little, but its place improves as it waits, so that
+nobody starves. Who cannot be served within what it may wait is refused at once, rather than after it waited for nothing and kept
+others waiting.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ BUSY = "Too many requests want the database at once."
 FIX = "More than this process can serve: raise WEB_CONCURRENCY, or look for slow statements (pg_stat_activity)."
 # How much of each turn's length goes into the mean, which is what a wait is foreseen by.
 WEIGHT = 0.05
+# What was measured so long ago counts half: a slow minute says little of the next one.
+HALF_LIFE_SECONDS = 5.0
 
 
 class Rank(Enum):
@@ -38,6 +41,7 @@ class Admission:
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._turn_seconds = 0.0
+        self._measured_at = time.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -54,14 +58,19 @@ class Admission:
         try:
             yield
         finally:
-            self._turn_seconds += WEIGHT * (time.monotonic() - began - self._turn_seconds)
+            now = time.monotonic()
+            mean = self._mean_turn(now)
+            self._turn_seconds, self._measured_at = mean + WEIGHT * (now - began - mean), now
             self._pass_on()
+
+    def _mean_turn(self, now: float) -> float:
+        return float(self._turn_seconds * 0.5 ** ((now - self._measured_at) / HALF_LIFE_SECONDS))
 
     async def _wait(self, rank: Rank, within: float) -> None:
         at = time.monotonic() + rank.value
         ahead = sum(place[0] <= at and not place[2].done() for place in self._waiting)
         # With nobody ahead the mean, which a slow minute may have left high, is no reason: any turn may end now.
-        if (foreseen := self._turn_seconds * (ahead + 1) / self._slots) > within and ahead:
+        if (foreseen := self._mean_turn(time.monotonic()) * (ahead + 1) / self._slots) > within and ahead:
             raise _busy(foreseen)
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (at, next(self._numbers), place))

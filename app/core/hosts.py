@@ -1,4 +1,4 @@
-"""Names of hosts: as a header gives them, as a setting allows them."""
+"""Names and addresses of hosts: as a header gives them, as a setting allows them, whom they are counted as."""
 
 import ipaddress
 import re
@@ -6,6 +6,17 @@ from collections.abc import Iterable
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(?::(\d{1,5}))?")
 _RULE = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+
+def network_of(address: str) -> str:
+    """Who is counted together: an IPv4 address, however it is spelled, or the /64 of an IPv6 one: a household has 2^64."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
 
 
 def split_host(header: str) -> tuple[str, str]:

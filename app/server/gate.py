@@ -4,7 +4,6 @@ One sweep a second looks at every connection, so that a request costs no timers 
 """
 
 import asyncio
-import ipaddress
 from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from app.core.config import Settings
+from app.core.hosts import network_of
 from app.core.metrics import METRICS
 from app.core.trusted_proxies import TrustedProxies
 
@@ -88,7 +88,7 @@ class Gate:
     def enter(self, connection: Connection) -> str | None:
         """None where it may stay, else why not."""
         address = connection.address
-        key = group_of(address)
+        key = network_of(address)
         if not self.is_trusted(address) and self._per_address[key] >= self.limits.max_connections_per_address:
             return "connections_of_address"
         if len(self.connections) >= self.limits.max_connections and not self._make_room():
@@ -149,13 +149,6 @@ class Gate:
         self._sweeping = None
         if self.connections:
             self._sweep_later()
-
-
-def group_of(address: str) -> str:
-    """Who is counted together: an IPv4 address, or the /64 of an IPv6 one, of which one household has 2^64."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False).network_address)
 
 
 def plain_address(address: str) -> str:

@@ -11,7 +11,7 @@ from app.cli import COMMANDS, cli
 from app.core.config import load_settings, masked, variables
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+DOCS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 # Names in capitals that are not settings of the app: they belong to make, to the tests, or to what we build on.
 OTHER_VARIABLES = {
     "SCRIPT_NAME",

@@ -7,10 +7,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.core.config import load_settings
+from app.core.hosts import network_of
 from app.core.metrics import METRICS
 from app.core.port import has_ipv6
 from app.http.uploads import ENVELOPE, LARGEST_DISCARDED
-from app.server.gate import Gate, Limits, group_of
+from app.server.gate import Gate, Limits
 from tests.servers.guarded import LIMITS, ask, connected, guarded_site
 from tests.waiting import until
 
@@ -354,8 +355,11 @@ async def test_ipv4_visitor_of_a_socket_for_both_families_has_its_own_address() 
 
 
 def test_ipv6_household_is_counted_as_one() -> None:
-    assert group_of("2001:db8:1:2::1") == group_of("2001:db8:1:2:ffff::9") != group_of("2001:db8:1:3::1")
-    assert group_of("192.0.2.1") != group_of("192.0.2.2")
+    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9") != network_of("2001:db8:1:3::1")
+    assert network_of("192.0.2.1") != network_of("192.0.2.2")
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1")
+    assert network_of("fe80::1%eth0") == network_of("fe80::2%eth1")
+    assert network_of("unix socket") == "unix socket"
 
 
 def test_proxies_are_known_by_address_and_network() -> None:

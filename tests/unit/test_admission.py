@@ -1,10 +1,12 @@
 """Who is served and who waits when more want the database than it has connections."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import pytest
 
+from app.auth.sign_in_lanes import _Name
 from app.core.database_admission import Admission, Rank
 from app.core.errors import DatabaseUnavailable
 from tests.waiting import until
@@ -52,6 +54,32 @@ async def test_who_is_next_is_not_refused_because_turns_were_long_a_while_ago() 
         refused = await crowd.join("third", within=30)
     assert await crowd.all() == ["next"]
     assert isinstance(refused.exception(), DatabaseUnavailable)
+
+
+async def test_a_slow_minute_refuses_nobody_long_afterwards() -> None:
+    crowd = Crowd(1)
+    crowd.admission._turn_seconds, crowd.admission._measured_at = 60, time.monotonic() - 60
+    async with crowd.admission.turn(Rank.REQUEST, within=1):
+        for name in ("next", "third"):
+            await crowd.join(name, within=30)
+    assert await crowd.all() == ["next", "third"]
+
+
+async def test_a_turn_at_a_name_goes_to_who_has_failed_least_when_it_comes() -> None:
+    name, order, taken = _Name(), list[str](), asyncio.Event()
+
+    async def take() -> float:
+        taken.set()
+        return 0.1
+
+    async def attempt(who: str, failures: int) -> None:
+        await name.wait_for_turn(who, failures, take)
+        order.append(who)
+
+    guesser = asyncio.create_task(attempt("guesser", 9))
+    await taken.wait()  # it waits for the turn, which it has taken
+    await asyncio.gather(attempt("newcomer", 0), guesser)
+    assert order == ["newcomer", "guesser"]
 
 
 async def test_nobody_starves_in_the_background() -> None:
