@@ -42,7 +42,7 @@ class Metrics:
         self.session_claims = self._counter("session_claims", "Writes Redis did not go along with: hold_failed, publish_failed", "outcome")
         self.session_saves_dropped = self._counter("session_saves_dropped", "Session changes that could not be kept, by reason", "reason")
         self.backend_flips = self._counter("backend_flips", "Changes of the session backend, by the new one: redis, sql", "to")
-        self.backend_unannounced = self._counter("backend_unannounced", "Ends of an epoch that Redis could not be told")
+        self.backend_unannounced = self._counter("backend_untold", "Ends of an epoch that Redis could not be told")
         self.security_events = self._counter(
             "security_events",
             "Refusals that an attack would show in: cross_site, forbidden, link_refused, not_signed_in, quota, rate_limited, "

@@ -117,7 +117,7 @@ async def test_a_deal_that_is_deleted_while_somebody_on_it_changes_their_passwor
             await go_on[number].wait()
         await await_holds(self, db)
 
-    monkeypatch.setattr(Claim, "settle", slow_settle)
+    monkeypatch.setattr(Claim, "await_holds", slow_settle)
     password = asyncio.create_task(scene.call("viewer", "POST", "/api/me/password", json=NEW_PASSWORD))
     await settled[0].wait()
     delete = asyncio.create_task(scene.call("owner", "DELETE", "~"))

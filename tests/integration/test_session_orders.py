@@ -95,7 +95,7 @@ async def test_a_bulk_change_that_waited_for_a_rotate_reaches_the_new_token(
         await on.wait()
         await await_holds(self, db)
 
-    monkeypatch.setattr(Claim, "settle", slow_settle)
+    monkeypatch.setattr(Claim, "await_holds", slow_settle)
     rotate = asyncio.create_task(resources.sessions.rotate(record.login_id, KEY, NEW))
     await rotating.wait()
     strip = asyncio.create_task(other.sessions.change_sessions(Session.login_id == record.login_id, lambda data: data | {"n": "stripped"}))
@@ -156,7 +156,7 @@ async def test_what_is_committed_is_told_although_the_request_has_no_patience_le
     commit = AsyncSession.commit
 
     async def slow_commit(self: AsyncSession) -> None:
-        await asyncio.sleep(0.6)  # more than is left
+        await asyncio.sleep(0.3)  # more than is left
         await commit(self)
 
     async def wait_for_a_lock(db: AsyncSession) -> None:
@@ -170,7 +170,7 @@ async def test_what_is_committed_is_told_although_the_request_has_no_patience_le
         monkeypatch.setattr(AsyncSession, "commit", slow_commit)
         sign = b"\r\nH" if lost == "hold" else b"EVALSHA"
         sprung = proxy.trap(lambda sent: sign in sent, keeps="request")
-        set_time_budget(1)
+        set_time_budget(0.7)
         assert await one.sessions.write(loaded, lambda data: data | {"n": "new"}, also=wait_for_a_lock)
         set_time_budget(None)
         assert sprung.is_set()

@@ -85,7 +85,7 @@ async def test_the_commit_waits_for_the_hold(resources: Resources, monkeypatch: 
         await go_on.wait()
         await await_holds(self, db)
 
-    monkeypatch.setattr(Claim, "settle", slow_settle)
+    monkeypatch.setattr(Claim, "await_holds", slow_settle)
     writing = asyncio.create_task(set_key(resources, "n", 1))
     await arrived.wait()
     assert (await resources.sessions.read(KEY)).record.data["n"] == 0  # type: ignore[union-attr]

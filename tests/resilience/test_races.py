@@ -109,7 +109,7 @@ class House(People):
         return True
 
     async def count_untold(self) -> float:
-        return sum((await self.site.figures("backend_unannounced")).values())
+        return sum((await self.site.figures("backend_untold")).values())
 
     async def pointer(self, user: User) -> int | None:
         async with self.database.read() as db:
