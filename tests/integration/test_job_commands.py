@@ -4,16 +4,18 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, make_url, select, text, update
 
 from app.cli import cli
 from app.core.clock import Clock
@@ -121,8 +123,20 @@ def test_interrupted_command_cancels_its_run(environ: dict[str, str], database_u
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environ
     with (tmp_path / "out").open("wb") as out:
         sweep = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=out, stderr=out)
-    wait_until(lambda: 0 < in_database(database_url, _count_stale) < MANY, within=20, what="a first batch")
-    sweep.send_signal(signal.SIGINT)
+    with closing(sqlite3.connect(make_url(database_url).database or "", timeout=20, isolation_level=None)) as connection:
+
+        def is_between_batches() -> bool:
+            """If so, it stays so: nobody else writes while this connection may."""
+            connection.execute("BEGIN IMMEDIATE")
+            (stale,) = connection.execute("SELECT count(*) FROM users WHERE last_deal_id IS NOT NULL").fetchone()
+            if 0 < stale < MANY:
+                return True
+            connection.execute("ROLLBACK")
+            return False
+
+        wait_until(is_between_batches, within=20, what="a first batch")
+        sweep.send_signal(signal.SIGINT)
+        connection.execute("ROLLBACK")
     assert sweep.wait(15) == 1
     [run] = in_database(database_url, _runs)
     assert run.status == "cancelled"
