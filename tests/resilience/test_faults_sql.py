@@ -164,13 +164,18 @@ async def test_table_locked(site: SqlSite, people: People, tell: Tell) -> None:
 async def test_pool_exhausted(site: SqlSite, people: People, tell: Tell) -> None:
     """Twice as many writers as connections: each is refused in time, nothing piles up, the next ones are served."""
     browsers = [await people.browser(on=people.deals[0]) for _ in range(4)]
+    # With as many questions that need neither Redis nor SQL: what these take is the machine's.
+    watch = await people.browser(people.owner, signed_in=False)
     async with locked(site, "sessions"):
+        idle = asyncio.gather(*(watch.call("GET", "/health/live") for _ in range(40)))
         statuses = await asyncio.gather(*(browser.select(people.deals[1]) for browser in browsers for _ in range(10)))
+        await idle
         slowest = max(answer.took for browser in browsers for answer in browser.answers)
+        noise = max(answer.took for answer in watch.answers)
         assert await browsers[0].current_everywhere() == {people.deals[0].id}
-    tell("slowest of 40", milliseconds(slowest))
+    tell("slowest of 40", f"{milliseconds(slowest)}, noise {milliseconds(noise)}")
     assert set(statuses) == {503}
-    assert slowest <= NO_REQUEST_OVER
+    assert slowest <= NO_REQUEST_OVER + noise
     for browser in browsers:
         await selects_again(browser, people)
 

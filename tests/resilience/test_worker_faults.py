@@ -94,7 +94,7 @@ async def test_down_and_up_under_load(database_url: str, start_redis: StartRedis
             tell("answers, p99", f"{len(load.answers)}, {p99(load.times(began)) * 1000:.0f} ms")
             assert await people.flips() == ["redis", "sql", "redis"]
         # Each tells it at the end of the poll that saw it.
-        await until(lambda: [web.output().count(UP) for web in site.webs] == [count + 1 for count in lines], within=5)
+        await until(lambda: [web.output().count(UP) for web in site.webs] == [count + 1 for count in lines], within=TOLD_WITHIN)
         for web in site.webs:
             down, up = web.output().rindex(DOWN), web.output().rindex(UP)
             assert down < up
