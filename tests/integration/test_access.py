@@ -12,6 +12,9 @@ from tests.factories import make_member, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
+# The rules themselves are in SQL and run on both; what follows from a role does not.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 ANYONE, EDITING, MANAGING = ("viewer", "editor", "admin", "owner"), ("editor", "admin", "owner"), ("admin", "owner")
 # Every route under /api/deals/<id> with the people it serves, and a body it would accept.
 ROUTES: dict[tuple[str, str], tuple[tuple[str, ...], Any]] = {
@@ -78,6 +81,7 @@ async def assert_hidden(scene: Scene, who: str) -> None:
     assert (status, page["deals"], page["total"]) == (200, [], 0)
 
 
+@on_sqlite
 async def test_every_route_under_a_deal_is_in_the_matrix(app: Quart) -> None:
     """A new route must say here whom it serves."""
     found = set()
@@ -118,6 +122,7 @@ async def test_a_grant_in_another_organisation_gives_nothing(scene: Scene) -> No
     await assert_hidden(scene, "outsider")
 
 
+@on_sqlite
 async def test_a_role_gets_what_it_allows_and_403_for_the_rest(scene: Scene) -> None:
     for (method, path), (people, body) in ROUTES.items():
         for who in ("viewer", "editor"):
@@ -131,6 +136,7 @@ async def test_a_role_gets_what_it_allows_and_403_for_the_rest(scene: Scene) -> 
         assert (deal.owner_id, deal.deleted_at, deal.archived_at) == (scene.id_of("owner"), None, None)
 
 
+@on_sqlite
 async def test_a_viewer_with_a_bad_body_hears_403_and_a_stranger_404(scene: Scene) -> None:
     bodies = (b"{", b"[]", b'{"name": ""}', b'{"owner_id": 3}', b"x" * 70_000)
     routes = (("PATCH", "~"), ("POST", "~/transfer"), ("POST", "~/members"))
@@ -142,6 +148,7 @@ async def test_a_viewer_with_a_bad_body_hears_403_and_a_stranger_404(scene: Scen
     assert (await scene.call("owner", "PATCH", "~", data=b"{}", headers={"Content-Type": "text/plain"}))[0] == 415
 
 
+@on_sqlite
 async def test_nobody_in_particular_hears_401_even_with_another_site_behind_the_request(scene: Scene) -> None:
     for method, path in ROUTES:
         status, _ = await scene.call("nobody", method, path, headers={"Sec-Fetch-Site": "cross-site"})
@@ -150,6 +157,7 @@ async def test_nobody_in_particular_hears_401_even_with_another_site_behind_the_
         assert (await scene.call("nobody", "GET", path))[0] == 401
 
 
+@on_sqlite
 async def test_another_site_hears_403_before_it_could_learn_what_exists(scene: Scene) -> None:
     for method, path in ROUTES:
         if method in ("GET", "HEAD"):
@@ -170,6 +178,7 @@ async def test_what_is_no_id_is_absent(scene: Scene) -> None:
                 assert (await answer(scene, "owner", method, f"~/{kind}/{text}", {}))[0] == 404
 
 
+@on_sqlite
 async def test_a_change_of_role_counts_from_the_next_request(scene: Scene) -> None:
     assert (await scene.call("viewer", "PATCH", "~", json={"tagline": "No"}))[0] == 403
     async with scene.resources.database.write() as db:
@@ -178,6 +187,7 @@ async def test_a_change_of_role_counts_from_the_next_request(scene: Scene) -> No
     assert (await scene.call("viewer", "PATCH", "~", json={"tagline": "Yes"}))[0] == 200
 
 
+@on_sqlite
 async def test_disabled_people_see_nothing(scene: Scene, clock: FakeClock) -> None:
     await scene.client("editor")
     async with scene.resources.database.write() as db:

@@ -22,6 +22,9 @@ from tests.factories import make_deal
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
+# Rules above SQL; lists, searches, conflicts and races run on both.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 SORTS = {"announced": ("announced_on", True), "price": ("price_usd", True), "updated": ("updated_at", True), "recent": ("visited_at", True)}
 
 
@@ -87,6 +90,7 @@ def counted_selects(scene: Scene) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
+@on_sqlite
 async def test_both_addresses_give_the_same_list(scene: Scene) -> None:
     await scene.select("viewer")
     status, page = await scene.call("viewer", "GET", "/api/deals")
@@ -218,6 +222,7 @@ BAD_QUERIES = [
 ]
 
 
+@on_sqlite
 async def test_a_question_that_is_not_well_formed_is_refused(scene: Scene) -> None:
     for query in BAD_QUERIES:
         status, problem = await scene.call("owner", "GET", f"/api/deals?{query}")
@@ -320,6 +325,7 @@ BAD_FACTS: list[dict[str, Any]] = [
 ]
 
 
+@on_sqlite
 async def test_facts_that_are_not_well_formed_are_refused(scene: Scene) -> None:
     for facts in BAD_FACTS:
         assert (await scene.call("owner", "POST", "/api/deals", json=facts))[0] == 400, facts
@@ -332,6 +338,7 @@ async def test_facts_that_are_not_well_formed_are_refused(scene: Scene) -> None:
 BAD_BODIES = [b'{"name": NaN}', b'{"name": "a", "name": "b"}', b'{"name": "a", "price_usd": Infinity}', b"[" * 50, b"null", b'"a"']
 
 
+@on_sqlite
 async def test_what_is_no_plain_json_object_is_refused(scene: Scene) -> None:
     routes = (("POST", "/api/deals"), ("PATCH", "~"), ("POST", "~/members"), ("POST", "~/archive"))
     for (method, path), body in product(routes, BAD_BODIES):
@@ -396,6 +403,7 @@ async def test_of_many_changes_from_one_version_one_wins(scene: Scene) -> None:
     assert len(await scene.events("deal.updated")) == 1
 
 
+@on_sqlite
 async def test_an_archived_deal_can_be_read_and_not_edited(scene: Scene) -> None:
     for _ in range(2):
         status, body = await scene.call("admin", "POST", "~/archive")
@@ -454,6 +462,7 @@ async def test_activity_tells_what_happened_and_not_where_others_go(scene: Scene
     assert (await scene.call("viewer", "GET", "~/activity?limit=0"))[0] == 400
 
 
+@on_sqlite
 @pytest.mark.parametrize("redis_url", ["valkey", "none"], indirect=True)
 async def test_who_lists_too_often_is_asked_to_wait(environ: dict[str, str], clock: FakeClock) -> None:
     app = create_app(load_settings(environ | {"RATE_LIMIT_LIST": "3"}), clock=clock)
@@ -472,6 +481,7 @@ async def test_who_lists_too_often_is_asked_to_wait(environ: dict[str, str], clo
         assert (await client.get("/api/deals")).status_code == 200
 
 
+@on_sqlite
 async def test_the_openapi_document_knows_every_deal_route_with_its_errors(scene: Scene) -> None:
     _, document = await scene.call("viewer", "GET", "/api/openapi.json")
     patch = document["paths"]["/api/deals/{deal_id}"]["patch"]

@@ -16,6 +16,9 @@ from app.ops.explain.store import find_people
 from tests.factories import PASSWORD, make_deal, make_user
 from tests.integration.scene import Scene
 
+# How addresses are spelled; what the unique index makes of it runs on both.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 MUNICH, ASCII = "user@münchen.example", "user@xn--mnchen-3ya.example"
 SPELLINGS = (MUNICH, ASCII, MUNICH.upper(), unicodedata.normalize("NFD", MUNICH))
 
@@ -30,6 +33,7 @@ async def sign_in(app: Quart, email: str, password: str = PASSWORD) -> int:
     return int(answer.status_code)
 
 
+@on_sqlite
 @pytest.mark.parametrize("stored", [MUNICH, ASCII, unicodedata.normalize("NFD", MUNICH)])
 async def test_every_spelling_signs_in_whichever_was_stored_before(app: Quart, scene: Scene, stored: str) -> None:
     await make_user(scene.resources.database, scene.organisation, email=stored)
@@ -60,6 +64,7 @@ async def test_nobody_is_there_twice(scene: Scene, stored: str) -> None:
         assert (await scene.app.test_client().post("/link", form=form)).status_code == 409
 
 
+@on_sqlite
 async def test_invited_person_is_stored_in_ascii_and_shown_in_unicode(app: Quart, scene: Scene) -> None:
     _, body = await scene.call("admin", "POST", "/api/admin/invitations", json={"email": MUNICH, "role": "member"})
     link = body["link"]["url"].partition("localhost")[2]
@@ -78,6 +83,7 @@ async def test_invited_person_is_stored_in_ascii_and_shown_in_unicode(app: Quart
     assert (await scene.call("admin", "POST", f"/api/deals/{deal.id}/members", json={"email": MUNICH, "role": "viewer"}))[0] < 300
 
 
+@on_sqlite
 @pytest.mark.parametrize("email", ["jörg@example.com", "ann bell@example.com", '"ann"@example.com', "ann@example..com", "ann@example.com."])
 async def test_what_the_sign_in_field_cannot_send_is_refused_at_the_invitation(scene: Scene, email: str) -> None:
     status, body = await scene.call("admin", "POST", "/api/admin/invitations", json={"email": email, "role": "member"})
@@ -88,12 +94,14 @@ async def test_what_the_sign_in_field_cannot_send_is_refused_at_the_invitation(s
     assert b"is not an e-mail address to sign in with" in await page.get_data()
 
 
+@on_sqlite
 async def test_guesses_under_every_spelling_count_together(app: Quart, scene: Scene) -> None:
     await make_user(scene.resources.database, scene.organisation, email=ASCII)
     object.__setattr__(scene.resources, "settings", scene.resources.settings.model_copy(update={"rate_limit_login": 5}))
     assert [await sign_in(app, SPELLINGS[number % 4], "wrong") for number in range(6)] == [401] * 5 + [429]
 
 
+@on_sqlite
 def test_command_says_why(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environ.items():
         monkeypatch.setenv(name, value)

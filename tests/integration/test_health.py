@@ -23,6 +23,9 @@ from tests.factories import PASSWORD, make_user
 from tests.fakes import FakeClock
 from tests.waiting import until
 
+# Answers in which SQL has no part.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 def house_of(app: Quart) -> Resources:
     resources: Resources = app.extensions["holdfast"]
@@ -37,10 +40,12 @@ async def health(app: Quart, *, as_: str | None = None, query: str = "") -> tupl
     return response.status_code, await response.get_json()
 
 
+@on_sqlite
 async def test_the_public_is_told_status_and_backend_only(app: Quart) -> None:
     assert await health(app) == (200, {"status": "healthy", "backend": "redis"})
 
 
+@on_sqlite
 async def test_operators_are_told_why(app: Quart) -> None:
     operator = await make_user(house_of(app).database, is_operator=True)
     _, told = await health(app, as_=operator.email)
@@ -48,6 +53,7 @@ async def test_operators_are_told_why(app: Quart) -> None:
     assert told["checks"] == {"sql": "ok", "redis": "ok", "flag": "redis", "reason": "start: Redis is healthy", "breaker": "closed"}
 
 
+@on_sqlite
 @pytest.mark.parametrize("redis_url", ["none"], indirect=True)
 async def test_a_site_without_redis_is_healthy(app: Quart) -> None:
     assert await health(app, query="?strict=1") == (200, {"status": "healthy", "backend": "sqlalchemy"})
@@ -69,6 +75,7 @@ async def test_health_tells_that_redis_is_gone_and_strict_health_refuses(start_w
         assert (await client.get("/health/live")).status_code == 200
 
 
+@on_sqlite
 async def test_figures_parse_and_tell_the_backend(app: Quart) -> None:
     response = await app.test_client().get("/metrics", scope_base={"client": ("127.0.0.1", 1)})
     assert response.status_code == 200
@@ -77,6 +84,7 @@ async def test_figures_parse_and_tell_the_backend(app: Quart) -> None:
     assert families["holdfast_breaker_open"].samples[0].value == 0
 
 
+@on_sqlite
 async def test_figures_are_not_for_strangers(app: Quart) -> None:
     response = await app.test_client().get("/metrics", scope_base={"client": ("192.0.2.1", 1)})
     assert response.status_code == 403

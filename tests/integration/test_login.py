@@ -23,6 +23,9 @@ from app.resources import Resources
 from app.sessions.token import hash_token
 from tests.fakes import FakeClock
 
+# Those that write at once, sweep, or send SQL what it may not take run on both; the others are of cookies and rules above SQL.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 PASSWORD = "correct horse battery staple"
 ANN, BOB = "ann@example.com", "bob@example.com"
 
@@ -78,6 +81,7 @@ async def events(resources: Resources) -> list[str]:
 # Signing in
 
 
+@on_sqlite
 async def test_right_password_signs_in_and_tells_who_it_is(client: Client) -> None:
     answer = await sign_in(client)
     body = await answer.get_json()
@@ -87,10 +91,12 @@ async def test_right_password_signs_in_and_tells_who_it_is(client: Client) -> No
     assert (await (await client.get("/api/me")).get_json())["user"] == body["user"]
 
 
+@on_sqlite
 async def test_spelling_of_the_address_does_not_matter(client: Client) -> None:
     assert (await sign_in(client, "  Ann@Example.COM ")).status_code == 200
 
 
+@on_sqlite
 async def test_cookies_cannot_be_read_by_scripts_or_sent_by_other_sites(client: Client) -> None:
     for header in (await sign_in(client)).headers.getlist("Set-Cookie"):
         assert "HttpOnly" in header
@@ -98,6 +104,7 @@ async def test_cookies_cannot_be_read_by_scripts_or_sent_by_other_sites(client: 
         assert "Path=/" in header
 
 
+@on_sqlite
 async def test_login_cookie_outlives_the_browser_only_when_asked_to(client: Client, settings: Settings) -> None:
     def auth_cookie(answer: Any) -> str:
         return next(str(header) for header in answer.headers.getlist("Set-Cookie") if header.startswith("holdfast_auth="))
@@ -107,6 +114,7 @@ async def test_login_cookie_outlives_the_browser_only_when_asked_to(client: Clie
     assert f"Max-Age={lifetime}" in auth_cookie(await sign_in(client, keep_signed_in=True))
 
 
+@on_sqlite
 async def test_unknown_wrong_and_disabled_answer_alike(client: Client, resources: Resources) -> None:
     await disable_user(resources, BOB)
     answers = [await sign_in(client, *who) for who in (("eve@example.com", PASSWORD), (ANN, "wrong"), (BOB, PASSWORD))]
@@ -126,6 +134,7 @@ async def test_odd_password_is_just_a_wrong_one(client: Client, password: str) -
     assert (await sign_in(client, ANN, password)).status_code == 401
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "body",
     [
@@ -142,6 +151,7 @@ async def test_malformed_sign_in_is_refused(client: Client, body: object) -> Non
     assert (await client.post("/api/auth/login", json=body)).status_code == 400
 
 
+@on_sqlite
 async def test_token_is_nowhere_but_in_the_cookie(client: Client, app: Quart, resources: Resources) -> None:
     await sign_in(client)
     token = app.extensions["QUART_AUTH"][0].load_token(cookies_of(client)["holdfast_auth"].value, app)
@@ -153,12 +163,14 @@ async def test_token_is_nowhere_but_in_the_cookie(client: Client, app: Quart, re
     assert len(token) >= 43
 
 
+@on_sqlite
 @pytest.mark.parametrize("value", ["", "x", "AAAA", "a.b.c", "\u0660", "x" * 4000])
 async def test_made_up_cookie_signs_nobody_in(app: Quart, value: str) -> None:
     answer = await app.test_client().get("/api/me", headers={"Cookie": f"holdfast_auth={value}"})
     assert answer.status_code == 401
 
 
+@on_sqlite
 async def test_well_signed_but_unknown_token_is_not_adopted(app: Quart, resources: Resources) -> None:
     signed = app.extensions["QUART_AUTH"][0].dump_token("a" * 43, app)
     answer = await app.test_client().get("/api/me", headers={"Cookie": f"holdfast_auth={signed}"})
@@ -170,6 +182,7 @@ async def test_well_signed_but_unknown_token_is_not_adopted(app: Quart, resource
 # Ending
 
 
+@on_sqlite
 async def test_replayed_cookie_is_dead_after_signing_out(client: Client, app: Quart) -> None:
     await sign_in(client)
     stolen = with_cookies_of(client)
@@ -179,6 +192,7 @@ async def test_replayed_cookie_is_dead_after_signing_out(client: Client, app: Qu
     assert (await app.test_client().get("/api/me", headers=stolen)).status_code == 401
 
 
+@on_sqlite
 async def test_signing_out_leaves_nothing_in_the_browser_but_how_it_is_known_again(client: Client) -> None:
     await sign_in(client)
     answer = await client.post("/api/auth/logout")
@@ -186,12 +200,14 @@ async def test_signing_out_leaves_nothing_in_the_browser_but_how_it_is_known_aga
     assert set(cookies_of(client)) == {"holdfast_device"}, "which opens nothing"
 
 
+@on_sqlite
 async def test_signing_out_twice_or_unasked_is_fine(client: Client) -> None:
     assert (await client.post("/api/auth/logout")).status_code == 204
     await sign_in(client)
     assert [(await client.post("/api/auth/logout")).status_code for _ in range(2)] == [204, 204]
 
 
+@on_sqlite
 async def test_signing_in_again_ends_the_login_before(client: Client, app: Quart) -> None:
     await sign_in(client)
     before = with_cookies_of(client)
@@ -200,6 +216,7 @@ async def test_signing_in_again_ends_the_login_before(client: Client, app: Quart
     assert (await app.test_client().get("/api/me", headers=before)).status_code == 401
 
 
+@on_sqlite
 async def test_late_answer_to_the_old_cookie_does_not_sign_the_browser_out(client: Client, app: Quart) -> None:
     await sign_in(client)
     before = with_cookies_of(client)
@@ -209,6 +226,7 @@ async def test_late_answer_to_the_old_cookie_does_not_sign_the_browser_out(clien
     assert not late.headers.getlist("Set-Cookie")
 
 
+@on_sqlite
 async def test_next_person_at_the_browser_sees_nothing_of_the_one_before(client: Client, app: Quart) -> None:
     await sign_in(client, ANN)
     await client.patch("/api/me", json={"theme": "dark"})
@@ -218,6 +236,7 @@ async def test_next_person_at_the_browser_sees_nothing_of_the_one_before(client:
     assert (await app.test_client().get("/api/me", headers=anns)).status_code == 401
 
 
+@on_sqlite
 async def test_failed_sign_in_leaves_the_person_signed_in(client: Client) -> None:
     await sign_in(client)
     assert (await sign_in(client, BOB, "wrong")).status_code == 401
@@ -300,6 +319,7 @@ async def test_devices_are_listed_with_this_one_marked(app: Quart, client: Clien
     assert "token" not in str(logins)
 
 
+@on_sqlite
 async def test_one_device_is_signed_out_from_another(app: Quart, client: Client, clock: FakeClock) -> None:
     lost = app.test_client()
     await sign_in(lost)
@@ -313,6 +333,7 @@ async def test_one_device_is_signed_out_from_another(app: Quart, client: Client,
     assert await status_of_me(client) == 401
 
 
+@on_sqlite
 async def test_all_other_devices_are_signed_out(app: Quart, client: Client) -> None:
     others = [app.test_client() for _ in range(3)]
     for browser in (*others, client):
@@ -323,6 +344,7 @@ async def test_all_other_devices_are_signed_out(app: Quart, client: Client) -> N
     assert [await status_of_me(browser) for browser in (*others, client, bobs)] == [401, 401, 401, 200, 200]
 
 
+@on_sqlite
 async def test_somebody_elses_device_is_as_absent_as_none(app: Quart, client: Client) -> None:
     bobs = app.test_client()
     await sign_in(bobs, BOB)
@@ -333,6 +355,7 @@ async def test_somebody_elses_device_is_as_absent_as_none(app: Quart, client: Cl
     assert await status_of_me(bobs) == 200
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -358,6 +381,7 @@ async def change_password(client: Client, current: str = PASSWORD, new: str = NE
     return await client.post("/api/me/password", json={"current_password": current, "new_password": new})
 
 
+@on_sqlite
 async def test_new_password_keeps_this_browser_and_ends_the_others(app: Quart, client: Client) -> None:
     other = app.test_client()
     await sign_in(other)
@@ -370,6 +394,7 @@ async def test_new_password_keeps_this_browser_and_ends_the_others(app: Quart, c
     assert (await sign_in(other, password=NEW)).status_code == 200
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("current", "new", "code"),
     [("wrong", NEW, "wrong_password"), (PASSWORD, "short", "password_too_short"), (PASSWORD, "password1", "password_too_common")],
@@ -418,6 +443,7 @@ async def test_preferences_reach_every_session_of_the_person(app: Quart, client:
     assert {(event.actor_id, event.user_id, event.organisation_id) for event in told} == {(user.id, user.id, user.organisation_id)}
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "body",
     [
@@ -467,6 +493,7 @@ async def fail(app: Quart, times: int, email: str = ANN, address: str = "10.6.6.
     return [(await sign_in(app.test_client(), email, "wrong", address=address)).status_code for _ in range(times)]
 
 
+@on_sqlite
 async def test_sixth_failure_makes_wait(guarded: Quart) -> None:
     assert await fail(guarded, 5) == [401] * 5
     answer = await sign_in(guarded.test_client(), ANN, "wrong", address="10.6.6.6")
@@ -474,6 +501,7 @@ async def test_sixth_failure_makes_wait(guarded: Quart) -> None:
     assert (await answer.get_json())["code"] == "too_many_requests"
 
 
+@on_sqlite
 async def test_right_password_waits_too_and_then_is_let_in(guarded: Quart, clock: FakeClock) -> None:
     await fail(guarded, 6)
     assert (await sign_in(guarded.test_client(), address="10.6.6.6")).status_code == 429
@@ -481,6 +509,7 @@ async def test_right_password_waits_too_and_then_is_let_in(guarded: Quart, clock
     assert (await sign_in(guarded.test_client(), address="10.6.6.6")).status_code == 200
 
 
+@on_sqlite
 async def test_wait_grows_up_to_a_minute(guarded: Quart, clock: FakeClock) -> None:
     await fail(guarded, 5)
     waits = []
@@ -491,15 +520,18 @@ async def test_wait_grows_up_to_a_minute(guarded: Quart, clock: FakeClock) -> No
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
+@on_sqlite
 async def test_unknown_account_makes_wait_just_the_same(guarded: Quart) -> None:
     assert await fail(guarded, 6, "eve@example.com") == await fail(guarded, 6, ANN, "10.7.7.7") == [401] * 5 + [429]
 
 
+@on_sqlite
 async def test_address_that_tries_many_accounts_has_to_wait(guarded: Quart) -> None:
     statuses = [(await fail(guarded, 1, f"user{n}@example.com"))[0] for n in range(7)]
     assert statuses == [401] * 5 + [429] * 2
 
 
+@on_sqlite
 async def test_quiet_quarter_of_an_hour_forgets(guarded: Quart, clock: FakeClock) -> None:
     await fail(guarded, 6)
     clock.advance(timedelta(minutes=15, seconds=2))
@@ -516,12 +548,14 @@ async def test_housekeeping_deletes_only_what_is_forgotten_anyway(guarded: Quart
         assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 2
 
 
+@on_sqlite
 async def test_success_forgets_the_failures_on_that_account(guarded: Quart) -> None:
     await fail(guarded, 4)
     assert (await sign_in(guarded.test_client(), address="10.6.6.6")).status_code == 200
     assert await fail(guarded, 5) == [401] * 5
 
 
+@on_sqlite
 async def test_nobody_locks_out_who_has_signed_in_from_there_before(guarded: Quart) -> None:
     assert (await sign_in(guarded.test_client(), address="10.0.0.1")).status_code == 200
     assert (await fail(guarded, 8, ANN, "10.6.6.6"))[-1] == 429
@@ -529,11 +563,13 @@ async def test_nobody_locks_out_who_has_signed_in_from_there_before(guarded: Qua
     assert (await sign_in(guarded.test_client(), address="10.0.0.1")).status_code == 200
 
 
+@on_sqlite
 async def test_known_address_cannot_guess_without_end_either(guarded: Quart) -> None:
     await sign_in(guarded.test_client(), address="10.0.0.1")
     assert await fail(guarded, 7, ANN, "10.0.0.1") == [401] * 5 + [429] * 2
 
 
+@on_sqlite
 async def test_neighbours_of_an_ipv6_network_are_one(guarded: Quart) -> None:
     statuses = [(await fail(guarded, 1, f"user{n}@example.com", f"2001:db8::{n + 1:x}"))[0] for n in range(6)]
     assert statuses == [401] * 5 + [429]
@@ -560,6 +596,7 @@ async def test_no_failure_is_lost_when_many_come_at_once(guarded: Quart, resourc
     assert (counted or 0) > 5
 
 
+@on_sqlite
 async def test_spoofed_forwarding_header_is_nobodys_address(guarded: Quart) -> None:
     for n in range(6):
         headers = {"X-Forwarded-For": f"10.1.1.{n}"}
@@ -568,12 +605,14 @@ async def test_spoofed_forwarding_header_is_nobodys_address(guarded: Quart) -> N
     assert answer.status_code == 429
 
 
+@on_sqlite
 async def test_stolen_session_cannot_guess_the_password_without_end(guarded: Quart) -> None:
     client = guarded.test_client()
     await sign_in(client)
     assert [(await change_password(client, "wrong")).status_code for _ in range(6)] == [400] * 5 + [429]
 
 
+@on_sqlite
 async def test_limit_can_be_switched_off(app: Quart, resources: Resources) -> None:
     assert await fail(app, 12) == [401] * 12
     async with resources.database.read() as db:

@@ -21,7 +21,8 @@ async def scene(app: Quart) -> Scene:
 
 
 # With Redis in front, and on SQL alone.
-pytestmark = pytest.mark.parametrize("redis_url", ["valkey", "none"], indirect=True)
+# Each database and each way to keep sessions once: how both meet under faults is for tests/resilience.
+pytestmark = pytest.mark.parametrize(("database_url", "redis_url"), [("postgresql", "valkey"), ("sqlite", "none")], indirect=True)
 
 
 async def test_a_grant_opens_the_deal_until_it_ends(scene: Scene, clock: FakeClock) -> None:

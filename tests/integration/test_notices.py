@@ -16,6 +16,9 @@ from app.models import Login
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
+# Rules above SQL.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 async def scene(app: Quart) -> Scene:
@@ -51,6 +54,7 @@ async def test_a_notice_is_worded_when_it_is_read(scene: Scene) -> None:
         assert (await scene.call(who, "GET", "/api/notices"))[1]["notices"] == [], who
 
 
+@on_sqlite
 async def test_a_notice_does_not_name_a_deal_that_is_lost_again(scene: Scene) -> None:
     stranger = scene.id_of("stranger")
     await scene.call("owner", "POST", "~/members", json={"user_id": stranger, "role": "viewer"})
@@ -61,6 +65,7 @@ async def test_a_notice_does_not_name_a_deal_that_is_lost_again(scene: Scene) ->
     assert notice["deal_id"] is None
 
 
+@on_sqlite
 async def test_bodies_and_queries_are_strict(scene: Scene) -> None:
     for body in ({"up_to": "1"}, {"up_to": -1}, {"up_to": 2**31}, {}, {"up_to": 1, "user_id": 3}):
         assert (await scene.call("viewer", "POST", "/api/notices/read", json=body))[0] == 400, body

@@ -17,7 +17,8 @@ from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.waiting import until
 
-pytestmark = pytest.mark.parametrize("redis_url", ["valkey", "none"], indirect=True)
+# Each database and each way to keep sessions once: how both meet under faults is for tests/resilience.
+pytestmark = pytest.mark.parametrize(("database_url", "redis_url"), [("postgresql", "valkey"), ("sqlite", "none")], indirect=True)
 
 PAIRS = 200
 TAKEN_AWAY = {"code": "deal_unavailable"}

@@ -18,6 +18,9 @@ from tests.integration.conftest import KEY, set_key
 from tests.integration.test_session_orders import row_of
 from tests.waiting import until
 
+# What is forged lies in Redis.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 OTHER = hash_token("another token")
 UNDER = "hf:s:1:a"
 

@@ -16,6 +16,9 @@ from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 from tests.integration.test_costs import Cost, listening, lose_session
 
+# Pages and rules above SQL; searching and what it costs run on both.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def settings(environ: dict[str, str]) -> Settings:
@@ -36,6 +39,7 @@ async def session_of(scene: Scene, who: str) -> dict[str, Any]:
     return (await scene.sessions(who))[-1].data
 
 
+@on_sqlite
 async def test_undone_restore_counts_in_its_own_session_only(scene: Scene) -> None:
     await second_deal(scene)
     await scene.select("owner")
@@ -67,6 +71,7 @@ async def test_undone_restore_counts_in_its_own_session_only(scene: Scene) -> No
     assert "restore_undone" not in await session_of(scene, "owner")
 
 
+@on_sqlite
 async def test_undo_of_a_switch_goes_back_and_offers_no_undo_itself(scene: Scene) -> None:
     youtube = await second_deal(scene)
     client = await scene.client("owner")
@@ -93,6 +98,7 @@ async def test_undo_of_a_switch_goes_back_and_offers_no_undo_itself(scene: Scene
     assert "Switched to" not in await (await client.get("/deals")).get_data(as_text=True)
 
 
+@on_sqlite
 async def test_start_is_the_last_deal_the_list_or_a_deal_one_may_see(scene: Scene) -> None:
     youtube = await second_deal(scene)
     foreign = await make_deal(scene.resources.database, scene.elsewhere)
@@ -129,6 +135,7 @@ async def test_start_is_the_last_deal_the_list_or_a_deal_one_may_see(scene: Scen
     assert await start() == "/deals"
 
 
+@on_sqlite
 async def test_choosing_a_deal_leads_to_the_page_it_was_left_on(scene: Scene) -> None:
     """From outside of a deal. From a page inside one it leads to the same page; an undo to where the deal before was left."""
     youtube, client = await second_deal(scene), await scene.client("owner")
@@ -208,6 +215,7 @@ async def test_board_and_list_cost_the_same_for_few_deals_and_many(scene: Scene)
     assert page.index("Pinned</p>") < page.index('value="1"') if "Recent</p>" in page else "Pinned</p>" in page
 
 
+@on_sqlite
 async def test_forms_keep_the_rules_of_the_api(scene: Scene) -> None:
     """Role, version, what is gone; `next` leads nowhere else."""
     deal = f"/deals/{scene.deal.id}"
@@ -235,6 +243,7 @@ async def test_forms_keep_the_rules_of_the_api(scene: Scene) -> None:
     assert (await post("admin", f"{deal}/restore", {}))[0] == 303
 
 
+@on_sqlite
 async def test_text_is_compressed_for_those_who_take_it(scene: Scene) -> None:
     client = await scene.client("owner")
     page = await client.get("/deals", headers={"Accept-Encoding": "br, gzip"})

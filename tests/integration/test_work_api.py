@@ -13,6 +13,9 @@ from tests.factories import make_deal, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
+# Rules above SQL.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 async def scene(app: Quart) -> Scene:
@@ -74,6 +77,7 @@ async def test_the_second_of_two_changes_hears_of_the_first_and_both_versions_ar
     assert (await scene.call("owner", "PATCH", path, json={"title": "X"}, headers={"If-Match": "2"}))[0] == 400
 
 
+@on_sqlite
 @pytest.mark.parametrize("kind", ["findings", "checklist"])
 async def test_the_things_of_another_deal_are_absent(scene: Scene, kind: str) -> None:
     """Even for somebody who sees both deals: the deal in the address is part of the question."""
@@ -86,6 +90,7 @@ async def test_the_things_of_another_deal_are_absent(scene: Scene, kind: str) ->
         assert (await scene.call("owner", method, target, **options))[0] == 404, method
 
 
+@on_sqlite
 async def test_what_is_wrong_is_said_and_an_archived_deal_is_read_only(scene: Scene) -> None:
     bad: list[tuple[str, dict[str, Any]]] = [
         ("findings", {"title": ""}),
@@ -184,6 +189,7 @@ async def test_the_checklist_is_shown_whole_by_section_and_filtered(scene: Scene
     assert (await scene.call("viewer", "GET", f"~/activity?kind=checklist&person={scene.id_of('owner')}"))[1]["events"] == []
 
 
+@on_sqlite
 async def test_items_and_sections_let_each_other_pass_as_long_as_they_are_neighbours(scene: Scene) -> None:
     """Two who move at once do not undo each other; the same move twice is one; no move is in the way of who rewords."""
     for section, title in (("Tax", "a"), ("Legal", "b"), ("Tax", "c"), ("Tax", "d")):
@@ -210,6 +216,7 @@ async def test_items_and_sections_let_each_other_pass_as_long_as_they_are_neighb
     assert [event.payload for event in moved[:2]] == [{"item_id": d}, {"items": 1}]
 
 
+@on_sqlite
 async def test_a_full_checklist_takes_no_more_and_says_so(scene: Scene) -> None:
     async with scene.resources.database.write() as db:
         now = scene.resources.clock.now()

@@ -219,6 +219,7 @@ async def test_a_viewer_sees_no_edit_until_the_role_is_raised(scene: Scene) -> N
         assert (await send(scene, "stranger", page, **extra))[0] == 404, page
 
 
+@on_sqlite
 async def test_the_page_left_in_a_deal_comes_back_with_it(scene: Scene) -> None:
     client = await scene.client("viewer")
 
@@ -295,6 +296,7 @@ async def test_a_standard_list_is_added_once_and_taken_back_but_for_what_was_wor
     assert (await send(scene, "editor", "checklist/templates", template="nothing"))[0] == 404
 
 
+@on_sqlite
 async def test_the_checklist_is_put_in_order_by_its_buttons(scene: Scene) -> None:
     for section, title in (("Tax", "Second"), ("Legal", "Third")):
         await scene.call("editor", "POST", "~/checklist", json={"section": section, "title": title})
@@ -311,6 +313,7 @@ async def test_the_checklist_is_put_in_order_by_its_buttons(scene: Scene) -> Non
     assert (await send(scene, "editor", "checklist/order"))[0] == 400
 
 
+@on_sqlite
 async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scene: Scene) -> None:
     stranger = scene.users["stranger"]
     new = {"email": stranger.email, "role": "viewer", "expires_on": "2040-02-29"}
@@ -351,6 +354,7 @@ async def test_access_is_given_changed_withdrawn_given_back_and_handed_over(scen
     assert (await scene.call("editor", "GET", "~"))[1]["deal"]["role"] == "owner"
 
 
+@on_sqlite
 async def test_activity_is_exported_in_cells_that_run_nothing(scene: Scene) -> None:
     async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("owner")).values(name='=cmd|"/c calc"!A1'))
