@@ -32,8 +32,13 @@ from tests.waiting import until
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TAKEN_AWAY = {"code": "deal_unavailable"}
 
-with_and_without_redis = pytest.mark.parametrize("redis_url", ["none", "valkey"], indirect=True)
-on_every_backend = pytest.mark.parametrize("redis_url", ["none", *KINDS], indirect=True)
+# Each database and each kind of Redis, though not each with each: how they work together is for tests/resilience.
+with_and_without_redis = pytest.mark.parametrize(
+    ("database_url", "redis_url"), [("sqlite", "valkey"), ("postgresql", "none")], indirect=True
+)
+on_every_backend = pytest.mark.parametrize(
+    ("database_url", "redis_url"), [("sqlite", "none"), ("sqlite", "valkey"), ("postgresql", KINDS[-1])], indirect=True
+)
 
 
 @pytest.fixture
