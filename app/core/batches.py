@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
@@ -29,17 +29,18 @@ async def no_progress(done: int | None = None, total: int | None = None, **count
 class BatchSizer:
     """How many rows the next batch may have: about as many as take `AIM`. One for a whole run of batches."""
 
-    def __init__(self, *, most: int = MAX_ROWS) -> None:
+    def __init__(self, *, most: int = MAX_ROWS, stopwatch: Callable[[], float] = time.monotonic) -> None:
         self.most = most
+        self._stopwatch = stopwatch
         self.rows = min(FIRST_ROWS, most)
         self.took = 0.0
 
     @contextmanager
     def batch(self) -> Iterator[int]:
         """Round one transaction: gives the rows it may have, and fits the next one to the time it takes."""
-        began = time.monotonic()
+        began = self._stopwatch()
         yield self.rows
-        self.took = time.monotonic() - began
+        self.took = self._stopwatch() - began
         if self.took > AIM.total_seconds():
             self.rows = max(self.rows // 2, min(MIN_ROWS, self.most))
         elif self.took < AIM.total_seconds() / 2:
