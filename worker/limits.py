@@ -12,7 +12,7 @@ class Limits:
     # How often SQL is asked what is due, queued, or cancelled.
     poll: timedelta = timedelta(seconds=1)
     # A run that arq accepted and did not start by then is started without it: its Redis hangs, or its worker died.
-    patience: timedelta = timedelta(seconds=3)
+    arq_start: timedelta = timedelta(seconds=3)
     # After an outage of SQL every heartbeat is old for a moment. Whoever is still silent after this is dead.
     suspicion: timedelta = timedelta(seconds=3)
     # What is done by then when the worker stops is done; the rest is queued again.

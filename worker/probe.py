@@ -41,7 +41,7 @@ async def watch(resources: Resources) -> None:
             if not blind:  # once an outage, not at every look
                 log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
             blind = True
-        except Exception:  # the last thing in the resources that may stop
+        except Exception:  # the last thing in the worker that may stop
             log.exception("Probe iteration failed; trying again.")
         await asyncio.sleep(resources.settings.probe_interval.total_seconds())
 

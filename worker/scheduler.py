@@ -76,7 +76,7 @@ class Scheduler:
             since = self._offered.get((run_id, attempt))
             if since is None and self.arq and await self.arq.offer(run_id, attempt):
                 self._offered[run_id, attempt] = now
-            elif since is None or now - since > self.limits.patience.total_seconds():
+            elif since is None or now - since > self.limits.arq_start.total_seconds():
                 self._start(run_id)
 
     def _start(self, run_id: int) -> None:

@@ -60,10 +60,8 @@ async def read_failures(db: AsyncSession, keys: Sequence[str], *, now: datetime)
     return {row.key: row.failures for row in await db.execute(counted)}
 
 
-async def take_turn(
-    db: AsyncSession, key: str, *, allowed: int, longest: timedelta, patience: timedelta, now: datetime
-) -> timedelta | None:
-    """Take the next turn at a name: how long until then. The one after it comes `longest` later at most. None: not within `patience`.
+async def take_turn(db: AsyncSession, key: str, *, allowed: int, longest: timedelta, within: timedelta, now: datetime) -> timedelta | None:
+    """Take the next turn at a name: how long until then. The one after it comes `longest` later at most. None: not `within` that.
 
     `blocked_until` of such a counter is when the next turn is free.
     """
@@ -72,7 +70,7 @@ async def take_turn(
     if row is None:  # somebody signed in
         return timedelta(0)
     turn = max(row.blocked_until or now, now)
-    if turn - now > patience:
+    if turn - now > within:
         return None
     pause = min(longest, MIN_SLOWDOWN * 2 ** max(0, min(row.failures - allowed, 10)))
     await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=turn + pause))

@@ -12,7 +12,7 @@ from app.auth import backoff
 from app.auth.email_address import canonical_email
 from app.auth.known_browsers import find_known_browser, forget_browsers, remember_browser
 from app.auth.passwords import check_new_password, hash_password, verify_password
-from app.auth.sign_in_lanes import SLOWED_SECONDS, TooBusy, admission_of
+from app.auth.sign_in_lanes import SLOWED_SECONDS, TooBusy, sign_in_lanes_of
 from app.auth.store import (
     Account,
     find_account,
@@ -73,24 +73,24 @@ async def sign_in(
 
     Raises the same `NotAuthenticated` after the same work for an unknown, a wrong and a disabled account.
     """
-    admission = admission_of(resources.database)
+    lanes = sign_in_lanes_of(resources.database)
 
     async def proceed(judged: _Judged) -> NewLogin:
         return await _sign_in(resources, judged, password, keep_signed_in=keep_signed_in, browser=browser, initial_data=initial_data)
 
-    if browser.known_by and admission.believes_cookie(browser.address):
-        async with admission.place(browser.address, with_cookie=True):
+    if browser.known_by and lanes.believes_cookie(browser.address):
+        async with lanes.place(browser.address, with_cookie=True):
             judged = await _judge(resources, email, browser)
             if judged.is_known_browser:
                 return await proceed(judged)
         # No hash was spent on it.
-        admission.demote(browser.address)
-    async with admission.place(browser.address):
+        lanes.demote(browser.address)
+    async with lanes.place(browser.address):
         judged = await _judge(resources, email, browser)
         if judged.slowed_by is None or has_link:
             return await proceed(judged)
     await _wait_for_turn(resources, judged.slowed_by, browser.address, failures=judged.failures_here)
-    async with admission.place(browser.address):
+    async with lanes.place(browser.address):
         # Anew: what was read before the wait is old. Whose turn it is is let through, however many have failed meanwhile.
         return await proceed(await _judge(resources, email, browser))
 
@@ -124,18 +124,18 @@ async def _judge(resources: Resources, email: str, browser: Browser) -> _Judged:
 
 
 async def _wait_for_turn(resources: Resources, key: str, address: str, *, failures: int) -> None:
-    admission, settings, patience = admission_of(resources.database), resources.settings, timedelta(seconds=SLOWED_SECONDS)
+    lanes, settings, within = sign_in_lanes_of(resources.database), resources.settings, timedelta(seconds=SLOWED_SECONDS)
     allowed, longest = settings.rate_limit_login, settings.login_slowdown
 
     async def take() -> float:
-        async with admission.place(address), resources.database.write() as db:
+        async with lanes.place(address), resources.database.write() as db:
             now = resources.clock.now()
-            wait = await backoff.take_turn(db, key, allowed=allowed, longest=longest, patience=patience, now=now)
+            wait = await backoff.take_turn(db, key, allowed=allowed, longest=longest, within=within, now=now)
         if wait is None:
             raise TooBusy.for_now()
         return wait.total_seconds()
 
-    await admission.wait_for_turn(key, address, failures=failures, take=take)
+    await lanes.wait_for_turn(key, address, failures=failures, take=take)
 
 
 async def _sign_in(

@@ -43,7 +43,7 @@ class TooBusy(Unavailable):
         return cls("Too many sign in at this moment. Please try again in a few seconds.", retry_after=timedelta(seconds=3))
 
 
-class Admission:
+class SignInLanes:
     def __init__(self) -> None:
         self._strangers = _Lane(AT_ONCE, MAX_WAITING, MAX_WAITING_PER_ADDRESS)
         self._cookies = _Lane(AT_ONCE_WITH_COOKIE, MAX_WAITING_WITH_COOKIE, MAX_WAITING_PER_ADDRESS_WITH_COOKIE)
@@ -207,8 +207,8 @@ class _Name(_Lane):
         return not self._free or (self._turn_at or 0) > time.monotonic()
 
 
-_admissions: WeakKeyDictionary[Database, Admission] = WeakKeyDictionary()
+_lanes_of: WeakKeyDictionary[Database, SignInLanes] = WeakKeyDictionary()
 
 
-def admission_of(database: Database) -> Admission:
-    return _admissions.setdefault(database, Admission())
+def sign_in_lanes_of(database: Database) -> SignInLanes:
+    return _lanes_of.setdefault(database, SignInLanes())

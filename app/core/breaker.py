@@ -51,7 +51,7 @@ class Breaker:
 
     @contextmanager
     def call(self, *, essential: bool) -> Iterator[None]:
-        """Round one call. Raises `StoreUnavailable` instead of it while open, or, unless `patient`, `Busy` while an earlier one hangs.
+        """Round one call. Raises `StoreUnavailable` instead of it while open, or, unless `essential`, `Busy` while an earlier one hangs.
 
         A call that ends without an exception was answered; what an exception means the caller says by `failed`.
         """

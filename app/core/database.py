@@ -185,7 +185,7 @@ def as_columns(table: type[DeclarativeBase], values: Mapping[str, Any]) -> list[
 
 @asynccontextmanager
 async def _within_time_budget() -> AsyncIterator[asyncio.Timeout]:
-    """The block takes from the patience of its request; where that is used up, it ends with a `TimeoutError`."""
+    """The block takes from the time budget of its request; where that is used up, it ends with a `TimeoutError`."""
     budget = _time_budget.get()
     with budget.waiting() if budget else nullcontext():
         async with asyncio.timeout(budget.left if budget else None) as limit:
@@ -252,7 +252,7 @@ def _set_up_sqlite(*pragmas: str) -> Callable[[Any, Any], None]:
 
 
 def _begin_immediate(connection: Any) -> None:
-    # A thread that waits for a lock cannot be called back, so it is told beforehand how long its request has patience.
+    # A thread that waits for a lock cannot be called back, so it is told beforehand how much of its time budget is left.
     budget = _time_budget.get()
     wait_ms = int(1000 * min(WAIT_LIMIT_SECONDS, max(budget.left, 0) if budget else WAIT_LIMIT_SECONDS))
     if connection.info.get("busy_timeout") != wait_ms:

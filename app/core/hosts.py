@@ -11,7 +11,7 @@ _RULE = re.compile(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 def network_of(address: str) -> str:
     """Who is counted together: an IPv4 address, however it is spelled, or the /64 of an IPv6 one: a household has 2^64."""
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv6Address):

@@ -132,7 +132,7 @@ class RedisClient:
     async def deadline(self, limit: timedelta | None = None, *, essential: bool = False) -> AsyncIterator[Redis]:
         """Commands that together may take `timeout`: wait for the pool, connect, check and command. Raises `StoreUnavailable`.
 
-        `patient`: worth waiting for although an earlier call hangs, as a write is, whose failure costs the whole fleet.
+        `essential`: worth waiting for although an earlier call hangs, as a write is, whose failure costs the whole fleet.
         """
         with self.breaker.call(essential=essential) if self.breaker else nullcontext():
             line = self._line

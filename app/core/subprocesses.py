@@ -17,7 +17,7 @@ import app
 
 # Of one module, in one process.
 MAX_AT_ONCE = 2
-PATIENCE_SECONDS = 300
+TIMEOUT_SECONDS = 300
 NICENESS = 10
 _ROOT = str(Path(app.__file__).parents[1])
 _MAX_REASON = 2000
@@ -58,7 +58,7 @@ async def _run(command: tuple[str, ...], passed: int, source: BinaryIO | Send) -
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             reading = asyncio.gather(process.stdout.read(), process.stderr.read())
             if callable(source) and process.stdin is not None:
                 # Where it died meanwhile, it says why.

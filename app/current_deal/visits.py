@@ -1,4 +1,4 @@
-"""Where a person is inside a deal: the page they left it on, and what came into it since they looked.
+"""Where a person is inside a deal: the page they left it on, and when they last saw each.
 
 Pages are noted by a request that a visible page makes, never by its GET. A person's own: nobody else learns of it.
 """
@@ -17,19 +17,19 @@ from app.resources import Resources
 
 PAGES = ("overview", "findings", "checklist", "team", "activity")
 
-_SEEN = {"findings": "findings_seen_at", "checklist": "checklist_seen_at", "activity": "activity_seen_at"}
+SEEN_AT = {"findings": "findings_seen_at", "checklist": "checklist_seen_at", "activity": "activity_seen_at"}
 
 
 async def remember_visit(db: AsyncSession, user_id: int, deal_id: int, page: str | None, *, now: datetime, chosen: bool) -> None:
     """Note the page a person sees, in the transaction of the caller. `chosen`: the deal was selected with it, so it leads the recents."""
     first = {"user_id": user_id, "deal_id": deal_id, "visited_at": now, "last_page": page or "overview"} | dict.fromkeys(
-        _SEEN.values(), now
+        SEEN_AT.values(), now
     )
     changed: dict[str, Any] = {"visited_at": now} if chosen else {}
     if page:
         changed["last_page"] = page
-    if page in _SEEN:
-        changed[_SEEN[page]] = now
+    if page in SEEN_AT:
+        changed[SEEN_AT[page]] = now
     insert = insert_into(db, Visit).values(**first)
     key = ["user_id", "deal_id"]
     await db.execute(insert.on_conflict_do_update(index_elements=key, set_=changed) if changed else insert.on_conflict_do_nothing())

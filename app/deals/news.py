@@ -6,14 +6,12 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.current_deal.visits import _SEEN
+from app.current_deal.visits import SEEN_AT
 from app.deals.activity import PERSONAL
 from app.models import ChecklistItem, Event, Finding, Visit
 
 # What is counted beyond this is shown as "more than".
 MAX_NEW = 99
-
-
 # How many of a deal's latest events are looked through for new ones, however many there are.
 LOOK_BACK = 500
 
@@ -45,7 +43,7 @@ async def count_news(db: AsyncSession, user_id: int, deal_id: int) -> News:
 
 
 def _since(page: str) -> Any:
-    return func.coalesce(getattr(Visit, _SEEN[page]), Visit.visited_at)
+    return func.coalesce(getattr(Visit, SEEN_AT[page]), Visit.visited_at)
 
 
 def _not_by(person: Any, user_id: int) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ from app.core.config import Settings, load_settings
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailable
 from app.demo import seed
-from app.imports.commands import NO_TABLES, NOT_ALL_IN, _fail
+from app.imports.commands import NO_TABLES
 
 
 @click.command("seed-demo")
@@ -25,7 +25,7 @@ def seed_demo(*, as_json: bool) -> None:
     """
     settings = load_settings()
     if settings.is_production:
-        _fail("seed-demo adds accounts whose password is public: it is refused while HOLDFAST_ENV=production.", NOT_ALL_IN)
+        raise click.ClickException("seed-demo adds accounts whose password is public: it is refused while HOLDFAST_ENV=production.")
     try:
         seeded = asyncio.run(run_seed(settings))
     except ProgrammingError as error:

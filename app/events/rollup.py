@@ -18,7 +18,7 @@ NOTICES_KEPT = timedelta(days=90)
 DEAD_LETTERS_KEPT = timedelta(days=90)
 
 
-class House(Protocol):
+class DatabaseAndClock(Protocol):
     """What this needs of `Resources`, which stand above the events."""
 
     @property
@@ -35,7 +35,7 @@ class RolledUp:
     deleted: int
 
 
-async def roll_up(resources: House) -> RolledUp:
+async def roll_up(resources: DatabaseAndClock) -> RolledUp:
     """Idempotent; two at once do no harm. Raises `DatabaseUnavailable`; what is done by then stays done."""
     database, now = resources.database, resources.clock.now()
     applied = {group: await catch_up(database, resources.clock, group) for group in EFFECTS}

@@ -22,7 +22,7 @@ _WRITERS = text(
     " AND relation = 'events'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 # A transaction that takes longer is waited for by the next call.
-PATIENCE_SECONDS = 2.0
+WARN_AFTER_SECONDS = 2.0
 LOOK_SECONDS = 0.02
 
 
@@ -36,8 +36,8 @@ async def commit_watermark(database: Database) -> int | None:
         writers = await _writers(db)
     waited = 0.0
     while writers:
-        if waited >= PATIENCE_SECONDS:
-            log.warning("Somebody has been writing an event for long; what must miss none of them waits.", seconds=PATIENCE_SECONDS)
+        if waited >= WARN_AFTER_SECONDS:
+            log.warning("Somebody has been writing an event for long; what must miss none of them waits.", seconds=WARN_AFTER_SECONDS)
             return None
         await asyncio.sleep(LOOK_SECONDS)
         waited += LOOK_SECONDS

@@ -211,7 +211,7 @@ class Live:
         return cast(T, self._shared[name])
 
     async def watch(self, key: Hashable, look: Callable[[], Awaitable[T]], *, every: timedelta | None = None) -> AsyncGenerator[T, None]:
-        """What `look` finds: now, and whenever it is something else. One look serves everybody of this process who watches `key`.
+        """What `look` reads: now, and whenever it is something else. One look serves everybody of this process who watches `key`.
 
         Whoever is slow misses what came between, never the newest. An outage is waited out; another error reaches everybody.
         """
@@ -340,7 +340,7 @@ class _Watch(Generic[T]):
 
 
 def _apart(loop: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-    """A task that serves everybody: nothing of the request that happened to start it (its id, its patience) goes with it."""
+    """A task that serves everybody: nothing of the request that happened to start it (its id, its time budget) goes with it."""
     return asyncio.create_task(loop, name=name, context=Context())
 
 

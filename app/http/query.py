@@ -9,7 +9,6 @@ from app.core.errors import BadRequest
 
 MAX_ON_A_PAGE = 100
 
-
 Query = TypeVar("Query", bound=BaseModel)
 
 
@@ -22,8 +21,6 @@ def _digits(value: Any) -> Any:
 
 
 Limit = Annotated[int, Field(ge=1, le=MAX_ON_A_PAGE), BeforeValidator(_digits)]
-
-
 Cursor = Annotated[str, StringConstraints(max_length=4000)]
 
 

@@ -93,7 +93,7 @@ def with_time_budget(asgi_app: Any, limit: timedelta) -> Any:
                 set_time_budget(None)
             await send(message)
 
-        if scope["type"] != "lifespan":  # what a server starts lives as long as it does, and would soon have no patience left
+        if scope["type"] != "lifespan":  # what a server starts lives as long as it does, and would soon have used it up
             set_time_budget(limit.total_seconds())
         await asgi_app(scope, receive, sending)
 

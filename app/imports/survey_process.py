@@ -90,7 +90,7 @@ def _limit() -> None:
 
     be_nice()
     for which, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CPU, CPU_SECONDS)):
-        # Where the system knows no such limit, the others and the patience of the parent hold.
+        # Where the system knows no such limit, the others and the timeout of the parent hold.
         with suppress(OSError, ValueError):
             resource.setrlimit(which, (most, most))
 

@@ -9,7 +9,7 @@ from quart_schema import hide
 from app.auth.browser import sign_in_here
 from app.auth.links import LinkSpent, join, look_at_link, reset_by_link
 from app.auth.people import clean_name
-from app.auth.sign_in_lanes import admission_of
+from app.auth.sign_in_lanes import sign_in_lanes_of
 from app.core.errors import AppError, BadRequest, Conflict
 from app.http.security_events import note_refusal
 from app.http.web import current_resources, public
@@ -24,7 +24,7 @@ NOTHING_TYPED: Mapping[str, str] = {}
 @hide
 @public
 async def open_link() -> ResponseReturnValue:
-    async with admission_of(current_resources().database).place(request.remote_addr or ""):
+    async with sign_in_lanes_of(current_resources().database).place(request.remote_addr or ""):
         return await _show(request.args.get("token", ""))
 
 
@@ -34,7 +34,7 @@ async def open_link() -> ResponseReturnValue:
 async def use_link() -> ResponseReturnValue:
     """Use it up, and sign in: the person has just said who they are and what their password is."""
     form = await request.form
-    async with admission_of(current_resources().database).place(request.remote_addr or ""):
+    async with sign_in_lanes_of(current_resources().database).place(request.remote_addr or ""):
         email = await _use(form)
     if not isinstance(email, str):
         return email

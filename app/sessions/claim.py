@@ -21,7 +21,7 @@ log = structlog.get_logger()
 class Claim:
     """The holds of one write under the flag as it was known when they were taken.
 
-    Used in this order: make (the holds start at once), `settle(db)` as the last thing inside the transaction, `publish`
+    Used in this order: make (the holds start at once), `await_holds(db)` as the last thing inside the transaction, `publish`
     after its commit. A claim is never taken back: what is not published lapses.
     """
 

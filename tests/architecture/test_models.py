@@ -1,4 +1,4 @@
-"""The models and the migrations tell the same story, and both keep the resources's rules."""
+"""The models and the migrations tell the same story, and both keep the naming rules."""
 
 import ast
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sql
 
 PAGES = ("/ops", "/ops/sessions", "/ops/jobs", "/ops/streams", "/ops/users?q=operator@test.example")
 # Of what this machine may take its time for: starting processes, and the return of Redis.
-PATIENCE = 20_000
+TIMEOUT = 20_000
 
 
 class Site:
@@ -68,11 +68,11 @@ async def test_jobs_are_run_and_retried_and_the_page_follows_by_itself(site: Sit
     await site.operator.open("/ops/jobs")
     await expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
     row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="sweep_stale_deals"))
-    await expect(row).to_contain_text("never", timeout=PATIENCE)
+    await expect(row).to_contain_text("never", timeout=TIMEOUT)
     await row.get_by_role("button", name="Run now").click()
     await expect(page.locator("#main").get_by_text("Queued. A worker takes it up")).to_be_visible()
     # No reload: the worker does it, and the stream tells.
-    await expect(row).to_contain_text("succeeded", timeout=PATIENCE)
+    await expect(row).to_contain_text("succeeded", timeout=TIMEOUT)
     await row.get_by_role("link", name="just now").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Run ")
     await expect(page.get_by_text("asked for by operator@test.example")).to_be_visible()
@@ -88,7 +88,7 @@ async def test_jobs_are_run_and_retried_and_the_page_follows_by_itself(site: Sit
     again = (
         history.get_by_role("row").filter(has_text="operator@test.example").filter(has_text="expire_sessions").filter(has_text="succeeded")
     )
-    await expect(again).to_have_count(3, timeout=PATIENCE)
+    await expect(again).to_have_count(3, timeout=TIMEOUT)
 
     await page.get_by_role("button", name="Pause", exact=True).click()
     await expect(page.get_by_role("status").filter(has_text="Paused")).to_be_visible()
@@ -104,9 +104,9 @@ async def test_redis_goes_and_comes_back_on_a_page_that_stays_open(browser: Brow
     page = site.operator.page
     await site.operator.open("/ops/sessions")
     using = page.locator(".tile").filter(has_text="Sessions are read from")
-    await expect(using).to_contain_text("Redis", timeout=PATIENCE)
+    await expect(using).to_contain_text("Redis", timeout=TIMEOUT)
     site.redis.kill()
-    await expect(page.get_by_text("Redis is not in use.")).to_be_visible(timeout=PATIENCE)
+    await expect(page.get_by_text("Redis is not in use.")).to_be_visible(timeout=TIMEOUT)
     await expect(using).to_contain_text("SQL")
     for path in PAGES:
         assert await site.operator.open(path) == 200
@@ -117,7 +117,7 @@ async def test_redis_goes_and_comes_back_on_a_page_that_stays_open(browser: Brow
         await page.emulate_media(color_scheme="light")
     await site.operator.open("/ops/sessions")
     site.redis.restart()
-    await expect(page.get_by_text("Redis is not in use.")).to_have_count(0, timeout=PATIENCE)
+    await expect(page.get_by_text("Redis is not in use.")).to_have_count(0, timeout=TIMEOUT)
     await expect(using).to_contain_text("Redis")
     flips = page.get_by_role("region", name="Flips of the session backend").get_by_role("row")
     await expect(flips.nth(1)).to_contain_text("probe: Redis is healthy again")

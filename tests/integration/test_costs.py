@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, event
 
+from app.auth.service import disable_user
 from app.core.config import Settings, load_settings
 from app.core.database import Database
 from app.factory import create_app
@@ -124,6 +125,18 @@ async def test_no_number_of_rows_changes_the_number_of_statements_of_a_deal_page
         assert (await scene.call("owner", "POST", "~/checklist", json=facts | {"section": f"S{number}"}))[0] == 201
     assert await costs() == before
     assert max(before.values()) <= 6, before
+
+
+async def test_what_a_failed_sign_in_asks_of_the_database_tells_nothing_of_the_account(scene: Scene) -> None:
+    disabled = await make_user(scene.resources.database, scene.organisation)
+    await disable_user(scene.resources, disabled.email)
+    asked = []
+    for email in (scene.users["viewer"].email, disabled.email, "nobody@elsewhere.example"):
+        async with counted(scene) as cost:
+            answer = await scene.app.test_client().post("/api/auth/login", json={"email": email, "password": "x" * 20})
+        assert answer.status_code == 401
+        asked.append(cost.statements)
+    assert asked[0] == asked[1] == asked[2]
 
 
 @asynccontextmanager

@@ -141,13 +141,13 @@ def test_the_doctors_command_prints_and_exits(environ: dict[str, str], monkeypat
     assert {Check(**finding).check for finding in json.loads(done.output)} >= {"database", "redis", "processes"}
 
 
-async def test_what_a_server_starts_is_no_request_with_two_seconds_of_patience(settings: Settings) -> None:
+async def test_what_a_server_starts_is_no_request_with_a_time_budget_of_two_seconds(settings: Settings) -> None:
     """The poll of the backend waits for SQL a little each second; counted as one request it would soon wait no more."""
-    app, patience = create_app(settings), []
+    app, budgets = create_app(settings), []
 
     @app.before_serving
     async def note() -> None:
-        patience.append(database._time_budget.get())
+        budgets.append(database._time_budget.get())
 
     async with app.test_app():
-        assert patience == [None]
+        assert budgets == [None]

@@ -166,7 +166,7 @@ async def test_form_without_a_script_asks_for_sheet_and_order(scene: Scene) -> N
 
 
 async def test_survey_that_takes_too_long_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocesses, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(subprocesses, "TIMEOUT_SECONDS", 0)
     status, problem = await scene.call("admin", "POST", "/api/imports", data=TWO, headers={"Content-Type": "text/csv"})
     assert (status, problem["code"]) == (400, "unreadable_file")
     assert "too much memory or time" in problem["detail"]

@@ -29,6 +29,7 @@ from tests.integration.scene import Scene
 from tests.servers.process import ServerProcess, held_directory, remove_directory
 from tests.servers.web import ROOT
 from tests.waiting import until
+from worker.jobs.import_file import import_file
 
 REAL = (ROOT / "app/demo/data/acquisitions.csv").read_bytes()
 CSV = {"Content-Type": "text/csv"}
@@ -203,8 +204,6 @@ async def test_run_that_lost_its_import_writes_nothing_more(scene: Scene) -> Non
 
 @sqlite_only
 async def test_operator_who_cancels_the_job_cancels_the_import(scene: Scene) -> None:
-    from worker.jobs.import_deals import import_deals
-
     found = await send(scene, REAL)
 
     class Cancelled:
@@ -214,7 +213,7 @@ async def test_operator_who_cancels_the_job_cancels_the_import(scene: Scene) -> 
             raise RunCancelled
 
     with pytest.raises(RunCancelled):
-        await import_deals(scene.resources, Cancelled())  # type: ignore[arg-type]
+        await import_file(scene.resources, Cancelled())  # type: ignore[arg-type]
     assert (await look(scene, found["id"]))["state"] == "cancelled"
 
 

@@ -91,6 +91,16 @@ async def events(resources: Resources, kind: str) -> list[dict[str, Any]]:
         return list(await db.scalars(select(Event.payload).where(Event.kind == kind).order_by(Event.id)))
 
 
+async def test_a_job_that_this_version_does_not_know_is_left_to_one_that_does(resources: Resources) -> None:
+    now = resources.clock.now()
+    async with resources.database.write() as db:
+        common = {"trigger": "console", "payload": {}, "counts": {}, "earlier_attempts": []}
+        db.add(JobRun(name="from_the_future", status="queued", due_at=now, queued_at=now, **common))
+    await WorkerHere(resources).tick()
+    async with resources.database.read() as db:
+        assert list(await db.scalars(select(JobRun.status).where(JobRun.name == "from_the_future"))) == ["queued"]
+
+
 @pytest.mark.parametrize("words", ["zero \0 byte", "half of a pair \ud800"])
 async def test_a_failure_whose_words_no_database_takes_is_written_down(resources: Resources, words: str) -> None:
     async def fail(resources: Resources, run: Run) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import func, select, update
 
+from app.auth import sign_in_lanes
 from app.auth.known_browsers import LIFETIME, MAX_BROWSERS_PER_USER
+from app.auth.links import invite
 from app.auth.people import add_user
 from app.auth.service import reset_password
-from app.auth.sign_in_lanes import AT_ONCE, MAX_WAITING, Admission, TooBusy, admission_of
+from app.auth.sign_in_lanes import AT_ONCE, MAX_SLOWED_PER_ADDRESS, MAX_WAITING, SignInLanes, TooBusy, sign_in_lanes_of
 from app.core.config import Settings
 from app.core.errors import NotAuthenticated
 from app.factory import create_app
@@ -82,7 +84,7 @@ async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(a
     known = app.test_client()
     assert await sign_in(known, address="10.0.0.1") == 200
     assert set(await attack(app, 12)) == {401}, "no address failed often enough to be refused"
-    slowed = admission_of(resources.database)._slowed
+    slowed = sign_in_lanes_of(resources.database)._slowed
     signing_in = asyncio.ensure_future(sign_in(known, address="10.200.0.1"))
     while not signing_in.done():
         assert not slowed, "known by its cookie, on another network"
@@ -90,6 +92,62 @@ async def test_failures_from_many_addresses_slow_a_name_down_and_refuse_nobody(a
     assert await signing_in == 200
     await attack(app, 12, first=100)
     assert await sign_in(app.test_client(), address="10.200.0.2") == 200, "the right password, from anywhere"
+
+
+@sqlite_only
+async def test_known_browser_is_not_slowed_where_a_neighbour_made_up_a_cookie(app: Quart, resources: Resources) -> None:
+    known, lanes = app.test_client(), sign_in_lanes_of(resources.database)
+    assert await sign_in(known, address="10.0.0.1") == 200
+    await attack(app, 12)
+    lanes.demote("10.0.0.1")
+    signing_in = asyncio.ensure_future(sign_in(known, address="10.0.0.1"))
+    while not signing_in.done():
+        assert not lanes._slowed
+        await asyncio.sleep(0)
+    assert await signing_in == 200
+
+
+async def test_who_waits_for_a_turn_is_bounded_by_address_in_all_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes = SignInLanes()
+
+    async def never() -> float:
+        return 60
+
+    def come(name: str, address: str) -> asyncio.Future[None]:
+        return asyncio.ensure_future(lanes.wait_for_turn(name, address, failures=0, take=never))
+
+    waiting = [come(f"name {n}", "10.70.0.1") for n in range(MAX_SLOWED_PER_ADDRESS)]
+    with pytest.raises(TooBusy):
+        await come("one more", "10.70.0.1")
+    crowd = [come("crowded", f"10.71.{n}.1") for n in range(3)]
+    await until(lambda: lanes._slowed.total() == len(waiting) + len(crowd))
+    monkeypatch.setattr(sign_in_lanes, "MAX_SLOWED", len(waiting) + len(crowd))
+    waiting.append(come("somebody else", "10.72.0.1"))
+    await until(lambda: any(each.done() for each in crowd))
+    [out] = [each for each in crowd if each.done()]
+    assert isinstance(out.exception(), TooBusy), "one of those at the name with most waiting"
+    assert not any(each.done() for each in waiting)
+    monkeypatch.setattr(sign_in_lanes, "SLOWED_SECONDS", 0.05)
+    with pytest.raises(TooBusy):
+        await asyncio.wait_for(come("last", "10.73.0.1"), 10)
+    for each in (*waiting, *crowd):
+        each.cancel()
+    await asyncio.gather(*waiting, *crowd, return_exceptions=True)
+    assert not lanes._slowed
+
+
+@sqlite_only
+async def test_whoever_holds_a_link_waits_behind_no_guesser(app: Quart, resources: Resources) -> None:
+    admin = await add_user(resources, "admin@example.com", PASSWORD, name="Admin", organisation="Acme", is_admin=True)
+    link = await invite(resources, admin, "new@example.com", "member")
+    await attack(app, 12, "new@example.com")
+    slowed = sign_in_lanes_of(resources.database)._slowed
+    form = {"token": link.token, "name": "New", "password": PASSWORD, "again": PASSWORD}
+    using = asyncio.ensure_future(app.test_client().post("/link", form=form, scope_base={"client": ("10.200.0.4", 50000)}))
+    while not using.done():
+        assert not slowed
+        await asyncio.sleep(0)
+    assert (await using).status_code == 303
 
 
 async def test_guesses_at_one_name_are_bounded_over_all_addresses_and_processes(
@@ -111,14 +169,14 @@ async def test_guesses_at_one_name_are_bounded_over_all_addresses_and_processes(
 async def test_who_has_not_failed_is_next_however_many_guessers_wait(app: Quart, resources: Resources) -> None:
     await attack(app, 12)
     attackers = [asyncio.ensure_future(attack(app, 12)) for _ in range(1)]
-    await until(lambda: any(queue.waiting > 3 for queue in admission_of(resources.database)._names.values()))
+    await until(lambda: any(queue.waiting > 3 for queue in sign_in_lanes_of(resources.database)._names.values()))
     assert await sign_in(app.test_client(), address="10.200.0.3") == 200
     assert not any(each.done() for each in attackers), "they were there before"
     await asyncio.gather(*attackers)
 
 
 async def test_turn_that_is_taken_and_not_used_is_the_next_ones() -> None:
-    admission, taken = Admission(), 0
+    lanes, taken = SignInLanes(), 0
 
     async def take() -> float:
         nonlocal taken
@@ -126,7 +184,7 @@ async def test_turn_that_is_taken_and_not_used_is_the_next_ones() -> None:
         return 0.2 if taken == 1 else 60
 
     def come(n: int) -> asyncio.Future[None]:
-        return asyncio.ensure_future(admission.wait_for_turn("ann", f"10.70.0.{n}", failures=0, take=take))
+        return asyncio.ensure_future(lanes.wait_for_turn("ann", f"10.70.0.{n}", failures=0, take=take))
 
     for n in range(20):
         leaving = come(n)
@@ -137,8 +195,8 @@ async def test_turn_that_is_taken_and_not_used_is_the_next_ones() -> None:
     async with asyncio.timeout(10):
         await come(100)
     assert taken == 1
-    assert not admission._slowed
-    assert not admission._names
+    assert not lanes._slowed
+    assert not lanes._names
 
 
 @sqlite_only
@@ -227,15 +285,15 @@ async def test_address_that_fails_on_purpose_is_refused_as_before(app: Quart, re
         assert await db.scalar(select(func.count()).select_from(LoginAttempt)) == 7, "six names and the address, not the seventh"
 
 
-# Admission
+# SignInLanes
 
 
 async def test_places_are_few_and_the_queue_ends() -> None:
-    admission, release, inside = Admission(), asyncio.Event(), 0
+    lanes, release, inside = SignInLanes(), asyncio.Event(), 0
 
     async def come(address: str) -> None:
         nonlocal inside
-        async with admission.place(address):
+        async with lanes.place(address):
             inside += 1
             assert inside <= AT_ONCE
             await release.wait()
@@ -252,7 +310,7 @@ async def test_places_are_few_and_the_queue_ends() -> None:
     assert {type(each) for each in refused} == {TooBusy}
     assert outcomes[-1] is None
     assert 600 - MAX_WAITING <= len(refused) < 600
-    async with admission.place("10.0.0.1"):
+    async with lanes.place("10.0.0.1"):
         pass
 
 
@@ -278,11 +336,11 @@ async def test_crowd_of_strangers_is_refused_before_the_database_and_readers_are
 
 
 async def test_doors_of_strangers_share_the_places(app: Quart, resources: Resources) -> None:
-    admission = admission_of(resources.database)
+    lanes = sign_in_lanes_of(resources.database)
     release = asyncio.Event()
 
     async def occupy() -> None:
-        async with admission.place("10.0.0.9"):
+        async with lanes.place("10.0.0.9"):
             await release.wait()
 
     held = [asyncio.ensure_future(occupy()) for _ in range(AT_ONCE)]
@@ -300,13 +358,13 @@ async def test_doors_of_strangers_share_the_places(app: Quart, resources: Resour
 
 
 async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses() -> None:
-    admission, served = Admission(), 0
+    lanes, served = SignInLanes(), 0
 
     async def attack(n: int) -> None:
         nonlocal served
         while True:
             with suppress(TooBusy, NotAuthenticated):
-                async with admission.place(f"10.60.{n // 250}.{n % 250}"):
+                async with lanes.place(f"10.60.{n // 250}.{n % 250}"):
                     await asyncio.sleep(0.005)
                     served += 1
                     raise NotAuthenticated
@@ -314,7 +372,7 @@ async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses
 
     crowd = [asyncio.ensure_future(attack(n)) for n in range(600)]
     await until(lambda: served > 100, within=30)
-    place = admission.place("10.61.0.1", with_cookie=True)
+    place = lanes.place("10.61.0.1", with_cookie=True)
     with pytest.raises(StopIteration):  # a device cookie has a lane of its own, so nothing is waited for
         place.__aenter__().send(None)
     await place.__aexit__(None, None, None)
@@ -322,7 +380,7 @@ async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses
     async def patient() -> None:
         while True:
             with suppress(TooBusy):
-                async with admission.place("10.61.0.2"):
+                async with lanes.place("10.61.0.2"):
                     return
             await asyncio.sleep(0.2)
 
@@ -330,5 +388,5 @@ async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses
     for each in crowd:
         each.cancel()
     await asyncio.gather(*crowd, return_exceptions=True)
-    async with asyncio.timeout(30), admission.place("10.61.0.3"):
+    async with asyncio.timeout(30), lanes.place("10.61.0.3"):
         pass

@@ -93,7 +93,7 @@ async def test_a_stream_is_no_activity(scene: Scene, clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_what_streams_share_does_not_wear_out_the_patience_of_a_request(scene: Scene) -> None:
+async def test_what_streams_share_does_not_use_up_the_time_of_a_request(scene: Scene) -> None:
     """A request waits so long for the database in all; what it started goes on for as long as somebody listens."""
     looks = 0
 
@@ -115,8 +115,8 @@ async def test_what_streams_share_does_not_wear_out_the_patience_of_a_request(sc
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_what_begins_with_the_server_has_all_the_patience(settings: Settings) -> None:
-    """The poll of the backend flag, for one: with a request's patience it would fail for ever once that is used up."""
+async def test_what_begins_with_the_server_has_no_time_budget(settings: Settings) -> None:
+    """The poll of the backend flag, for one: with a request's time budget it would fail for ever once that is used up."""
     app = create_app(settings)
     limits: list[object] = []
     app.before_serving(lambda: limits.append(_time_budget.get()))

@@ -15,7 +15,7 @@ from tests.conftest import StartRedis
 from tests.waiting import until
 
 SWITCHES = 300
-PATIENCE = timedelta(seconds=2)
+TIMEOUT = timedelta(seconds=2)
 
 
 def faults() -> float:
@@ -24,7 +24,7 @@ def faults() -> float:
 
 
 async def test_hundreds_of_switches_under_load_fail_nobody_in_a_way_that_is_not_an_outage(start_redis: StartRedis) -> None:
-    client = RedisClient(start_redis().url, name="holdfast-test", timeout=PATIENCE, max_connections=8)
+    client = RedisClient(start_redis().url, name="holdfast-test", timeout=TIMEOUT, max_connections=8)
     here = await check_redis_health(client)
     elsewhere = replace(here, run_id="b" * 40)
     served, failed, before, is_over = 0, 0, faults(), False
@@ -59,7 +59,7 @@ async def test_hundreds_of_switches_under_load_fail_nobody_in_a_way_that_is_not_
 
 
 async def test_after_a_switch_no_connection_made_before_it_is_used(start_redis: StartRedis) -> None:
-    client = RedisClient(start_redis().url, name="holdfast-test", timeout=PATIENCE)
+    client = RedisClient(start_redis().url, name="holdfast-test", timeout=TIMEOUT)
     here = await check_redis_health(client)
     async with client.deadline() as commands:
         before = await commands.client_id()
@@ -115,7 +115,7 @@ async def test_whatever_a_server_answers_is_an_outage_and_counted(answer: bytes)
 
 
 async def test_an_error_of_ours_is_not_taken_for_an_outage(start_redis: StartRedis) -> None:
-    client = RedisClient(start_redis().url, name="holdfast-test", timeout=PATIENCE)
+    client = RedisClient(start_redis().url, name="holdfast-test", timeout=TIMEOUT)
 
     async def work() -> float:
         async with client.deadline() as commands:

@@ -163,6 +163,27 @@ async def test_answers_under_way_are_finished_and_kept_connections_are_told(envi
         assert b" 401 " in (await slow.rest()).splitlines()[0], "its answer was made after the port had closed"
 
 
+async def test_several_processes_keep_newcomers_away_before_the_port_closes(environ: dict[str, str]) -> None:
+    """A connection that is completed and that nobody takes any more would be reset with its request."""
+    async with web(environ | {"DRAIN_SECONDS": "0", "WEB_CONCURRENCY": "2"}) as server:
+        workers = psutil.Process(server.pid).children()
+        for each in workers:
+            each.suspend()  # so that the port stays open although nobody takes anything
+        os.kill(server.pid, signal.SIGTERM)
+
+        async def nobody_comes_in() -> bool:
+            try:
+                async with asyncio.timeout(0.3), connected(server.port):
+                    return False
+            except TimeoutError:
+                return True
+
+        await until(nobody_comes_in, within=10)
+        for each in workers:
+            each.resume()
+        await until(lambda: server.process is not None and server.process.poll() is not None, within=15)
+
+
 async def connects(port: int) -> bool:
     """False, for ever: a connection that is taken is none that is refused."""
     async with connected(port):

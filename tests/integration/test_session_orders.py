@@ -150,7 +150,7 @@ async def test_an_epoch_raised_by_hand_is_not_taken_back(
 
 
 @pytest.mark.parametrize("lost", ["hold", "publish"])
-async def test_what_is_committed_is_told_although_the_request_has_no_patience_left(
+async def test_what_is_committed_is_told_although_the_request_has_no_time_left(
     environ: dict[str, str], clock: FakeClock, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     commit = AsyncSession.commit

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.core.metrics import METRICS
 from app.models import Login, Session
@@ -96,6 +97,16 @@ async def test_a_write_after_a_standstill_leaves_redis_in_use(resources: Resourc
     assert METRICS.standstills._value.get() == before + 2
     assert (await row_of(resources)).mode == "redis"
     assert (await resources.sessions.read(KEY)).record is not None
+
+
+async def test_standstills_are_counted_each_and_logged_once_a_minute() -> None:
+    now = 100.0
+    standstill = Standstill(timedelta(seconds=1), stopwatch=lambda: now)
+    with capture_logs() as lines:
+        for _ in range(35):
+            now += 2
+            standstill.count()
+    assert (standstill.count(), len(lines)) == (35, 2)
 
 
 @pytest.mark.parametrize(("gaps", "stood"), [([0.2] * 20, 0), ([1.1], 1), ([0.2, 5, 0.2, 5], 2)])

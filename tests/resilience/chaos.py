@@ -41,7 +41,7 @@ PEOPLE, BROWSERS = 4, 2
 # Deals that stay, deals to which access is given and taken, deals that are deleted in the course of the run.
 STEADY, CONTESTED, DOOMED = 2, 5, 6
 # Longer than a request may take, so that a slow one is seen to be slow rather than given up.
-PATIENCE = 8.0
+TIMEOUT = 8.0
 # In a request that does nothing; then the bounds on time are not checked.
 OVERLOADED = 0.3
 READS: tuple[Kind, ...] = ("current", "me", "health")
@@ -114,7 +114,7 @@ class Guest:
             await asyncio.sleep(0.2)
 
     async def sign_out(self) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, cookies=httpx.Cookies(self.http.cookies)) as copy:
+        async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT, cookies=httpx.Cookies(self.http.cookies)) as copy:
             await self.ask("logout", "POST", "/api/auth/logout")
             # Somebody copied the cookies before.
             for _ in range(3):
@@ -345,7 +345,7 @@ async def _play(stage: Stage, seconds: float) -> None:
         async def guest(user: User, name: str) -> Guest:
             limits = httpx.Limits(max_keepalive_connections=4)
             return Guest(
-                stage, user, name, await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=PATIENCE, limits=limits))
+                stage, user, name, await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=TIMEOUT, limits=limits))
             )
 
         stage.over_at = time.monotonic() + seconds

@@ -150,11 +150,11 @@ MUTANTS = [
         f"{FAILOVER}::test_fall_is_told_before_the_change_is_answered",
     ),
     Mutant(
-        "it is told although the request has no patience left",
+        "it is told although the request has no time left",
         "app/sessions/claim.py",
         "        ensure_time_budget(COMMIT_SECONDS)",
         "",
-        f"{ORDERS}::test_what_is_committed_is_told_although_the_request_has_no_patience_left",
+        f"{ORDERS}::test_what_is_committed_is_told_although_the_request_has_no_time_left",
     ),
     Mutant(
         "Redis that failed a request is not asked by it again",

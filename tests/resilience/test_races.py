@@ -61,7 +61,7 @@ async def _count_deadlocks(database_url: str) -> int:
         await database.close()
 
 
-class House(People):
+class Racers(People):
     """Its people race each other, trial by trial."""
 
     falls: int
@@ -137,8 +137,8 @@ class House(People):
 
 
 @pytest.fixture
-async def resources(site: Site, tell: Tell) -> AsyncIterator[House]:
-    async with House.of(site) as resources:
+async def resources(site: Site, tell: Tell) -> AsyncIterator[Racers]:
+    async with Racers.of(site) as resources:
         resources.falls, resources.browsers, resources.untold = 0, [], await resources.count_untold()
         yield resources
     if resources.falls:
@@ -155,7 +155,7 @@ async def late(work: Any) -> Any:
     return await work
 
 
-async def test_select_against_revoke(resources: House) -> None:
+async def test_select_against_revoke(resources: Racers) -> None:
     owner, viewer = await resources.browser(resources.owner), await resources.browser(resources.viewer)
     async for _ in resources.trials():
         await viewer.select(resources.other)
@@ -170,7 +170,7 @@ async def test_select_against_revoke(resources: House) -> None:
         assert (await owner.call("POST", f"/api/deals/{resources.deal.id}/members", json=again)).status_code == 201
 
 
-async def test_select_against_delete(resources: House) -> None:
+async def test_select_against_delete(resources: Racers) -> None:
     owner, viewer = await resources.browser(resources.owner), await resources.browser(resources.viewer)
     async for _ in resources.trials():
         await viewer.select(resources.other)
@@ -183,7 +183,7 @@ async def test_select_against_delete(resources: House) -> None:
             await db.execute(update(Deal).where(Deal.id == resources.deal.id).values(deleted_at=None))
 
 
-async def test_select_against_clear(resources: House) -> None:
+async def test_select_against_clear(resources: Racers) -> None:
     here, there = await resources.browser(resources.viewer), await resources.browser(resources.viewer)
     async for _ in resources.trials():
         await there.select(resources.other)
@@ -194,7 +194,7 @@ async def test_select_against_clear(resources: House) -> None:
         assert await here.current_everywhere() == {pointer}
 
 
-async def test_restore_against_select_and_clear(resources: House) -> None:
+async def test_restore_against_select_and_clear(resources: Racers) -> None:
     here, there = await resources.browser(resources.viewer), await resources.browser(resources.viewer)
     async for trial in resources.trials():
         await there.select(resources.deal)
@@ -209,7 +209,7 @@ async def test_restore_against_select_and_clear(resources: House) -> None:
         assert await there.current_everywhere() == {pointer}
 
 
-async def test_restore_against_revoke(resources: House) -> None:
+async def test_restore_against_revoke(resources: Racers) -> None:
     owner, viewer = await resources.browser(resources.owner), await resources.browser(resources.viewer)
     async for trial in resources.trials():
         await viewer.select(resources.deal)
@@ -223,7 +223,7 @@ async def test_restore_against_revoke(resources: House) -> None:
         await make_member(resources.database, resources.deal, resources.viewer)
 
 
-async def test_parallel_first_requests_of_an_expired_session(resources: House) -> None:
+async def test_parallel_first_requests_of_an_expired_session(resources: Racers) -> None:
     viewer = await resources.browser(resources.viewer)
     await viewer.select(resources.deal)
     async for _ in resources.trials(share=10):
@@ -234,7 +234,7 @@ async def test_parallel_first_requests_of_an_expired_session(resources: House) -
         assert len(await resources.sessions(resources.viewer)) == 1
 
 
-async def test_parallel_first_requests_without_a_deal_to_come_back_to(resources: House) -> None:
+async def test_parallel_first_requests_without_a_deal_to_come_back_to(resources: Racers) -> None:
     """Nobody is taken for signed out because many others wrote the same session."""
     viewer = await resources.browser(resources.viewer)
     async for _ in resources.trials(share=10):
@@ -243,7 +243,7 @@ async def test_parallel_first_requests_without_a_deal_to_come_back_to(resources:
         assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_first_requests_while_the_last_deal_keeps_changing(resources: House) -> None:
+async def test_first_requests_while_the_last_deal_keeps_changing(resources: Racers) -> None:
     """A restore that finds the person's choice moved again and again is no reason to send them to the login page."""
     here, there = await resources.browser(resources.viewer), await resources.browser(resources.viewer)
     await there.select(resources.deal)
@@ -265,7 +265,7 @@ async def test_first_requests_while_the_last_deal_keeps_changing(resources: Hous
         await asyncio.gather(*switching)
 
 
-async def test_two_tabs_two_keys(resources: House) -> None:
+async def test_two_tabs_two_keys(resources: Racers) -> None:
     """A setting is stated in one tab while another one selects: both stand."""
     viewer = await resources.browser(resources.viewer)
     async for trial in resources.trials():
@@ -275,7 +275,7 @@ async def test_two_tabs_two_keys(resources: House) -> None:
         assert (await viewer.call("GET", "/api/me")).json()["user"]["theme"] == theme
 
 
-async def test_late_writes_against_logout(resources: House) -> None:
+async def test_late_writes_against_logout(resources: Racers) -> None:
     """What a request under way at a logout still writes revives nothing, on any server."""
     async for _ in resources.trials(share=5):
         tab = await resources.browser(resources.viewer)
@@ -291,7 +291,7 @@ async def test_late_writes_against_logout(resources: House) -> None:
     assert await resources.sessions(resources.viewer) == []
 
 
-async def test_signing_in_against_a_change_of_password(resources: House) -> None:
+async def test_signing_in_against_a_change_of_password(resources: Racers) -> None:
     """No login made with the old password outlives the change."""
     passwords = [PASSWORD, OTHER_PASSWORD]
     mine = await resources.browser(resources.viewer)
@@ -310,7 +310,7 @@ async def test_signing_in_against_a_change_of_password(resources: House) -> None
         passwords.reverse()
 
 
-async def test_two_browsers_revoke_each_other(resources: House) -> None:
+async def test_two_browsers_revoke_each_other(resources: Racers) -> None:
     async for _ in resources.trials(share=5):
         browsers = [await resources.browser(resources.viewer) for _ in range(3)]
         answers = await asyncio.gather(*(late(each.call("POST", "/api/logins/revoke-others")) for each in browsers))
@@ -319,7 +319,7 @@ async def test_two_browsers_revoke_each_other(resources: House) -> None:
         assert len(alive) <= 1
 
 
-async def test_clients_that_hang_up_during_a_select(resources: House) -> None:
+async def test_clients_that_hang_up_during_a_select(resources: Racers) -> None:
     """Exactly the old or the new deal, no connection lost, and the next ones are served."""
     viewer = await resources.browser(resources.viewer)
     await viewer.select(resources.deal)
@@ -348,7 +348,7 @@ async def test_clients_that_hang_up_during_a_select(resources: House) -> None:
     assert await viewer.current_everywhere() == {resources.other.id}
 
 
-async def test_parallel_selects_of_one_session_are_all_served(resources: House) -> None:
+async def test_parallel_selects_of_one_session_are_all_served(resources: Racers) -> None:
     viewer = await resources.browser(resources.viewer)
     answers = await asyncio.gather(*(viewer.select(random.choice((resources.deal, resources.other))) for _ in range(16)))
     assert set(answers) == {200}

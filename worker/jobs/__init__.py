@@ -10,7 +10,7 @@ from app.jobs.run import Run
 from app.resources import Resources
 from worker.jobs.check_session_backend import check_session_backend
 from worker.jobs.expire_sessions import expire_sessions
-from worker.jobs.import_deals import import_deals
+from worker.jobs.import_file import import_file
 from worker.jobs.roll_up_analytics import roll_up_analytics
 from worker.jobs.sweep_stale_deals import sweep_stale_deals
 from worker.jobs.verify_audit_chain import verify_audit_chain
@@ -25,7 +25,8 @@ BODIES: dict[str, Body] = {
         check_session_backend,
         roll_up_analytics,
         verify_audit_chain,
-        import_deals,
+        import_file,
     )
 }
-BODIES["import_file"] = import_deals
+# What a version before workbooks queued.
+BODIES["import_deals"] = import_file

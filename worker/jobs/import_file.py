@@ -8,7 +8,7 @@ from app.jobs.run import Run, RunCancelled
 from app.resources import Resources
 
 
-async def import_deals(resources: Resources, run: Run) -> dict[str, Any]:
+async def import_file(resources: Resources, run: Run) -> dict[str, Any]:
     import_id: int = run.payload["import_id"]
     try:
         return await run_import(resources, import_id, tell=run.progress)
