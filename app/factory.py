@@ -5,20 +5,22 @@ from datetime import timedelta
 from typing import cast
 from urllib.parse import urlsplit
 
-from quart import Quart, Response, current_app, request
+from prometheus_client import Counter
+from quart import Quart, Request, Response, current_app, request
 from quart.typing import ResponseReturnValue
 from quart_schema import APIKeySecurityScheme, QuartSchema, hide
 from werkzeug.routing import RequestRedirect
 
 from app.access.permissions import user_can_access_deal
 from app.admin.routes import blueprint as admin
-from app.auth.browser import init_device_cookie
+from app.auth.browser import init_device_cookie, write_device_cookie
 from app.auth.routes import blueprint as auth
 from app.auth.user import make_login_cookie
 from app.checklist.routes import blueprint as checklist
 from app.core.clock import Clock
 from app.core.config import Settings
 from app.core.cookies import AUTH, CookieNames, has_plain_cookies
+from app.core.hosts import HostRules
 from app.core.metrics import METRICS
 from app.core.root_path import AddressesAtRoot, at_root, root_path
 from app.current_deal.candidate import COLD_CONTEXT
@@ -26,16 +28,17 @@ from app.current_deal.restore import auto_restore_deal_context, initial_session_
 from app.current_deal.routes import selection
 from app.deals.routes import blueprint as deals
 from app.findings.routes import blueprint as findings
-from app.http.compression import init_compression
+from app.http.app import HoldfastApp
+from app.http.compression import Compression
 from app.http.error_handlers import init_errors
 from app.http.live import init_live
 from app.http.openapi import INFO, LOGIN, PathNamed
 from app.http.proxies import ProxiesBelieved
-from app.http.ratelimit import init_rate_limits
-from app.http.security_events import init_security_events
-from app.http.security_headers import init_security
+from app.http.ratelimit import limit_request
+from app.http.security_events import init_security_events, tell_refusal
+from app.http.security_headers import add_headers, init_security, refuse_foreign_host
 from app.http.uploads import init_uploads
-from app.http.web import MAX_BODY_BYTES, check_access, check_role, name_request, public, with_time_budget
+from app.http.web import MAX_BODY_BYTES, access_of_request, check_access, check_role, name_request, public, with_time_budget
 from app.imports.routes import blueprint as imports
 from app.notices.routes import blueprint as notices
 from app.ops.console.site import init_ops
@@ -48,7 +51,7 @@ from app.pages.one_time_links import blueprint as link_pages
 from app.pages.settings import blueprint as account_pages
 from app.pages.well_known import blueprint as well_known
 from app.resources import make_resources
-from app.server.drain import init_drain
+from app.server.drain import drain_of, init_drain
 from app.sessions.interface import HoldfastSessions
 
 A_YEAR = timedelta(days=365)
@@ -56,12 +59,12 @@ A_YEAR = timedelta(days=365)
 MAX_DOCUMENTS = 8
 
 
-def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
+def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp:
     """The site. Its resources open and close with the server."""
-    app = Quart(__name__, static_folder="static", template_folder="templates")
+    app = HoldfastApp(__name__, static_folder="static", template_folder="templates")
     app.secret_key = settings.secret_key
     app.config["SECRET_KEY_FALLBACKS"] = list(settings.secret_key_fallbacks)
-    app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
+    app.max_content_length = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
     init_uploads(app)
@@ -81,18 +84,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
 
     app.jinja_env.add_extension(AddressesAtRoot)
     app.asgi_app = with_time_budget(app.asgi_app, settings.database_timeout)  # type: ignore[method-assign]
-    app.before_request(name_request)
-    init_compression(app)
     init_security(app, settings)
-    app.before_request(check_access)
-    app.before_request(auto_restore_deal_context)
-    app.before_request(check_role)
-    init_rate_limits(app)
-    init_security_events(app, names)
-    app.after_request(_allow_own_methods)
-    app.after_request(_count)
-    app.after_request(_lead_below_root)
+    init_security_events(app)
     init_device_cookie(app, names)
+    init_drain(app, settings.drain_seconds)
+    _init_frame(app, HostRules(settings.allowed_hosts))
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
@@ -107,6 +103,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         openapi_provider_class=PathNamed,
         security_schemes={LOGIN: APIKeySecurityScheme(names.name(AUTH), "cookie")},
     )
+
+    # What it does beside is to make a schema for every dict that is answered.
+    del app.make_response
 
     hide(Quart.send_static_file)  # as the extension does where it serves the document itself
 
@@ -128,7 +127,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.add_url_rule("/api/openapi.json", "openapi", openapi)
 
     init_live(app, resources)
-    init_drain(app, settings.drain_seconds)
     init_ops(app, resources)
     own = {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}
     app.asgi_app = ProxiesBelieved(app.asgi_app, settings, own=own)  # type: ignore[method-assign]
@@ -144,17 +142,51 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     return app
 
 
-async def _lead_below_root(response: Response) -> Response:
+def _init_frame(app: HoldfastApp, hosts: HostRules) -> None:
+    """What stands around every view, in its order."""
+    compression, drain = Compression(), drain_of(app)
+    counters: dict[tuple[str, int], Counter] = {}
+
+    @app.before_request
+    async def before() -> None:
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        name_request()
+        refuse_foreign_host(asked, hosts)
+        access = access_of_request()
+        check_access(access)
+        await auto_restore_deal_context()
+        await check_role(access)
+        await limit_request(access)
+
+    @app.after_request
+    async def after(response: Response) -> Response:
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        drain.end_connection(response)
+        write_device_cookie(response)
+        _lead_below_root(response)
+        kind = asked.method, response.status_code // 100
+        if kind not in counters:
+            counters[kind] = METRICS.http_requests.labels(kind[0], f"{kind[1]}xx")
+        counters[kind].inc()
+        _allow_own_methods(response)
+        tell_refusal(response)
+        add_headers(asked, response)
+        smaller = compression.compress(asked, response)
+        if smaller is not None:
+            await smaller
+        return response
+
+
+def _lead_below_root(response: Response) -> None:
     """What leads to an address of ours leads below the root path; browsers do not read what else a redirect says."""
     location = response.headers.get("Location")
     if not location:
-        return response
+        return
     by_framework = isinstance(request.routing_exception, RequestRedirect)
     if by_framework or root_path():
         response.headers["Location"] = at_root(_own_address(location) if by_framework else location)
         if response.status_code in range(300, 400):
             response.set_data(b"")
-    return response
 
 
 def _own_address(url: str) -> str:
@@ -173,14 +205,8 @@ def _below_root(document: bytes, names: CookieNames) -> bytes:
     return json.dumps(below).encode()
 
 
-async def _allow_own_methods(response: Response) -> Response:
+def _allow_own_methods(response: Response) -> None:
     """OPTIONS tells what the address itself takes, not what another rule would that matches it, too (`bin` for a deal's id)."""
     if request.method == "OPTIONS" and request.url_rule is not None:
         same = [each for each in current_app.url_map.iter_rules() if each.rule == request.url_rule.rule]
         response.headers["Allow"] = ", ".join(sorted({method for each in same for method in each.methods or ()}))
-    return response
-
-
-async def _count(response: Response) -> Response:
-    METRICS.http_requests.labels(request.method, f"{response.status_code // 100}xx").inc()
-    return response

@@ -103,13 +103,14 @@ def init_device_cookie(app: Quart, names: CookieNames) -> None:
     """The cookie by which a browser is known again: written at a sign-in, kept at a sign-out."""
     app.extensions["cookie_names"] = names
 
-    @app.after_request
-    async def write_device_cookie(response: Response) -> Response:
-        if token := g.pop("device_token", None):
-            value = write_tokens(token, list(_known_by()))
-            name, path = names.name(DEVICE), names.path()
-            response.set_cookie(name, value, max_age=LIFETIME, path=path, httponly=True, secure=not names.plain, samesite="Lax")
-        return response
+
+def write_device_cookie(response: Response) -> None:
+    """After a request in which somebody signed in."""
+    if token := g.pop("device_token", None):
+        names: CookieNames = current_app.extensions["cookie_names"]
+        value = write_tokens(token, list(_known_by()))
+        name, path = names.name(DEVICE), names.path()
+        response.set_cookie(name, value, max_age=LIFETIME, path=path, httponly=True, secure=not names.plain, samesite="Lax")
 
 
 def _known_by() -> tuple[str, ...]:

@@ -5,8 +5,10 @@ person typed is not shown beside what another one keeps. Streams pass through un
 """
 
 import gzip
+from collections.abc import Awaitable
 
-from quart import Quart, Response, request
+from quart import Request, Response
+from quart.wrappers.response import DataBody
 
 SMALLEST = 1000  # bytes; below it the headers weigh more than what is saved
 # Pages are made anew each time; files once.
@@ -15,33 +17,43 @@ MAX_FILES = 200
 _TEXT = frozenset({"application/javascript", "application/json", "image/svg+xml", "text/css", "text/html", "text/javascript"})
 
 
-def init_compression(app: Quart) -> None:
-    files: dict[tuple[str, str], bytes] = {}
+class Compression:
+    """Of one site."""
 
-    @app.after_request
-    async def compress(response: Response) -> Response:
-        if response.mimetype not in _TEXT:
-            return response
-        response.vary.add("Accept-Encoding")
+    def __init__(self) -> None:
+        self._files: dict[tuple[str, str], bytes] = {}
+
+    def compress(self, request: Request, response: Response) -> Awaitable[None] | None:
+        """After a request. Something to wait for only where the body has to be read or made smaller."""
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        if kind not in _TEXT:
+            return None
+        if "Vary" in response.headers:
+            response.vary.add("Accept-Encoding")
+        else:
+            response.headers["Vary"] = "Accept-Encoding"
         if response.status_code != 200 or request.method == "HEAD" or "Content-Encoding" in response.headers:
-            return response
-        if not request.accept_encodings["gzip"]:
-            return response
+            return None
+        body = response.response
+        if isinstance(body, DataBody) and body.end - body.begin < SMALLEST:
+            return None
+        return self._compress(request, response) if request.accept_encodings["gzip"] else None
+
+    async def _compress(self, request: Request, response: Response) -> None:
         is_file = request.endpoint == "static"
         etag, _ = response.get_etag()
         key = (request.path, etag or "")
-        body = files.get(key) if is_file else None
+        body = self._files.get(key) if is_file else None
         if body is None:
             plain = await response.get_data(as_text=False)
             if len(plain) < SMALLEST:
-                return response
+                return
             body = gzip.compress(plain, LEVEL_OF_FILES if is_file else LEVEL_OF_PAGES, mtime=0)
             if is_file and etag:
-                if len(files) >= MAX_FILES:
-                    files.clear()
-                files[key] = body
+                if len(self._files) >= MAX_FILES:
+                    self._files.clear()
+                self._files[key] = body
         response.set_data(body)
         response.headers["Content-Encoding"] = "gzip"
         if etag:
             response.set_etag(etag, weak=True)  # the same content in other bytes
-        return response

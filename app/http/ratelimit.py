@@ -16,7 +16,7 @@ from quart import Quart, current_app, request
 from app.core.database import Database
 from app.core.errors import RateLimited, StoreUnavailable
 from app.http.security_headers import SAFE_METHODS
-from app.http.web import Access, access_of_request, current_resources
+from app.http.web import Access, current_resources
 from app.resources import Resources
 from app.sessions.interface import current_session
 
@@ -44,11 +44,6 @@ def limits_itself(view: View) -> View:
     return view
 
 
-def init_rate_limits(app: Quart) -> None:
-    """After access is checked: who may not ask is told so."""
-    app.before_request(_limit_request)
-
-
 def limit_of(app: Quart, endpoint: str, rule: str, method: str) -> Limit | None:
     """What one person's requests to a route are counted as; None for what is read, and for a view that limits itself."""
     if getattr(app.view_functions[endpoint], "limits_itself", False):
@@ -58,11 +53,12 @@ def limit_of(app: Quart, endpoint: str, rule: str, method: str) -> Limit | None:
     return "run" if rule.startswith(_JOBS) else "write"
 
 
-async def _limit_request() -> None:
+async def limit_request(access: Access) -> None:
+    """After access is checked: who may not ask is told so."""
     rule = request.url_rule
-    if rule is None or rule.endpoint == "static" or access_of_request() is Access.PUBLIC:
+    if rule is None or access is Access.PUBLIC:
         return
-    limit = limit_of(current_app._get_current_object(), rule.endpoint, rule.rule, request.method)  # type: ignore[attr-defined]
+    limit = limit_of(current_app, rule.endpoint, rule.rule, request.method)
     if limit is not None:
         resources = current_resources()
         await limit_rate(resources, limit, current_session().user_id, getattr(resources.settings, f"rate_limit_{limit}"))

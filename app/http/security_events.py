@@ -69,16 +69,15 @@ class EventLog:
         self._window_ends = 0.0
 
 
-def init_security_events(app: Quart, names: CookieNames) -> None:
-    """`names` of cookies: who bears one of a login is told from somebody who has only not signed in yet."""
+def init_security_events(app: Quart) -> None:
     app.extensions["security_events"] = EventLog()
 
-    @app.after_request
-    async def tell_refusal(response: Response) -> Response:
-        if response.status_code >= 400 and (kind := _kind_of(response.status_code, names)):
-            card = current_session().get("user")
-            tell_security_event(kind, user_id=card.get("id") if card else None, status=response.status_code)
-        return response
+
+def tell_refusal(response: Response) -> None:
+    """After a request: whatever an attack would show in."""
+    if response.status_code >= 400 and (kind := _kind_of(response.status_code, current_app.extensions["cookie_names"])):
+        card = current_session().get("user")
+        tell_security_event(kind, user_id=card.get("id") if card else None, status=response.status_code)
 
 
 def note_refusal(error: AppError) -> None:

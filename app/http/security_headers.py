@@ -2,12 +2,13 @@
 
 from urllib.parse import unquote, urlsplit
 
-from quart import Quart, Response, current_app, g, request
+from quart import Request, Response, current_app, g, request
 
 from app.core.config import Settings
 from app.core.errors import AddressTooLong, BadRequest, CrossSite
 from app.core.hosts import HostRules, split_host
 from app.core.root_path import root_path
+from app.http.app import HoldfastApp
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 MAX_RETURN = 2048
@@ -39,34 +40,33 @@ _HEADERS = {
 _ONE_YEAR_OF_TLS = "max-age=31536000; includeSubDomains"
 
 
-def init_security(app: Quart, settings: Settings) -> None:
-    """Check the host before every request and put the headers on every answer, errors and static files too."""
-    hosts = HostRules(settings.allowed_hosts)
+def init_security(app: HoldfastApp, settings: Settings) -> None:
+    """Put the headers on every answer, errors and static files too."""
     headers = _HEADERS | ({"Strict-Transport-Security": _ONE_YEAR_OF_TLS} if settings.is_production else {})
+    app.constant_headers += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     app.config["ORIGIN_SCHEMES"] = {"https"} if settings.is_production else {"http", "https"}
 
-    @app.before_request
-    async def refuse_foreign_host() -> None:
-        # A load balancer asks for the health by address; those answers say the same to everybody. What is no route there, such as a
-        # redirect that would name the host, is not among them.
-        is_health = request.url_rule is not None and request.path.startswith("/health/")
-        if not is_health and not hosts.allow(request.headers.get("Host", "")):
-            raise BadRequest("This server does not answer to that host name.", code="unknown_host")
-        if len(request.query_string) > MAX_QUERY:
-            raise AddressTooLong(f"What follows the question mark may have {MAX_QUERY} bytes.")
 
-    @app.after_request
-    async def add_headers(response: Response) -> Response:
-        response.headers.update(headers)
-        if response.status_code in (204, 304):
-            response.headers.pop("Content-Type", None)  # there is no content to have a type
-        if not (request.path.startswith("/static/") and response.status_code < 400):
-            response.headers["Cache-Control"] = "no-store"
-        if g.get("signed_out"):
-            # Not "cookies": that would clear those of every other application of the domain; ours are deleted by name.
-            # Below a root path the storage is the neighbours' as well; drafts.js takes what is ours out of it.
-            response.headers["Clear-Site-Data"] = '"cache"' if root_path() else '"cache", "storage"'
-        return response
+def refuse_foreign_host(request: Request, hosts: HostRules) -> None:
+    # A load balancer asks for the health by address; those answers say the same to everybody. What is no route there, such as a
+    # redirect that would name the host, is not among them.
+    is_health = request.url_rule is not None and request.path.startswith("/health/")
+    if not is_health and not hosts.allow(request.headers.get("Host", "")):
+        raise BadRequest("This server does not answer to that host name.", code="unknown_host")
+    if len(request.query_string) > MAX_QUERY:
+        raise AddressTooLong(f"What follows the question mark may have {MAX_QUERY} bytes.")
+
+
+def add_headers(request: Request, response: Response) -> None:
+    """After a request: those that depend on the answer."""
+    if response.status_code in (204, 304):
+        response.headers.pop("Content-Type", None)  # there is no content to have a type
+    if not (request.path.startswith("/static/") and response.status_code < 400):
+        response.headers["Cache-Control"] = "no-store"
+    if g.get("signed_out"):
+        # Not "cookies": that would clear those of every other application of the domain; ours are deleted by name.
+        # Below a root path the storage is the neighbours' as well; drafts.js takes what is ours out of it.
+        response.headers["Clear-Site-Data"] = '"cache"' if root_path() else '"cache", "storage"'
 
 
 def refuse_cross_site() -> None:

@@ -100,22 +100,22 @@ def with_time_budget(asgi_app: Any, limit: timedelta) -> Any:
     return limited
 
 
-async def name_request() -> None:
+def name_request() -> None:
     """First of all: an id for the log, the error page and the audit."""
-    g.request_id = secrets.token_hex(8)
+    g.request_id = request_id = secrets.token_hex(8)
     clear_contextvars()
-    bind_contextvars(request_id=g.request_id)
+    bind_contextvars(request_id=request_id)
 
 
-async def check_access() -> None:
+def check_access(access: Access) -> None:
     """401 for a route that needs somebody, then 403 for another site's request."""
-    if access_of_request() is not Access.PUBLIC:
+    if access is not Access.PUBLIC:
         require_signed_in()
     refuse_cross_site()
 
 
-async def check_role() -> None:
-    if access_of_request() is Access.OPERATORS and not await is_operator(current_user().id, remembered=current_user().is_operator):
+async def check_role(access: Access) -> None:
+    if access is Access.OPERATORS and not await is_operator(current_user().id, remembered=current_user().is_operator):
         raise Forbidden("This page is for operators.")
 
 
@@ -129,16 +129,19 @@ async def is_operator(user_id: int, *, remembered: bool) -> bool:
 
 def access_of_request() -> Access:
     """Of the route asked for; what is no route is nobody's."""
-    if request.endpoint is None or request.endpoint == "static":
-        return Access.PUBLIC
-    return access_of(current_app, request.endpoint)
+    rule = request.url_rule
+    return access_of(current_app, rule.endpoint) if rule is not None else Access.PUBLIC
 
 
 def access_of(app: Quart, endpoint: str) -> Access:
-    view: Any = app.view_functions[endpoint]
-    while isinstance(view, partial):
-        view = view.func
-    return cast(Access, view.access)
+    """Raises `AttributeError` for a view that declares none."""
+    known: dict[str, Access] = app.extensions.setdefault("access", {"static": Access.PUBLIC})
+    if endpoint not in known:
+        view: Any = app.view_functions[endpoint]
+        while isinstance(view, partial):
+            view = view.func
+        known[endpoint] = view.access
+    return known[endpoint]
 
 
 def require_signed_in() -> None:

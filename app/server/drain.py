@@ -26,11 +26,14 @@ def init_drain(app: Quart, period: timedelta) -> None:
     app.extensions["drain"] = drain
     app.before_serving(drain.start)
     app.after_serving(drain.stop)
-    app.after_request(drain.end_connection)
 
 
 def current_drain() -> "Drain":
-    return cast(Drain, current_app.extensions["drain"])
+    return drain_of(current_app)
+
+
+def drain_of(app: Quart) -> "Drain":
+    return cast(Drain, app.extensions["drain"])
 
 
 class Drain:
@@ -58,10 +61,9 @@ class Drain:
             signal.signal(signal.SIGTERM, self._before)
             self._before = None
 
-    async def end_connection(self, response: Response) -> Response:
+    def end_connection(self, response: Response) -> None:
         if self.draining:
             response.headers["Connection"] = "close"
-        return response
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._loop
