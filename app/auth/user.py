@@ -13,6 +13,7 @@ from quart_auth.extension import _AuthSerializer
 from app.core.config import Settings
 from app.core.cookies import AUTH, CookieNames
 from app.core.metrics import METRICS
+from app.core.recent import Recent
 
 # A browser sends several of one name only where somebody else has set one, for a domain or a path; more than a few are an attack.
 MAX_VALUES = 5
@@ -51,6 +52,10 @@ class LoginCookies(QuartAuth):
     user_class = LoginCookie
     names = CookieNames(plain=True)
 
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        self._tokens = Recent[str]()
+
     @property
     def cookie_name(self) -> str:
         return self.names.name(AUTH)
@@ -71,7 +76,7 @@ class LoginCookies(QuartAuth):
         if not has_request_context():
             return super().resolve_user()
         values = [value for value in request.cookies.getlist(str(self.cookie_name)) if value]
-        tokens = tuple(token for value in values[:MAX_VALUES] if (token := self.load_token(value)) is not None)
+        tokens = tuple(token for value in values[:MAX_VALUES] if (token := self._tokens.get(value, self.load_token)) is not None)
         if values and not tokens:
             METRICS.login_cookies_unreadable.inc()
         # The first that can be read: a stray one beside it, of another path, is nobody's reason to be signed out.

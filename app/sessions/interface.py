@@ -17,6 +17,7 @@ from quart_auth import AuthUser, QuartAuth
 from app.core.cookies import SESSION, CookieNames
 from app.core.errors import Unavailable
 from app.core.metrics import METRICS
+from app.core.recent import Recent
 from app.sessions.manager import Loaded, Outcome, SessionManager
 from app.sessions.notes import begin_notes, notes_of_request
 from app.sessions.record import Record, SessionData, check_storable
@@ -141,6 +142,7 @@ class HoldfastSessions(SessionInterface):
         self.auth = auth
         self.names = names
         self._serializer = URLSafeSerializer(keys, salt=_SALT)
+        self._versions = Recent[tuple[str, int]]()
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> UserSession:
         try:
@@ -208,11 +210,15 @@ class HoldfastSessions(SessionInterface):
         raw = request.cookies.get(self.names.name(SESSION))
         if raw is None:
             return 0
+        bound_to, version = self._versions.get(raw, self._read_version) or ("", 0)
+        return version if bound_to == token_hash[:16] else 0
+
+    def _read_version(self, raw: str) -> tuple[str, int] | None:
         try:
             bound_to, version, *_ = self._serializer.loads(raw)
+            return str(bound_to), int(version)
         except (BadSignature, TypeError, ValueError):
-            return 0
-        return int(version) if bound_to == token_hash[:16] else 0
+            return None
 
     def _set_cookie(self, response: Response, token_hash: str, version: int) -> None:
         value = self._serializer.dumps([token_hash[:16], version])
