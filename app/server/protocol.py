@@ -17,7 +17,6 @@ from app.server.gate import Gate, plain_address
 # A client that is still sending gets to read why it was refused, if it stops within this time and so many bytes.
 LAST_WORDS_SECONDS = 2.0
 MAX_DISCARDED = 1024 * 1024
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ABSOLUTE = re.compile(rb"(?i)https?://([^/?#@]+)((?:[/?][^#]*)?)$")
 
 Refusal = tuple[HTTPStatus, str]
@@ -178,8 +177,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._give_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_bytes")
         if version not in ("1.1", "1.0"):
             self._give_up(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "version")
-        if _CONTROL.search(b"".join([value for _, value in self.headers])):
-            self._give_up(HTTPStatus.BAD_REQUEST, "control_bytes")
         if hosts > 1 or (not hosts and version == "1.1"):
             self._give_up(HTTPStatus.BAD_REQUEST, "host")
         if codings and (codings != [b"chunked"] or version == "1.0"):
