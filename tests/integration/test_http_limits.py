@@ -12,7 +12,7 @@ from app.core.metrics import METRICS
 from app.core.port import has_ipv6
 from app.http.uploads import ENVELOPE, LARGEST_DISCARDED
 from app.server import protocol
-from app.server.gate import Gate, Limits
+from app.server.gate import SWEEP_SECONDS, Gate, Limits
 from tests.servers.guarded import LIMITS, ask, connected, guarded_site
 from tests.waiting import until
 
@@ -335,6 +335,43 @@ async def test_full_server_closes_who_asks_for_nothing_and_keeps_who_is_being_se
             assert status_of(await served.rest()) == 200
         for _, writer in silent:
             writer.close()
+
+
+class Waiting:
+    """A connection as the gate knows it, of which nobody has asked anything yet."""
+
+    def __init__(self, address: str, since: float) -> None:
+        self.address, self.since, self.closed, self.elapsed = address, since, False, 0.0
+
+    def sweep(self, now: float, elapsed: float) -> None:
+        self.elapsed = elapsed
+
+    def waiting_since(self) -> float | None:
+        return self.since
+
+    def close_for_another(self) -> None:
+        self.closed = True
+
+
+async def test_full_server_makes_room_once_for_each_newcomer_and_closes_no_proxy() -> None:
+    gate = Gate(Limits(**LIMITS | {"max_connections": 4}), "10.0.0.0/8")
+    proxies, strangers = [Waiting("10.0.0.1", 0), Waiting("10.0.0.2", 1)], [Waiting("192.0.2.1", 2), Waiting("192.0.2.2", 3)]
+    for each in (*proxies, *strangers):
+        assert gate.enter(each) is None
+    newcomers = [Waiting(f"192.0.2.{n}", n) for n in (10, 11)]
+    # What is closed takes a moment to be lost; the second newcomer must not count on the same place.
+    assert [gate.enter(each) for each in newcomers] == [None, None]
+    assert [each.closed for each in (*proxies, *strangers)] == [False, False, True, True]
+    assert list(gate.connections) == [*proxies, *newcomers]
+
+
+async def test_standstill_of_the_process_is_nobodys_fault() -> None:
+    gate, connection = Gate(Limits(**LIMITS), "*"), Waiting("10.0.0.1", 0)
+    gate.enter(connection)
+    gate._swept_at -= 60
+    gate._sweep()
+    assert 0 < connection.elapsed <= 2 * SWEEP_SECONDS
+    gate.leave(connection)
 
 
 async def test_full_server_refuses_where_everybody_is_being_served() -> None:
