@@ -335,6 +335,21 @@ async def test_address_whose_attempts_fail_waits_behind_one_that_has_not_failed(
     assert order == ["10.0.0.2"] * 10 + ["10.0.0.1"] * 10
 
 
+async def test_full_queue_puts_out_who_has_failed_before_who_has_not() -> None:
+    lane = sign_in_lanes._Lane(1, 4, 2)
+    await lane.enter("10.0.0.9")
+    lane.note_failures("10.0.0.3")
+    waiting = {each: asyncio.ensure_future(lane.enter(each)) for each in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")}
+    await asyncio.sleep(0)
+    waiting["10.0.0.5"] = asyncio.ensure_future(lane.enter("10.0.0.5"))
+    await until(lambda: any(each.done() for each in waiting.values()))
+    assert [address for address, each in waiting.items() if each.done()] == ["10.0.0.3"]
+    for _ in waiting:
+        lane.leave()
+    outcomes = await asyncio.gather(*waiting.values(), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [type(None), type(None), TooBusy, type(None), type(None)]
+
+
 async def test_an_outage_is_no_failure_of_the_address_that_met_it() -> None:
     lanes = SignInLanes()
     with suppress(Unavailable):
