@@ -8,7 +8,7 @@ import structlog
 
 from app.core.config import Settings
 from app.resources import Resources, open_resources
-from worker.consumers.loops import run_events
+from worker.event_loops import run_events
 from worker.probe import watch
 from worker.queue import Queue, finish
 from worker.runner import Runner

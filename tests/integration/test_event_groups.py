@@ -28,7 +28,7 @@ from app.resources import open_resources
 from tests.conftest import StartRedis
 from tests.factories import make_organisation, make_user
 from tests.waiting import until
-from worker.consumers.loops import Upkeep
+from worker.event_loops import Upkeep
 
 CLOCK = Clock()
 STREAM, DEAD_STREAM = RedisKeys().name(KEY), RedisKeys().name(DEAD_KEY)

@@ -29,7 +29,7 @@ from tests.integration.scene import Scene
 from tests.servers.process import ServerProcess, held_directory, remove_directory
 from tests.servers.web import ROOT
 from tests.waiting import until
-from worker.jobs.import_file import import_file
+from worker.jobs import import_file
 
 REAL = (ROOT / "app/demo/data/acquisitions.csv").read_bytes()
 CSV = {"Content-Type": "text/csv"}
