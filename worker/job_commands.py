@@ -129,7 +129,7 @@ def _run(name: str, *, no_wait: bool, as_json: bool) -> None:
         run_id = _do(lambda db, now: request(db, name, now))
         click.echo(json.dumps({"id": run_id}) if as_json else f"Run {run_id} of {name} is queued.")
         return
-    ended = asyncio.run(run_here(settings, name, tell=lambda line: click.echo(line, err=True)))
+    ended = asyncio.run(run_here(settings, name, show=lambda line: click.echo(line, err=True)))
     click.echo(json.dumps(run_row(ended), indent=2) if as_json else line_of(ended))
     if ended.status != "succeeded":
         raise click.exceptions.Exit(1)

@@ -19,7 +19,7 @@ from app.resources import Resources
 from app.sessions import expiry
 from app.sessions.report import report_backend
 
-Body = Callable[[Resources, Run], Awaitable[dict[str, Any]]]
+JobBody = Callable[[Resources, Run], Awaitable[dict[str, Any]]]
 
 
 class AuditChainBroken(Exception):
@@ -28,7 +28,7 @@ class AuditChainBroken(Exception):
 
 async def expire_sessions(resources: Resources, run: Run) -> dict[str, Any]:
     """Delete what is over: sessions, logins, failed sign-ins, job runs, and uploaded files that nobody imported."""
-    gone = await expiry.expire_sessions(resources.database, resources.clock, tell=run.progress)
+    gone = await expiry.expire_sessions(resources.database, resources.clock, progress=run.progress)
     async with resources.database.write() as db:
         attempts = await delete_forgotten(db, now=resources.clock.now())
     runs = await delete_old_runs(resources.database, resources.clock)
@@ -38,7 +38,7 @@ async def expire_sessions(resources: Resources, run: Run) -> dict[str, Any]:
 
 async def sweep_stale_deals(resources: Resources, run: Run) -> dict[str, Any]:
     """Forget last deals that are deleted or no longer visible to their users, and empty the bin."""
-    return asdict(await sweep.sweep_stale_deals(resources.database, resources.clock, tell=run.progress))
+    return asdict(await sweep.sweep_stale_deals(resources.database, resources.clock, progress=run.progress))
 
 
 async def check_session_backend(resources: Resources, run: Run) -> dict[str, Any]:
@@ -65,14 +65,14 @@ async def import_file(resources: Resources, run: Run) -> dict[str, Any]:
     """Import the deals of an uploaded file, from where an earlier attempt ended."""
     import_id: int = run.payload["import_id"]
     try:
-        return await run_import(resources, import_id, tell=run.progress)
+        return await run_import(resources, import_id, progress=run.progress)
     except RunCancelled:
         # Operators cancel jobs; the people of the organisation are to see it too.
         await stop_import(resources, import_id)
         raise
 
 
-BODIES: dict[str, Body] = {
+BODIES: dict[str, JobBody] = {
     body.__name__: body
     for body in (expire_sessions, sweep_stale_deals, check_session_backend, roll_up_analytics, verify_audit_chain, import_file)
 }

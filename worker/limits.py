@@ -6,7 +6,7 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """As they are in production; tests are in more of a hurry."""
 
     # How often SQL is asked what is due, queued, or cancelled.
@@ -23,4 +23,4 @@ class Limits:
     end: timedelta = timedelta(seconds=2)
 
 
-LIMITS = Limits()
+LIMITS = WorkerLimits()

@@ -13,8 +13,8 @@ from app.jobs.definitions import JOBS
 from app.jobs.run import Run, RunCancelled, RunLost
 from app.jobs.store import find_state
 from app.resources import Resources
-from worker.jobs import BODIES, Body
-from worker.limits import LIMITS, Limits
+from worker.jobs import BODIES, JobBody
+from worker.limits import LIMITS, WorkerLimits
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ TRACEBACK_LIMIT = 20_000
 class Runner:
     """The runs of one process. Other `bodies` and `limits` are for tests."""
 
-    def __init__(self, resources: Resources, bodies: Mapping[str, Body] = BODIES, limits: Limits = LIMITS) -> None:
+    def __init__(self, resources: Resources, bodies: Mapping[str, JobBody] = BODIES, limits: WorkerLimits = LIMITS) -> None:
         self.resources = resources
         self.bodies = bodies
         self.limits = limits
@@ -133,7 +133,7 @@ class Runner:
                     elif isinstance(error, RunCancelled):
                         written = await queue.cancel(db, run, now=now)
                     elif isinstance(error, asyncio.CancelledError):
-                        written = await queue.give_back(db, run, now=now)
+                        written = await queue.release(db, run, now=now)
                     else:
                         written = await queue.fail(db, run, _describe(error), now=now)
                 break

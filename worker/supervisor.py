@@ -8,9 +8,9 @@ import structlog
 
 from app.core.config import Settings
 from app.resources import Resources, open_resources
+from worker.arq_queue import ArqQueue, finish
 from worker.event_loops import run_events
 from worker.probe import watch
-from worker.queue import Queue, finish
 from worker.runner import Runner
 from worker.scheduler import Scheduler
 
@@ -42,7 +42,7 @@ def _parts(resources: Resources, runner: Runner) -> dict[str, Coroutine[None, No
     if resources.settings.redis_url is None:
         log.info("No REDIS_URL: jobs run without arq")
         return events | {"scheduler": Scheduler(resources, runner).run_forever()}
-    arq = Queue(runner)
+    arq = ArqQueue(runner)
     parts = events | {"scheduler": Scheduler(resources, runner, arq).run_forever(), "arq": arq.keep_alive()}
     return parts | ({"probe": watch(resources)} if resources.redis else {})
 

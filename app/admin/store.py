@@ -165,7 +165,7 @@ async def list_grants(
     return grants, cursors.seal(shown[-1].id) if len(rows) > GRANTS_ON_A_PAGE else None
 
 
-async def keep_an_administrator(db: AsyncSession, organisation_id: int, *, without: int) -> None:
+async def require_other_administrator(db: AsyncSession, organisation_id: int, *, without: int) -> None:
     """Raises `Conflict` where nobody but `without` could manage the organisation. Locks it, so that two do not leave at once."""
     await db.execute(select(Organisation.id).where(Organisation.id == organisation_id).with_for_update())
     others = select(User.id).where(

@@ -88,7 +88,7 @@ async def offer_reset(db: AsyncSession, admin_id: int, user: User, *, now: datet
     return NewLink(link.id, link.kind, user.email, token, link.expires_at)
 
 
-async def look_at_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLink:
+async def get_open_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLink:
     """What a link is for; looking does not use it. Raises `LinkSpent`."""
     columns = (OneTimeLink.kind, Organisation.name, OneTimeLink.email, User.email.label("user_email"))
     found = (
@@ -104,7 +104,7 @@ async def join(resources: Resources, token: str, *, name: str, password: str) ->
     """Become one of the organisation's people. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`, `Conflict`."""
     now = resources.clock.now()
     async with resources.database.read() as db:
-        link_there = await look_at_link(db, token, now=now)
+        link_there = await get_open_link(db, token, now=now)
     check_new_password(password, own_words(email=link_there.email, name=name, organisation=link_there.organisation))
     password_hash = await hash_password(password, resources.settings)
     try:

@@ -24,6 +24,6 @@ async def set_operator(resources: Resources, email: str, *, is_operator: bool) -
         event="user.operator_changed",
         reason="role_changed",
         first=void_links,
-        told={"is_operator": is_operator},
+        event_payload={"is_operator": is_operator},
         is_operator=is_operator,
     )

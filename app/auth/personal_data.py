@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Reference:
+class UserReference:
     """A column that refers to people. `is_theirs`: the row goes with the person, so it is theirs; else they are but named in it."""
 
     table: Table
@@ -40,11 +40,11 @@ class Reference:
         return self.table.name if self.is_theirs else f"{self.table.name}.{self.column}"
 
 
-def references_to_people() -> list[Reference]:
+def references_to_people() -> list[UserReference]:
     """Of every table, by name."""
     tables = sorted(Base.metadata.tables.values(), key=lambda each: each.name)
     keys = [(table, column, key) for table in tables for column in table.columns for key in column.foreign_keys]
-    return [Reference(table, column.name, key.ondelete == "CASCADE") for table, column, key in keys if key.column.table.name == "users"]
+    return [UserReference(table, column.name, key.ondelete == "CASCADE") for table, column, key in keys if key.column.table.name == "users"]
 
 
 async def export_person(resources: Resources, user_id: int) -> AsyncIterator[str]:
@@ -60,8 +60,8 @@ async def export_person(resources: Resources, user_id: int) -> AsyncIterator[str
         async for piece in _rows(resources, each.name, select(*shown).where(each.table.c[each.column] == user_id), keys):
             yield piece
     events = Base.metadata.tables["events"]
-    told = select(events).where(or_(events.c.actor_id == user_id, events.c.user_id == user_id))
-    async for piece in _rows(resources, "events", told, [events.c.id]):
+    audited = select(events).where(or_(events.c.actor_id == user_id, events.c.user_id == user_id))
+    async for piece in _rows(resources, "events", audited, [events.c.id]):
         yield piece
     yield "}\n"
 

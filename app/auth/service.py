@@ -157,12 +157,12 @@ async def end_logins(
 ) -> list[int]:
     """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids. `first` is done before,
     in the same transaction."""
-    tell_ended = _audit_ended(resources, which, reason=reason, actor_id=actor_id)
+    audit_ended = _audit_ended(resources, which, reason=reason, actor_id=actor_id)
 
     async def work(db: AsyncSession) -> None:
         if first:
             await first(db)
-        await tell_ended(db)
+        await audit_ended(db)
 
     ended = await resources.sessions.end_logins(which, also=work)
     if ended:
@@ -189,7 +189,7 @@ async def change_password(resources: Resources, record: Record, current: str, ne
     check_new_password(new, words, current=current)
     password_hash = await hash_password(new, resources.settings)
     others = and_(Login.user_id == account.id, Login.id != record.login_id)
-    tell_ended = _audit_ended(resources, others, reason="password_changed", actor_id=account.id)
+    audit_ended = _audit_ended(resources, others, reason="password_changed", actor_id=account.id)
     keep_signed_in = False
 
     async def change(db: AsyncSession) -> None:
@@ -201,7 +201,7 @@ async def change_password(resources: Resources, record: Record, current: str, ne
         keep_signed_in = login.keep_signed_in
         await backoff.forget_failures(db, attempt)
         await _record(resources, db, "password.changed", account, actor_id=account.id)
-        await tell_ended(db)
+        await audit_ended(db)
 
     token = new_token()
     if not await resources.sessions.rotate(record.login_id, browser.token_hash, hash_token(token), ending=others, also=change):
@@ -290,21 +290,21 @@ async def change_and_end_all(
     reason: str,
     actor_id: int | None = None,
     first: Also | None = None,
-    told: Mapping[str, object] = NOTHING,
+    event_payload: Mapping[str, object] = NOTHING,
     **values: object,
 ) -> list[int]:
     """Change what logins depend on and end all of them; the ids of those that ended. `first` is done before, in the same
-    transaction; `told` goes into the event. Raises `Conflict` where the account was changed since it was read."""
+    transaction; `event_payload` goes into the event. Raises `Conflict` where the account was changed since it was read."""
     everything = Login.user_id == account.id
-    tell_ended = _audit_ended(resources, everything, reason=reason, actor_id=actor_id)
+    audit_ended = _audit_ended(resources, everything, reason=reason, actor_id=actor_id)
 
     async def change(db: AsyncSession) -> None:
         if first:
             await first(db)
         await _update_or_conflict(db, account, **values)
         if event:
-            await _record(resources, db, event, account, actor_id=actor_id, **told)
-        await tell_ended(db)
+            await _record(resources, db, event, account, actor_id=actor_id, **event_payload)
+        await audit_ended(db)
 
     return await resources.sessions.end_logins(everything, also=change)
 

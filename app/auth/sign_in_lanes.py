@@ -47,7 +47,7 @@ class SignInLanes:
     def __init__(self) -> None:
         self._strangers = _Lane(AT_ONCE, MAX_WAITING, MAX_WAITING_PER_ADDRESS)
         self._cookies = _Lane(AT_ONCE_WITH_COOKIE, MAX_WAITING_WITH_COOKIE, MAX_WAITING_PER_ADDRESS_WITH_COOKIE)
-        self._names: dict[str, _Name] = {}
+        self._names: dict[str, _NameQueue] = {}
         self._slowed: Counter[str] = Counter()
         self._demoted: dict[str, float] = {}
 
@@ -79,7 +79,7 @@ class SignInLanes:
         processes, and says in how many seconds it is. Raises `TooBusy`."""
         network = network_of(address)
         with self._slowed_down(network):
-            queue = self._names.setdefault(name, _Name())
+            queue = self._names.setdefault(name, _NameQueue())
             try:
                 async with asyncio.timeout(SLOWED_SECONDS):
                     await queue.wait_for_turn(network, failures, take)
@@ -94,7 +94,7 @@ class SignInLanes:
             raise TooBusy.for_now()
         if self._slowed.total() >= MAX_SLOWED:
             # Of the name at which most wait: a crowd at one is nothing to who comes to another.
-            max(self._names.values(), key=lambda queue: queue.waiting).put_one_out()
+            max(self._names.values(), key=lambda queue: queue.waiting).evict_one()
         self._slowed[network] += 1
         try:
             yield
@@ -126,7 +126,7 @@ class _Lane:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(address, []).append(turn)
         if self.waiting > self._most:
-            self.put_one_out()
+            self.evict_one()
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
@@ -156,7 +156,7 @@ class _Lane:
             self._failures.clear()
         self._failures[address] += failures
 
-    def put_one_out(self) -> None:
+    def evict_one(self) -> None:
         if not self._waiting:
             raise TooBusy.for_now()
         most = max(map(len, self._waiting.values()))
@@ -177,7 +177,7 @@ class _Lane:
             self._waiting.pop(address, None)
 
 
-class _Name(_Lane):
+class _NameQueue(_Lane):
     """Who waits for the next turn at one name. One of them has taken it; who gets it is decided when it has come, so that a guesser
     who was there first, and has failed of late, is behind everybody who has not."""
 

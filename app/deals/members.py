@@ -26,7 +26,7 @@ _RANK = ("owner", "admin", "editor", "viewer")
 _SHOWN = ("user_id", "name", "email", "role", "expires_at", "granted_at")
 
 # What a grant says: the role, and until when.
-Terms = tuple[str, datetime | None]
+GrantTerms = tuple[str, datetime | None]
 
 
 async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list[MemberView]:
@@ -70,7 +70,7 @@ async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: 
             member = Member(deal_id=deal_id, user_id=person.id, granted_by_id=user_id, created_at=now)
             db.add(member)
         member.role, member.expires_at = grant.role, grant.expires_at
-        await realignment.look(db, {person.id}, now=now)
+        await realignment.load(db, {person.id}, now=now)
         await _record(db, "member.granted" if is_new else "member.changed", deal, user_id, member, now)
         view = _view(person, member)
 
@@ -87,7 +87,7 @@ async def list_colleagues(db: AsyncSession, user_id: int, deal_id: int, *, limit
 
 
 async def change_grant(
-    resources: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: Terms | None = None
+    resources: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: GrantTerms | None = None
 ) -> MemberView:
     """Another role or end of a grant there is. Raises `NotFound` where there is none, `Conflict` where it is not as `expected`."""
     now, realignment = resources.clock.now(), Realignment(deal_id)
@@ -104,7 +104,7 @@ async def change_grant(
             raise Conflict("Somebody changed this access meanwhile.", current=current.model_dump(mode="json"))
         for name, value in changes.items():
             setattr(member, name, value)
-        await realignment.look(db, {member_id}, now=now)
+        await realignment.load(db, {member_id}, now=now)
         await _record(db, "member.changed", deal, user_id, member, now)
         view = _view(await db.get_one(User, member_id), member)
 
@@ -125,7 +125,7 @@ async def withdraw_access(resources: Resources, user_id: int, deal_id: int, memb
         if also:
             await db.flush()
             await also(db)
-        await realignment.look(db, {member_id}, now=now)
+        await realignment.load(db, {member_id}, now=now)
         await _record(db, "member.revoked", deal, user_id, member, now)
 
     def leave(data: SessionData) -> SessionData | None:

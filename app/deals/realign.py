@@ -17,14 +17,14 @@ class Realignment:
     """Brings the sessions of some people in line with who sees `deal_id` once the access rows have changed.
 
     Who still sees it in another way keeps their place, with a card that says how. Who does not loses the deal, and is
-    not brought back to it. `look` runs after the rows changed and before the sessions do, in the same transaction.
+    not brought back to it. `load` runs after the rows changed and before the sessions do, in the same transaction.
     """
 
     deal_id: int
     people: frozenset[int] = frozenset()
     cards: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    async def look(self, db: AsyncSession, user_ids: Collection[int], *, now: datetime) -> None:
+    async def load(self, db: AsyncSession, user_ids: Collection[int], *, now: datetime) -> None:
         await db.flush()
         self.people = frozenset(user_ids)
         self.cards = await list_cards(db, self.deal_id, user_ids, now=now)

@@ -93,7 +93,7 @@ async def delete_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     await resources.sessions.change_sessions(Session.current_deal_id == deal_id, if_still_on(deal_id, strip_deal), also=bin_it)
 
 
-async def bring_back_deal(resources: Resources, user_id: int, deal_id: int) -> None:
+async def undelete_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     """Out of the bin. Raises `NotFound` where it is neither in this person's bin nor visible to them."""
     now = resources.clock.now()
 
@@ -128,7 +128,7 @@ async def transfer_deal(resources: Resources, user_id: int, deal_id: int, *, to:
             await db.delete(grant)  # ownership says more
         deal.owner_id = owner.id
         mark_changed(deal, now)
-        await realignment.look(db, {owner.id} | ({old_owner_id} if old_owner_id else set()), now=now)
+        await realignment.load(db, {owner.id} | ({old_owner_id} if old_owner_id else set()), now=now)
         await record(db, "deal.transferred", deal, user_id, now, concerns=owner.id, from_user_id=old_owner_id)
 
     # The old owner's place is lost only in sessions on this deal; the new owner's sessions may have a first deal now.

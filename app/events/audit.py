@@ -93,8 +93,8 @@ async def seal(database: Database, clock: Clock) -> int:
     return sealed
 
 
-async def verify(database: Database, clock: Clock, *, tell: Tell | None = None) -> Verdict:
-    """Seal what is new, then look at every event and every seal. `tell` hears up to which id of how many it has come."""
+async def verify(database: Database, clock: Clock, *, progress: Tell | None = None) -> Verdict:
+    """Seal what is new, then look at every event and every seal. `progress` hears up to which id of how many it has come."""
     await seal(database, clock)
     verdict = Verdict()
     async with database.read() as db:
@@ -110,8 +110,8 @@ async def verify(database: Database, clock: Clock, *, tell: Tell | None = None) 
             _check(verdict, event_id, events.get(event_id), seals.get(event_id))
         verdict.events += len(events)
         low = high
-        if tell:
-            await tell(low, end)
+        if progress:
+            await progress(low, end)
     return verdict
 
 

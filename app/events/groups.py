@@ -23,7 +23,7 @@ log = structlog.get_logger()
 # An entry that comes up more often than this without ever failing takes its consumer down with it.
 MAX_DELIVERIES = 10 * TRIES
 # Only to be looked at; SQL has all of them.
-DEAD_KEPT = 1000
+MAX_DEAD_ENTRIES = 1000
 NO_ENTRY = "0-0"
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
@@ -38,7 +38,7 @@ class StreamTimeouts:
     forget_after: timedelta = timedelta(minutes=10)
 
 
-class Malformed(Exception):
+class MalformedEntry(Exception):
     """An entry that names no event."""
 
 
@@ -54,7 +54,7 @@ class Consumer:
         group: str,
         name: str,
         lost: asyncio.Event,
-        pace: StreamTimeouts | None = None,
+        timeouts: StreamTimeouts | None = None,
     ) -> None:
         self.database = database
         self.clock = clock
@@ -62,7 +62,7 @@ class Consumer:
         self.group = group
         self.name = name
         self.lost = lost
-        self.pace = pace or StreamTimeouts()
+        self.timeouts = timeouts or StreamTimeouts()
         # How many effects were new, in this life.
         self.applied = 0
         self._claim_at = 0.0
@@ -71,9 +71,9 @@ class Consumer:
         """Take what there is, at most a batch. Whether there was something. Raises `Unavailable`; then it stays pending."""
         try:
             if asyncio.get_running_loop().time() >= self._claim_at:
-                if await self._take_over():
+                if await self._claim_stale():
                     return True
-                self._claim_at = asyncio.get_running_loop().time() + self.pace.claim_after.total_seconds() / 2
+                self._claim_at = asyncio.get_running_loop().time() + self.timeouts.claim_after.total_seconds() / 2
             entries = await self._read()
         except StoreUnavailable as fault:
             if not is_no_group(fault):
@@ -88,15 +88,15 @@ class Consumer:
         return self.redis.keys.name(STREAM)
 
     async def _read(self) -> list[Entry]:
-        async with self.redis.deadline(self.redis.timeout + self.pace.block) as commands:
-            block = max(1, int(self.pace.block.total_seconds() * 1000))
+        async with self.redis.deadline(self.redis.timeout + self.timeouts.block) as commands:
+            block = max(1, int(self.timeouts.block.total_seconds() * 1000))
             answer = await commands.xreadgroup(self.group, self.name, {self._stream: ">"}, count=BATCH, block=block)
         return answer[0][1] if answer else []
 
-    async def _take_over(self) -> bool:
+    async def _claim_stale(self) -> bool:
         """What was handed out and not done within `claim_after`, by a consumer that died or by us, when it failed."""
         async with self.redis.deadline() as commands:
-            idle = int(self.pace.claim_after.total_seconds() * 1000)
+            idle = int(self.timeouts.claim_after.total_seconds() * 1000)
             _, claimed, *_ = await commands.xautoclaim(self._stream, self.group, self.name, idle, NO_ENTRY, count=BATCH)
             if not claimed:
                 return False
@@ -123,26 +123,26 @@ class Consumer:
                 await self._handle(entries[:half], deliveries)
                 await self._handle(entries[half:], deliveries)
                 return
-            if not await self._put_aside(entries[0], error, deliveries.get(entries[0][0], 1)):
+            if not await self._dead_letter(entries[0], error, deliveries.get(entries[0][0], 1)):
                 return
         async with self.redis.deadline() as commands:
             await commands.xack(self._stream, self.group, *[entry_id for entry_id, _ in entries])
 
-    async def _put_aside(self, entry: Entry, error: Exception, deliveries: int) -> bool:
+    async def _dead_letter(self, entry: Entry, error: Exception, deliveries: int) -> bool:
         """After `TRIES` deliveries. False: it stays pending and is tried again in a while."""
         entry_id, fields = entry[0].decode(), entry[1]
         log.warning("An entry of the event stream failed.", group=self.group, entry=entry_id, error=repr(error), deliveries=deliveries)
         if deliveries < TRIES:
             return False
-        with suppress(Malformed):
+        with suppress(MalformedEntry):
             event_id = None
             event_id = _event_id(fields)
         content = {"fields": {_shown(key): _shown(value) for key, value in fields.items()}}
-        told: dict[str, Any] = {"event_id": event_id, "error": error, "deliveries": deliveries, "content": content}
-        if await dead_letter(self.database, self.clock, self.group, entry_id=entry_id, **told):
+        facts: dict[str, Any] = {"event_id": event_id, "error": error, "deliveries": deliveries, "content": content}
+        if await dead_letter(self.database, self.clock, self.group, entry_id=entry_id, **facts):
             async with self.redis.deadline() as commands:
                 dead: dict[Any, Any] = {"group": self.group, "entry": entry_id, "event": event_id or "", "error": repr(error)[:500]}
-                await commands.xadd(self.redis.keys.name(DEAD_STREAM), dead, maxlen=DEAD_KEPT)
+                await commands.xadd(self.redis.keys.name(DEAD_STREAM), dead, maxlen=MAX_DEAD_ENTRIES)
         return True
 
     async def _make_group(self) -> None:
@@ -154,9 +154,9 @@ class Consumer:
         self.lost.set()
 
 
-async def trim(redis: RedisClient, *, pace: StreamTimeouts | None = None) -> int:
+async def trim(redis: RedisClient, *, timeouts: StreamTimeouts | None = None) -> int:
     """Drop what every group has done with, and consumers that are gone. Returns how many entries were dropped."""
-    forget_ms = (pace or StreamTimeouts()).forget_after.total_seconds() * 1000
+    forget_ms = (timeouts or StreamTimeouts()).forget_after.total_seconds() * 1000
     async with redis.deadline() as commands:
         stream = redis.keys.name(STREAM)
         try:
@@ -165,7 +165,7 @@ async def trim(redis: RedisClient, *, pace: StreamTimeouts | None = None) -> int
             return 0  # there is no stream
         if not groups.keys() >= set(GROUPS):
             return 0  # one of them has read nothing at all
-        needed = min([await _first_needed(commands, stream, name, told) for name, told in groups.items()], key=_order)
+        needed = min([await _first_needed(commands, stream, name, facts) for name, facts in groups.items()], key=_order)
         dropped: int = await commands.xtrim(stream, minid=needed, approximate=False)
         for name in GROUPS:
             for consumer in await commands.xinfo_consumers(stream, name):
@@ -178,10 +178,10 @@ def is_no_group(fault: StoreUnavailable) -> bool:
     return isinstance(fault.__cause__, ResponseError) and str(fault.__cause__).startswith("NOGROUP")
 
 
-async def _first_needed(commands: Redis, stream: str, group: str, told: Mapping[str, Any]) -> str:
+async def _first_needed(commands: Redis, stream: str, group: str, facts: Mapping[str, Any]) -> str:
     """The oldest entry this group still may ask for: its oldest pending one, else the last it was handed."""
-    last: bytes = told["last-delivered-id"]
-    if told["pending"]:
+    last: bytes = facts["last-delivered-id"]
+    if facts["pending"]:
         last = (await commands.xpending(stream, group))["min"] or last
     return last.decode()
 
@@ -194,7 +194,7 @@ def _order(entry_id: str) -> tuple[int, int]:
 def _event_id(fields: Mapping[bytes, bytes]) -> int:
     given = (fields or {}).get(b"event", b"")
     if not given.isdigit() or len(given) > 18:
-        raise Malformed(f"the entry names no event: {_shown(given)!r}")
+        raise MalformedEntry(f"the entry names no event: {_shown(given)!r}")
     return int(given)
 
 

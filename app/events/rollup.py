@@ -13,9 +13,9 @@ from app.events.measures import FIVE_MINUTES
 from app.models import Analytics, DeadLetter, UserNotice
 
 # The chart of five minutes shows an hour.
-FINE_KEPT = timedelta(days=2)
-NOTICES_KEPT = timedelta(days=90)
-DEAD_LETTERS_KEPT = timedelta(days=90)
+FINE_RETENTION = timedelta(days=2)
+NOTICE_RETENTION = timedelta(days=90)
+DEAD_LETTER_RETENTION = timedelta(days=90)
 
 
 class DatabaseAndClock(Protocol):
@@ -40,9 +40,9 @@ async def roll_up(resources: DatabaseAndClock) -> RolledUp:
     database, now = resources.database, resources.clock.now()
     applied = {group: await catch_up(database, resources.clock, group) for group in EFFECTS}
     old: tuple[tuple[type, ColumnElement[bool]], ...] = (
-        (Analytics, (Analytics.resolution == FIVE_MINUTES) & (Analytics.start < now - FINE_KEPT)),
-        (UserNotice, UserNotice.created_at < now - NOTICES_KEPT),
-        (DeadLetter, DeadLetter.resolved_at < now - DEAD_LETTERS_KEPT),
+        (Analytics, (Analytics.resolution == FIVE_MINUTES) & (Analytics.start < now - FINE_RETENTION)),
+        (UserNotice, UserNotice.created_at < now - NOTICE_RETENTION),
+        (DeadLetter, DeadLetter.resolved_at < now - DEAD_LETTER_RETENTION),
     )
     deleted = 0
     for table, over in old:

@@ -23,7 +23,7 @@ _WRITERS = text(
 )
 # A transaction that takes longer is waited for by the next call.
 WARN_AFTER_SECONDS = 2.0
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 async def commit_watermark(database: Database) -> int | None:
@@ -39,8 +39,8 @@ async def commit_watermark(database: Database) -> int | None:
         if waited >= WARN_AFTER_SECONDS:
             log.warning("Somebody has been writing an event for long; what must miss none of them waits.", seconds=WARN_AFTER_SECONDS)
             return None
-        await asyncio.sleep(LOOK_SECONDS)
-        waited += LOOK_SECONDS
+        await asyncio.sleep(POLL_SECONDS)
+        waited += POLL_SECONDS
         async with database.read() as db:
             writers &= await _writers(db)
     return newest

@@ -14,7 +14,7 @@ from app.imports.survey import open_table
 
 # Half a second of work. A longer file is checked as it is imported.
 CHECKED_ROWS = 5_000
-MAX_REFUSED_KEPT, MAX_WARNINGS_KEPT = 5_000, 1_000
+MAX_REFUSED_STORED, MAX_WARNINGS_STORED = 5_000, 1_000
 
 
 async def check_rows(
@@ -53,10 +53,10 @@ def problems_of(report: Report, records: Sequence[Record], so_far: dict[str, Any
     cells = {record.line: record.cells for record in records}
     refused = [
         {"kind": "refused", "line": each.line, "code": "refused", "message": each.reason, "cells": cells.get(each.line)}
-        for each in report.refused[: max(0, MAX_REFUSED_KEPT - so_far["refused"])]
+        for each in report.refused[: max(0, MAX_REFUSED_STORED - so_far["refused"])]
     ]
     warnings = [
         {"kind": "warning", "line": each.line, "code": each.code, "message": each.message, "cells": None}
-        for each in report.warnings[: max(0, MAX_WARNINGS_KEPT - so_far["warnings"])]
+        for each in report.warnings[: max(0, MAX_WARNINGS_STORED - so_far["warnings"])]
     ]
     return refused + warnings

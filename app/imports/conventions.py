@@ -46,7 +46,7 @@ class Evidence:
     # The first date that names its year first: so stand the cells that a spreadsheet program took for dates itself.
     dated: tuple[int, str] | None = None
 
-    def look(self, line: int, cell: str) -> None:
+    def add(self, line: int, cell: str) -> None:
         if not cell or len(cell) > _LONGEST or not _TELLS.search(plain := strip_invisible(cell)):
             return
         text = " ".join(plain.split())
@@ -101,7 +101,7 @@ def gather(width: int, records: Iterable[tuple[int, Sequence[str]]]) -> list[Evi
     found = [Evidence() for _ in range(width)]
     for line, cells in records:
         for evidence, cell in zip(found, cells, strict=False):
-            evidence.look(line, cell)
+            evidence.add(line, cell)
     return found
 
 

@@ -32,7 +32,7 @@ MAX_UNFINISHED = 5
 MAX_FILENAME = 200
 ABANDONED_AFTER = timedelta(days=1)
 # A worker writes many times a second, and one that was killed is replaced within this.
-STANDS_STILL_AFTER = timedelta(minutes=2)
+STALLED_AFTER = timedelta(minutes=2)
 
 
 async def receive_file(
@@ -165,7 +165,7 @@ async def start_import(resources: Resources, user_id: int, import_id: int) -> No
             await check_deals(db, found.organisation_id, resources.settings.quota_deals, more=more)
             found.state, found.started_at = "queued", now
             await replace_problems(db, import_id, [])
-        elif not stands_still(found, now):
+        elif not is_stalled(found, now):
             raise Conflict("This import is under way, or over.", code="not_a_draft")
         # Whoever starts it will own its deals.
         found.updated_at, found.user_id = now, user_id
@@ -174,9 +174,9 @@ async def start_import(resources: Resources, user_id: int, import_id: int) -> No
         await request_run(db, "import_file", at=now, payload={"import_id": import_id}, requested_by=user_id)
 
 
-def stands_still(found: Import, now: datetime) -> bool:
+def is_stalled(found: Import, now: datetime) -> bool:
     """Started, and nothing was written for so long that no worker can be at it."""
-    return found.state in ("queued", "running") and now - found.updated_at > STANDS_STILL_AFTER
+    return found.state in ("queued", "running") and now - found.updated_at > STALLED_AFTER
 
 
 async def cancel_import(resources: Resources, user_id: int, import_id: int) -> None:

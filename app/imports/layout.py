@@ -45,13 +45,13 @@ def readings_of(layout: Mapping[str, Any]) -> tuple[Reading, ...]:
     return tuple(reading_of(each, order, is_1904=is_1904) for each, order in zip(evidence, orders, strict=True))
 
 
-def place_orders(headings: Sequence[str], fields: Sequence[str], evidence: Sequence[Evidence], said: Sequence[str]) -> list[str]:
-    """By column the date order that was `said`: "month_first" for every column that needs it, or "Heading=month_first" for one.
+def place_orders(headings: Sequence[str], fields: Sequence[str], evidence: Sequence[Evidence], stated: Sequence[str]) -> list[str]:
+    """By column the date order that was `stated`: "month_first" for every column that needs it, or "Heading=month_first" for one.
 
     Raises `BadRequest` for one that is none, that names no column, or that the column disproves.
     """
     orders = [""] * len(headings)
-    for text in said:
+    for text in stated:
         heading, equals, order = text.rpartition("=")
         if equals:
             indexes = [index for index, each in enumerate(headings) if normalise(each) == normalise(heading)]

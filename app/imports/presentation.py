@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from app.imports.conventions import Evidence, explain_mixture
-from app.imports.history import UNFINISHED, Problem
+from app.imports.history import UNFINISHED, RowProblem
 from app.imports.layout import DATE_FIELDS, evidence_of, questions_of
 from app.models import Import
 
@@ -145,7 +145,7 @@ def progress_of(found: Import) -> dict[str, Any]:
     }
 
 
-def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[Problem]]) -> ImportView:
+def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[RowProblem]]) -> ImportView:
     return ImportView(
         id=found.id,
         filename=found.filename,

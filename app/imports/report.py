@@ -7,13 +7,13 @@ from typing import Any, Literal
 from app.core.errors import BadRequest
 
 # A report of a hundred thousand rows stays readable, and in memory: the rest is only counted. Refusals are never cut.
-WARNINGS_KEPT = 1000
+MAX_WARNINGS = 1000
 
-Outcome = Literal["imported", "dry_run", "refused"]
+ImportOutcome = Literal["imported", "dry_run", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RowRefusal:
     """A row that cannot become a deal, and why."""
 
     line: int
@@ -32,7 +32,7 @@ class RowWarning:
 @dataclass(slots=True)
 class Report:
     organisation: str
-    outcome: Outcome = "imported"
+    outcome: ImportOutcome = "imported"
     organisation_created: bool = False
     ignored_headings: tuple[str, ...] = ()
     rows: int = 0
@@ -40,7 +40,7 @@ class Report:
     updated: int = 0
     unchanged: int = 0
     skipped: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RowRefusal] = field(default_factory=list)
     warnings: list[RowWarning] = field(default_factory=list)
     warning_counts: Counter[str] = field(default_factory=Counter)
     # Of the updated deals, for `service.show_new_names`; no part of what is told.
@@ -48,7 +48,7 @@ class Report:
 
     def warn(self, warning: RowWarning) -> None:
         self.warning_counts[warning.code] += 1
-        if len(self.warnings) < WARNINGS_KEPT:
+        if len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(warning)
 
     def nothing_done(self) -> None:

@@ -19,7 +19,7 @@ from app.imports.malformed import Malformed
 from app.imports.mapping import ColumnMap
 from app.imports.parsing import clean_text
 from app.imports.reader import BATCH, Batch, Record, TableLike, UnreadableFile
-from app.imports.report import ImportRefused, Refusal, Report, RowWarning
+from app.imports.report import ImportRefused, Report, RowRefusal, RowWarning
 from app.imports.rows import Row, read_row, shown
 from app.models import Session
 from app.resources import Resources
@@ -110,7 +110,7 @@ class ImportRun:
         for record in records:
             report.rows += 1
             row = read_row(record, self.columns)
-            if isinstance(row, Refusal):
+            if isinstance(row, RowRefusal):
                 report.refused.append(row)
                 continue
             # The hash instead of the text keeps a file of any length small in memory: 64 bits do not collide by chance.

@@ -25,9 +25,9 @@ from app.imports.workbook_cells import MAX_COLUMNS, TOO_MUCH, Cells, TooManyCell
 
 # An archive of 64 MB may claim to hold gigabytes; no list of deals does. Strings that cells share are held in memory.
 MAX_ENTRIES = 5_000
-LARGEST_SHEET, LARGEST_PART, LARGEST_WHOLE = 800 << 20, 200 << 20, 1200 << 20
+MAX_SHEET_SIZE, MAX_PART_SIZE, MAX_TOTAL_SIZE = 800 << 20, 200 << 20, 1200 << 20
 # Tables compress by ten or thirty times.
-HIGHEST_RATIO, SMALL_PART = 250, 16 << 20
+MAX_RATIO, SMALL_PART = 250, 16 << 20
 MAX_SHEETS = 100
 HEAD_ROWS = 60
 
@@ -85,7 +85,7 @@ def open_workbook(stream: BinaryIO) -> Iterator[Workbook]:
         cells = Cells(stream)
         found = Workbook([], cells.is_1904, cells)
         for name, is_hidden in list(cells.sheets())[:MAX_SHEETS]:
-            found.sheets.append(_look(found, Sheet(name, is_hidden, False, 0)))
+            found.sheets.append(_examine(found, Sheet(name, is_hidden, False, 0)))
         yield found
     except UnreadableFile:
         raise
@@ -118,13 +118,13 @@ def check_archive(stream: BinaryIO) -> None:
         if not any(name.startswith("xl/") for name in names):
             raise UnreadableFile(about_other_zip(names, b""))
         for entry in entries:
-            limit = LARGEST_SHEET if _SHEET.fullmatch(entry.filename) else LARGEST_PART
-            swollen = entry.file_size > SMALL_PART and entry.file_size > HIGHEST_RATIO * max(1, entry.compress_size)
+            limit = MAX_SHEET_SIZE if _SHEET.fullmatch(entry.filename) else MAX_PART_SIZE
+            swollen = entry.file_size > SMALL_PART and entry.file_size > MAX_RATIO * max(1, entry.compress_size)
             if entry.file_size > limit or swollen or entry.flag_bits & 1:
                 raise UnreadableFile(TOO_MUCH)
             if entry.filename.endswith(".xml") and _DEFINES.search(_beginning_of(archive, entry)):
                 raise UnreadableFile(_DAMAGED)
-        if sum(entry.file_size for entry in entries) > LARGEST_WHOLE:
+        if sum(entry.file_size for entry in entries) > MAX_TOTAL_SIZE:
             raise UnreadableFile(TOO_MUCH)
 
 
@@ -147,7 +147,7 @@ def _fill_down(number: int, cells: list[str], spans: dict[int, list[tuple[int, i
             cells[column] = text
 
 
-def _look(book: Workbook, sheet: Sheet) -> Sheet:
+def _examine(book: Workbook, sheet: Sheet) -> Sheet:
     """How much of it looks like a list of deals."""
     try:
         head = first_rows(book.rows(sheet, fill_merged=False))

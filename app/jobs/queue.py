@@ -82,7 +82,7 @@ async def fail(db: AsyncSession, run: Run, failure: Failure, *, now: datetime) -
     return True
 
 
-async def give_back(db: AsyncSession, run: Run, *, now: datetime) -> bool:
+async def release(db: AsyncSession, run: Run, *, now: datetime) -> bool:
     """This process stops: the run is queued again, and the attempt does not count."""
     row = await _lock_mine(db, run)
     if row is not None:

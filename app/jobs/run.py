@@ -11,7 +11,7 @@ from app.core.errors import Unavailable
 from app.models import JobRun
 
 # Often enough for people who watch, seldom enough for the database.
-TOLD_EVERY = timedelta(milliseconds=500)
+PROGRESS_INTERVAL = timedelta(milliseconds=500)
 
 
 class RunCancelled(Exception):
@@ -36,7 +36,7 @@ class Run:
         self.counts: dict[str, Any] = {}
         # Set by whoever watches over the row, so that a body learns of its end between two of its transactions.
         self.ended_by: RunCancelled | RunLost | None = None
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     async def progress(self, done: int | None = None, total: int | None = None, **counts: Any) -> None:
         """Tell how far it is; written at most twice a second. Call it between transactions, never inside one: SQLite has one writer.
@@ -47,13 +47,13 @@ class Run:
         self.counts |= counts
         if self.ended_by:
             raise self.ended_by
-        if time.monotonic() - self._told_at < TOLD_EVERY.total_seconds():
+        if time.monotonic() - self._reported_at < PROGRESS_INTERVAL.total_seconds():
             return
-        self._told_at = time.monotonic()
-        told = update(JobRun).where(*self.is_mine()).values(done=done, total=total, counts=self.counts)
+        self._reported_at = time.monotonic()
+        report = update(JobRun).where(*self.is_mine()).values(done=done, total=total, counts=self.counts)
         try:
             async with self.database.write() as db:
-                mine = (await db.execute(told.returning(JobRun.cancel_requested_at))).first()
+                mine = (await db.execute(report.returning(JobRun.cancel_requested_at))).first()
         except Unavailable:
             return  # the work itself will meet the outage, or not
         if mine is None:

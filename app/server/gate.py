@@ -22,7 +22,7 @@ LOG_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """What a client may ask of a process before the application has seen anything of it."""
 
     max_connections: int
@@ -40,7 +40,7 @@ class Limits:
     max_chunk_silence: int = 16 * 1024
     # Requests sent ahead of their answers. Browsers and proxies send none.
     max_pipelined: int = 16
-    # Above all that the application takes or throws away (`uploads.LARGEST_DISCARDED`).
+    # Above all that the application takes or throws away (`uploads.MAX_DISCARDED_BODY`).
     max_body: int = 257 * 1024 * 1024
     # For the rest of a body whose answer is sent: a browser shows an answer only once it has sent everything.
     linger_seconds: float = 300.0
@@ -48,7 +48,7 @@ class Limits:
     close_seconds: float = 30.0
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def of(cls, settings: Settings) -> "ConnectionLimits":
         return cls(
             max_connections=settings.max_connections,
             max_connections_per_address=settings.max_connections_per_address,
@@ -68,14 +68,14 @@ class Connection(Protocol):
     def waiting_since(self) -> float | None:
         """Since when it has been open without a request under way; None while one is."""
 
-    def close_for_another(self) -> None:
+    def close_to_make_room(self) -> None:
         """Make room."""
 
 
 class Gate:
     """Goes to each web process with its server, empty."""
 
-    def __init__(self, limits: Limits, trusted: str) -> None:
+    def __init__(self, limits: ConnectionLimits, trusted: str) -> None:
         self.limits = limits
         self._proxies = TrustedProxies(trusted)
         self.connections: dict[Connection, str] = {}
@@ -132,7 +132,7 @@ class Gate:
         _, longest = min(strangers, key=lambda found: found[0])
         self.leave(longest)
         self.count_refusal("made_room", longest.address)
-        longest.close_for_another()
+        longest.close_to_make_room()
         return True
 
     def _sweep_later(self) -> None:

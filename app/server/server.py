@@ -15,7 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.core.config import Settings
 from app.core.port import open_sockets, place, refuse_newcomers, refuse_port_in_use
-from app.server.gate import Gate, Limits
+from app.server.gate import ConnectionLimits, Gate
 from app.server.protocol import GuardedProtocol
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 GRACE = timedelta(seconds=8)
 MIN_GRACE = timedelta(seconds=3)
 # For connections the kernel has completed, and no process has taken yet.
-LAST_ARRIVALS = timedelta(milliseconds=200)
+ACCEPT_GRACE = timedelta(milliseconds=200)
 # Files and connections beside those of visitors: databases, Redis, static files.
 OTHER_FILES = 256
 
@@ -47,7 +47,7 @@ def serve(settings: Settings) -> None:
 
 
 def make_config(settings: Settings) -> uvicorn.Config:
-    gate = Gate(Limits.of(settings), settings.forwarded_allow_ips)
+    gate = Gate(ConnectionLimits.of(settings), settings.forwarded_allow_ips)
     return uvicorn.Config(
         "app.asgi:app",
         host=settings.host,
@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
         for each in sockets or ():
             refuse_newcomers(each)
         if sockets:
-            await asyncio.sleep(LAST_ARRIVALS.total_seconds())
+            await asyncio.sleep(ACCEPT_GRACE.total_seconds())
         await super().shutdown(sockets)
 
 
@@ -82,13 +82,13 @@ class _Processes(Multiprocess):
 
     def terminate_all(self) -> None:
         """As one process ends. The port is one for all: each of them ends alone at times, and must not close it to newcomers."""
-        if self._drain > LAST_ARRIVALS:
+        if self._drain > ACCEPT_GRACE:
             super().terminate_all()
-            self._wait(self._drain - LAST_ARRIVALS)
+            self._wait(self._drain - ACCEPT_GRACE)
         for each in self.sockets:
             refuse_newcomers(each)
-        if self._drain <= LAST_ARRIVALS:
-            self._wait(LAST_ARRIVALS)
+        if self._drain <= ACCEPT_GRACE:
+            self._wait(ACCEPT_GRACE)
             super().terminate_all()
         # The port closes with the last process that serves it. Held open here, it would go on taking connections nobody answers.
         for each in self.sockets:

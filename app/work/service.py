@@ -86,7 +86,7 @@ async def change_thing(
 async def delete_thing(
     resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int, *, expected: Collection[int] | None = None
 ) -> None:
-    """Out of every list; `bring_back_thing` undoes it. Raises `Conflict` like `change_thing`."""
+    """Out of every list; `undelete_thing` undoes it. Raises `Conflict` like `change_thing`."""
     now = resources.clock.now()
     async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
@@ -97,7 +97,7 @@ async def delete_thing(
         await record_thing(db, kind, "deleted", deal, thing, user_id, now)
 
 
-async def bring_back_thing(resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int) -> None:
+async def undelete_thing(resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int) -> None:
     """Undo its deletion. Nothing happens where it is not deleted. Raises `NotFound` where there never was one."""
     now = resources.clock.now()
     async with resources.database.write() as db:

@@ -10,8 +10,8 @@ from app.core.config import load_settings
 from app.core.hosts import network_of
 from app.core.metrics import METRICS
 from app.core.port import has_ipv6
-from app.http.uploads import ENVELOPE, LARGEST_DISCARDED
-from app.server.gate import Gate, Limits
+from app.http.uploads import ENVELOPE, MAX_DISCARDED_BODY
+from app.server.gate import ConnectionLimits, Gate
 from tests.servers.guarded import LIMITS, ask, connected, guarded_site
 from tests.waiting import until
 
@@ -363,13 +363,13 @@ def test_ipv6_household_is_counted_as_one() -> None:
 
 
 def test_proxies_are_known_by_address_and_network() -> None:
-    gate = Gate(Limits(**LIMITS), "10.0.0.0/8, 192.0.2.7,2001:db8::/32")
+    gate = Gate(ConnectionLimits(**LIMITS), "10.0.0.0/8, 192.0.2.7,2001:db8::/32")
     assert all(gate.is_trusted(each) for each in ("10.1.2.3", "192.0.2.7", "2001:db8::1", ""))
     assert not any(gate.is_trusted(each) for each in ("11.0.0.1", "192.0.2.8", "2001:db9::1", "::1"))
-    assert Gate(Limits(**LIMITS), "*").is_trusted("11.0.0.1")
+    assert Gate(ConnectionLimits(**LIMITS), "*").is_trusted("11.0.0.1")
 
 
 def test_limits_leave_room_for_what_the_application_takes() -> None:
-    limits = Limits.of(load_settings({}))
-    assert limits.max_body > LARGEST_DISCARDED + ENVELOPE, "the application says 413 itself"
+    limits = ConnectionLimits.of(load_settings({}))
+    assert limits.max_body > MAX_DISCARDED_BODY + ENVELOPE, "the application says 413 itself"
     assert limits.max_request_line < limits.max_header_bytes

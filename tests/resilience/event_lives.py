@@ -45,7 +45,7 @@ async def live(role: str) -> None:
         await run_forever(role, lambda: seal(resources.database, resources.clock), QUICK)
     else:
         consumer = Consumer(
-            resources.database, resources.clock, redis, group=role, name=f"{role}-{os.getpid()}", lost=asyncio.Event(), pace=PACE
+            resources.database, resources.clock, redis, group=role, name=f"{role}-{os.getpid()}", lost=asyncio.Event(), timeouts=PACE
         )
         await run_forever(role, partial(step_and_tell, consumer), timedelta(0))
 

@@ -101,21 +101,21 @@ class Explainer:
     async def _outlook(self, data: dict[str, Any], *, is_new: bool) -> Outlook:
         """What the next request of a session with `data` does."""
         if self.candidate is None:
-            return self._told("cannot_sign_in", "disabled", None)
+            return self._explained("cannot_sign_in", "disabled", None)
         now_ms = to_unix_ms(self.now)
         if has_deal(data, now_ms):
-            return self._told("keeps", data.get("source") or "selected", data["current_deal_id"])
+            return self._explained("keeps", data.get("source") or "selected", data["current_deal_id"])
         looks = self._whether_restored(organisation=True)[0]
         if not is_due(data, is_new=is_new, enabled=looks, now_ms=now_ms):
-            return self._told("none", self._why_nothing(self.candidate, data), None)
+            return self._explained("none", self._why_nothing(self.candidate, data), None)
         plan = decide(self.candidate, data, enabled=self.enabled)
         if plan.may_be_only_deal:
             plan = await plan.or_only_deal(self.db, self.now)
         if plan.card:
-            return self._told(plan.outcome, plan.outcome, plan.card["id"])
+            return self._explained(plan.outcome, plan.outcome, plan.card["id"])
         if plan.outcome == "none":
-            return self._told("none", self._why_nothing(self.candidate, data), None)
-        return self._told(plan.outcome, plan.outcome, self.candidate.pointer)
+            return self._explained("none", self._why_nothing(self.candidate, data), None)
+        return self._explained(plan.outcome, plan.outcome, self.candidate.pointer)
 
     def _whether_restored(self, organisation: bool) -> tuple[bool, str]:
         return who_decides_restore(self.settings.auto_restore_deal, self.switch.enabled if self.switch else None, organisation=organisation)
@@ -138,7 +138,7 @@ class Explainer:
             return "waits"
         return "sees_none" if self.visible == 0 else "undecided"
 
-    def _told(self, outcome: str, reason: str, deal_id: int | None) -> Outlook:
+    def _explained(self, outcome: str, reason: str, deal_id: int | None) -> Outlook:
         about = self.deals.get(deal_id) if deal_id is not None else self.lost
         if reason == "already_refused":
             about = self.deals.get(self.user.last_deal_id or 0)

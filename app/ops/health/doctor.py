@@ -79,7 +79,7 @@ async def _examine(database: Database, clock: Clock, redis: str, settings: Setti
                 now = await ask_time(db, clock)
                 findings += [await check(db, now, wants_redis) for check in _CHECKS]
                 findings.append(await _clocks(db, now, clock))
-                findings += [Check("installations", *told) for told in await judge_neighbours(db, neighbours, settings)]
+                findings += [Check("installations", *result) for result in await judge_neighbours(db, neighbours, settings)]
     except DatabaseUnavailable as outage:
         findings.insert(0, _of_outage(outage))
     return [*findings, *_of_python()]

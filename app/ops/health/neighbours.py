@@ -13,7 +13,7 @@ from app.models import Process, SessionBackend
 from app.sessions.neighbours import Kinship, Neighbour, find_neighbours, kinship
 
 # State, what was found, the fix.
-Told = tuple[Literal["ok", "warning", "failed"], str, str]
+Result = tuple[Literal["ok", "warning", "failed"], str, str]
 
 _COPY = (
     "a copy of this database is in use under the same names in this Redis, and either may serve the other's sessions: {}",
@@ -37,7 +37,7 @@ async def ask_neighbours(where: Settings | RedisClient) -> list[Neighbour]:
             await client.close()
 
 
-async def judge_neighbours(db: AsyncSession, found: Sequence[Neighbour], settings: Settings) -> list[Told]:
+async def judge_neighbours(db: AsyncSession, found: Sequence[Neighbour], settings: Settings) -> list[Result]:
     """Nothing where nobody else is there. Asked of SQL after Redis, so that no process of one's own is taken for a stranger."""
     row = (await db.execute(select(SessionBackend))).scalar_one()
     own = set(await db.scalars(select(Process.id)))
@@ -48,7 +48,7 @@ async def judge_neighbours(db: AsyncSession, found: Sequence[Neighbour], setting
     return list(_describe(others))
 
 
-def _describe(others: dict[Kinship, list[Neighbour]]) -> Iterator[Told]:
+def _describe(others: dict[Kinship, list[Neighbour]]) -> Iterator[Result]:
     if copies := others.get("copy"):
         yield "failed", _COPY[0].format(_named(copies)), _COPY[1]
     if namesakes := others.get("same names"):

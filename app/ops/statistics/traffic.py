@@ -24,7 +24,7 @@ from app.resources import Resources
 log = structlog.get_logger()
 
 INTERVAL = timedelta(minutes=1)
-KEPT = timedelta(days=35)
+RETENTION = timedelta(days=35)
 COLUMNS = tuple(column.name for column in Traffic.__table__.columns if column.name != "minute")
 BUCKET_COLUMNS = tuple(name for name in COLUMNS if name.startswith(("restore_within_", "restore_over_")))
 # Where each counter of `app/core/metrics.py` goes, by its labels.
@@ -45,7 +45,7 @@ class Recorder:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
-        self._told = read_counters()
+        self._recorded = read_counters()
 
     async def run(self) -> None:
         """Until cancelled. An outage of SQL only delays: what was counted meanwhile is added later."""
@@ -61,13 +61,13 @@ class Recorder:
     async def record(self) -> None:
         """Add what was counted since the last time. Writes nothing where nothing was."""
         now = read_counters()
-        new = {name: now[name] - self._told[name] for name in COLUMNS if now[name] > self._told[name]}
+        new = {name: now[name] - self._recorded[name] for name in COLUMNS if now[name] > self._recorded[name]}
         if new:
             moment = self.resources.clock.now()
             async with self.resources.database.write() as db:
                 await add(db, moment, new)
-                await db.execute(delete(Traffic).where(Traffic.minute < to_minute(moment - KEPT)))
-        self._told = now
+                await db.execute(delete(Traffic).where(Traffic.minute < to_minute(moment - RETENTION)))
+        self._recorded = now
 
 
 async def add(db: AsyncSession, moment: datetime, counts: Mapping[str, int]) -> None:

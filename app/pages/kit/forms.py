@@ -21,7 +21,7 @@ MINE, THEIRS = "mine", "theirs"
 _PLAIN = {"string_too_short": "Fill this in.", "literal_error": "Choose one from the list."}
 _NEVER_EMPTY = ("whole", "day", "person")
 
-Change = Callable[[dict[str, Any], int | None], Awaitable[None]]
+Save = Callable[[dict[str, Any], int | None], Awaitable[None]]
 
 
 class Field(NamedTuple):
@@ -61,7 +61,7 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class Sheet:
+class FormSheet:
     """One form as it is shown: `values` are its fields as text, `was` what they said when it was first drawn."""
 
     fields: tuple[Field, ...]
@@ -75,7 +75,7 @@ class Sheet:
     changed_at: datetime | None = None
     message: str = ""
 
-    async def submit(self, form: Mapping[str, str], model: type[BaseModel], change: Change) -> int:
+    async def submit(self, form: Mapping[str, str], model: type[BaseModel], change: Save) -> int:
         """Take what was typed, and save it with `change`. SAVED, else INVALID or CONFLICT: then show the form again, it says why."""
         self._take(form)
         facts = self._check(model)
@@ -146,15 +146,15 @@ def values_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> dict[str, 
     return {each.name: _as_text(_value(thing, each)) for each in fields}
 
 
-def sheet_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> Sheet:
+def sheet_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> FormSheet:
     """The form to change a thing with."""
     values = values_of(fields, thing)
-    return Sheet(fields, values, version=thing["version"], was=dict(values))
+    return FormSheet(fields, values, version=thing["version"], was=dict(values))
 
 
-def blank_sheet(fields: tuple[Field, ...], **values: str) -> Sheet:
+def blank_sheet(fields: tuple[Field, ...], **values: str) -> FormSheet:
     """The form to make a new thing with."""
-    return Sheet(fields, dict.fromkeys((each.name for each in fields), "") | values)
+    return FormSheet(fields, dict.fromkeys((each.name for each in fields), "") | values)
 
 
 def _value(thing: Mapping[str, Any], field: Field) -> Any:

@@ -35,7 +35,7 @@ CLOSE_LIMIT = timedelta(seconds=4)
 _encoder = msgspec.msgpack.Encoder(enc_hook=repr)
 
 
-class Queue:
+class ArqQueue:
     """One arq worker after the other: it dies with Redis, and is made anew until Redis is back."""
 
     def __init__(self, runner: Runner) -> None:
