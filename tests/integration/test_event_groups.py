@@ -32,7 +32,7 @@ from worker.event_loops import Upkeep
 
 CLOCK = Clock()
 STREAM, DEAD_STREAM = RedisKeys().name(KEY), RedisKeys().name(DEAD_KEY)
-PACE = StreamTimeouts(block=timedelta(milliseconds=10), claim_after=timedelta(milliseconds=20))
+TIMEOUTS = StreamTimeouts(block=timedelta(milliseconds=10), claim_after=timedelta(milliseconds=20))
 POISON: dict[str, Any] = {"kind": "deal.restored", "payload": {"source": "restored", "ms": "soon"}}
 MakeConsumer = Callable[..., Consumer]
 
@@ -53,7 +53,9 @@ async def commands(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 def consumer(database: Database, redis: RedisClient) -> MakeConsumer:
     def make(group: str = "analytics", name: str = "one", **timeouts: timedelta) -> Consumer:
-        return Consumer(database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), timeouts=StreamTimeouts(**timeouts) if timeouts else PACE)
+        return Consumer(
+            database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), timeouts=StreamTimeouts(**timeouts) if timeouts else TIMEOUTS
+        )
 
     return make
 
