@@ -1,4 +1,4 @@
-"""`holdfast jobs …` and `holdfast deals sweep`: the jobs from the shell, from SQL alone, so that they work with Redis down."""
+"""`holdfast jobs …` and `holdfast deals sweep`: the jobs from the shell. They use SQL only, so they work with Redis down."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from worker.run_here import request, run_here
 T = TypeVar("T")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-# Of on-demand jobs each run has its own payload, which is for the part of the site that asks for it to make.
+# Each run of an on-demand job needs a payload of its own, which the requesting part of the site makes.
 scheduled_argument = click.argument("name", type=click.Choice([job.name for job in JOBS.values() if job.cron]), metavar="NAME")
 
 

@@ -1,6 +1,6 @@
 """The probe: watches Redis beside arq, flips the backend flag down when Redis stops serving, and up when the whole fleet agrees.
 
-It lives through any state of Redis and of SQL, and decides from SQL and its own look alone, so that a restart forgets nothing.
+It survives any state of Redis and SQL, and decides only from SQL and its own probes, so a restart loses nothing.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from app.sessions.fleet import RedisView
 
 log = structlog.get_logger()
 
-# One bad look may be a hiccup of this process; a Redis that is another one is none.
+# One bad probe may be this process's own fault; a different instance of Redis is not.
 BAD_PROBES_TO_FAIL_OVER = 3
 GOOD_PROBES_TO_FAIL_BACK = 5
 # Each return within the last minutes makes the next one wait longer: 10, 30, 60 s with PROBE_RISE_SECONDS at 10.
@@ -27,7 +27,7 @@ ME = "probe"
 
 
 async def watch(resources: Resources) -> None:
-    """Until cancelled. Nothing that Redis or SQL does ends it."""
+    """Run until cancelled. No failure of Redis or SQL ends it."""
     if resources.redis is None:
         return
     probe, outage_logged = Probe(resources), False
@@ -36,10 +36,10 @@ async def watch(resources: Resources) -> None:
             await probe.run_once()
             outage_logged = False
         except StoreUnavailable:
-            pass  # Redis fails at the very moment it was to be used again: the next look says so
+            pass  # Redis failed just as it was to be used again; the next probe reports it
         except DatabaseUnavailable as outage:
-            if not outage_logged:  # once an outage, not at every look
-                log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
+            if not outage_logged:  # once per outage, not at every probe
+                log.warning("The probe cannot reach the database; it keeps trying.", fault=outage.detail)
             outage_logged = True
         except Exception:  # the last thing in the worker that may stop
             log.exception("Probe iteration failed; trying again.")
@@ -54,7 +54,7 @@ class Probe:
         self._objection = ""
 
     async def run_once(self) -> None:
-        """One look at Redis and at the flag, and the flip that follows from them, if any."""
+        """Probe Redis, read the flag, and flip it if the two call for it."""
         backend = self.resources.backend
         view = await backend.probe_redis(self.resources.settings.redis_timeout)
         self._good, self._bad = (self._good + 1, 0) if view.instance else (0, self._bad + 1)
@@ -75,7 +75,7 @@ class Probe:
         return view.fault if self._bad >= BAD_PROBES_TO_FAIL_OVER else ""
 
     async def _steady_for(self, now: datetime) -> timedelta:
-        """How long everything must have been well: longer after each return that did not last."""
+        """How long everything must have been healthy: longer after each failback that did not last."""
         recent = select(Event.payload).where(Event.kind == "backend.flipped", Event.organisation_id.is_(None), Event.at > now - REMEMBERED)
         async with self.resources.database.read() as db:
             flips = (await db.scalars(recent.order_by(Event.id.desc()).limit(20))).all()

@@ -1,4 +1,4 @@
-"""One run in the process that asked for it: what a command does, worker or no worker."""
+"""Runs a job in the calling process, with or without a worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ async def request(db: AsyncSession, name: str, now: datetime) -> int:
 
 
 async def run_here(settings: Settings, name: str, *, show: Callable[[str], None]) -> JobRun:
-    """The run as it ended. A worker may be the quicker one to take it; it is followed all the same. Ctrl-C cancels it."""
+    """Run a job and return its ended run. If a worker claims it first, its progress is followed. Ctrl-C cancels it."""
     async with open_resources(settings, kind="cli") as resources:
         async with resources.database.write() as db:
             run_id = await request(db, name, resources.clock.now())
@@ -32,7 +32,7 @@ async def run_here(settings: Settings, name: str, *, show: Callable[[str], None]
         try:
             return await _follow(resources, runner, run_id, show)
         except asyncio.CancelledError:
-            with suppress(Conflict):  # it has just ended by itself
+            with suppress(Conflict):  # it has just ended
                 async with resources.database.write() as db:
                     await cancel_run(db, run_id, at=resources.clock.now(), requested_by=None)
             runner.cancel(run_id)

@@ -1,4 +1,4 @@
-"""Looks into SQL every second: launches what is due, takes up what a dead process left, and has what is queued executed."""
+"""Polls SQL every second: queues what is due, reclaims runs of dead processes, and has queued runs executed."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ class Scheduler:
         self.started: set[asyncio.Task[None]] = set()
 
     async def run_forever(self) -> None:
-        """Until cancelled. Nothing that SQL or Redis does ends it."""
+        """Run until cancelled. No failure of SQL or Redis ends it."""
         is_away = False
         while True:
             try:
@@ -35,14 +35,14 @@ class Scheduler:
                 is_away = False
             except Unavailable as outage:
                 if not is_away:
-                    log.warning("The schedule cannot be read; what falls due meanwhile runs afterwards.", fault=outage.detail)
+                    log.warning("The schedule cannot be read; jobs due meanwhile run afterwards.", fault=outage.detail)
                 is_away = True
-            except Exception:  # whatever it was: without this loop nothing runs any more
+            except Exception:  # without this loop no job would run
                 log.exception("Scheduler iteration failed; trying again.")
             await asyncio.sleep(self.limits.poll.total_seconds())
 
     async def tick(self) -> None:
-        """One look, and what follows from it. Runs go on in tasks of their own. Raises `DatabaseUnavailable`."""
+        """Poll once and act on it. Runs go on in tasks of their own. Raises `DatabaseUnavailable`."""
         if not self._schedules_synced:
             async with self.resources.database.write() as db:
                 await sync_schedules(db, self.resources.settings.jobs_timezone, now=self.resources.clock.now())
@@ -65,7 +65,7 @@ class Scheduler:
         self._suspected = {attempt: self._suspected.get(attempt, now) for attempt in silent}
         for (run_id, attempt), since in self._suspected.items():
             if now - since >= self.limits.suspicion.total_seconds():
-                log.warning("A run's process is gone; the run is taken up.", run_id=run_id, attempt=attempt)
+                log.warning("A run's process is gone; the run is reclaimed.", run_id=run_id, attempt=attempt)
                 async with self.resources.database.write() as db:
                     await queue.reclaim_orphan(db, run_id, attempt, now=self.resources.clock.now())
 

@@ -1,4 +1,4 @@
-"""Hashes and checks passwords with argon2id, and says which new ones are good enough."""
+"""Hashes and verifies passwords with argon2id, and checks new ones."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ def _hasher(settings: Settings) -> PasswordHasher:
 
 
 def _dummy_hash(settings: Settings) -> str:
-    """A well-formed hash of today's parameters that no known password has."""
+    """A well-formed hash with the current parameters that matches no known password."""
     salt, digest = (b64encode(bytes(length)).decode().rstrip("=") for length in (16, 32))
     return f"$argon2id$v=19$m={settings.password_memory_kib},t={settings.password_time_cost},p=1${salt}${digest}"
 

@@ -1,6 +1,6 @@
-"""Everything kept of one person, to hand to them, and its erasure.
+"""Export and erasure of all data about one person.
 
-Both go by the foreign keys on `users`: a table that refers to people is exported, and forgets them, from the day it exists.
+Both follow the foreign keys to `users`, so a new table that refers to people is covered from the start.
 """
 
 import json
@@ -22,14 +22,14 @@ from app.resources import Resources
 
 log = structlog.get_logger()
 
-# What would open a door, and what only the machinery understands.
+# Credentials, and columns without meaning outside the application.
 SECRET = frozenset({"password_hash", "token_hash", "auth_version", "last_deal_version"})
 ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class UserReference:
-    """A column that refers to people. `is_theirs`: the row goes with the person, so it is theirs; else they are but named in it."""
+    """A column that refers to people. `is_theirs`: the row is deleted with the person; otherwise it only names them."""
 
     table: Table
     column: str
@@ -48,7 +48,7 @@ def references_to_people() -> list[UserReference]:
 
 
 async def export_person(resources: Resources, user_id: int) -> AsyncIterator[str]:
-    """All that is kept of a person as one JSON object, a piece at a time; some hundred rows are held at once."""
+    """Everything about a person as one JSON object, streamed with a few hundred rows in memory."""
     async with resources.database.read() as db:
         user = (await db.execute(select(User.__table__).where(User.id == user_id))).one()
         organisation = await db.scalar(select(Organisation.name).where(Organisation.id == user.organisation_id))
@@ -67,7 +67,7 @@ async def export_person(resources: Resources, user_id: int) -> AsyncIterator[str
 
 
 async def erase_person(resources: Resources, email: str) -> int:
-    """Delete a person: who they were is nowhere any more, and the audit trail keeps their number alone. Returns it.
+    """Delete a person. Only their id remains, in the audit trail; returns it.
 
     Their grants, logins and preferences go; what they made stays, made by nobody; their deals have no owner, and the
     administrators of the organisation go on managing them. Raises LookupError.

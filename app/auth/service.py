@@ -1,4 +1,4 @@
-"""Signing in and out, and everything else that ends logins. Takes what it needs as arguments; knows nothing of requests."""
+"""Signing in and out, and all that ends logins. Independent of requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Browser:
 
 @dataclass(frozen=True)
 class NewLogin:
-    """`token` and `device_token` go to the browser and are nowhere else."""
+    """`token` and `device_token` exist only in the browser."""
 
     token: str
     record: Record
@@ -91,7 +91,7 @@ async def sign_in(
             return await proceed(judged)
     await _wait_for_turn(resources, judged.slowed_by, browser.address, failures=judged.failures_here)
     async with lanes.place(browser.address):
-        # Anew: what was read before the wait is old. Whose turn it is is let through, however many have failed meanwhile.
+        # Read again: the data from before the wait is old. The turn counts, however many have failed meanwhile.
         return await proceed(await _judge(resources, email, browser))
 
 
@@ -107,11 +107,11 @@ class _Judged:
 
 
 async def _judge(resources: Resources, email: str, browser: Browser) -> _Judged:
-    """Whose attempt this is, and by which counters it is refused or slowed down. Raises TooManyRequests."""
+    """The account of this attempt and the counters that refuse it or slow it down. Raises TooManyRequests."""
     now, allowed = resources.clock.now(), resources.settings.rate_limit_login
     async with resources.database.read() as db:
         account = await find_account_by_email(db, email)
-        # Nobody is asked the same questions as somebody, so that the time tells nothing.
+        # An unknown account costs the same queries, so that timing reveals nothing.
         user_id = account.id if account else NOBODY
         known_browser = await find_known_browser(db, user_id, list(browser.known_by), now=now)
         known_here = await has_signed_in_from(db, user_id, browser.address)
@@ -211,7 +211,7 @@ async def change_password(resources: Resources, record: Record, current: str, ne
 
 
 async def reset_password(resources: Resources, email: str, new: str) -> None:
-    """An operator's change of somebody's password. Every login of theirs ends. Raises LookupError."""
+    """Change a person's password from the command line; ends all their logins. Raises LookupError."""
     account = await get_account(resources, email)
     await check_replacement(resources, account, new)
     password_hash = await hash_password(new, resources.settings)
@@ -219,7 +219,7 @@ async def reset_password(resources: Resources, email: str, new: str) -> None:
 
 
 async def check_replacement(resources: Resources, account: Account, new: str) -> None:
-    """`check_new_password` where nobody has said what the old one was."""
+    """`check_new_password` without the old password at hand."""
     async with resources.database.read() as db:
         words = await words_of(db, account.id)
     check_new_password(new, words)
@@ -228,7 +228,7 @@ async def check_replacement(resources: Resources, account: Account, new: str) ->
 
 
 async def disable_user(resources: Resources, email: str) -> None:
-    """Nobody signs in to this account any more, and every login of it ends. Raises LookupError."""
+    """Disable an account and end all its logins. Raises LookupError."""
     account = await get_account(resources, email)
     if account.is_disabled:  # by a statement of somebody's own, perhaps, which ended nothing
         await change_and_end_all(resources, account, event=None, reason="disabled")
@@ -237,7 +237,7 @@ async def disable_user(resources: Resources, email: str) -> None:
 
 
 async def revoke_logins(resources: Resources, email: str) -> list[int]:
-    """Sign somebody out everywhere. Moves `auth_version` as well, so that a sign-in under way does not slip through."""
+    """Sign a person out everywhere. Raises `auth_version` too, so that a concurrent sign-in fails."""
     account = await get_account(resources, email)
     return await change_and_end_all(resources, account, event=None, reason="revoked")
 
@@ -273,7 +273,7 @@ async def _insert_login(
 
 
 async def _end_replaced(resources: Resources, user_id: int, *, replaced: str | None) -> None:
-    """End what the new login replaces: the browser's previous one, and the oldest beyond the most a person may have."""
+    """End the logins that the new one replaces: the browser's previous one, and the oldest above the limit per person."""
     async with resources.database.read() as db:
         surplus = await list_ids_beyond(db, MAX_LOGINS, user_id, now=resources.clock.now())
     if surplus:
@@ -310,7 +310,7 @@ async def change_and_end_all(
 
 
 def _audit_ended(resources: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> Also:
-    """What writes a `login.ended` for each login about to be ended, in the same transaction."""
+    """A callback that writes a `login.ended` event for each login about to end, in the same transaction."""
 
     async def audit_end(db: AsyncSession) -> None:
         ending = select(Login.id, User.id, User.organisation_id).join(User, User.id == Login.user_id).where(which, Login.ended_at.is_(None))
@@ -329,7 +329,7 @@ async def _update_or_conflict(db: AsyncSession, account: Account, **values: obje
 
 
 async def _count_failure(resources: Resources, attempt: backoff.Attempt, account: Account | None, *, address: str) -> None:
-    """Count it and tell of it. Raises TooManyRequests when that was one too many."""
+    """Count and log a failure. Raises TooManyRequests if it exceeds the limit."""
     now = resources.clock.now()
     async with resources.database.write() as db:
         block = await backoff.count_failure(db, attempt, allowed=resources.settings.rate_limit_login, now=now)

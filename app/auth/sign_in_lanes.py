@@ -55,14 +55,14 @@ class SignInLanes:
         return self._demoted.get(network_of(address), 0) <= time.monotonic()
 
     def demote(self, address: str) -> None:
-        """It showed a device cookie that nobody knows."""
+        """Record that this address presented an unknown device cookie."""
         if len(self._demoted) >= MAX_REMEMBERED:
             self._demoted.pop(next(iter(self._demoted)))
         self._demoted[network_of(address)] = time.monotonic() + DEMOTED_SECONDS
 
     @asynccontextmanager
     async def place(self, address: str, *, with_cookie: bool = False) -> AsyncIterator[None]:
-        """Wait for one of the places. Raises `TooBusy` when put out of a full queue, and after WAIT_SECONDS in it."""
+        """Wait for a place. Raises `TooBusy` when evicted from a full queue, or after WAIT_SECONDS."""
         lane, network = self._cookies if with_cookie else self._strangers, network_of(address)
         await lane.enter(network)
         try:
@@ -93,7 +93,7 @@ class SignInLanes:
         if self._slowed[network] >= MAX_SLOWED_PER_ADDRESS:
             raise TooBusy.for_now()
         if self._slowed.total() >= MAX_SLOWED:
-            # Of the name at which most wait: a crowd at one is nothing to who comes to another.
+            # From the name with most waiting, so that a crowd at one name does not affect the others.
             max(self._names.values(), key=lambda queue: queue.waiting).evict_one()
         self._slowed[network] += 1
         try:
@@ -105,8 +105,8 @@ class SignInLanes:
 
 
 class _Lane:
-    """Next is an address with the fewest failures of late, any of them by lot. A full queue puts out, by lot, one who waits at the
-    address with most waiting: who comes late, or again, has the same chance as who was there first."""
+    """The next address is a random one of those with the fewest recent failures. A full queue evicts a random waiter of the
+    address with most waiting: latecomers have the same chance as the first."""
 
     def __init__(self, at_once: int, most: int, per_address: int, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self._free, self._most, self._per_address, self._wait_seconds = at_once, most, per_address, wait_seconds
@@ -140,7 +140,7 @@ class _Lane:
             raise
 
     def leave(self) -> None:
-        """Hand the place on."""
+        """Pass the place on."""
         while self._waiting:
             fewest = min(self._failures[each] for each in self._waiting)
             address = random.choice([each for each in self._waiting if self._failures[each] == fewest])
@@ -203,7 +203,7 @@ class _NameQueue(_Lane):
                 self.leave()
 
     def is_needed(self) -> bool:
-        """Somebody is in it, or left a turn that is yet to come."""
+        """Whether somebody waits, or a turn taken is still to come."""
         return not self._free or (self._turn_at or 0) > time.monotonic()
 
 

@@ -1,4 +1,4 @@
-"""A consumer of the event stream: reads for its group, claims what dead consumers left, puts poison aside, and trims what all have read."""
+"""A consumer of the event stream: reads for its group, claims entries of dead consumers, moves poison to the dead letters, and trims."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 # An entry that comes up more often than this without ever failing takes its consumer down with it.
 MAX_DELIVERIES = 10 * TRIES
-# Only to be looked at; SQL has all of them.
+# For inspection only; SQL has all of them.
 MAX_DEAD_ENTRIES = 1000
 NO_ENTRY = "0-0"
 
@@ -43,7 +43,7 @@ class MalformedEntry(Exception):
 
 
 class Consumer:
-    """One consumer of one group, under a name of its own. `lost` is set when the stream turned out to be another one."""
+    """One consumer of one group, under a unique name. `lost` is set when the stream turns out to be a new one."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Consumer:
         self._claim_at = 0.0
 
     async def step(self) -> bool:
-        """Take what there is, at most a batch. Whether there was something. Raises `Unavailable`; then it stays pending."""
+        """Process at most a batch; returns whether there was any entry. On `Unavailable` the entries stay pending."""
         try:
             if asyncio.get_running_loop().time() >= self._claim_at:
                 if await self._claim_stale():
@@ -94,7 +94,7 @@ class Consumer:
         return answer[0][1] if answer else []
 
     async def _claim_stale(self) -> bool:
-        """What was handed out and not done within `claim_after`, by a consumer that died or by us, when it failed."""
+        """Entries delivered but not acknowledged within `claim_after`: their consumer died, or we failed."""
         async with self.redis.deadline() as commands:
             idle = int(self.timeouts.claim_after.total_seconds() * 1000)
             _, claimed, *_ = await commands.xautoclaim(self._stream, self.group, self.name, idle, NO_ENTRY, count=BATCH)
@@ -109,7 +109,7 @@ class Consumer:
         return True
 
     async def _handle(self, entries: Sequence[Entry], deliveries: Mapping[bytes, int]) -> None:
-        """All at once, or where one of them fails each half for itself, down to that one."""
+        """All at once; if one fails, each half separately, down to the one that fails."""
         if not entries:
             return
         try:
@@ -146,16 +146,16 @@ class Consumer:
         return True
 
     async def _make_group(self) -> None:
-        """There is no such group, so this is a new stream: read it from its beginning, and have SQL make up for what an old one held."""
-        with suppress(StoreUnavailable):  # somebody else made it at the same moment; the next step sees whether it is there
+        """Without the group this is a new stream: read it from its beginning, and let SQL supply what the old one held."""
+        with suppress(StoreUnavailable):  # another consumer made it at the same moment; the next step checks
             async with self.redis.deadline() as commands:
                 await commands.xgroup_create(self._stream, self.group, id="0", mkstream=True)
-            log.info("A consumer group was made; what an earlier stream held is taken from SQL.", group=self.group)
+            log.info("Consumer group created; events of an earlier stream come from SQL.", group=self.group)
         self.lost.set()
 
 
 async def trim(redis: RedisClient, *, timeouts: StreamTimeouts | None = None) -> int:
-    """Drop what every group has done with, and consumers that are gone. Returns how many entries were dropped."""
+    """Drop entries that every group has processed, and consumers that are gone. Returns how many entries were dropped."""
     forget_ms = (timeouts or StreamTimeouts()).forget_after.total_seconds() * 1000
     async with redis.deadline() as commands:
         stream = redis.keys.name(STREAM)
@@ -179,7 +179,7 @@ def is_no_group(fault: StoreUnavailable) -> bool:
 
 
 async def _first_needed(commands: Redis, stream: str, group: str, facts: Mapping[str, Any]) -> str:
-    """The oldest entry this group still may ask for: its oldest pending one, else the last it was handed."""
+    """The oldest entry this group may still need: its oldest pending one, else the last delivered."""
     last: bytes = facts["last-delivered-id"]
     if facts["pending"]:
         last = (await commands.xpending(stream, group))["min"] or last

@@ -1,4 +1,4 @@
-"""Once an hour: what the stream may have lost is made up for from SQL, and what no figure needs any more is deleted."""
+"""Hourly: applies from SQL what the stream may have lost, and deletes rows that no statistics need any more."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,7 +36,7 @@ class RolledUp:
 
 
 async def roll_up(resources: DatabaseAndClock) -> RolledUp:
-    """Idempotent; two at once do no harm. Raises `DatabaseUnavailable`; what is done by then stays done."""
+    """Idempotent and safe to run twice at once. Raises `DatabaseUnavailable`; committed work stays."""
     database, now = resources.database, resources.clock.now()
     applied = {group: await catch_up(database, resources.clock, group) for group in EFFECTS}
     old: tuple[tuple[type, ColumnElement[bool]], ...] = (

@@ -1,4 +1,4 @@
-"""Figures of the last hour, day or week for operators and administrators, read from the roll-ups alone."""
+"""Statistics of the last hour, day or week for operators and administrators, from the roll-ups alone."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""How the event stream does, for operators: from SQL, and from Redis where it answers."""
+"""State of the event stream, for operators: from SQL, and from Redis if it answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ MAX_COUNTED = 10_000
 
 @dataclass(frozen=True)
 class GroupState:
-    """What a consumer group has before it. What Redis alone knows is None while it does not answer.
+    """The backlog of a consumer group. What only Redis knows is None while it does not answer.
 
     `lag` is what is in the stream and was not handed out yet; `behind` are events in SQL, wherever they are on their way.
     """
@@ -84,7 +84,7 @@ async def list_dead_letters(
 async def requeue_dead_letters(
     db: AsyncSession, ids: Sequence[int] | None = None, *, group: str | None = None, by: str, actor_id: int | None, now: datetime
 ) -> int:
-    """Have the worker try these again, or all of a group, from SQL: it needs no Redis. Returns how many; in the caller's transaction."""
+    """Have the worker retry these, or all of a group, from SQL without Redis; returns how many. In the caller's transaction."""
     waiting = update(DeadLetter).where(DeadLetter.resolved_at.is_(None), DeadLetter.requeued_at.is_(None), DeadLetter.event_id.is_not(None))
     if ids is not None:
         waiting = waiting.where(DeadLetter.id.in_(ids))

@@ -1,4 +1,4 @@
-"""How long runs are kept."""
+"""Deletes runs that ended long ago."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ RETENTION = timedelta(days=90)
 
 
 async def delete_old_runs(database: Database, clock: Clock) -> int:
-    """Runs that ended longer ago; how many. Raises `DatabaseUnavailable`."""
+    """Delete older runs and return how many. Raises `DatabaseUnavailable`."""
     batches, total, over = BatchSizer(), 0, JobRun.finished_at <= clock.now() - RETENTION
     while True:
         with batches.batch() as rows:

@@ -1,6 +1,6 @@
-"""Who may connect, and how long a connection may dawdle: what all connections of one web process share.
+"""Limits on who may connect and how slow a connection may be, shared by all connections of a web process.
 
-One sweep a second looks at every connection, so that a request costs no timers of its own.
+One sweep a second checks every connection, so that requests need no timers of their own.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LOG_EVERY_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What a client may ask of a process before the application has seen anything of it."""
+    """Limits on a client before the application sees its request."""
 
     max_connections: int
     max_connections_per_address: int
@@ -63,13 +63,13 @@ class Connection(Protocol):
     address: str
 
     def sweep(self, now: float, elapsed: float) -> None:
-        """Close the connection where it takes too long."""
+        """Close the connection if it takes too long."""
 
     def waiting_since(self) -> float | None:
-        """Since when it has been open without a request under way; None while one is."""
+        """Since when it has been idle; None while a request is under way."""
 
     def close_to_make_room(self) -> None:
-        """Make room."""
+        """Close an idle connection so that another may connect."""
 
 
 class Gate:
@@ -86,7 +86,7 @@ class Gate:
         self._unlogged: Counter[str] = Counter()
 
     def enter(self, connection: Connection) -> str | None:
-        """None where it may stay, else why not."""
+        """None if it may stay, else the reason."""
         address = connection.address
         key = network_of(address)
         if not self.is_trusted(address) and self._per_address[key] >= self.limits.max_connections_per_address:
@@ -142,7 +142,7 @@ class Gate:
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
-        # A process that stood still for longer blames nobody for it.
+        # If this process itself stood still, no client is at fault.
         elapsed = min(now - self._swept_at, 2 * SWEEP_SECONDS)
         for connection in list(self.connections):
             connection.sweep(now, elapsed)

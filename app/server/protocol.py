@@ -24,7 +24,7 @@ Refusal = tuple[HTTPStatus, str]
 
 
 class Refused(Exception):
-    """Leaves a callback of the parser; `_refusal` says why."""
+    """Raised out of a callback of the parser; `_refusal` has the reason."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -36,7 +36,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.limits = gate.limits
         self.address = ""
         self._refusal: Refusal | None = None
-        # Nothing that comes is looked at any more.
+        # Further input is ignored.
         self._ended = False
         self._close_by: float | None = None
         self._discarded = 0
@@ -196,7 +196,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.url = found[2] if found[2].startswith(b"/") else b"/" + found[2]
 
     def _check_head_size(self, size: int, *, goes_on: bool, is_alone: bool) -> None:
-        """What came of a head that is not complete. Where it shares its bytes with something before it, those are not counted."""
+        """Limit an incomplete head. Bytes shared with a previous message are not counted."""
         self._head_bytes = self._head_bytes + size if goes_on else size if is_alone else 0
         if self._head_bytes > self.limits.max_header_bytes + self.limits.max_request_line:
             self._refuse((HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_bytes"))
@@ -236,7 +236,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _end_head(self) -> None:
         if self._in_head:
             self._refuse((HTTPStatus.REQUEST_TIMEOUT, "slow_head"))
-        else:  # it never asked for anything, so it is told nothing
+        else:  # it never sent a request, so it gets no answer
             self.gate.count_refusal("silent", self.address)
             self.transport.close()
 
@@ -265,7 +265,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # Refusing
 
     def _abort_parsing(self, status: HTTPStatus, reason: str) -> NoReturn:
-        """Stop the parser, from inside of one of its callbacks."""
+        """Stop the parser from inside one of its callbacks."""
         self._refusal = (status, reason)
         raise Refused
 
@@ -284,7 +284,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._discard_rest()
 
     def _abort_response(self, status: HTTPStatus) -> None:
-        """The request that is being answered is the broken one: whoever reads it learns that there is no more."""
+        """The request being answered is the faulty one: end its response so that the client notices."""
         cycle = self.cycle
         is_unanswered = cycle is self._running and not cycle.response_started
         cycle.disconnected = True
@@ -305,6 +305,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.write(b"".join([*head, b"\r\n", text]))
 
     def _discard_rest(self) -> None:
-        # Closed while something is unread, the kernel would reset the connection and take the answer back.
+        # If it closed with unread input, the kernel would reset the connection and discard the answer.
         self._close_by = self.loop.time() + REFUSAL_READ_SECONDS
         self.transport.write_eof()

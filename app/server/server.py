@@ -23,14 +23,14 @@ log = structlog.get_logger()
 # A process manager kills after ten seconds; what is left of them once the port is closed is for the answers under way.
 GRACE = timedelta(seconds=8)
 MIN_GRACE = timedelta(seconds=3)
-# For connections the kernel has completed, and no process has taken yet.
+# For connections that the kernel has completed and no process has accepted yet.
 ACCEPT_GRACE = timedelta(milliseconds=200)
 # Files and connections beside those of visitors: databases, Redis, static files.
 OTHER_FILES = 256
 
 
 def serve(settings: Settings) -> None:
-    """Until SIGTERM or Ctrl-C. Raises ConfigError where HOST and PORT cannot be had."""
+    """Serve until SIGTERM or Ctrl-C. Raises ConfigError if HOST and PORT cannot be bound."""
     refuse_port_in_use(settings)
     sockets = open_sockets(settings)
     _allow_files(settings.max_connections + OTHER_FILES)
@@ -67,7 +67,7 @@ def make_config(settings: Settings) -> uvicorn.Config:
 
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Whoever has reached the port is served: a connection nobody took is reset with its request, and a proxy answers 502."""
+        """Serve connections that have reached the port: one not accepted would be reset, and a proxy would answer 502."""
         for each in sockets or ():
             refuse_newcomers(each)
         if sockets:
@@ -95,7 +95,7 @@ class _Processes(Multiprocess):
             each.close()
 
     def _wait(self, period: timedelta) -> None:
-        """Unless they have all ended meanwhile, as at a second signal they do."""
+        """Stop waiting once all have ended, as after a second signal."""
         end = time.monotonic() + period.total_seconds()
         while time.monotonic() < end and any(each.process.is_alive() for each in self.processes):
             time.sleep(0.02)
