@@ -1,4 +1,4 @@
-"""What an administrator does to the people of their organisation. Every change is checked again, and told, in its transaction."""
+"""Changes that an administrator makes to people of their organisation. Each is checked again and audited in its transaction."""
 
 from dataclasses import dataclass
 

@@ -18,7 +18,7 @@ from app.http.query import Cursor, Limit
 from app.models import Deal, Pin, Visit
 
 RECENTS = 10
-# More than this is no longer at hand.
+# A switcher with more would be a list.
 MAX_PINS, MAX_IN_SWITCHER = 20, 12
 
 
@@ -95,7 +95,7 @@ async def list_recents(db: AsyncSession, user_id: int, *, current_deal_id: int |
 
 
 async def list_switcher(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
-    """What a person switches between: their pinned deals by name, then those they chose last."""
+    """The deals of the switcher: pinned ones by name, then the last chosen."""
     kept = summaries(user_id, now=now).where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
     by_name = case((Pin.pinned_at.is_not(None), func.lower(Deal.name)))
     rows = await db.execute(kept.order_by(by_name.nulls_last(), Visit.visited_at.desc(), Deal.id.desc()).limit(MAX_PINS + RECENTS))

@@ -1,4 +1,4 @@
-"""Who else sees a deal: granting, changing and withdrawing access.
+"""Members of a deal: granting, changing and withdrawing access.
 
 The access row changes first, then the sessions it concerns: see "Rows that give access are locked" in docs/sessions.md.
 """
@@ -51,7 +51,7 @@ async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list
 
 
 async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: NewMember) -> tuple[MemberView, bool]:
-    """Give a colleague access, or state anew what they have. Returns the grant and whether there was none before."""
+    """Grant a colleague access, replacing an existing grant. Returns the grant and whether it is new."""
     now, realignment = resources.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=grant.user_id, email=grant.email)
     _refuse_past_end(grant.expires_at, now)
@@ -129,7 +129,7 @@ async def withdraw_access(resources: Resources, user_id: int, deal_id: int, memb
         await _record(db, "member.revoked", deal, user_id, member, now)
 
     def leave(data: SessionData) -> SessionData | None:
-        """Who leaves is not told that the deal is gone: it was they who did it."""
+        """Whoever leaves needs no notice that the deal is gone."""
         changed = realignment.change(data)
         return changed and (dismiss(changed, "deal_unavailable") or changed)
 

@@ -16,8 +16,8 @@ from app.sessions.record import SessionData
 class Realignment:
     """Brings the sessions of some people in line with who sees `deal_id` once the access rows have changed.
 
-    Who still sees it in another way keeps their place, with a card that says how. Who does not loses the deal, and is
-    not brought back to it. `load` runs after the rows changed and before the sessions do, in the same transaction.
+    People who still see it keep their place, with an updated card. People who do not lose the deal, and are
+    not brought back to it. Call `load` between changing the rows and the sessions, in the same transaction.
     """
 
     deal_id: int

@@ -1,4 +1,4 @@
-"""The check before an import: what the first rows of a file would do, with nothing written."""
+"""Checks the first rows of a file before an import and reports what they would do. Writes nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MAX_REFUSED_STORED, MAX_WARNINGS_STORED = 5_000, 1_000
 async def check_rows(
     database: Database, file: BinaryIO, columns: ColumnMap, *, is_sheet: bool, organisation_id: int, at: datetime
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The counts of what would be done, and the rows to look at. Raises `UnreadableFile`."""
+    """The counts of what would be done, and the rows with problems. Raises `UnreadableFile`."""
     table, run = await asyncio.to_thread(open_table, file, is_sheet=is_sheet), ImportRun(columns, at)
     found, problems = tally(Report("")), list[dict[str, Any]]()
     found["complete"] = True

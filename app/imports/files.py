@@ -1,4 +1,4 @@
-"""The file of an import: kept in SQL by the piece, copied to a nameless local file where it is read, deleted after use."""
+"""The file of an import: stored in SQL in pieces, copied to an anonymous local file for reading, deleted after use."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
@@ -24,7 +24,7 @@ MAX_FILE_TEXT = f"{MAX_FILE // (1024 * 1024)} MB"
 
 
 async def spool(chunks: AsyncIterable[bytes], *, largest: int = MAX_FILE) -> BinaryIO:
-    """A nameless file of what comes; the caller closes it. Raises `PayloadTooLarge`."""
+    """Write `chunks` to an anonymous file, which the caller closes. Raises `PayloadTooLarge`."""
     file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  # closed by the caller
     size = lines = 0
     try:
@@ -48,7 +48,7 @@ def check_size(size: int, lines: int = 0, *, largest: int = MAX_FILE) -> None:
 
 
 async def store_file(database: Database, import_id: int, file: BinaryIO, *, first: int = 0) -> None:
-    """Piece by piece, so that nobody waits long for their turn to write."""
+    """Piece by piece, so that other writers do not wait long."""
     await asyncio.to_thread(file.seek, 0)
     number = first
     while piece := await asyncio.to_thread(file.read, PIECE):
@@ -60,7 +60,7 @@ async def store_file(database: Database, import_id: int, file: BinaryIO, *, firs
 
 @asynccontextmanager
 async def local_copy(database: Database, import_id: int, *, first: int = 0) -> AsyncIterator[BinaryIO]:
-    """The file of an import on this machine. Raises `NotFound` where it is no more."""
+    """A local copy of an import's file. Raises `NotFound` if it is gone."""
     file = await spool(_pieces(database, import_id, first), largest=MAX_SHEET_SIZE)
     try:
         yield file
@@ -69,7 +69,7 @@ async def local_copy(database: Database, import_id: int, *, first: int = 0) -> A
 
 
 async def delete_file(database: Database, import_id: int, *, before: int | None = None) -> None:
-    """Piece by piece, as it came; `before`: only the pieces of lower numbers."""
+    """Delete piece by piece; `before`: only pieces with lower numbers."""
     mine = select(ImportPiece.number).where(ImportPiece.import_id == import_id)
     if before is not None:
         mine = mine.where(ImportPiece.number < before)

@@ -1,4 +1,4 @@
-"""How an import is told, to programs and to pages alike."""
+"""Views of an import, shared by API and pages."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ class DateExample(BaseModel):
 
 
 class DateQuestion(BaseModel):
-    """A column of dates that nobody but a person can tell how to read; `chosen` is empty until somebody did."""
+    """A column of dates whose order only a person can choose; `chosen` is empty until then."""
 
     column: int
     heading: str

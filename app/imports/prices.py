@@ -1,4 +1,4 @@
-"""Reads a price in US dollars. What "1.234" means is the column's to say, where the column says anything."""
+"""Reads a price in US dollars. The column decides what "1.234" means, if it proves anything."""
 
 import re
 from decimal import Decimal

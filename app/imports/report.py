@@ -1,4 +1,4 @@
-"""What an import found and did, for people and for programs."""
+"""The result of an import, for people and programs."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from app.core.errors import BadRequest
 
-# A report of a hundred thousand rows stays readable, and in memory: the rest is only counted. Refusals are never cut.
+# So that the report of a hundred thousand rows fits in memory; more are only counted. Refusals are never dropped.
 MAX_WARNINGS = 1000
 
 ImportOutcome = Literal["imported", "dry_run", "refused"]
@@ -22,7 +22,7 @@ class RowRefusal:
 
 @dataclass(frozen=True, slots=True)
 class RowWarning:
-    """Something to look at in a row that is imported all the same. Line 0 is the file itself."""
+    """A problem in a row that is imported anyway. Line 0 is the file itself."""
 
     line: int
     code: str
@@ -52,7 +52,7 @@ class Report:
             self.warnings.append(warning)
 
     def nothing_done(self) -> None:
-        """A refused row took everything back."""
+        """A refused row rolled everything back."""
         self.outcome = "refused"
         self.imported = self.updated = self.unchanged = 0
         self.organisation_created = False

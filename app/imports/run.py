@@ -1,7 +1,7 @@
-"""The import itself, in the worker: short transactions that each write some rows and how far they are.
+"""The import itself, in the worker: short transactions that each write some rows and the position reached.
 
-A run that was killed is taken up after the last of them, so every row is written once. Whoever takes an import up last has
-it: a run that lost it, or whose import was cancelled, finds that out in its next transaction and stops.
+A killed run is resumed after the last of them, so every row is written once. The last to acquire an import owns
+it: a run that lost it, or whose import was cancelled, notices in its next transaction and stops.
 """
 
 import asyncio
@@ -50,12 +50,12 @@ class _ImportLost(Exception):
 
 
 class _NotAllowed(Exception):
-    """Who began it is no administrator any more."""
+    """Whoever started the import is no longer an administrator."""
 
 
 @dataclass
 class _ActiveImport:
-    """An import as this run took it up."""
+    """An import acquired by this run."""
 
     resources: Resources
     import_id: int
@@ -71,7 +71,7 @@ class _ActiveImport:
 
 
 async def run_import(resources: Resources, import_id: int, *, progress: ProgressCallback) -> dict[str, Any]:
-    """Import until the end of the file, or until it is cancelled; what was counted. Nothing where it is neither waiting nor under way.
+    """Import to the end of the file or until cancelled, and return the counts; empty if the import is neither queued nor running.
 
     `progress` is called between transactions with bytes done and their total; what it raises ends this run, and another may go on.
     Raises `Unavailable`: call it again later.
@@ -82,7 +82,7 @@ async def run_import(resources: Resources, import_id: int, *, progress: Progress
     try:
         await _import(active)
     except _ImportLost:
-        log.info("The import was cancelled, or is another worker's now.", import_id=import_id)
+        log.info("The import was cancelled, or another worker acquired it.", import_id=import_id)
     except _NotAllowed:
         await _finish(active, "failed", error=NOT_ALLOWED)
     except QuotaReached:
@@ -112,7 +112,7 @@ async def _acquire(resources: Resources, import_id: int, progress: ProgressCallb
         row = (await db.execute(taken.execution_options(synchronize_session=False))).first()
     if row is None:
         return None
-    log.info("An import is taken up.", import_id=import_id, rows_done=row.rows_done)
+    log.info("Import started or resumed.", import_id=import_id, rows_done=row.rows_done)
     return _ActiveImport(resources, import_id, row.organisation_id, token, row.layout, row.size, row.rows_done, dict(row.counts), progress)
 
 
@@ -122,7 +122,7 @@ async def _import(active: _ActiveImport) -> None:
         run = ImportRun(columns_of(active.layout), active.resources.clock.now(), {"import_id": active.import_id})
         batches, passed = BatchSizer(most=BATCH), 0
         async for batch in batches_of(table):
-            # Rows that are in already are read all the same: a later one may be about the same deal.
+            # Imported rows are read anyway: a later row may be about the same deal.
             old = batch.records[: max(0, active.rows_done - passed)]
             await asyncio.to_thread(run.read, old, Report(""))
             new = batch.records[len(old) :]
@@ -145,7 +145,7 @@ async def _write(active: _ActiveImport, run: ImportRun, records: list[Record], b
                     await _write_rows(db, active, run, rows, records, found, position=position)
             break
         except (IntegrityError, Contended):
-            # Somebody made a deal of the same reference between our look and our insert: now it is there to be seen.
+            # A deal with the same reference was created between our SELECT and INSERT; now the SELECT finds it.
             if attempt == ATTEMPTS:
                 raise StoreUnavailable("The organisation's deals are being changed by too many at once.") from None
     await batches.throttle()

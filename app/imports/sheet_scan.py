@@ -1,4 +1,4 @@
-"""A quick look at the XML of a sheet for what its reader does not tell: how far it reaches, how its numbers are shown, what is merged."""
+"""Scans the XML of a sheet for what its reader does not report: its extent, its number formats and merged cells."""
 
 import re
 from collections.abc import Mapping

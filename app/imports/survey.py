@@ -1,4 +1,4 @@
-"""A look at a whole file: what its columns are called, what they prove about how they are to be read, and its first rows."""
+"""Surveys a whole file: its headings, what the columns prove about how to read them, and the first rows."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def _check_width(headings: Sequence[str]) -> None:
 
 
 def _sample(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[int, list[list[str]], list[Evidence]]:
-    """How many they are. For each column the first things it says, cut short, to recognise it by; and what all of it proves."""
+    """The number of rows, and for each column some shortened samples and what all its cells prove."""
     samples: list[list[str]] = [[] for _ in range(width)]
     evidence = [Evidence() for _ in range(width)]
     count = 0

@@ -34,7 +34,7 @@ async def _take_field() -> tuple[str, BinaryIO]:
     file = cast(BinaryIO, field.stream)
     check_size(file.seek(0, 2))
     file.seek(0)
-    # Once more by its lines, which only a look at all of it can tell.
+    # Again, now by its lines, which are known only after reading all of it.
     return field.filename, await spool(_chunks(file))
 
 

@@ -1,4 +1,4 @@
-"""Reads an Excel workbook as people have them, and writes one sheet of it down as `reader.SheetTable` reads it.
+"""Reads an Excel workbook, and writes one sheet of it for `reader.SheetTable`.
 
 Runs in a process of its own (`survey_process.py`): a workbook is a program's output for the one who made it, and an attack for us.
 """
@@ -95,10 +95,10 @@ def open_workbook(stream: BinaryIO) -> Iterator[Workbook]:
         zipfile.BadZipFile, zlib.error, ParseError, DefusedXmlException, InvalidFileException, CalamineError, NotImplementedError,
         ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, RuntimeError, OverflowError,
     ) as error:  # fmt: skip
-        # The reader trusts what it reads: a hostile or broken file makes it stumble anywhere.
+        # The reader trusts its input: a hostile or broken file can make it fail anywhere.
         raise UnreadableFile(_DAMAGED) from error
     except BaseException as error:
-        # How a reader in Rust stumbles; it is no `Exception`.
+        # A panic of a reader in Rust; it is no `Exception`.
         if type(error).__name__ == "PanicException":
             raise UnreadableFile(_DAMAGED) from error
         raise
@@ -148,7 +148,7 @@ def _fill_down(number: int, cells: list[str], spans: dict[int, list[tuple[int, i
 
 
 def _examine(book: Workbook, sheet: Sheet) -> Sheet:
-    """How much of it looks like a list of deals."""
+    """Score how much the sheet looks like a list of deals."""
     try:
         head = first_rows(book.rows(sheet, fill_merged=False))
     except TooManyCells:

@@ -1,6 +1,6 @@
-"""What signed-in people are told while they look at a page: one look a second per process, from SQL alone, for all of them.
+"""Live updates for signed-in people: one poll of SQL a second per process, for all of them.
 
-Access is told as it is, not as an event had it: an event only says which people and deals to look at, so that neither a
+Messages state the access as it is now. An event only says which people and deals to check, so that neither a
 late nor a repeated one can mislead.
 """
 
@@ -30,7 +30,7 @@ _FOR_ALL = ("deal.deleted", "deal.undeleted")
 OVERLAP_SECONDS = 30
 # How many events back a reconnecting browser may have stopped.
 MAX_REPLAYED = 20_000
-# How many events a first look goes back: what was taken away while a page was on its way is still told.
+# How many events the first poll goes back, so that access withdrawn while a page loads is still sent.
 INITIAL_LOOKBACK = 200
 
 
@@ -64,18 +64,18 @@ class AccessChange:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one look found for everybody who listened by then."""
+    """The result of one poll, for everybody listening by then."""
 
     logins: frozenset[int] = frozenset()
     places: Mapping[int, Place] = field(default_factory=dict)
     notices: Mapping[int, int] = field(default_factory=dict)
     changes: tuple[AccessChange, ...] = ()
-    # Not compared: it alone is nothing to tell.
+    # Not compared: by itself it is no change.
     newest: int = field(default=0, compare=False)
 
 
 class _Listener:
-    """What one stream has been told."""
+    """What has been sent to one stream."""
 
     def __init__(self, login_id: int, user_id: int) -> None:
         self.login_id = login_id
@@ -89,7 +89,7 @@ class _Listener:
         if self.last is None:
             yield Message("hello", _state(found, self.login_id, self.user_id), found.newest)
             self.notices = found.notices.get(self.user_id, 0)
-            # What a page that has just been made shows already is no news, unless it was taken away since.
+            # A page just loaded shows these already, unless they were withdrawn since.
             early = {each.event_id for each in missed}
             self._sent = {each.event_id for each in mine.values() if each.role is not None} - early
         elif (place := found.places.get(self.login_id)) is not None and place != self.last.places.get(self.login_id):
@@ -103,7 +103,7 @@ class _Listener:
 
 
 class Updates:
-    """The look that all streams of this process share."""
+    """The poll that all streams of this process share."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
@@ -111,7 +111,7 @@ class Updates:
         self._reset()
 
     async def listen(self, live: Live, *, login_id: int, user_id: int, since: int | None) -> AsyncGenerator[Message, None]:
-        """What this login is told: how things stand, then every change. `since`: the last event its browser was told."""
+        """Messages for this login: the state, then every change. `since`: the last event sent to its browser."""
         if not self._listeners:
             self._reset()
         self._listeners[login_id, user_id] += 1
@@ -120,7 +120,7 @@ class Updates:
             async with aclosing(live.watch("updates", self.poll)) as snapshots:
                 async for found in snapshots:
                     if login_id not in found.logins:
-                        continue  # a look that began before this stream did
+                        continue  # a poll that began before this stream did
                     missed = await self._missed(user_id, since) if since is not None and listener.last is None else []
                     for message in listener.news(found, missed):
                         yield message
@@ -137,7 +137,7 @@ class Updates:
         return Message("notices", new.model_dump(mode="json", exclude={"next_cursor"}))
 
     async def poll(self) -> Snapshot:
-        """Raises `Unavailable`; then nothing is passed over, the next look finds it."""
+        """Raises `Unavailable`; nothing is lost, the next poll finds it."""
         listeners = list(self._listeners)
         logins, users = frozenset(login for login, _ in listeners), {user for _, user in listeners}
         now = self.resources.clock.now()
@@ -189,7 +189,7 @@ class Updates:
         return dict(places)
 
     async def _missed(self, user_id: int, since: int) -> list[AccessChange]:
-        """What a browser that comes back has not been told."""
+        """The changes that a reconnecting browser has missed."""
         now = self.resources.clock.now()
         async with self.resources.database.read() as db:
             newest = await db.scalar(select(func.max(Event.id))) or 0

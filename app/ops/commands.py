@@ -1,4 +1,4 @@
-"""The commands that run, migrate and look after an installation."""
+"""The commands that run, migrate and maintain an installation."""
 
 import asyncio
 import json

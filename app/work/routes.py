@@ -24,7 +24,7 @@ View = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Api:
-    """How one kind is talked about: the topic it is documented under, and its bodies. `one` has it in the field `field`."""
+    """The API of one kind: its topic in the documentation, and its bodies. `one` holds the thing in `field`."""
 
     kind: Kind[Any]
     topic: str

@@ -1,4 +1,4 @@
-"""What can be done to a thing inside a deal. Each change is one transaction: the deal is locked, the row changes, the event is written."""
+"""Changes of the things inside a deal. Each is one transaction: lock the deal, change the row, write the event."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """One event stream for each open page of the console: it sends the regions that look different from what was sent before.
 
-Everybody on the same page with the same query shares one look per process, so ten operators cost what one does.
+Everybody on the same page with the same query shares one poll per process, so ten operators cost what one does.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable

@@ -1,6 +1,6 @@
 """Why a person's deal is, or is not, the current one: every step of the precedence rule with its values.
 
-What would happen is asked of the code that does it (`app/current_deal/restore.py`), never decided here. SQL alone is read, so it
+The code that restores decides (`app/current_deal/restore.py`); nothing is decided here. SQL alone is read, so it
 works with Redis away. Operators get ids and states of deals, no names: those are the organisation's.
 """
 
@@ -28,7 +28,7 @@ _ACCESS = ("member.granted", "member.changed", "member.revoked", "deal.deleted",
 
 
 async def explain(db: AsyncSession, settings: Settings, email: str, *, now: datetime) -> Explanation | None:
-    """None where there is no such person."""
+    """None if there is no such person."""
     account = await find_account_by_email(db, email)
     if account is None:
         return None
@@ -36,7 +36,7 @@ async def explain(db: AsyncSession, settings: Settings, email: str, *, now: date
 
 
 class Explainer:
-    """One look at one person. `db` is one transaction, so what is told is of one moment."""
+    """Explains one person. `db` is one transaction, so everything is of one moment."""
 
     def __init__(self, db: AsyncSession, settings: Settings, now: datetime) -> None:
         self.db = db

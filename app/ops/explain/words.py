@@ -1,4 +1,4 @@
-"""What an explanation says: the outcome and its fix in plain sentences, from facts that others found."""
+"""The sentences of an explanation: outcome and fix, from given facts."""
 
 from dataclasses import dataclass
 from datetime import datetime

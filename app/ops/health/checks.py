@@ -1,4 +1,4 @@
-"""Whether database and Redis serve, asked from outside of the site: takes no part in the fleet and changes nothing."""
+"""Checks database and Redis from outside the site: joins no fleet and changes nothing."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What `doctor` says of the others in this Redis."""
+"""Checks of `doctor` for other installations in the same Redis."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -26,7 +26,7 @@ _SAME = (
 
 
 async def ask_neighbours(where: Settings | RedisClient) -> list[Neighbour]:
-    """None where Redis does not answer, of which another check tells."""
+    """None if Redis does not answer, which another check reports."""
     client = where if isinstance(where, RedisClient) else _client(where)
     try:
         return await find_neighbours(client)
@@ -38,7 +38,7 @@ async def ask_neighbours(where: Settings | RedisClient) -> list[Neighbour]:
 
 
 async def judge_neighbours(db: AsyncSession, found: Sequence[Neighbour], settings: Settings) -> list[Result]:
-    """Nothing where nobody else is there. Asked of SQL after Redis, so that no process of one's own is taken for a stranger."""
+    """Empty if there is no other. SQL is read after Redis, so that no own process looks like a stranger."""
     row = (await db.execute(select(SessionBackend))).scalar_one()
     own = set(await db.scalars(select(Process.id)))
     prefix = settings.redis_prefix or row.redis_prefix

@@ -1,4 +1,4 @@
-"""The figures of `/metrics` that SQL knows and no process counts: the flag, sessions, jobs, the way of events.
+"""The gauges of `/metrics` that come from SQL: the flag, sessions, jobs, events.
 
 Asked once a scrape, by whichever process answers it, and kept for some seconds, so that several scrapers cost what one does.
 """

@@ -1,4 +1,4 @@
-"""What the web processes count, kept in SQL by minute: hit ratio, restores and their latency can be drawn with Redis away.
+"""Counters of the web processes, stored in SQL by minute, so that charts work with Redis down.
 
 Each process adds what it counted since the last time to the row of the minute, so the table holds one row a minute
 whatever the number of processes. A process that is killed loses the minute it had not written yet; nothing else is counted from it.
@@ -48,14 +48,14 @@ class Recorder:
         self._recorded = read_counters()
 
     async def run(self) -> None:
-        """Until cancelled. An outage of SQL only delays: what was counted meanwhile is added later."""
+        """Run until cancelled. An outage of SQL only delays: counts are added later."""
         while True:
             await asyncio.sleep(INTERVAL.total_seconds())
             try:
                 await self.record()
             except Unavailable as outage:
                 log.warning("The figures of the last minute could not be written; they are added to the next.", fault=outage.detail)
-            except Exception:  # a chart is no reason to end anything
+            except Exception:  # a chart must not end the process
                 log.exception("The figures of the last minute could not be written.")
 
     async def record(self) -> None:

@@ -1,4 +1,4 @@
-"""What `/ops/streams` shows: the way of an event from SQL into the stream and to its readers, and what got stuck on it."""
+"""What `/ops/streams` shows: backlog of the outbox, the stream and its groups, and dead letters."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The forms of the deal pages: what was typed against which rules, and against what somebody else made of the thing meanwhile.
+"""Forms of the deal pages: validation, and conflicts with concurrent changes.
 
 A form carries, beside each field, what the field said when the page was drawn (`was-…`) and the version it was drawn at.
 So a conflict can tell who changed what, nothing typed is ever lost, and all of it works without a script.
@@ -124,7 +124,7 @@ class FormSheet:
             self.message = problem
 
     def _meet(self, conflict: Conflict) -> int:
-        """Somebody was first. Where they made it what was asked for, all is well."""
+        """Somebody else saved first. No conflict if the result is the same."""
         current = conflict.extra.get("current")
         if current is None:
             self._refuse("external_ref" if conflict.code == "external_ref_taken" else "", conflict.detail.removesuffix("."))
