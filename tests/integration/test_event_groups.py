@@ -53,9 +53,8 @@ async def commands(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 def consumer(database: Database, redis: RedisClient) -> MakeConsumer:
     def make(group: str = "analytics", name: str = "one", **timeouts: timedelta) -> Consumer:
-        return Consumer(
-            database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), timeouts=StreamTimeouts(**timeouts) if timeouts else TIMEOUTS
-        )
+        chosen = StreamTimeouts(**timeouts) if timeouts else TIMEOUTS
+        return Consumer(database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), timeouts=chosen)
 
     return make
 
