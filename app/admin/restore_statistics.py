@@ -1,4 +1,4 @@
-"""How well an organisation's people come back to their place: its own switch, what is in force, and what the events say."""
+"""How often an organisation's people are restored to their deal: its own switch, the setting in force, and the counts of events."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -81,12 +81,12 @@ async def get_figures(db: AsyncSession, organisation_id: int, *, now: datetime) 
         (Event.kind == REFUSED, Event.payload["reason"].as_string()),
         else_="",
     )
-    told = select(Event.kind, what.label("what"), func.count().label("times")).where(
+    counted = select(Event.kind, what.label("what"), func.count().label("times")).where(
         *recent, Event.kind.in_((RESTORED, REFUSED, SIGNED_IN))
     )
-    counts = {(row.kind, row.what): row.times for row in await db.execute(told.group_by(Event.kind, what))}
+    counts = {(row.kind, row.what): row.times for row in await db.execute(counted.group_by(Event.kind, what))}
     sign_ins = counts.get((SIGNED_IN, ""), 0)
-    # A sign-in and what came of it are told in one transaction of one request.
+    # A sign-in and its outcome are events of one transaction and one request.
     brought = select(func.count(func.distinct(Event.request_id))).where(
         *recent, Event.kind.in_((RESTORED, REFUSED)), Event.request_id != ""
     )

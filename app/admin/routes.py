@@ -196,8 +196,8 @@ async def _answer_person(user_id: int) -> Response:
 
 
 def _answer_link(link: NewLink) -> Response:
-    told = Link(id=link.id, kind=link.kind, email=link.email, url=link_url(link), expires_at=link.expires_at)
-    return jsonify(dump(OneLink(link=told)))
+    shown = Link(id=link.id, kind=link.kind, email=link.email, url=link_url(link), expires_at=link.expires_at)
+    return jsonify(dump(OneLink(link=shown)))
 
 
 async def _answer_restore() -> Response:

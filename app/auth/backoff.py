@@ -27,7 +27,7 @@ MIN_SLOWDOWN = timedelta(seconds=0.5)
 
 @dataclass(frozen=True)
 class Attempt:
-    """Under which keys one attempt is refused (`subject_to`) or slowed down, counted if it fails, and forgotten if it succeeds."""
+    """The counters of one attempt: those that refuse it (`subject_to`), slow it down, count its failure, and are reset by its success."""
 
     subject_to: tuple[str, ...]
     slowed_by: str | None
@@ -55,7 +55,7 @@ async def refuse_while_blocked(db: AsyncSession, keys: Sequence[str], *, now: da
 
 
 async def read_failures(db: AsyncSession, keys: Sequence[str], *, now: datetime) -> dict[str, int]:
-    """What these counters have counted of late."""
+    """The recent failures of these counters."""
     counted = select(LoginAttempt.key, LoginAttempt.failures).where(LoginAttempt.key.in_(keys), _last_activity() >= now - QUIET)
     return {row.key: row.failures for row in await db.execute(counted)}
 
@@ -98,7 +98,7 @@ async def forget_failures(db: AsyncSession, attempt: Attempt) -> None:
 
 
 async def delete_forgotten(db: AsyncSession, *, now: datetime) -> int:
-    """Housekeeping: counters that would start anew anyway."""
+    """Delete counters that have lapsed."""
     done = await db.execute(delete(LoginAttempt).where(_last_activity() < now - QUIET))
     return int(done.rowcount)  # type: ignore[attr-defined]
 
@@ -124,5 +124,5 @@ def _last_activity() -> ColumnElement[datetime]:
 
 
 def _key(kind: str, *values: str) -> str:
-    """No e-mail and no address is kept in clear."""
+    """E-mail and address are stored as hashes only."""
     return hashlib.sha256("\0".join((kind, *values)).encode("utf-8", "surrogatepass")).hexdigest()

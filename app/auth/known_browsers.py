@@ -1,6 +1,6 @@
-"""Browsers that signed in to an account before. Their sign-ins have a counter of their own: no stranger's failures slow them down.
+"""Browsers that have signed in to an account before. Their sign-ins have their own counter, so failures of others do not slow them down.
 
-The device cookie proves no more than that. It opens nothing: who has it still needs the password, and a guess with it is counted.
+The device cookie proves nothing more. A sign-in with it still needs the password, and its failures are counted.
 """
 
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ MAX_TOKEN_LENGTH = 64
 
 
 def read_tokens(cookie: str) -> list[str]:
-    """What a browser presents, the latest first."""
+    """The tokens in a device cookie, the latest first."""
     return [each for each in cookie.split(".")[:MAX_TOKENS_PER_BROWSER] if 0 < len(each) <= MAX_TOKEN_LENGTH]
 
 
@@ -52,5 +52,5 @@ async def remember_browser(db: AsyncSession, user_id: int, tokens: list[str], *,
 
 
 async def forget_browsers(db: AsyncSession, user_id: int) -> None:
-    """With a new password, or none: whoever shared the old one is a stranger again."""
+    """Called with a new password: whoever shared the old one becomes unknown again."""
     await db.execute(delete(KnownBrowser).where(KnownBrowser.user_id == user_id).execution_options(synchronize_session=False))

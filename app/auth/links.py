@@ -33,7 +33,7 @@ MAX_TOKEN = 200
 
 
 class LinkSpent(NotFound):
-    """The same for a link that was used, has run out, was taken back or never was."""
+    """One answer for links that were used, expired, withdrawn or never existed."""
 
     code, title = "link_spent", "This link does not work any more"
 
@@ -54,7 +54,7 @@ class NewLink:
 
 @dataclass(frozen=True)
 class OpenLink:
-    """A link as its holder meets it."""
+    """A link as its holder sees it."""
 
     kind: str
     organisation: str
@@ -64,7 +64,7 @@ class OpenLink:
 async def invite(resources: Resources, admin_id: int, email: str, role: str) -> NewLink:
     """A link by which somebody joins the organisation. Raises `BadRequest`, and `Conflict` for one of its people.
 
-    Whether an address belongs to somebody of another organisation is not told here.
+    Does not reveal whether an address belongs to another organisation.
     """
     now, token, email = resources.clock.now(), new_token(), checked_email(email)
     async with resources.database.write() as db:
@@ -81,15 +81,15 @@ async def invite(resources: Resources, admin_id: int, email: str, role: str) -> 
 
 
 async def offer_reset(db: AsyncSession, admin_id: int, user: User, *, now: datetime) -> NewLink:
-    """A link by which a person sets a new password; an earlier one is worth nothing any more. The caller has checked who asks."""
+    """A link to set a new password; it invalidates an earlier one. The caller has authorised it."""
     token = new_token()
     await withdraw(db, OneTimeLink.user_id == user.id, now=now)
     link = await _insert(db, "reset", user.organisation_id, admin_id, token, now=now, life=RESET_LIFE, user_id=user.id)
     return NewLink(link.id, link.kind, user.email, token, link.expires_at)
 
 
-async def look_at_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLink:
-    """What a link is for; looking does not use it. Raises `LinkSpent`."""
+async def get_open_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLink:
+    """The purpose of a link, without consuming it. Raises `LinkSpent`."""
     columns = (OneTimeLink.kind, Organisation.name, OneTimeLink.email, User.email.label("user_email"))
     found = (
         select(*columns).join(Organisation, Organisation.id == OneTimeLink.organisation_id).outerjoin(User, User.id == OneTimeLink.user_id)
@@ -104,7 +104,7 @@ async def join(resources: Resources, token: str, *, name: str, password: str) ->
     """Become one of the organisation's people. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`, `Conflict`."""
     now = resources.clock.now()
     async with resources.database.read() as db:
-        link_there = await look_at_link(db, token, now=now)
+        link_there = await get_open_link(db, token, now=now)
     check_new_password(password, own_words(email=link_there.email, name=name, organisation=link_there.organisation))
     password_hash = await hash_password(password, resources.settings)
     try:
@@ -127,7 +127,7 @@ async def join(resources: Resources, token: str, *, name: str, password: str) ->
 
 
 async def reset_by_link(resources: Resources, token: str, *, password: str) -> str:
-    """Set the password anew and end every login of the person. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`."""
+    """Set a new password and end every login of the person. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`."""
     now = resources.clock.now()
     async with resources.database.read() as db:
         user_id = await db.scalar(select(OneTimeLink.user_id).where(_is_open(token, now), OneTimeLink.kind == "reset"))
@@ -154,13 +154,13 @@ async def reset_by_link(resources: Resources, token: str, *, password: str) -> s
 
 
 async def withdraw(db: AsyncSession, which: ColumnElement[bool], *, now: datetime) -> int:
-    """Make open links matched by a condition over `OneTimeLink` worthless; how many."""
+    """Invalidate open links that match a condition over `OneTimeLink`; returns how many."""
     taken = update(OneTimeLink).where(which, OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None)).values(withdrawn_at=now)
     return int((await db.execute(taken.execution_options(synchronize_session=False))).rowcount)  # type: ignore[attr-defined]
 
 
 def links_through(user_id: int) -> ColumnElement[bool]:
-    """Those a person made, who may have kept a copy, and those that are for them."""
+    """Links that a person made, of which they may have a copy, and links for them."""
     return or_(OneTimeLink.created_by_id == user_id, OneTimeLink.user_id == user_id)
 
 

@@ -1,4 +1,4 @@
-"""Adds people and changes what they prefer."""
+"""Adds people and changes their preferences."""
 
 import unicodedata
 from typing import Any
@@ -65,7 +65,7 @@ def clean_name(text: str) -> str:
 
 
 async def change_preferences(resources: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
-    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash. Audited where it differs.
+    """Store preferences and update the person's live sessions; returns their records by token hash. Audited if anything changed.
 
     `start_at` "deal" comes with a `start_deal_id`. Raises `BadRequest` for a deal this person does not see.
     """

@@ -94,7 +94,7 @@ class SignedIn(Account):
 
 
 class Deadline(BaseModel):
-    """When this login ends if nobody does anything, by the clock that says `now`."""
+    """When this login ends without further activity, by the clock of `now`."""
 
     signed_in_until: datetime
     now: datetime
@@ -169,7 +169,7 @@ async def change_password() -> ResponseReturnValue:
 @documented("account", Deadline, problems=(403,))
 @signed_in
 async def stay() -> ResponseReturnValue:
-    """Somebody is there: the idle clock of this login begins anew. Its absolute end does not move."""
+    """Restart the idle clock of this login. Its absolute end does not move."""
     resources, session = current_resources(), current_session()
     await resources.sessions.sql.touch(session.login_id)
     async with resources.database.read() as db:

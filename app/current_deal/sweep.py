@@ -26,26 +26,26 @@ class Swept:
     purged: int = 0
 
 
-async def sweep_stale_deals(database: Database, clock: Clock, *, tell: ProgressCallback = no_progress) -> Swept:
+async def sweep_stale_deals(database: Database, clock: Clock, *, progress: ProgressCallback = no_progress) -> Swept:
     """May be repeated and cut short at any point. Raises `DatabaseUnavailable`; what is done by then stays done."""
     swept, batches, after = Swept(), BatchSizer(), 0
-    while window := await _look(database, clock.now(), after):
+    while window := await _next_window(database, clock.now(), after):
         after = window[-1].id
         stale = iter([row for row in window if not row.sees])
         while chunk := list(islice(stale, batches.rows)):
             for reason in await _forget(database, {row.id: row for row in chunk}, clock.now(), batches):
                 setattr(swept, reason, getattr(swept, reason) + 1)
-            await tell(**asdict(swept))
+            await progress(**asdict(swept))
             await batches.throttle()
     bin_batches = BatchSizer()
     while purged := await _empty_bin(database, clock.now(), bin_batches):
         swept.purged += purged
-        await tell(**asdict(swept))
+        await progress(**asdict(swept))
         await bin_batches.throttle()
     return swept
 
 
-async def _look(database: Database, now: datetime, after: int) -> list[Row[Any]]:
+async def _next_window(database: Database, now: datetime, after: int) -> list[Row[Any]]:
     """The next people with a last deal, and whether they may see it. Read beside everybody else; `_forget` looks again."""
     ended = exists().where(Member.deal_id == User.last_deal_id, Member.user_id == User.id, Member.expires_at <= now)
     reason = case((Deal.deleted_at.is_not(None), "deleted"), (ended, "expired"), else_="revoked").label("reason")

@@ -1,4 +1,4 @@
-"""The kinds of fields a request may state about a deal; one rule for each kind, whatever the model."""
+"""The field types of requests about a deal; one rule per type, whatever the model."""
 
 import re
 import unicodedata

@@ -11,7 +11,7 @@ from app.deals.activity import ActivityQuery, list_activity
 from app.deals.listing import ListQuery, list_deals, list_recents
 from app.deals.member_routes import members
 from app.deals.schemas import Activity, Bin, DealChanges, DealList, DeletedDeal, NewDeal, NewOwner, OneDeal, PersonName, PersonRef, Recents
-from app.deals.service import archive_deal, bring_back_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal
+from app.deals.service import archive_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal, undelete_deal
 from app.deals.store import get_detail, list_bin, require_role, require_role_or_bin
 from app.http.openapi import documented
 from app.http.preconditions import expected_versions
@@ -138,7 +138,7 @@ async def bring_back(deal_id: str) -> Response:
     async with resources.database.read() as db:
         await require_role_or_bin(db, user.id, wanted, MANAGING_ROLES, now=resources.clock.now())
     await read_json(Nothing)
-    await bring_back_deal(resources, user.id, wanted)
+    await undelete_deal(resources, user.id, wanted)
     return await _answer_deal(wanted)
 
 

@@ -1,4 +1,4 @@
-"""From the outbox to the stream: an event is in the stream before its outbox row goes, so it may be there twice, never not at all."""
+"""From the outbox to the stream: the outbox row goes only once the event is in the stream, which may have it twice but never misses it."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ MAX_IN_STREAM = 50_000
 
 
 async def relay_once(database: Database, redis: RedisClient, *, batch: int = BATCH) -> int:
-    """Pass on the oldest events of the outbox. Returns how many; raises `Unavailable`, then they stay where they are."""
+    """Send the oldest events of the outbox and return how many. On `Unavailable` they stay in the outbox."""
     if database.dialect == "postgresql":
         async with database.write() as db:
             # Two workers share the outbox. No longer than one answer of Redis: the database ends a transaction that idles.
@@ -35,7 +35,7 @@ async def relay_once(database: Database, redis: RedisClient, *, batch: int = BAT
 
 
 async def empty_without_redis(database: Database) -> None:
-    """Where no stream is used nothing is passed on: what every group has done needs no outbox row any more."""
+    """Without a stream, delete the outbox rows of events that every group has processed."""
     async with database.read() as db:
         marks = {mark.consumer_group: mark.event_id for mark in await db.scalars(select(EventMark))}
         done = min(marks.get(group, 0) for group in GROUPS)

@@ -110,14 +110,14 @@ async def progress(import_id: str) -> Response:
     """Server-sent events `progress`: state, percent and counts, whenever they change, until the import is over."""
     live, resources, user_id, wanted = current_live(), current_resources(), current_user().id, path_id(import_id)
 
-    async def look() -> dict[str, Any]:
+    async def load() -> dict[str, Any]:
         async with resources.database.read() as db:
             return progress_of(await db.get_one(Import, wanted))
 
-    async def tell() -> AsyncGenerator[Message, None]:
-        async for told in live.watch(("import", wanted), look):
-            yield Message("progress", told)
-            if told["over"]:
+    async def messages() -> AsyncGenerator[Message, None]:
+        async for shown in live.watch(("import", wanted), load):
+            yield Message("progress", shown)
+            if shown["over"]:
                 return
 
     async def may_still() -> bool:
@@ -128,7 +128,7 @@ async def progress(import_id: str) -> Response:
             return False
 
     await _require(import_id)
-    return await event_stream(tell(), allowed=may_still)
+    return await event_stream(messages(), allowed=may_still)
 
 
 @blueprint.post("/<import_id>/columns")

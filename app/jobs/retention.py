@@ -1,4 +1,4 @@
-"""How long runs are kept."""
+"""Deletes runs that ended long ago."""
 
 from datetime import timedelta
 
@@ -10,12 +10,12 @@ from app.core.database import Database
 from app.models import JobRun
 
 # A quarter: enough to compare months; the five-minute check alone leaves 26 000 rows in it.
-KEPT = timedelta(days=90)
+RETENTION = timedelta(days=90)
 
 
 async def delete_old_runs(database: Database, clock: Clock) -> int:
-    """Runs that ended longer ago; how many. Raises `DatabaseUnavailable`."""
-    batches, total, over = BatchSizer(), 0, JobRun.finished_at <= clock.now() - KEPT
+    """Delete older runs and return how many. Raises `DatabaseUnavailable`."""
+    batches, total, over = BatchSizer(), 0, JobRun.finished_at <= clock.now() - RETENTION
     while True:
         with batches.batch() as rows:
             old = select(JobRun.id).where(over).order_by(JobRun.finished_at).limit(rows).with_for_update(skip_locked=True)

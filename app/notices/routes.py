@@ -1,4 +1,4 @@
-"""What a signed-in person is told: live, and kept until it is read."""
+"""Notices of the signed-in person: the live stream, and the list until read."""
 
 from quart import Blueprint, Response, jsonify, request
 

@@ -15,7 +15,7 @@ _SAID = {
     "deal.role_changed": "{actor} changed what you may do in {deal}",
     "deal.transferred": "{actor} made you the owner of {deal}",
 }
-# What only a newer version has words for, it tells.
+# Kinds of a newer version are left to it.
 _KNOWN = UserNotice.kind.in_(_SAID)
 _ROLES = {"viewer": "you can view it", "editor": "you can edit it"}
 

@@ -1,4 +1,4 @@
-"""The commands that run, migrate and look after an installation."""
+"""The commands that run, migrate and maintain an installation."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from app.core.logging import configure_logging, warn_of_weak_settings
 from app.core.metrics import SHARED_DIRECTORY
 from app.core.migrate import MigrationError, downgrade, upgrade
 from app.core.python_versions import warn_if_untested
-from app.ops.health.checks import check_up
+from app.ops.health.checks import check_health
 from app.ops.health.doctor import examine
 from app.ops.statistics.counts import SessionFigures, count_sessions
 from app.server.server import serve
@@ -76,7 +76,7 @@ def config(*, as_json: bool) -> None:
 @as_json_option
 def health(*, as_json: bool) -> None:
     """Check database, Redis and session backend. Exit status 1 when sessions cannot be kept."""
-    found = asyncio.run(check_up(load_settings()))
+    found = asyncio.run(check_health(load_settings()))
     lines = [f"status: {found.status}", f"backend: {found.backend}", *(f"{name}: {result}" for name, result in found.checks.items())]
     click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines))
     if found.status == "unhealthy":

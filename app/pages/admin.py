@@ -186,10 +186,10 @@ async def _show_person(user_id: int, *, link: NewLink | None = None, refusal: Ap
     return await render_template("admin/person.html", **values), refusal.status if refusal else 200
 
 
-async def _do(user_id: int, done: str, deed: Any) -> ResponseReturnValue:
+async def _do(user_id: int, done: str, action: Any) -> ResponseReturnValue:
     """Do it and show the person again; a refusal of what was asked is shown there too."""
     try:
-        await deed
+        await action
     except (Conflict, OperatorAccount) as refusal:
         return await _show_person(user_id, refusal=refusal)
     return redirect(f"/admin/people/{user_id}?done={done}", SEE_OTHER)

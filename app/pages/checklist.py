@@ -20,10 +20,10 @@ from app.deals.store import list_people
 from app.http.query import parse_query
 from app.http.web import current_resources, current_user, path_id, signed_in
 from app.pages.findings import person_options
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
 from app.pages.kit.listing import ListState, Options
-from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
+from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 checklist = Blueprint("checklist_pages", __name__)
 
@@ -189,11 +189,11 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("checklist")
 async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await bring_back_thing(current_resources(), ITEM, current_user().id, deal_id, item_id)
+    await undelete_thing(current_resources(), ITEM, current_user().id, deal_id, item_id)
     return after(deal_id, "checklist", "item_undeleted", anchor=f"item-{item_id}")
 
 
-async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None) -> dict[str, Any]:
+async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | None) -> dict[str, Any]:
     resources, user, query = current_resources(), current_user(), parse_query(ChecklistQuery, request.args)
     now = resources.clock.now()
     found = await list_items(db, user.id, deal.id, query, now=now)
@@ -217,7 +217,7 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None)
     }
 
 
-async def _show_form(deal_id: str, item_id: int, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: str, item_id: int, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         now = current_resources().clock.now()
         item = await get_item(db, current_user().id, deal.id, item_id, now=now)

@@ -20,10 +20,10 @@ from app.findings.store import get_finding, list_findings
 from app.http.query import parse_query
 from app.http.web import current_resources, current_user, path_id, signed_in
 from app.models import FINDING_STATUSES, SEVERITIES
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
 from app.pages.kit.listing import ListState, Options
-from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
+from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 findings = Blueprint("findings_pages", __name__)
 
@@ -137,7 +137,7 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
 @signed_in
 @deal_write("findings")
 async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await bring_back_thing(current_resources(), FINDING, current_user().id, deal_id, item_id)
+    await undelete_thing(current_resources(), FINDING, current_user().id, deal_id, item_id)
     return after(deal_id, f"findings/{item_id}", "finding_undeleted")
 
 
@@ -176,7 +176,7 @@ async def _load_one(db: AsyncSession, deal: DealDetail, *, item_id: int) -> dict
     return {"finding": finding, "html": await render_markdown(finding.text), "status_texts": STATUS_TEXTS}
 
 
-async def _show_form(deal_id: str, item_id: int | None, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: str, item_id: int | None, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     """The form of a new finding, or of `item_id`; `sheet` is what was typed already."""
 
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from app.auth.administrators import get_administered
 from app.core.errors import AppError, BadRequest, Conflict, PayloadTooLarge, UnsupportedMediaType
 from app.exports.answer import Format, download
 from app.http.quotas import room_for_deals
-from app.http.uploads import LARGEST_FILE
+from app.http.uploads import MAX_FILE
 from app.http.web import current_resources, current_user, path_id, signed_in
 from app.imports import incoming
 from app.imports.conventions import DateOrderNeeded
-from app.imports.files import LARGEST_IN_WORDS
+from app.imports.files import MAX_FILE_TEXT
 from app.imports.history import find_name, get_import, list_imports, list_problems
 from app.imports.layout import columns_of, require_answers
 from app.imports.limits import MAX_LINES
@@ -151,7 +151,7 @@ async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
         found, next_cursor = await list_imports(db, user.id, organisation_id, cursor=cursor, settings=resources.settings)
         shell = await shell_values(db)
     rows = [view_of(each, by, {"refused": [], "warning": []}) for each, by in found]
-    limits = {"largest": LARGEST_FILE, "largest_in_words": LARGEST_IN_WORDS, "most_lines": MAX_LINES}
+    limits = {"largest": MAX_FILE, "largest_in_words": MAX_FILE_TEXT, "most_lines": MAX_LINES}
     paging = {"cursor": cursor, "next_cursor": next_cursor, "done": DONE.get(request.args.get("done", ""))}
     page = await render_template("imports/list.html", imports=rows, refusal=refusal, **shell, **limits, **paging)
     return page, refusal.status if refusal else 200
@@ -166,7 +166,7 @@ async def _show(import_id: int, chosen: Chosen | None = None, refusal: BadReques
         room = await room_for_deals(db, found.organisation_id, resources.settings.quota_deals) if found.state == "draft" else None
     values: dict[str, Any] = {"shown_import": view, "room": room, **shell, "done": DONE.get(request.args.get("done", ""))}
     if found.state != "draft":
-        stuck = incoming.stands_still(found, resources.clock.now())
+        stuck = incoming.is_stalled(found, resources.clock.now())
         return await render_template("imports/progress.html", progress=progress_of(found), stuck=stuck, **values)
     fields, orders = chosen or ((), ())
     for column, field in zip(view.columns, fields, strict=False):

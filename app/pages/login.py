@@ -60,7 +60,7 @@ async def login() -> ResponseReturnValue:
 @hide
 @public
 async def forget() -> ResponseReturnValue:
-    """Take a cookie that cannot be read out of this browser, and nothing else: no login is ended by it, and none is said to be."""
+    """Delete an unreadable cookie from this browser. It ends no login, and claims none."""
     if current_session().cookie_is_unreadable:
         quart_auth.logout_user()
     return redirect("/login", SEE_OTHER)
@@ -97,7 +97,7 @@ async def _show_form(
 
 
 def _explain(refusal: AppError) -> dict[str, Any]:
-    """What happened, and what to do. It says no more of an account than the API does."""
+    """What happened and what to do. Reveals no more about an account than the API."""
     wait = _in_words(_seconds(refusal))
     if isinstance(refusal, TooManyRequests):
         title, detail = "Too many attempts", f"Try again in {wait}. Until then no password from here is looked at."

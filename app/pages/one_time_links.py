@@ -7,7 +7,7 @@ from quart.typing import ResponseReturnValue
 from quart_schema import hide
 
 from app.auth.browser import sign_in_here
-from app.auth.links import LinkSpent, join, look_at_link, reset_by_link
+from app.auth.links import LinkSpent, get_open_link, join, reset_by_link
 from app.auth.people import clean_name
 from app.auth.sign_in_lanes import sign_in_lanes_of
 from app.core.errors import AppError, BadRequest, Conflict
@@ -47,7 +47,7 @@ async def _use(form: Mapping[str, str]) -> str | ResponseReturnValue:
     resources, token, password = current_resources(), form.get("token", ""), form.get("password", "")
     try:
         async with resources.database.read() as db:
-            link = await look_at_link(db, token, now=resources.clock.now())
+            link = await get_open_link(db, token, now=resources.clock.now())
         if password != form.get("again", ""):
             raise BadRequest("The two passwords are not the same.", code="passwords_differ")
         if link.kind == "invitation":
@@ -63,7 +63,7 @@ async def _show(token: str, typed: Mapping[str, str] = NOTHING_TYPED, *, refusal
     resources = current_resources()
     try:
         async with resources.database.read() as db:
-            link = await look_at_link(db, token, now=resources.clock.now())
+            link = await get_open_link(db, token, now=resources.clock.now())
     except LinkSpent as spent:
         return await _show_spent(spent)
     values = {"link": link, "token": token, "name": typed.get("name", ""), "refusal": refusal}

@@ -1,4 +1,4 @@
-"""Addresses that other programs know: whom to tell of a hole (RFC 9116), where a password is changed, that robots are to stay away."""
+"""Well-known addresses: security.txt (RFC 9116), change-password, robots.txt."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from app.http.web import current_resources, public, signed_in
 blueprint = Blueprint("well_known", __name__)
 
 SEE_OTHER = 303
-# RFC 9116 asks for less than a year. Told anew each day, it never runs out while the site runs.
+# RFC 9116 asks for less than a year. Renewed each day, it never expires while the site runs.
 SECURITY_TXT_LIFE = timedelta(days=180)
 
 
@@ -20,7 +20,7 @@ SECURITY_TXT_LIFE = timedelta(days=180)
 @hide
 @public
 async def security_txt() -> ResponseReturnValue:
-    """404 where nobody said who is to be told (SECURITY_CONTACT)."""
+    """404 without SECURITY_CONTACT."""
     resources = current_resources()
     if not resources.settings.security_contact:
         raise NotFound

@@ -24,7 +24,7 @@ class Expired:
     logins: int = 0
 
 
-async def expire_sessions(database: Database, clock: Clock, *, most: int = MAX_ROWS, tell: ProgressCallback = no_progress) -> Expired:
+async def expire_sessions(database: Database, clock: Clock, *, most: int = MAX_ROWS, progress: ProgressCallback = no_progress) -> Expired:
     """Delete what is over, in transactions of at most `most` rows each. Raises `DatabaseUnavailable`; what is done by then stays done."""
     now, batches = clock.now(), BatchSizer(most=most)
     long_ago, gone = now - LOGINS_REMEMBERED, {"sessions": 0, "logins": 0}
@@ -37,7 +37,7 @@ async def expire_sessions(database: Database, clock: Clock, *, most: int = MAX_R
     for table, moment, before in ways_to_end:
         while count := await _delete_batch(database, table, moment, before, batches):
             gone[table.__tablename__] += count
-            await tell(**gone)
+            await progress(**gone)
             await batches.throttle()
     return Expired(**gone)
 

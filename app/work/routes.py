@@ -16,7 +16,7 @@ from app.http.openapi import Empty, documented
 from app.http.preconditions import expected_versions
 from app.http.schemas import Nothing
 from app.http.web import current_resources, current_user, path_id, read_json, signed_in
-from app.work.service import Kind, bring_back_thing, change_thing, create_thing, delete_thing
+from app.work.service import Kind, change_thing, create_thing, delete_thing, undelete_thing
 from app.work.store import require_thing
 
 View = Callable[..., Any]
@@ -24,7 +24,7 @@ View = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Api:
-    """How one kind is talked about: the topic it is documented under, and its bodies. `one` has it in the field `field`."""
+    """The API of one kind: its topic in the documentation, and its bodies. `one` holds the thing in `field`."""
 
     kind: Kind[Any]
     topic: str
@@ -95,7 +95,7 @@ def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
         wanted = await require(deal_id, EDITING_ROLES)
         item = path_id(item_id)
         await read_json(Nothing)
-        await bring_back_thing(current_resources(), kind, current_user().id, wanted, item)
+        await undelete_thing(current_resources(), kind, current_user().id, wanted, item)
         return api.answer(await api.find(wanted, item))
 
 

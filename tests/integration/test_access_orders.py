@@ -321,12 +321,12 @@ async def test_choosing_a_deal_to_begin_at_does_not_wait_for_its_withdrawal(app:
     scene = await Scene.set(app)
     await scene.select("viewer")
     await scene.client("owner")
-    arrived, go_on, look = asyncio.Event(), asyncio.Event(), Realignment.look
+    arrived, go_on, load = asyncio.Event(), asyncio.Event(), Realignment.load
 
     async def slow(self: Realignment, *arguments: Any, **options: Any) -> None:
         arrived.set()
         await go_on.wait()
-        await look(self, *arguments, **options)
+        await load(self, *arguments, **options)
 
     monkeypatch.setattr(Realignment, "look", slow)
     withdraw = asyncio.create_task(scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}"))

@@ -15,7 +15,7 @@ from app.core.clock import Clock
 from app.core.config import Settings, load_settings
 from app.factory import create_app
 from app.ops.commands import doctor as doctor_command
-from app.ops.health.checks import check_up
+from app.ops.health.checks import check_health
 from app.ops.health.doctor import Check, examine
 from app.resources import Resources
 from tests.conftest import StartRedis, StartWeb
@@ -129,7 +129,7 @@ async def test_doctor_and_health_know_a_database_without_tables_from_one_that_is
     findings = await examine(settings, Clock())
     assert [(finding.check, finding.state) for finding in findings] == [("database", "ok"), ("redis", "ok"), ("schema", "failed")]
     assert findings[-1].fix == "holdfast migrate"
-    found = await check_up(settings)
+    found = await check_health(settings)
     assert (found.status, found.checks["database"]) == ("unhealthy", "The tables are missing: holdfast migrate.")
 
 

@@ -10,9 +10,9 @@ from app.core.config import load_settings
 from app.core.hosts import network_of
 from app.core.metrics import METRICS
 from app.core.port import has_ipv6
-from app.http.uploads import ENVELOPE, LARGEST_DISCARDED
+from app.http.uploads import ENVELOPE, MAX_DISCARDED_BODY
 from app.server import protocol
-from app.server.gate import LOG_EVERY_SECONDS, SWEEP_SECONDS, Gate, Limits
+from app.server.gate import LOG_EVERY_SECONDS, SWEEP_SECONDS, ConnectionLimits, Gate
 from tests.servers.guarded import LIMITS, ask, connected, guarded_site
 from tests.waiting import until
 
@@ -200,7 +200,7 @@ async def test_rest_of_a_body_is_taken_for_a_while_after_its_answer() -> None:
 
 async def test_refused_client_that_goes_on_sending_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may finish a sentence, to read why it was refused; not send as much as it likes until the time is over."""
-    monkeypatch.setattr(protocol, "LAST_WORDS_SECONDS", 3600.0)
+    monkeypatch.setattr(protocol, "REFUSAL_READ_SECONDS", 3600.0)
     async with guarded_site() as site, connected(site.port) as client:
         await client.send(GET + b"Host: b\r\n\r\n")
         await until(lambda: any(each.transport.is_closing() or each._ended for each in list(site.gate.connections)))  # type: ignore[attr-defined]
@@ -349,12 +349,12 @@ class Waiting:
     def waiting_since(self) -> float | None:
         return self.since
 
-    def close_for_another(self) -> None:
+    def close_to_make_room(self) -> None:
         self.closed = True
 
 
 async def test_full_server_makes_room_once_for_each_newcomer_and_closes_no_proxy() -> None:
-    gate = Gate(Limits(**LIMITS | {"max_connections": 4}), "10.0.0.0/8")
+    gate = Gate(ConnectionLimits(**LIMITS | {"max_connections": 4}), "10.0.0.0/8")
     proxies, strangers = [Waiting("10.0.0.1", 0), Waiting("10.0.0.2", 1)], [Waiting("192.0.2.1", 2), Waiting("192.0.2.2", 3)]
     for each in (*proxies, *strangers):
         assert gate.enter(each) is None
@@ -366,7 +366,7 @@ async def test_full_server_makes_room_once_for_each_newcomer_and_closes_no_proxy
 
 
 async def test_standstill_of_the_process_is_nobodys_fault() -> None:
-    gate, connection = Gate(Limits(**LIMITS), "*"), Waiting("10.0.0.1", 0)
+    gate, connection = Gate(ConnectionLimits(**LIMITS), "*"), Waiting("10.0.0.1", 0)
     gate.enter(connection)
     gate._swept_at -= 60
     gate._sweep()
@@ -434,13 +434,13 @@ def test_ipv6_household_is_counted_as_one() -> None:
 
 
 def test_proxies_are_known_by_address_and_network() -> None:
-    gate = Gate(Limits(**LIMITS), "10.0.0.0/8, 192.0.2.7,2001:db8::/32")
+    gate = Gate(ConnectionLimits(**LIMITS), "10.0.0.0/8, 192.0.2.7,2001:db8::/32")
     assert all(gate.is_trusted(each) for each in ("10.1.2.3", "192.0.2.7", "2001:db8::1", ""))
     assert not any(gate.is_trusted(each) for each in ("11.0.0.1", "192.0.2.8", "2001:db9::1", "::1"))
-    assert Gate(Limits(**LIMITS), "*").is_trusted("11.0.0.1")
+    assert Gate(ConnectionLimits(**LIMITS), "*").is_trusted("11.0.0.1")
 
 
 def test_limits_leave_room_for_what_the_application_takes() -> None:
-    limits = Limits.of(load_settings({}))
-    assert limits.max_body > LARGEST_DISCARDED + ENVELOPE, "the application says 413 itself"
+    limits = ConnectionLimits.of(load_settings({}))
+    assert limits.max_body > MAX_DISCARDED_BODY + ENVELOPE, "the application says 413 itself"
     assert limits.max_request_line < limits.max_header_bytes

@@ -134,7 +134,7 @@ async def test_quota_of_deals_counts_what_imports_add(scene: Scene) -> None:
     status, problem = await scene.call("admin", "POST", f"/api/imports/{second}/start", json={})
     assert (status, problem["code"]) == (409, "quota_deals"), "the first will fill it"
     assert (await scene.call("admin", "POST", "/api/deals", json={"name": "Made meanwhile"}))[0] == 201
-    await run_import(scene.resources, first, tell=quiet)
+    await run_import(scene.resources, first, progress=quiet)
     shown = (await scene.call("admin", "GET", f"/api/imports/{first}"))[1]["import"]
     assert (shown["state"], shown["error"], shown["counts"].get("imported", 0)) == ("failed", "quota_deals", 0)
 
@@ -149,7 +149,7 @@ async def test_long_file_says_that_it_is_too_much_and_ends_there(scene: Scene) -
     assert "the first 5,000 of 6,000 rows" in page
     assert "The file has 6,000 rows, and your organisation may have 699 more deals." in page
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/start", json={}))[0] == 202
-    await run_import(scene.resources, draft["id"], tell=quiet)
+    await run_import(scene.resources, draft["id"], progress=quiet)
     shown = (await scene.call("admin", "GET", f"/api/imports/{draft['id']}"))[1]["import"]
     assert (shown["state"], shown["error"]) == ("failed", "quota_deals")
     assert 200 <= shown["counts"]["imported"] <= 699, "what is in before stays"

@@ -1,6 +1,6 @@
 """One event stream for each open page of the console: it sends the regions that look different from what was sent before.
 
-Everybody on the same page with the same query shares one look per process, so ten operators cost what one does.
+Everybody on the same page with the same query shares one poll per process, so ten operators cost what one does.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
@@ -25,7 +25,7 @@ from app.ops.streams.view import StreamsQuery
 blueprint = Blueprint("ops_live", __name__)
 
 # Quick enough to watch a job run, slow enough for a tab that is open all day.
-LOOK_EVERY = timedelta(seconds=2)
+POLL_INTERVAL = timedelta(seconds=2)
 Draw = Callable[[Console, Any], Awaitable[Regions]]
 SCREENS: dict[str, tuple[type[BaseModel], Draw]] = {
     "overview": (screens.NoQuery, screens.overview),
@@ -65,13 +65,13 @@ async def _changes(app: Quart, root: str, key: Hashable, draw: Draw, query: Any)
     async with app.app_context():
         live, console = current_live(), current_console()
 
-    async def look() -> Regions:
+    async def render() -> Regions:
         set_root_path(root)  # it runs apart from every request
         async with app.app_context():
             return await draw(console, query)
 
     shown: Regions = {}
-    async for regions in live.watch((root, key), look, every=LOOK_EVERY):
+    async for regions in live.watch((root, key), render, every=POLL_INTERVAL):
         changed = {name: html for name, html in regions.items() if shown.get(name) != html}
         if changed:
             yield Message("regions", changed)

@@ -9,7 +9,7 @@ from quart_schema import hide
 from app.access.permissions import BIN_LIFE
 from app.auth.people import change_preferences
 from app.core.errors import BadRequest, NotFound
-from app.deals.service import archive_deal, bring_back_deal, change_deal, delete_deal, pin_deal
+from app.deals.service import archive_deal, change_deal, delete_deal, pin_deal, undelete_deal
 from app.deals.store import list_bin
 from app.http.security_headers import return_to
 from app.http.web import current_resources, current_user, path_id, signed_in
@@ -93,7 +93,7 @@ async def delete(deal_id: str) -> ResponseReturnValue:
 async def bring_back(deal_id: str) -> ResponseReturnValue:
     wanted = path_id(deal_id)
     try:
-        await bring_back_deal(current_resources(), current_user().id, wanted)
+        await undelete_deal(current_resources(), current_user().id, wanted)
     except NotFound:
         return await show_gone()
     return redirect(f"{address_of(wanted)}?done=restored", SEE_OTHER)

@@ -16,7 +16,7 @@ from app.deals.service import change_deal
 from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
 from app.pages.deals.progress import find_progress
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
 
 overview = Blueprint("overview_pages", __name__)
@@ -103,7 +103,7 @@ async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
     return {"members": await list_members(db, deal.id, now=now), "progress": await find_progress(db, deal.id, today=now.date())}
 
 
-async def _show_form(deal_id: str, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: str, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         return {"sheet": sheet or sheet_of(FIELDS, deal.model_dump()), "groups": GROUPS, "draft": DRAFT}
 

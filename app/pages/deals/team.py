@@ -21,7 +21,7 @@ from app.deals.service import transfer_deal
 from app.deals.store import colleague, find_grant, get_grant, require_role
 from app.http.web import current_resources, current_user, path_id, signed_in
 from app.models import Member, User
-from app.pages.kit.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.forms import SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, show_deal
 from app.pages.kit.shell import SEE_OTHER
 
@@ -107,7 +107,7 @@ async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
         member = await find_grant(db, deal_id, user_id)
     if member is None or _is_over(member):
         return await _show_ended(deal_id, user_id, form)
-    sheet = Sheet(_TERMS, dict.fromkeys(("role", "expires_on"), ""), version=1)
+    sheet = FormSheet(_TERMS, dict.fromkeys(("role", "expires_on"), ""), version=1)
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         changes = {"expires_at" if name == "expires_on" else name: value for name, value in facts.items()}
@@ -163,11 +163,11 @@ async def give_back(deal_id: int, form: Form, user_id: int) -> ResponseReturnVal
     return after(deal_id, "team", "member_back")
 
 
-async def _show(deal_id: str, sheet: Sheet | None = None, status: int = 200) -> ResponseReturnValue:
+async def _show(deal_id: str, sheet: FormSheet | None = None, status: int = 200) -> ResponseReturnValue:
     return await show_deal(deal_id, "team", "deals/team/list.html", partial(_load, sheet=sheet), status=status)
 
 
-async def _load(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None) -> dict[str, Any]:
+async def _load(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | None) -> dict[str, Any]:
     now, me = current_resources().clock.now(), current_user()
     members = await list_members(db, deal.id, now=now)
     # Whom one could add is nobody's business who may not.
@@ -177,7 +177,7 @@ async def _load(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None) -> d
     return {"members": members, "colleagues": colleagues, "sheet": shown, "withdrawn": undo, "last_day": _last_day}
 
 
-async def _show_form(deal_id: str, user_id: int, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: str, user_id: int, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         members = await list_members(db, deal.id, now=current_resources().clock.now())
         member = next((each for each in members if each.user_id == user_id and each.role in ("editor", "viewer")), None)

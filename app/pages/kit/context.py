@@ -14,7 +14,7 @@ from app.sessions.interface import UserSession, current_session
 
 asset = presentation.Assets()
 
-# How long a switch is offered to be undone, unless the offer is dismissed before.
+# How long an undo of a switch is offered, unless dismissed.
 SWITCH_NOTICE = timedelta(minutes=1)
 # The pages of a deal: name, text, icon, and the key that goes there after `g`. A page is shown once it has a route.
 RAIL = (

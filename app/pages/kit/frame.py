@@ -1,4 +1,4 @@
-"""What every page inside a deal does: who sees it, what stands around it, and which deal a form was drawn for."""
+"""The frame of every page inside a deal: access, surroundings, and the check which deal a form was made for."""
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
@@ -95,7 +95,7 @@ async def require_editing(deal_id: int) -> None:
 
 
 async def show_missing(deal_id: str, page: str) -> ResponseReturnValue:
-    """What is looked for in the deal is not there; or the deal itself is not, for this person."""
+    """The 404 page for something missing in the deal, or for a deal that this person does not see."""
     resources = current_resources()
     try:
         async with resources.database.read() as db:
