@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from app.models import Process
+from app.models.sessions import Process
 from app.sessions.backend import BackendFlag
 
 
