@@ -163,7 +163,7 @@ class BackendFlag:
         except StoreUnavailable as fault:
             self.view = RedisView(None, fault.detail)
         if self.breaker:
-            self.breaker.tried(self.view.fault, timedelta(seconds=time.monotonic() - began) / TRIP_COUNT)
+            self.breaker.record_trial(self.view.fault, timedelta(seconds=time.monotonic() - began) / TRIP_COUNT)
         return self.view
 
     async def refresh(self, *, since: Fence | None = None) -> Flag:

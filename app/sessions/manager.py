@@ -1,7 +1,12 @@
 """Reading and changing sessions so that nothing is lost and nothing comes back: the protocol of docs/sessions.md.
 
-Read:  Redis if it can be proven current, else a lease, SQL, refill.
-Write: hold beside the SQL statements, commit, publish. Only then is it acknowledged.
+    read    MGET hf:epoch key ──┬─ record of this epoch, not older than the cookie ──► served
+                                ├─ hold, other epoch, fault ──► SQL
+                                └─ nothing ──► SET key lease NX ──► SQL ──► key = record, if my lease is still there
+
+    write   SET key hold ∥ SQL statements ──► both done? ──► COMMIT ──► my hold becomes the record ──► answer
+
+A change of many sessions takes all holds, runs one transaction, and leaves nothing in Redis; the next read refills.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ REASON = "raised by hand"
 
 
 async def raise_epoch(db: AsyncSession, clock: Clock, *, record_flip: RecordFlip) -> int:
-    """Nothing that is in Redis now is read again, once each process has looked at the flag; the new epoch.
+    """Nothing that is in Redis now is read again, once each process has read the flag; the new epoch.
 
     The flag goes to SQL. A start, or the probe in a living fleet, brings Redis back by itself, under a newer epoch still.
     """

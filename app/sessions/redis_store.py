@@ -69,7 +69,7 @@ if redis.call('STRLEN', KEYS[1]) > tonumber(ARGV[1]) then redis.call('DEL', KEYS
 
 @dataclass(frozen=True)
 class Seen:
-    """One look: the entry under the key, and whether Redis itself is at the epoch asked for."""
+    """What one MGET found: the entry under the key, and whether Redis itself is at the epoch asked for."""
 
     entry: Entry | None
     epoch_is_current: bool
@@ -96,11 +96,11 @@ class RedisSessions:
         return EpochSessions(self, epoch)
 
     async def raise_epoch_floor(self, epoch: int, through: RedisClient, *, known: int = 0, limit: timedelta | None = None) -> int:
-        """Tell Redis the epoch of the flag, or where that fell the next number. It never goes back; the highest it has been told.
+        """Raise the number in Redis to the epoch of the flag, or after a failover to the next one. It never falls; returns the highest.
 
-        Whoever still believes in a lower one reads in SQL and looks at the flag. After a fall the number is raised and not
-        taken away: a process that has not looked yet would put it back. `through` a client that neither a breaker nor the
-        instance of an epoch keeps from it. `known`: the epoch of the flag, where another is told.
+        Whoever still believes in a lower one reads in SQL and polls the flag. After a failover the number is raised and not
+        deleted: a process that has not polled yet would put it back. `through` a client that neither a breaker nor the
+        instance of an epoch keeps from it. `known`: the epoch of the flag, where `epoch` is another.
         """
         async with through.deadline(limit) as commands:
             key, most = self.client.keys.name(EPOCH), max(epoch, known) + MAX_AHEAD

@@ -215,7 +215,7 @@ MUTANTS = [
     Mutant(
         "an instance that is no more need not take leave",
         "app/core/redis.py",
-        "    except Exception as error:  # an instance that is no more need not take leave",
+        "    except Exception as error:  # an instance that is no more cannot close its connections",
         "    except ValueError as error:",
         f"{ORDERS}::test_leaving_an_instance_that_does_not_answer_fails_no_request",
     ),
