@@ -65,7 +65,7 @@ class Probe:
         elif view.instance and self._good >= GOOD_PROBES_TO_FAIL_BACK:
             steady_for = await self._steady_for(self.resources.clock.now())
             objection = await backend.fleet.find_objection(view.instance, steady_for=steady_for)
-            if objection is None and await backend.fleet.has_rested(steady_for):
+            if objection is None and await backend.fleet.has_been_still_for(steady_for):
                 await backend.begin_epoch(view.instance, f"{ME}: Redis is healthy again")
             self._log_objection(objection or "")
 

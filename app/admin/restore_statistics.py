@@ -53,7 +53,7 @@ class RestoreState:
 
 async def get_restore_state(db: AsyncSession, resources: Resources, organisation_id: int) -> RestoreState:
     choice = bool(await db.scalar(select(Organisation.auto_restore_deal).where(Organisation.id == organisation_id)))
-    configured, switched = resources.settings.auto_restore_deal, resources.backend.switches.get(RESTORE_SWITCH)
+    configured, switched = resources.settings.auto_restore_deal, resources.switches.get(RESTORE_SWITCH)
     enabled, decided_by = who_decides_restore(configured, switched, organisation=choice)
     return RestoreState(enabled, decided_by, choice)
 

@@ -81,7 +81,7 @@ async def initial_session_data(resources: Resources, db: AsyncSession, user_id: 
 
 def restore_enabled(resources: Resources, *, organisation: bool = True) -> bool:
     """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
-    configured, switched = resources.settings.auto_restore_deal, resources.backend.switches.get(RESTORE_SWITCH)
+    configured, switched = resources.settings.auto_restore_deal, resources.switches.get(RESTORE_SWITCH)
     return who_decides_restore(configured, switched, organisation=organisation)[0]
 
 

@@ -26,7 +26,7 @@ KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "
 # About everybody who can reach the deal, whom the event does not name.
 _FOR_ALL = ("deal.deleted", "deal.undeleted")
 # Ids are given out before their transactions commit. A change of access commits within 5 s of its hold or not at all
-# (sessions/claim.py), so an id that is absent for longer stays so.
+# (sessions/holds.py), so an id that is absent for longer stays so.
 OVERLAP_SECONDS = 30
 # How many events back a reconnecting browser may have stopped.
 MAX_REPLAYED = 20_000

@@ -19,6 +19,7 @@ from app.core.python_versions import warn_if_untested
 from app.ops.health.checks import check_health
 from app.ops.health.doctor import examine
 from app.ops.statistics.counts import SessionFigures, count_sessions
+from app.resources import record_flip
 from app.server.server import serve
 from app.sessions.expiry import Expired, expire_sessions
 from app.sessions.raise_epoch import become_another_installation, raise_epoch
@@ -180,7 +181,7 @@ async def _raise_epoch(settings: Settings) -> int:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
         async with database.write() as db:
-            return await raise_epoch(db, database.clock)
+            return await raise_epoch(db, database.clock, record_flip=record_flip)
     finally:
         await database.close()
 
@@ -189,6 +190,6 @@ async def _become_another_installation(settings: Settings) -> str:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
         async with database.write() as db:
-            return await become_another_installation(db, database.clock)
+            return await become_another_installation(db, database.clock, record_flip=record_flip)
     finally:
         await database.close()

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.core.config import Settings
-from app.core.port import open_sockets, place, refuse_newcomers, refuse_port_in_use
+from app.core.port import open_sockets, place, refuse_new_connections, refuse_port_in_use
 from app.server.gate import ConnectionLimits, Gate
 from app.server.protocol import GuardedProtocol
 
@@ -69,7 +69,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve connections that have reached the port: one not accepted would be reset, and a proxy would answer 502."""
         for each in sockets or ():
-            refuse_newcomers(each)
+            refuse_new_connections(each)
         if sockets:
             await asyncio.sleep(ACCEPT_GRACE.total_seconds())
         await super().shutdown(sockets)
@@ -86,7 +86,7 @@ class _Processes(Multiprocess):
             super().terminate_all()
             self._wait(self._drain - ACCEPT_GRACE)
         for each in self.sockets:
-            refuse_newcomers(each)
+            refuse_new_connections(each)
         if self._drain <= ACCEPT_GRACE:
             self._wait(ACCEPT_GRACE)
             super().terminate_all()

@@ -10,7 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.core.batches import MAX_ROWS, BatchSizer, ProgressCallback, no_progress
 from app.core.clock import Clock
 from app.core.database import Database
-from app.models import Login, Session
+from app.models.sessions import Login, Session
 
 # What a login leaves behind is that its address is known to the account, which no stranger's failures then lock out (auth/backoff.py).
 LOGINS_REMEMBERED = timedelta(days=90)

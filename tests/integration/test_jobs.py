@@ -296,7 +296,7 @@ async def test_run_of_a_silent_process_is_taken_up_and_the_silent_one_has_no_say
     await first.scheduler.tick()
     await until(lambda: body.begun == 1)
     # As if it hung: it beats no more, and does not know that it is given up.
-    await each_resources[0].backend.stop()
+    await each_resources[0].poll.stop()
     async with each_resources[1].database.read() as db:
         mine = Run(each_resources[0].database, (await db.execute(select(JobRun).where(JobRun.id == run_id))).scalar_one())
     await second.scheduler.tick()
