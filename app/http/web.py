@@ -14,9 +14,9 @@ from quart import Quart, current_app, g, request
 from sqlalchemy import select
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from app.core.database import set_time_budget
 from app.core.errors import BadRequest, Forbidden, NotAuthenticated, NotFound, PayloadTooLarge, StoreUnavailable, UnsupportedMediaType
 from app.core.stored_json import from_json
+from app.core.time_budget import set_time_budget
 from app.http.security_headers import refuse_cross_site
 from app.models import User
 from app.resources import Resources

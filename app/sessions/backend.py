@@ -22,6 +22,7 @@ from app.core.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
 from app.core.metrics import METRICS
 from app.core.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
 from app.core.redis_keys import RedisKeys
+from app.core.statements import execute_dml
 from app.events.service import record_always
 from app.models import SessionBackend, Switch
 from app.sessions.fleet import Fleet, Pin, RedisView
@@ -228,12 +229,12 @@ class BackendFlag:
         if fence.mode != "redis":
             return
         now = self.clock.now()
-        flipped = await db.execute(
+        flipped = (
             update(SessionBackend)
             .where(SessionBackend.mode == "redis", SessionBackend.epoch == fence.epoch)
             .values(mode="sql", reason=reason, changed_at=self.fleet.database_now(), changed_by=self.fleet.process_id)
         )
-        if flipped.rowcount:  # type: ignore[attr-defined]
+        if await execute_dml(db, flipped):
             # The probe measures its pauses by these.
             await record_always(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
             METRICS.backend_flips.labels("sql").inc()
@@ -251,7 +252,8 @@ class BackendFlag:
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":
                 await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FAILBACK_LOCK})
-            risen = await db.execute(
+            risen = await execute_dml(
+                db,
                 update(SessionBackend)
                 .where(SessionBackend.mode == known.mode, SessionBackend.epoch == known.epoch)
                 .values(
@@ -262,13 +264,13 @@ class BackendFlag:
                     reason=reason,
                     changed_at=self.fleet.database_now(),
                     changed_by=self.fleet.process_id,
-                )
+                ),
             )
-            if risen.rowcount:  # type: ignore[attr-defined]
+            if risen:
                 await record_always(db, "backend.flipped", at=now, mode="redis", epoch=epoch, reason=reason)
                 METRICS.backend_flips.labels("redis").inc()
         await self.refresh()
-        return bool(risen.rowcount)  # type: ignore[attr-defined]
+        return bool(risen)
 
     async def _poll_forever(self) -> None:
         while not self._stopping:
