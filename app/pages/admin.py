@@ -4,7 +4,6 @@ from typing import Any
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.admin import service
 from app.admin.guard import OperatorAccount
@@ -17,8 +16,9 @@ from app.auth.devices import describe_device
 from app.auth.links import NewLink, invite
 from app.auth.store import list_live_logins
 from app.core.errors import AppError, BadRequest, Conflict
+from app.http.ids import parse_id
 from app.http.query import parse_query
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.pages.kit.shell import shell_values
 from app.sessions.interface import current_session
 
@@ -39,14 +39,12 @@ DONE = {
 
 
 @blueprint.get("/people")
-@hide
 @signed_in
 async def people() -> ResponseReturnValue:
     return await _show_people()
 
 
 @blueprint.post("/people/invite")
-@hide
 @signed_in
 async def invite_somebody() -> ResponseReturnValue:
     """The answer shows the link, once: no address leads to it."""
@@ -62,79 +60,66 @@ async def invite_somebody() -> ResponseReturnValue:
     return await _show_people(link=link)
 
 
-@blueprint.post("/invitations/<link_id>/withdraw")
-@hide
+@blueprint.post("/invitations/<id:link_id>/withdraw")
 @signed_in
-async def withdraw_invitation(link_id: str) -> ResponseReturnValue:
-    await service.withdraw_invitation(current_resources(), current_user().id, path_id(link_id))
+async def withdraw_invitation(link_id: int) -> ResponseReturnValue:
+    await service.withdraw_invitation(current_resources(), current_user().id, link_id)
     return redirect("/admin/people?done=invitation", SEE_OTHER)
 
 
-@blueprint.get("/people/<user_id>")
-@hide
+@blueprint.get("/people/<id:user_id>")
 @signed_in
-async def person(user_id: str) -> ResponseReturnValue:
-    return await _show_person(path_id(user_id))
+async def person(user_id: int) -> ResponseReturnValue:
+    return await _show_person(user_id)
 
 
-@blueprint.post("/people/<user_id>/role")
-@hide
+@blueprint.post("/people/<id:user_id>/role")
 @signed_in
-async def role(user_id: str) -> ResponseReturnValue:
-    wanted, chosen = path_id(user_id), (await request.form).get("role", "")
+async def role(user_id: int) -> ResponseReturnValue:
+    chosen = (await request.form).get("role", "")
     if chosen not in ROLES:
         raise BadRequest("Choose what the person is to be.")
-    return await _do(wanted, "role", service.change_role(current_resources(), current_user().id, wanted, chosen))
+    return await _do(user_id, "role", service.change_role(current_resources(), current_user().id, user_id, chosen))
 
 
-@blueprint.post("/people/<user_id>/disable")
-@hide
+@blueprint.post("/people/<id:user_id>/disable")
 @signed_in
-async def disable(user_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
-    return await _do(wanted, "disabled", service.disable_person(current_resources(), current_user().id, wanted))
+async def disable(user_id: int) -> ResponseReturnValue:
+    return await _do(user_id, "disabled", service.disable_person(current_resources(), current_user().id, user_id))
 
 
-@blueprint.post("/people/<user_id>/enable")
-@hide
+@blueprint.post("/people/<id:user_id>/enable")
 @signed_in
-async def enable(user_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
-    return await _do(wanted, "enabled", service.enable_person(current_resources(), current_user().id, wanted))
+async def enable(user_id: int) -> ResponseReturnValue:
+    return await _do(user_id, "enabled", service.enable_person(current_resources(), current_user().id, user_id))
 
 
-@blueprint.post("/people/<user_id>/reset")
-@hide
+@blueprint.post("/people/<id:user_id>/reset")
 @signed_in
-async def reset(user_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
+async def reset(user_id: int) -> ResponseReturnValue:
     try:
-        link = await service.offer_new_password(current_resources(), current_user().id, wanted)
+        link = await service.offer_new_password(current_resources(), current_user().id, user_id)
     except (Conflict, OperatorAccount) as refusal:
-        return await _show_person(wanted, refusal=refusal)
-    return await _show_person(wanted, link=link)
+        return await _show_person(user_id, refusal=refusal)
+    return await _show_person(user_id, link=link)
 
 
-@blueprint.post("/people/<user_id>/sign-out")
-@hide
+@blueprint.post("/people/<id:user_id>/sign-out")
 @signed_in
-async def sign_out(user_id: str) -> ResponseReturnValue:
+async def sign_out(user_id: int) -> ResponseReturnValue:
     """Of one browser, or of all."""
-    wanted, login_id = path_id(user_id), (await request.form).get("login_id", "")
-    which = path_id(login_id) if login_id else None
-    return await _do(wanted, "signed-out", service.end_logins_of(current_resources(), current_user().id, wanted, which))
+    login_id = (await request.form).get("login_id", "")
+    which = parse_id(login_id) if login_id else None
+    return await _do(user_id, "signed-out", service.end_logins_of(current_resources(), current_user().id, user_id, which))
 
 
-@blueprint.post("/people/<user_id>/grants/<deal_id>/withdraw")
-@hide
+@blueprint.post("/people/<id:user_id>/grants/<id:deal_id>/withdraw")
 @signed_in
-async def withdraw_grant(user_id: str, deal_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
-    return await _do(wanted, "withdrawn", service.withdraw_grant(current_resources(), current_user().id, wanted, path_id(deal_id)))
+async def withdraw_grant(user_id: int, deal_id: int) -> ResponseReturnValue:
+    return await _do(user_id, "withdrawn", service.withdraw_grant(current_resources(), current_user().id, user_id, deal_id))
 
 
 @blueprint.get("/restore")
-@hide
 @signed_in
 async def restore() -> ResponseReturnValue:
     resources = current_resources()
@@ -148,7 +133,6 @@ async def restore() -> ResponseReturnValue:
 
 
 @blueprint.post("/restore")
-@hide
 @signed_in
 async def choose() -> ResponseReturnValue:
     await choose_restore(current_resources(), current_user().id, enabled="enabled" in await request.form)

@@ -5,14 +5,13 @@ from typing import Any
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.auth.administrators import get_administered
 from app.core.errors import AppError, BadRequest, Conflict, PayloadTooLarge, UnsupportedMediaType
 from app.exports.answer import Format, download
 from app.http.quotas import room_for_deals
 from app.http.uploads import LARGEST_FILE
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.imports import incoming
 from app.imports.conventions import DateOrderNeeded
 from app.imports.files import LARGEST_IN_WORDS
@@ -43,14 +42,12 @@ _REFUSALS = (UnreadableFile, PayloadTooLarge, Conflict, UnsupportedMediaType)
 
 
 @blueprint.get("/imports")
-@hide
 @signed_in
 async def list_() -> ResponseReturnValue:
     return await _show_list()
 
 
 @blueprint.post("/imports")
-@hide
 @signed_in
 async def upload() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
@@ -67,74 +64,64 @@ async def upload() -> ResponseReturnValue:
     return redirect(f"/imports/{import_id}", SEE_OTHER)
 
 
-@blueprint.get("/imports/<import_id>")
-@hide
+@blueprint.get("/imports/<id:import_id>")
 @signed_in
-async def show(import_id: str) -> ResponseReturnValue:
-    return await _show(path_id(import_id))
+async def show(import_id: int) -> ResponseReturnValue:
+    return await _show(import_id)
 
 
-@blueprint.post("/imports/<import_id>/columns")
-@hide
+@blueprint.post("/imports/<id:import_id>/columns")
 @signed_in
-async def columns(import_id: str) -> ResponseReturnValue:
-    wanted = path_id(import_id)
-    found = await _get(wanted)
+async def columns(import_id: int) -> ResponseReturnValue:
+    found = await _get(import_id)
     chosen = await _chosen(found)
     try:
-        await incoming.choose_columns(current_resources(), current_user().id, wanted, *chosen)
+        await incoming.choose_columns(current_resources(), current_user().id, import_id, *chosen)
     except BadMapping as refusal:
-        return await _show(wanted, chosen, refusal)
-    return redirect(f"/imports/{wanted}?done=checked", SEE_OTHER)
+        return await _show(import_id, chosen, refusal)
+    return redirect(f"/imports/{import_id}?done=checked", SEE_OTHER)
 
 
-@blueprint.post("/imports/<import_id>/sheet")
-@hide
+@blueprint.post("/imports/<id:import_id>/sheet")
 @signed_in
-async def sheet(import_id: str) -> ResponseReturnValue:
-    wanted = path_id(import_id)
-    found = await _get(wanted)
+async def sheet(import_id: int) -> ResponseReturnValue:
+    found = await _get(import_id)
     try:
-        await incoming.choose_sheet(current_resources(), current_user().id, wanted, (await request.form).get("sheet", ""))
+        await incoming.choose_sheet(current_resources(), current_user().id, import_id, (await request.form).get("sheet", ""))
     except (BadMapping, UnreadableFile) as refusal:
-        return await _show(wanted, (found.layout["fields"], []), refusal)
-    return redirect(f"/imports/{wanted}?done=sheet", SEE_OTHER)
+        return await _show(import_id, (found.layout["fields"], []), refusal)
+    return redirect(f"/imports/{import_id}?done=sheet", SEE_OTHER)
 
 
-@blueprint.post("/imports/<import_id>/start")
-@hide
+@blueprint.post("/imports/<id:import_id>/start")
 @signed_in
-async def start(import_id: str) -> ResponseReturnValue:
+async def start(import_id: int) -> ResponseReturnValue:
     """What is imported is what was shown: with other columns than those, they are checked first."""
-    wanted = path_id(import_id)
-    found, resources, user_id = await _get(wanted), current_resources(), current_user().id
+    found, resources, user_id = await _get(import_id), current_resources(), current_user().id
     try:
         if found.state == "draft" and _differs(chosen := await _chosen(found), found):
-            await incoming.choose_columns(resources, user_id, wanted, *chosen)
-            return redirect(f"/imports/{wanted}?done=changed", SEE_OTHER)
-        await incoming.start_import(resources, user_id, wanted)
+            await incoming.choose_columns(resources, user_id, import_id, *chosen)
+            return redirect(f"/imports/{import_id}?done=changed", SEE_OTHER)
+        await incoming.start_import(resources, user_id, import_id)
     except (BadMapping, DateOrderNeeded) as refusal:
-        return await _show(wanted, await _chosen(found), refusal)
-    return redirect(f"/imports/{wanted}", SEE_OTHER)
+        return await _show(import_id, await _chosen(found), refusal)
+    return redirect(f"/imports/{import_id}", SEE_OTHER)
 
 
-@blueprint.post("/imports/<import_id>/cancel")
-@hide
+@blueprint.post("/imports/<id:import_id>/cancel")
 @signed_in
-async def cancel(import_id: str) -> ResponseReturnValue:
-    wanted = path_id(import_id)
-    was_draft = (await _get(wanted)).state == "draft"
-    await incoming.cancel_import(current_resources(), current_user().id, wanted)
-    return redirect("/imports?done=discarded" if was_draft else f"/imports/{wanted}", SEE_OTHER)
+async def cancel(import_id: int) -> ResponseReturnValue:
+    was_draft = (await _get(import_id)).state == "draft"
+    await incoming.cancel_import(current_resources(), current_user().id, import_id)
+    return redirect("/imports?done=discarded" if was_draft else f"/imports/{import_id}", SEE_OTHER)
 
 
-@blueprint.get("/imports/<import_id>/problems.csv")
-@blueprint.get("/imports/<import_id>/problems.xlsx")
-@hide
+@blueprint.get("/imports/<id:import_id>/problems.csv")
+@blueprint.get("/imports/<id:import_id>/problems.xlsx")
 @signed_in
-async def problems(import_id: str) -> ResponseReturnValue:
+async def problems(import_id: int) -> ResponseReturnValue:
     """The refused rows as they stand in the file, with why: correct them and import this very file."""
-    found = await _get(path_id(import_id))
+    found = await _get(import_id)
     kind = "warning" if request.args.get("kind") == "warning" else "refused"
     format_: Format = "xlsx" if request.path.endswith(".xlsx") else "csv"
     name = f"{PurePath(found.filename).stem} {'rows to look at' if kind == 'warning' else 'rows left out'}"

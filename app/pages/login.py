@@ -7,7 +7,6 @@ from typing import Any
 import quart_auth
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from werkzeug.datastructures import MultiDict
 
 from app.auth.browser import sign_in_here, sign_out_here
@@ -26,7 +25,6 @@ NOTHING_TYPED: Mapping[str, str] = {}
 
 
 @blueprint.get("/login")
-@hide
 @public
 async def login_form() -> ResponseReturnValue:
     wanted = return_to(request.args.get("next"))
@@ -40,7 +38,6 @@ async def login_form() -> ResponseReturnValue:
 
 
 @blueprint.post("/login")
-@hide
 @public
 async def login() -> ResponseReturnValue:
     form = await request.form
@@ -57,7 +54,6 @@ async def login() -> ResponseReturnValue:
 
 
 @blueprint.post("/login/forget")
-@hide
 @public
 async def forget() -> ResponseReturnValue:
     """Take a cookie that cannot be read out of this browser, and nothing else: no login is ended by it, and none is said to be."""
@@ -67,7 +63,6 @@ async def forget() -> ResponseReturnValue:
 
 
 @blueprint.post("/logout")
-@hide
 @public
 async def logout() -> ResponseReturnValue:
     await sign_out_here()

@@ -2,7 +2,6 @@
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
@@ -16,7 +15,6 @@ LAST_ID = 2**31 - 1
 
 
 @inbox.get("/notices")
-@hide
 @signed_in
 async def show_inbox() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
@@ -29,7 +27,6 @@ async def show_inbox() -> ResponseReturnValue:
 
 
 @inbox.post("/notices/read")
-@hide
 @signed_in
 async def read() -> ResponseReturnValue:
     """For those without a script; with one, what is seen is read."""

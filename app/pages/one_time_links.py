@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.auth.browser import sign_in_here
 from app.auth.links import LinkSpent, join, look_at_link, reset_by_link
@@ -21,7 +20,6 @@ NOTHING_TYPED: Mapping[str, str] = {}
 
 
 @blueprint.get("/link")
-@hide
 @public
 async def open_link() -> ResponseReturnValue:
     async with sign_in_lanes_of(current_resources().database).place(request.remote_addr or ""):
@@ -29,7 +27,6 @@ async def open_link() -> ResponseReturnValue:
 
 
 @blueprint.post("/link")
-@hide
 @public
 async def use_link() -> ResponseReturnValue:
     """Use it up, and sign in: the person has just said who they are and what their password is."""

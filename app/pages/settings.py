@@ -4,7 +4,6 @@ from typing import Any
 
 from quart import Blueprint, Response, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.auth.browser import change_password_here, sign_out_here
 from app.auth.devices import describe_device
@@ -14,7 +13,7 @@ from app.auth.service import end_logins
 from app.auth.store import find_login_before, list_live_logins
 from app.core.errors import AppError, BadRequest, Conflict, NotFound, TooManyRequests
 from app.http.security_events import note_refusal
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.models import Login
 from app.pages.kit.shell import shell_values
 from app.sessions.interface import current_session
@@ -40,14 +39,12 @@ DONE = {
 
 
 @blueprint.get("/profile")
-@hide
 @signed_in
 async def profile() -> ResponseReturnValue:
     return await _show_profile()
 
 
 @blueprint.post("/profile")
-@hide
 @signed_in
 async def save_profile() -> ResponseReturnValue:
     typed, session = (await request.form).get("name", ""), current_session()
@@ -62,7 +59,6 @@ async def save_profile() -> ResponseReturnValue:
 
 
 @blueprint.post("/password")
-@hide
 @signed_in
 async def save_password() -> ResponseReturnValue:
     form = await request.form
@@ -76,7 +72,6 @@ async def save_password() -> ResponseReturnValue:
 
 
 @blueprint.get("/devices")
-@hide
 @signed_in
 async def devices() -> ResponseReturnValue:
     resources, session = current_resources(), current_session()
@@ -91,22 +86,20 @@ async def devices() -> ResponseReturnValue:
     return await render_template("settings/devices.html", before=before and (before, describe_device(before.user_agent)), **values)
 
 
-@blueprint.post("/devices/<login_id>/sign-out")
-@hide
+@blueprint.post("/devices/<id:login_id>/sign-out")
 @signed_in
-async def sign_out_device(login_id: str) -> ResponseReturnValue:
-    session, wanted = current_session(), path_id(login_id)
-    if wanted == session.login_id:
+async def sign_out_device(login_id: int) -> ResponseReturnValue:
+    session = current_session()
+    if login_id == session.login_id:
         await sign_out_here()
         return redirect("/login", SEE_OTHER)
-    mine = (Login.id == wanted) & (Login.user_id == session.user_id)
+    mine = (Login.id == login_id) & (Login.user_id == session.user_id)
     if not await end_logins(current_resources(), mine, reason="revoked", actor_id=session.user_id):
         raise NotFound
     return redirect("/settings/devices?done=device", SEE_OTHER)
 
 
 @blueprint.post("/devices/sign-out-others")
-@hide
 @signed_in
 async def sign_out_others() -> ResponseReturnValue:
     session = current_session()
@@ -116,7 +109,6 @@ async def sign_out_others() -> ResponseReturnValue:
 
 
 @blueprint.get("/export")
-@hide
 @signed_in
 async def export() -> ResponseReturnValue:
     """Everything kept of the person who asks, as a file."""

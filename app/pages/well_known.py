@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from quart import Blueprint, Response, redirect, url_for
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.core.errors import NotFound
 from app.http.web import current_resources, public, signed_in
@@ -17,7 +16,6 @@ SECURITY_TXT_LIFE = timedelta(days=180)
 
 
 @blueprint.get("/.well-known/security.txt")
-@hide
 @public
 async def security_txt() -> ResponseReturnValue:
     """404 where nobody said who is to be told (SECURITY_CONTACT)."""
@@ -34,7 +32,6 @@ async def security_txt() -> ResponseReturnValue:
 
 
 @blueprint.get("/.well-known/change-password")
-@hide
 @signed_in
 async def change_password() -> ResponseReturnValue:
     """For password managers. Who is not signed in signs in first and is led here again."""
@@ -42,7 +39,6 @@ async def change_password() -> ResponseReturnValue:
 
 
 @blueprint.get("/robots.txt")
-@hide
 @public
 async def robots() -> ResponseReturnValue:
     return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")

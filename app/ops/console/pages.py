@@ -6,10 +6,9 @@ from urllib.parse import urlencode
 from pydantic import BaseModel
 from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.http.query import parse_query
-from app.http.web import current_resources, operators_only, path_id
+from app.http.web import current_resources, operators_only
 from app.ops.console import screens
 from app.ops.console.console import current_console
 from app.ops.console.render import init_filters
@@ -39,14 +38,12 @@ SAID = {
 
 
 @blueprint.get("/ops")
-@hide
 @operators_only
 async def overview() -> ResponseReturnValue:
     return await show("ops/page.html", "/ops", "Overview", await screens.overview(current_console(), screens.NoQuery()), stream="overview")
 
 
 @blueprint.get("/ops/sessions")
-@hide
 @operators_only
 async def sessions() -> ResponseReturnValue:
     query = parse_query(screens.WindowQuery, request.args)
@@ -55,7 +52,6 @@ async def sessions() -> ResponseReturnValue:
 
 
 @blueprint.get("/ops/jobs")
-@hide
 @operators_only
 async def jobs() -> ResponseReturnValue:
     query = parse_query(JobsQuery, request.args)
@@ -64,17 +60,15 @@ async def jobs() -> ResponseReturnValue:
     return await show("ops/jobs.html", "/ops/jobs", "Jobs", regions, stream="jobs", query=query, kept="&" + urlencode(kept) if kept else "")
 
 
-@blueprint.get("/ops/jobs/runs/<run_id>")
-@hide
+@blueprint.get("/ops/jobs/runs/<id:run_id>")
 @operators_only
-async def run(run_id: str) -> ResponseReturnValue:
-    asked = screens.RunAsked(path_id(run_id))
+async def run(run_id: int) -> ResponseReturnValue:
+    asked = screens.RunAsked(run_id)
     regions = await screens.run(current_console(), asked)
     return await show("ops/run.html", "/ops/jobs", f"Run {asked.id}", regions, stream=f"runs/{asked.id}")
 
 
 @blueprint.get("/ops/streams")
-@hide
 @operators_only
 async def streams() -> ResponseReturnValue:
     query = parse_query(StreamsQuery, request.args)
@@ -83,7 +77,6 @@ async def streams() -> ResponseReturnValue:
 
 
 @blueprint.get("/ops/users")
-@hide
 @operators_only
 async def users() -> ResponseReturnValue:
     query = parse_query(screens.UserQuery, request.args)

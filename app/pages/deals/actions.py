@@ -4,7 +4,6 @@ from typing import Any
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.access.permissions import BIN_LIFE
 from app.auth.people import change_preferences
@@ -12,7 +11,7 @@ from app.core.errors import BadRequest, NotFound
 from app.deals.service import archive_deal, bring_back_deal, change_deal, delete_deal, pin_deal
 from app.deals.store import list_bin
 from app.http.security_headers import return_to
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
 from app.pages.kit.shell import SEE_OTHER, address_of, shell_values, show_gone
 from app.sessions.interface import current_session
@@ -24,7 +23,6 @@ THEMES = ("system", "light", "dark")
 
 
 @actions.get("/deals/bin")
-@hide
 @signed_in
 async def show_bin() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
@@ -35,7 +33,6 @@ async def show_bin() -> ResponseReturnValue:
 
 
 @actions.post("/settings/theme")
-@hide
 @signed_in
 async def set_theme() -> ResponseReturnValue:
     """From the person's menu."""
@@ -46,85 +43,74 @@ async def set_theme() -> ResponseReturnValue:
     return redirect(return_to(form.get("next")), SEE_OTHER)
 
 
-@actions.post("/deals/<deal_id>/pin")
-@hide
+@actions.post("/deals/<id:deal_id>/pin")
 @signed_in
-async def pin(deal_id: str) -> ResponseReturnValue:
+async def pin(deal_id: int) -> ResponseReturnValue:
     return await _set_pinned(deal_id, pinned=True)
 
 
-@actions.post("/deals/<deal_id>/unpin")
-@hide
+@actions.post("/deals/<id:deal_id>/unpin")
 @signed_in
-async def unpin(deal_id: str) -> ResponseReturnValue:
+async def unpin(deal_id: int) -> ResponseReturnValue:
     return await _set_pinned(deal_id, pinned=False)
 
 
-@actions.post("/deals/<deal_id>/archive")
-@hide
+@actions.post("/deals/<id:deal_id>/archive")
 @signed_in
-async def archive(deal_id: str) -> ResponseReturnValue:
+async def archive(deal_id: int) -> ResponseReturnValue:
     return await _set_archived(deal_id, archived=True)
 
 
-@actions.post("/deals/<deal_id>/unarchive")
-@hide
+@actions.post("/deals/<id:deal_id>/unarchive")
 @signed_in
-async def unarchive(deal_id: str) -> ResponseReturnValue:
+async def unarchive(deal_id: int) -> ResponseReturnValue:
     return await _set_archived(deal_id, archived=False)
 
 
-@actions.post("/deals/<deal_id>/delete")
-@hide
+@actions.post("/deals/<id:deal_id>/delete")
 @signed_in
-async def delete(deal_id: str) -> ResponseReturnValue:
+async def delete(deal_id: int) -> ResponseReturnValue:
     """Into the bin. The list it leads to offers to undo that."""
-    wanted = path_id(deal_id)
     try:
-        await delete_deal(current_resources(), current_user().id, wanted)
+        await delete_deal(current_resources(), current_user().id, deal_id)
     except NotFound:
         return await show_gone()
-    return redirect(f"/deals?deleted={wanted}", SEE_OTHER)
+    return redirect(f"/deals?deleted={deal_id}", SEE_OTHER)
 
 
-@actions.post("/deals/<deal_id>/restore")
-@hide
+@actions.post("/deals/<id:deal_id>/restore")
 @signed_in
-async def bring_back(deal_id: str) -> ResponseReturnValue:
-    wanted = path_id(deal_id)
+async def bring_back(deal_id: int) -> ResponseReturnValue:
     try:
-        await bring_back_deal(current_resources(), current_user().id, wanted)
+        await bring_back_deal(current_resources(), current_user().id, deal_id)
     except NotFound:
         return await show_gone()
-    return redirect(f"{address_of(wanted)}?done=restored", SEE_OTHER)
+    return redirect(f"{address_of(deal_id)}?done=restored", SEE_OTHER)
 
 
-@actions.post("/deals/<deal_id>/stage")
-@hide
+@actions.post("/deals/<id:deal_id>/stage")
 @signed_in
-async def move(deal_id: str) -> ResponseReturnValue:
+async def move(deal_id: int) -> ResponseReturnValue:
     """To another stage, from the version the form was drawn at."""
-    form, wanted = await request.form, path_id(deal_id)
+    form = await request.form
     if form.get("stage") not in STAGES or not form.get("version", "").isdigit():
         raise BadRequest("Some fields are missing.")
     try:
-        await change_deal(current_resources(), current_user().id, wanted, {"stage": form["stage"]}, expected={int(form["version"])})
+        await change_deal(current_resources(), current_user().id, deal_id, {"stage": form["stage"]}, expected={int(form["version"])})
     except NotFound:
         return await show_gone()
     return redirect(return_to(form.get("next") or "/deals/board"), SEE_OTHER)
 
 
-@actions.post("/deals/<deal_id>/start")
-@hide
+@actions.post("/deals/<id:deal_id>/start")
 @signed_in
-async def start_here(deal_id: str) -> ResponseReturnValue:
+async def start_here(deal_id: int) -> ResponseReturnValue:
     """Start at this deal from now on."""
-    wanted = path_id(deal_id)
     try:
-        await _prefer({"start_at": "deal", "start_deal_id": wanted})
+        await _prefer({"start_at": "deal", "start_deal_id": deal_id})
     except BadRequest:
         return await show_gone()
-    return redirect(f"{address_of(wanted)}?done=start", SEE_OTHER)
+    return redirect(f"{address_of(deal_id)}?done=start", SEE_OTHER)
 
 
 async def _prefer(preferences: dict[str, Any]) -> None:
@@ -134,19 +120,17 @@ async def _prefer(preferences: dict[str, Any]) -> None:
         session.adopt(record)
 
 
-async def _set_pinned(deal_id: str, *, pinned: bool) -> ResponseReturnValue:
-    wanted = path_id(deal_id)
+async def _set_pinned(deal_id: int, *, pinned: bool) -> ResponseReturnValue:
     try:
-        await pin_deal(current_resources(), current_user().id, wanted, pinned=pinned)
+        await pin_deal(current_resources(), current_user().id, deal_id, pinned=pinned)
     except NotFound:
         return await show_gone()
-    return redirect(return_to((await request.form).get("next") or address_of(wanted)), SEE_OTHER)
+    return redirect(return_to((await request.form).get("next") or address_of(deal_id)), SEE_OTHER)
 
 
-async def _set_archived(deal_id: str, *, archived: bool) -> ResponseReturnValue:
-    wanted = path_id(deal_id)
+async def _set_archived(deal_id: int, *, archived: bool) -> ResponseReturnValue:
     try:
-        await archive_deal(current_resources(), current_user().id, wanted, archived=archived)
+        await archive_deal(current_resources(), current_user().id, deal_id, archived=archived)
     except NotFound:
         return await show_gone()
-    return redirect(f"{address_of(wanted)}?done={'archived' if archived else 'unarchived'}", SEE_OTHER)
+    return redirect(f"{address_of(deal_id)}?done={'archived' if archived else 'unarchived'}", SEE_OTHER)

@@ -6,7 +6,6 @@ from typing import Any
 from pydantic import ValidationError
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.core.errors import Unavailable
 from app.deals.schemas import NewDeal
@@ -27,14 +26,12 @@ NOTHING_TYPED: Mapping[str, str] = {}
 
 
 @new_deal.get("/deals/new")
-@hide
 @signed_in
 async def form() -> ResponseReturnValue:
     return await _show({"acquirer": current_user().organisation, "stage": "diligence"})
 
 
 @new_deal.post("/deals/new")
-@hide
 @signed_in
 async def create() -> ResponseReturnValue:
     typed = {name: value.strip() for name, value in (await request.form).items() if name in FIELDS}

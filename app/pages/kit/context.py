@@ -79,7 +79,7 @@ def template_context() -> dict[str, Any]:
         "menu": [entry for entry in MENU if entry[0] in _rules() and entry[3] in _parts(card)],
         "has_inbox": "/notices" in _rules(),
         "has_events": "/api/events" in _rules(),
-        "rail": [entry for entry in RAIL if f"/deals/<deal_id>/{entry[0]}" in _rules()],
+        "rail": [entry for entry in RAIL if f"/deals/<id:deal_id>/{entry[0]}" in _rules()],
         "request_id": g.get("request_id", ""),
         "selected_at": session.get("selected_at", ""),
         "stages": STAGES,

@@ -16,7 +16,7 @@ from app.core.errors import Conflict, NotFound
 from app.deals.news import count_news
 from app.deals.schemas import DealDetail
 from app.deals.store import checked_role, get_detail, require_role
-from app.http.web import current_resources, current_user, path_id
+from app.http.web import current_resources, current_user
 from app.models import Deal
 from app.pages.kit.said import said_of
 from app.pages.kit.shell import SEE_OTHER, address_of, current_id, shell_values, show_gone
@@ -26,7 +26,7 @@ Load = Callable[[AsyncSession, DealDetail], Awaitable[dict[str, Any]]]
 
 
 async def show_deal(
-    deal_id: str, page: str, template: str, load: Load, *, roles: Collection[str] = ANY_ROLE, status: int = 200
+    deal_id: int, page: str, template: str, load: Load, *, roles: Collection[str] = ANY_ROLE, status: int = 200
 ) -> ResponseReturnValue:
     """A page of the deal with what `load` finds for it, in a number of statements that no number of rows changes.
 
@@ -34,15 +34,14 @@ async def show_deal(
     """
     resources, user = current_resources(), current_user()
     try:
-        wanted = path_id(deal_id)
         async with resources.database.read() as db:
-            deal = await get_detail(db, user.id, wanted, current_deal_id=current_id(), now=resources.clock.now())
+            deal = await get_detail(db, user.id, deal_id, current_deal_id=current_id(), now=resources.clock.now())
             checked_role(deal.role, roles)
             if roles is EDITING_ROLES and deal.is_archived:
                 raise Conflict("An archived deal cannot be edited; bring it back first.", code="deal_archived")
             values = await load(db, deal)
             values |= await shell_values(db)
-            news = await count_news(db, user.id, wanted)
+            news = await count_news(db, user.id, deal_id)
     except NotFound:
         return await show_missing(deal_id, page)
     said = said_of(request.args) if request.method == "GET" else None
@@ -62,17 +61,17 @@ def deal_write(page: str) -> Callable[[Callable[..., Awaitable[ResponseReturnVal
 
     def wrap(view: Callable[..., Awaitable[ResponseReturnValue]]) -> Callable[..., Awaitable[ResponseReturnValue]]:
         @wraps(view)
-        async def write(deal_id: str, **more: str) -> ResponseReturnValue:
+        async def write(deal_id: int, **more: int) -> ResponseReturnValue:
             try:
-                wanted, form = path_id(deal_id), await request.form
+                form = await request.form
                 if form.get("by", str(current_user().id)) != str(current_user().id):
                     # Another tab of this browser has changed hands since.
                     raise Conflict(
                         "This page was opened by somebody else who was signed in here. Nothing was changed.", code="other_person"
                     )
-                if form.get("deal") != str(wanted):
-                    return await _show_mismatch(wanted, form, page)
-                return await view(wanted, form, **{name: path_id(text) for name, text in more.items()})
+                if form.get("deal") != str(deal_id):
+                    return await _show_mismatch(deal_id, form, page)
+                return await view(deal_id, form, **more)
             except NotFound:
                 return await show_missing(deal_id, page)
 
@@ -94,12 +93,12 @@ async def require_editing(deal_id: int) -> None:
         await require_role(db, current_user().id, deal_id, EDITING_ROLES, now=resources.clock.now())
 
 
-async def show_missing(deal_id: str, page: str) -> ResponseReturnValue:
+async def show_missing(deal_id: int, page: str) -> ResponseReturnValue:
     """What is looked for in the deal is not there; or the deal itself is not, for this person."""
     resources = current_resources()
     try:
         async with resources.database.read() as db:
-            deal = await get_detail(db, current_user().id, path_id(deal_id), current_deal_id=current_id(), now=resources.clock.now())
+            deal = await get_detail(db, current_user().id, deal_id, current_deal_id=current_id(), now=resources.clock.now())
             values = await shell_values(db)
     except NotFound:
         return await show_gone()
