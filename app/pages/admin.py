@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.admin import service
@@ -19,23 +19,13 @@ from app.core.errors import AppError, BadRequest, Conflict
 from app.http.ids import parse_id
 from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
+from app.pages.kit.flash import see_other
 from app.pages.kit.shell import shell_values
 from app.sessions.interface import current_session
 
 blueprint = Blueprint("admin_pages", __name__, url_prefix="/admin")
 
-SEE_OTHER = 303
 ROLES = ("admin", "member")
-# What a page says after the form that led to it; the address carries the code.
-DONE = {
-    "role": "The role is changed. They were signed out and sign in again with it.",
-    "disabled": "Disabled. They were signed out everywhere and cannot sign in; what they did stays.",
-    "enabled": "Enabled. They sign in again with the password they had.",
-    "signed-out": "Signed out. They come back to their deal when they sign in again.",
-    "withdrawn": "The access is withdrawn. The deal left their browsers with it.",
-    "invitation": "The invitation is withdrawn. Its link does not work any more.",
-    "restore": "Your organisation's choice is saved.",
-}
 
 
 @blueprint.get("/people")
@@ -64,7 +54,7 @@ async def invite_somebody() -> ResponseReturnValue:
 @signed_in
 async def withdraw_invitation(link_id: int) -> ResponseReturnValue:
     await service.withdraw_invitation(current_resources(), current_user().id, link_id)
-    return redirect("/admin/people?done=invitation", SEE_OTHER)
+    return see_other("/admin/people", "invitation")
 
 
 @blueprint.get("/people/<id:user_id>")
@@ -128,7 +118,7 @@ async def restore() -> ResponseReturnValue:
         state = await get_restore_state(db, resources, organisation_id)
         figures = await get_figures(db, organisation_id, now=resources.clock.now())
         shell = await shell_values(db)
-    targets = {"target_of_all": TARGET_OF_ALL, "target_of_possible": TARGET_OF_POSSIBLE, "done": _done()}
+    targets = {"target_of_all": TARGET_OF_ALL, "target_of_possible": TARGET_OF_POSSIBLE}
     return await render_template("admin/restore.html", switch=state, figures=figures, **shell, **targets)
 
 
@@ -136,7 +126,7 @@ async def restore() -> ResponseReturnValue:
 @signed_in
 async def choose() -> ResponseReturnValue:
     await choose_restore(current_resources(), current_user().id, enabled="enabled" in await request.form)
-    return redirect("/admin/restore?done=restore", SEE_OTHER)
+    return see_other("/admin/restore", "restore")
 
 
 async def _show_people(*, link: NewLink | None = None, refusal: AppError | None = None, typed: str = "") -> ResponseReturnValue:
@@ -150,7 +140,7 @@ async def _show_people(*, link: NewLink | None = None, refusal: AppError | None 
         invitations = await list_invitations(db, organisation_id, now=resources.clock.now())
         shell = await shell_values(db)
     values: dict[str, Any] = {"people": found, "next_cursor": next_cursor, "total": total, "invitations": invitations} | shell
-    values |= {"query": query, "refusal": refusal, "typed": typed, "done": _done(), "link": link, "link_url": link and link_url(link)}
+    values |= {"query": query, "refusal": refusal, "typed": typed, "link": link, "link_url": link and link_url(link)}
     return await render_template("admin/people.html", **values), refusal.status if refusal else 200
 
 
@@ -165,7 +155,7 @@ async def _show_person(user_id: int, *, link: NewLink | None = None, refusal: Ap
         grants, next_cursor = await list_grants(db, admin_id, user_id, cursor=query.cursor, settings=resources.settings, now=now)
         shell = await shell_values(db)
     values: dict[str, Any] = {"person": row, "logins": logins, "grants": grants, "next_cursor": next_cursor} | shell
-    values |= {"cursor": query.cursor, "refusal": refusal, "done": _done(), "link": link, "link_url": link and link_url(link)}
+    values |= {"cursor": query.cursor, "refusal": refusal, "link": link, "link_url": link and link_url(link)}
     values |= {"login_here": current_session().login_id}
     return await render_template("admin/person.html", **values), refusal.status if refusal else 200
 
@@ -176,13 +166,9 @@ async def _do(user_id: int, done: str, deed: Any) -> ResponseReturnValue:
         await deed
     except (Conflict, OperatorAccount) as refusal:
         return await _show_person(user_id, refusal=refusal)
-    return redirect(f"/admin/people/{user_id}?done={done}", SEE_OTHER)
+    return see_other(f"/admin/people/{user_id}", done)
 
 
 async def _require_administrator() -> None:
     async with current_resources().database.read() as db:
         await get_administered(db, current_user().id)
-
-
-def _done() -> str | None:
-    return DONE.get(request.args.get("done", ""))

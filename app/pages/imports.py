@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import Any
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.auth.administrators import get_administered
@@ -24,18 +24,11 @@ from app.imports.problem_table import problem_table
 from app.imports.unreadable import UnreadableFile
 from app.imports.upload import take_file
 from app.models import Import
+from app.pages.kit.flash import see_other
 from app.pages.kit.shell import shell_values
 
 blueprint = Blueprint("import_pages", __name__)
 
-SEE_OTHER = 303
-# What a page says after the form that led to it; the address carries the code.
-DONE = {
-    "checked": "The columns are placed as you said, and the rows were checked again.",
-    "changed": "You changed the columns, so the rows were checked again. Nothing is imported yet.",
-    "sheet": "The rows of the sheet you chose were checked. Nothing is imported yet.",
-    "discarded": "The file was thrown away. Nothing was imported.",
-}
 Chosen = tuple[list[str], list[str]]
 
 _REFUSALS = (UnreadableFile, PayloadTooLarge, Conflict, UnsupportedMediaType)
@@ -61,7 +54,7 @@ async def upload() -> ResponseReturnValue:
         if isinstance(refusal, _REFUSALS) or refusal.code == "no_file":
             return await _show_list(refusal)
         raise
-    return redirect(f"/imports/{import_id}", SEE_OTHER)
+    return see_other(f"/imports/{import_id}")
 
 
 @blueprint.get("/imports/<id:import_id>")
@@ -79,7 +72,7 @@ async def columns(import_id: int) -> ResponseReturnValue:
         await incoming.choose_columns(current_resources(), current_user().id, import_id, *chosen)
     except BadMapping as refusal:
         return await _show(import_id, chosen, refusal)
-    return redirect(f"/imports/{import_id}?done=checked", SEE_OTHER)
+    return see_other(f"/imports/{import_id}", "checked")
 
 
 @blueprint.post("/imports/<id:import_id>/sheet")
@@ -90,7 +83,7 @@ async def sheet(import_id: int) -> ResponseReturnValue:
         await incoming.choose_sheet(current_resources(), current_user().id, import_id, (await request.form).get("sheet", ""))
     except (BadMapping, UnreadableFile) as refusal:
         return await _show(import_id, (found.layout["fields"], []), refusal)
-    return redirect(f"/imports/{import_id}?done=sheet", SEE_OTHER)
+    return see_other(f"/imports/{import_id}", "sheet")
 
 
 @blueprint.post("/imports/<id:import_id>/start")
@@ -101,11 +94,11 @@ async def start(import_id: int) -> ResponseReturnValue:
     try:
         if found.state == "draft" and _differs(chosen := await _chosen(found), found):
             await incoming.choose_columns(resources, user_id, import_id, *chosen)
-            return redirect(f"/imports/{import_id}?done=changed", SEE_OTHER)
+            return see_other(f"/imports/{import_id}", "changed")
         await incoming.start_import(resources, user_id, import_id)
     except (BadMapping, DateOrderNeeded) as refusal:
         return await _show(import_id, await _chosen(found), refusal)
-    return redirect(f"/imports/{import_id}", SEE_OTHER)
+    return see_other(f"/imports/{import_id}")
 
 
 @blueprint.post("/imports/<id:import_id>/cancel")
@@ -113,7 +106,7 @@ async def start(import_id: int) -> ResponseReturnValue:
 async def cancel(import_id: int) -> ResponseReturnValue:
     was_draft = (await _get(import_id)).state == "draft"
     await incoming.cancel_import(current_resources(), current_user().id, import_id)
-    return redirect("/imports?done=discarded" if was_draft else f"/imports/{import_id}", SEE_OTHER)
+    return see_other("/imports", "discarded") if was_draft else see_other(f"/imports/{import_id}")
 
 
 @blueprint.get("/imports/<id:import_id>/problems.csv")
@@ -139,7 +132,7 @@ async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
         shell = await shell_values(db)
     rows = [view_of(each, by, {"refused": [], "warning": []}) for each, by in found]
     limits = {"largest": LARGEST_FILE, "largest_in_words": LARGEST_IN_WORDS, "most_lines": MAX_LINES}
-    paging = {"cursor": cursor, "next_cursor": next_cursor, "done": DONE.get(request.args.get("done", ""))}
+    paging = {"cursor": cursor, "next_cursor": next_cursor}
     page = await render_template("imports/list.html", imports=rows, refusal=refusal, **shell, **limits, **paging)
     return page, refusal.status if refusal else 200
 
@@ -151,7 +144,7 @@ async def _show(import_id: int, chosen: Chosen | None = None, refusal: BadReques
         view = view_of(found, await find_name(db, found.user_id), await list_problems(db, import_id))
         shell = await shell_values(db)
         room = await room_for_deals(db, found.organisation_id, resources.settings.quota_deals) if found.state == "draft" else None
-    values: dict[str, Any] = {"shown_import": view, "room": room, **shell, "done": DONE.get(request.args.get("done", ""))}
+    values: dict[str, Any] = {"shown_import": view, "room": room, **shell}
     if found.state != "draft":
         stuck = incoming.stands_still(found, resources.clock.now())
         return await render_template("imports/progress.html", progress=progress_of(found), stuck=stuck, **values)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.auth.browser import sign_in_here
@@ -12,10 +12,10 @@ from app.auth.sign_in_lanes import sign_in_lanes_of
 from app.core.errors import AppError, BadRequest, Conflict
 from app.http.security_events import note_refusal
 from app.http.web import current_resources, public
+from app.pages.kit.flash import see_other
 
 blueprint = Blueprint("link_pages", __name__)
 
-SEE_OTHER = 303
 NOTHING_TYPED: Mapping[str, str] = {}
 
 
@@ -36,7 +36,7 @@ async def use_link() -> ResponseReturnValue:
     if not isinstance(email, str):
         return email
     await sign_in_here(email, form.get("password", ""), keep_signed_in=False, has_link=True)
-    return redirect("/", SEE_OTHER)
+    return see_other("/")
 
 
 async def _use(form: Mapping[str, str]) -> str | ResponseReturnValue:

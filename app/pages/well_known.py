@@ -2,15 +2,15 @@
 
 from datetime import timedelta
 
-from quart import Blueprint, Response, redirect, url_for
+from quart import Blueprint, Response, url_for
 from quart.typing import ResponseReturnValue
 
 from app.core.errors import NotFound
 from app.http.web import current_resources, public, signed_in
+from app.pages.kit.flash import see_other
 
 blueprint = Blueprint("well_known", __name__)
 
-SEE_OTHER = 303
 # RFC 9116 asks for less than a year. Told anew each day, it never runs out while the site runs.
 SECURITY_TXT_LIFE = timedelta(days=180)
 
@@ -35,7 +35,7 @@ async def security_txt() -> ResponseReturnValue:
 @signed_in
 async def change_password() -> ResponseReturnValue:
     """For password managers. Who is not signed in signs in first and is led here again."""
-    return redirect(url_for("account_pages.profile", _anchor="current_password"), SEE_OTHER)
+    return see_other(url_for("account_pages.profile", _anchor="current_password"))
 
 
 @blueprint.get("/robots.txt")

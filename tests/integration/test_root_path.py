@@ -121,7 +121,7 @@ async def test_forms_scripts_and_programs_stay_below_the_root_path(app: Quart, b
         (f"/deals/{deal}/pin", {"next": "/../other"}, "/"),
         ("/workspace/select", {"deal_id": str(deal)}, f"/deals/{deal}/overview"),
         ("/settings/theme", {"theme": "dark", "next": "/settings"}, "/settings"),
-        ("/ops/sessions/auto-restore", {"enabled": "false"}, "/ops/sessions?said=restore-off"),
+        ("/ops/sessions/auto-restore", {"enabled": "false"}, "/ops/sessions?done=restore-off"),
     ):
         answer = await ask("POST", path, form=form)
         assert (answer.status_code, answer.headers.get("Location")) == (303, ROOT + leads_to), path

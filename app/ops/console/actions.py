@@ -1,6 +1,8 @@
 """What operators do, as forms: each a POST, by an operator, audited with the change itself, and answered by the page it was made on."""
 
-from quart import Blueprint, redirect, request
+import re
+
+from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
 from app.core.errors import BadRequest
@@ -10,10 +12,11 @@ from app.http.web import current_resources, current_user, operators_only
 from app.ops.console.service import end_logins_of, switch_auto_restore
 from app.ops.jobs import service as jobs_service
 from app.ops.streams.view import requeue
+from app.pages.kit.flash import see_other
 
 blueprint = Blueprint("ops_actions", __name__)
-
-SEE_OTHER = 303
+# What the page said before.
+_SAYS = re.compile(r"[?&](?:done|said)=.*")
 
 
 @blueprint.post("/ops/sessions/auto-restore")
@@ -58,8 +61,8 @@ async def retry_run(run_id: int) -> ResponseReturnValue:
 @operators_only
 async def cancel_run(run_id: int) -> ResponseReturnValue:
     form = await request.form
-    said = await jobs_service.cancel(current_resources(), run_id, by=current_user())
-    return _back(form.get("next", f"/ops/jobs/runs/{run_id}"), said)
+    done = await jobs_service.cancel(current_resources(), run_id, by=current_user())
+    return _back(form.get("next", f"/ops/jobs/runs/{run_id}"), done)
 
 
 @blueprint.post("/ops/jobs/failures/retry")
@@ -93,10 +96,9 @@ async def end_logins(user_id: int) -> ResponseReturnValue:
     return _back(form.get("next", "/ops/users"), "logins-ended" if ended else "no-logins")
 
 
-def _back(path: str, said: str) -> ResponseReturnValue:
+def _back(path: str, done: str) -> ResponseReturnValue:
     """To a page of the console, whatever a form claims."""
     path = return_to(path)
     if not path.startswith("/ops"):
         path = "/ops"
-    kept = path.partition("said=")[0].rstrip("?&")
-    return redirect(f"{kept}{'&' if '?' in kept else '?'}said={said}", SEE_OTHER)
+    return see_other(_SAYS.sub("", path), done)

@@ -19,23 +19,6 @@ from app.ops.streams.view import StreamsQuery
 blueprint = Blueprint("ops", __name__)
 init_filters(blueprint)
 
-# What a page says after the form that led to it; the address carries the code.
-SAID = {
-    "restore-on": "Auto-restore is on. Everybody comes back to their last deal again.",
-    "restore-off": "Auto-restore is off for everybody until you switch it on again. Nothing is forgotten.",
-    "queued": "Queued. A worker takes it up within a second.",
-    "retried": "Queued again. What was run again no longer counts among the open failures.",
-    "nothing-retried": "There was nothing left to run again.",
-    "cancelled": "Cancelled.",
-    "cancelling": "It is asked to stop, and does within seconds.",
-    "paused": "Paused. It is not due until you resume it; you can still run it by hand.",
-    "resumed": "Resumed. What would have been due meanwhile is not caught up.",
-    "requeued": "Queued for another try, from SQL.",
-    "nothing-requeued": "There was nothing left to requeue.",
-    "logins-ended": "Signed out. The next request of that browser asks for the password.",
-    "no-logins": "There was nothing to end: no browser of this person is signed in.",
-}
-
 
 @blueprint.get("/ops")
 @operators_only
@@ -98,6 +81,5 @@ async def show(
         stream=address,
         query=query,
         now=current_resources().clock.now(),
-        said=SAID.get(request.args.get("said", "")),
         **values,
     )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.access.permissions import BIN_LIFE
@@ -13,7 +13,8 @@ from app.deals.store import list_bin
 from app.http.security_headers import return_to
 from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
-from app.pages.kit.shell import SEE_OTHER, address_of, shell_values, show_gone
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import address_of, shell_values, show_gone
 from app.sessions.interface import current_session
 
 actions = Blueprint("deal_actions", __name__)
@@ -40,7 +41,7 @@ async def set_theme() -> ResponseReturnValue:
     if form.get("theme") not in THEMES:
         raise BadRequest("Some fields are missing.")
     await _prefer({"theme": form["theme"]})
-    return redirect(return_to(form.get("next")), SEE_OTHER)
+    return see_other(return_to(form.get("next")))
 
 
 @actions.post("/deals/<id:deal_id>/pin")
@@ -75,7 +76,7 @@ async def delete(deal_id: int) -> ResponseReturnValue:
         await delete_deal(current_resources(), current_user().id, deal_id)
     except NotFound:
         return await show_gone()
-    return redirect(f"/deals?deleted={deal_id}", SEE_OTHER)
+    return see_other(f"/deals?deleted={deal_id}")
 
 
 @actions.post("/deals/<id:deal_id>/restore")
@@ -85,7 +86,7 @@ async def bring_back(deal_id: int) -> ResponseReturnValue:
         await bring_back_deal(current_resources(), current_user().id, deal_id)
     except NotFound:
         return await show_gone()
-    return redirect(f"{address_of(deal_id)}?done=restored", SEE_OTHER)
+    return see_other(address_of(deal_id), "restored")
 
 
 @actions.post("/deals/<id:deal_id>/stage")
@@ -99,7 +100,7 @@ async def move(deal_id: int) -> ResponseReturnValue:
         await change_deal(current_resources(), current_user().id, deal_id, {"stage": form["stage"]}, expected={int(form["version"])})
     except NotFound:
         return await show_gone()
-    return redirect(return_to(form.get("next") or "/deals/board"), SEE_OTHER)
+    return see_other(return_to(form.get("next") or "/deals/board"))
 
 
 @actions.post("/deals/<id:deal_id>/start")
@@ -110,7 +111,7 @@ async def start_here(deal_id: int) -> ResponseReturnValue:
         await _prefer({"start_at": "deal", "start_deal_id": deal_id})
     except BadRequest:
         return await show_gone()
-    return redirect(f"{address_of(deal_id)}?done=start", SEE_OTHER)
+    return see_other(address_of(deal_id), "start")
 
 
 async def _prefer(preferences: dict[str, Any]) -> None:
@@ -125,7 +126,7 @@ async def _set_pinned(deal_id: int, *, pinned: bool) -> ResponseReturnValue:
         await pin_deal(current_resources(), current_user().id, deal_id, pinned=pinned)
     except NotFound:
         return await show_gone()
-    return redirect(return_to((await request.form).get("next") or address_of(deal_id)), SEE_OTHER)
+    return see_other(return_to((await request.form).get("next") or address_of(deal_id)))
 
 
 async def _set_archived(deal_id: int, *, archived: bool) -> ResponseReturnValue:
@@ -133,4 +134,4 @@ async def _set_archived(deal_id: int, *, archived: bool) -> ResponseReturnValue:
         await archive_deal(current_resources(), current_user().id, deal_id, archived=archived)
     except NotFound:
         return await show_gone()
-    return redirect(f"{address_of(deal_id)}?done={'archived' if archived else 'unarchived'}", SEE_OTHER)
+    return see_other(address_of(deal_id), "archived" if archived else "unarchived")

@@ -32,7 +32,8 @@ from app.pages.deals.team import team
 from app.pages.exports import exports
 from app.pages.findings import findings
 from app.pages.kit.context import current_deal, init_context
-from app.pages.kit.shell import SEE_OTHER, address_of, current_id, filename_of, list_here, list_others, shell_values, show_gone
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import address_of, current_id, filename_of, list_here, list_others, shell_values, show_gone
 from app.pages.notices import inbox
 from app.sessions.interface import current_session
 
@@ -115,14 +116,14 @@ async def switch() -> ResponseReturnValue:
 async def undo() -> ResponseReturnValue:
     """Out of the deal that was restored; it stays the last deal of every other browser."""
     await undo_restore(current_resources(), current_session())
-    return redirect("/deals?done=undone", SEE_OTHER)
+    return see_other("/deals", "undone")
 
 
 @blueprint.post("/workspace/clear")
 @signed_in
 async def clear() -> ResponseReturnValue:
     await clear_selection(current_resources(), current_session())
-    return redirect("/deals?done=cleared", SEE_OTHER)
+    return see_other("/deals", "cleared")
 
 
 @blueprint.post("/notices/dismiss")
@@ -130,7 +131,7 @@ async def clear() -> ResponseReturnValue:
 async def dismiss() -> ResponseReturnValue:
     form = await request.form
     await dismiss_notice(current_resources(), current_session(), form.get("code"))
-    return redirect(return_to(form.get("next")), SEE_OTHER)
+    return see_other(return_to(form.get("next")))
 
 
 @blueprint.get("/settings")
@@ -155,7 +156,7 @@ async def save_settings() -> ResponseReturnValue:
     records = await change_preferences(current_resources(), session.user_id, preferences)
     if session.loaded and (record := records.get(session.loaded.token_hash)):
         session.adopt(record)
-    return redirect("/settings?done=saved", SEE_OTHER)
+    return see_other("/settings", "saved")
 
 
 async def _select(deal_id: int, page: str, *, is_undo: bool = False) -> ResponseReturnValue:
@@ -168,7 +169,7 @@ async def _select(deal_id: int, page: str, *, is_undo: bool = False) -> Response
         card = await select_deal(resources, current_session(), deal_id, page=page or None, is_undo=is_undo)
     except NotFound:
         return await show_gone()
-    return redirect(address_of(card["id"], page) if page else await _page_left(card["id"]), SEE_OTHER)
+    return see_other(address_of(card["id"], page) if page else await _page_left(card["id"]))
 
 
 async def _page_left(deal_id: int) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from quart import Blueprint, redirect, request
+from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,9 +21,9 @@ from app.deals.store import colleague, find_grant, get_grant, require_role
 from app.http.ids import parse_id
 from app.http.web import current_resources, current_user, signed_in
 from app.models import Member, User
+from app.pages.kit.flash import see_other
 from app.pages.kit.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, show_deal
-from app.pages.kit.shell import SEE_OTHER
 
 team = Blueprint("team_pages", __name__)
 
@@ -137,7 +137,7 @@ async def withdraw(deal_id: int, form: Form, user_id: int) -> ResponseReturnValu
         member = await get_grant(db, deal_id, user_id)
     await withdraw_access(resources, me.id, deal_id, user_id)
     if user_id == me.id and me.role != "admin":
-        return redirect("/deals?done=left", SEE_OTHER)
+        return see_other("/deals", "left")
     return after(deal_id, "team", "member_withdrawn", undo=user_id, role=member.role, until=_said(member)["expires_on"])
 
 

@@ -4,9 +4,8 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from functools import wraps
 from typing import Any
-from urllib.parse import urlencode
 
-from quart import redirect, render_template, request
+from quart import render_template, request
 from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 from werkzeug.datastructures import MultiDict
@@ -18,8 +17,8 @@ from app.deals.schemas import DealDetail
 from app.deals.store import checked_role, get_detail, require_role
 from app.http.web import current_resources, current_user
 from app.models import Deal
-from app.pages.kit.said import said_of
-from app.pages.kit.shell import SEE_OTHER, address_of, current_id, shell_values, show_gone
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import address_of, current_id, shell_values, show_gone
 
 Form = MultiDict[str, str]
 Load = Callable[[AsyncSession, DealDetail], Awaitable[dict[str, Any]]]
@@ -44,9 +43,8 @@ async def show_deal(
             news = await count_news(db, user.id, deal_id)
     except NotFound:
         return await show_missing(deal_id, page)
-    said = said_of(request.args) if request.method == "GET" else None
     left = (deal.access_until - resources.clock.now()) // timedelta(milliseconds=1) if deal.access_until else None
-    return await render_template(template, deal=deal, page=page, news=news, said=said, access_left_ms=left, **values), status
+    return await render_template(template, deal=deal, page=page, news=news, access_left_ms=left, **values), status
 
 
 async def nothing_more(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
@@ -82,8 +80,7 @@ def deal_write(page: str) -> Callable[[Callable[..., Awaitable[ResponseReturnVal
 
 def after(deal_id: int, page: str, done: str, *, anchor: str = "", **more: object) -> ResponseReturnValue:
     """Back to a page of the deal, which says what was done; `saved` names the form whose draft is no longer needed."""
-    query = urlencode({name: value for name, value in {"done": done, **more}.items() if value != ""})
-    return redirect(address_of(deal_id, page) + (f"?{query}" if query else "") + (f"#{anchor}" if anchor else ""), SEE_OTHER)
+    return see_other(address_of(deal_id, page), done, anchor=anchor, **more)
 
 
 async def require_editing(deal_id: int) -> None:
