@@ -141,6 +141,23 @@ async def test_a_group_of_failures_is_retried_and_no_other(desk: Desk) -> None:
 
 
 @on_sqlite
+async def test_runs_under_the_former_name_of_a_job_are_shown_as_runs_of_the_job(desk: Desk) -> None:
+    """`import_deals` is what a version before workbooks called `import_file`; what it queued still ends."""
+    former = await desk.runs("failed", "succeeded", name="import_deals", error_class="Broken")
+    now = await desk.runs("failed", name="import_file", error_class="Broken")
+    view = await desk.get("/api/ops/jobs")
+    assert [each["job"] for each in view["schedule"]].count("import_file") == 1
+    assert [(each["job"], each["count"], each["last_run_id"]) for each in view["failures"]] == [("import_file", 2, now[0])]
+    for name in ("import_file", "import_deals"):
+        runs = (await desk.get(f"/api/ops/jobs/runs?job={name}"))["runs"]
+        assert [(each["id"], each["job"]) for each in runs] == [(run_id, "import_file") for run_id in sorted(former + now, reverse=True)]
+        assert "<option selected>import_file" in await desk.page(f"/ops/jobs?job={name}")
+    assert "import_deals" not in await desk.page("/ops/jobs")
+    assert await desk.post("/ops/jobs/failures/retry", job="import_file", error_class="Broken") == "/ops/jobs?done=retried"
+    assert {each["retry_of_id"] for each in (await desk.get("/api/ops/jobs"))["active"]} == {former[0], now[0]}
+
+
+@on_sqlite
 async def test_a_schedule_nobody_saw_to_is_shown_as_missed(desk: Desk, clock: FakeClock) -> None:
     await desk.schedule()
     async with desk.resources.database.write() as db:
