@@ -10,7 +10,7 @@ from quart.typing import ResponseReturnValue
 
 from app.auth.browser import change_password_here, sign_in_here, sign_out_here
 from app.auth.devices import describe_device
-from app.auth.people import change_preferences, clean_name
+from app.auth.people import StartAt, Theme, change_preferences, clean_name
 from app.auth.service import end_logins
 from app.auth.store import list_live_logins
 from app.core.errors import NotFound
@@ -51,9 +51,9 @@ class Preferences(_Strict):
 
     name: Annotated[str, AfterValidator(clean_name)] = ""
     remember_last_deal: bool = True
-    start_at: Literal["last_deal", "deal", "list"] = "last_deal"
+    start_at: StartAt = "last_deal"
     start_deal_id: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
-    theme: Literal["system", "light", "dark"] = "system"
+    theme: Theme = "system"
 
     @model_validator(mode="after")
     def _goes_together(self) -> "Preferences":
@@ -76,8 +76,8 @@ class Me(BaseModel):
     role: Literal["admin", "member"]
     is_operator: bool
     remember_last_deal: bool
-    start_at: Literal["last_deal", "deal", "list"]
-    theme: Literal["system", "light", "dark"]
+    start_at: StartAt
+    theme: Theme
     start_deal_id: int | None
 
 

@@ -25,8 +25,6 @@ from app.sessions.interface import current_session
 blueprint = Blueprint("deals", __name__, url_prefix="/api/deals")
 blueprint.register_blueprint(members)
 
-MAX_IN_BIN = 100
-
 
 @blueprint.get("")
 @blueprint.get("/list")
@@ -75,7 +73,7 @@ async def bin_() -> Response:
     """The deleted deals that you may bring back, for thirty days."""
     resources = current_resources()
     async with resources.database.read() as db:
-        found = await list_bin(db, current_user().id, now=resources.clock.now(), limit=MAX_IN_BIN)
+        found = await list_bin(db, current_user().id, now=resources.clock.now())
     deals = [
         DeletedDeal(id=deal.id, name=deal.name, acquirer=deal.acquirer, deleted_at=deal.deleted_at, gone_at=deal.deleted_at + BIN_LIFE)
         for deal in found

@@ -49,6 +49,8 @@ SHOWN_ALONE = (
     Deal.created_at,
 )
 
+MAX_IN_BIN = 100
+
 
 def summaries(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
     """The deals this person may see with what a list shows of them, and `columns`. `Visit` and `Pin` are that person's."""
@@ -121,8 +123,9 @@ async def find_in_bin(db: AsyncSession, user_id: int, deal_id: int, *, now: date
     return found
 
 
-async def list_bin(db: AsyncSession, user_id: int, *, now: datetime, limit: int) -> list[Deal]:
-    return list(await db.scalars(in_bin_of(user_id, now=now).order_by(Deal.deleted_at.desc(), Deal.id.desc()).limit(limit)))
+async def list_bin(db: AsyncSession, user_id: int, *, now: datetime) -> list[Deal]:
+    """What was put into the bin last."""
+    return list(await db.scalars(in_bin_of(user_id, now=now).order_by(Deal.deleted_at.desc(), Deal.id.desc()).limit(MAX_IN_BIN)))
 
 
 def colleague(of_user_id: int, *, user_id: int | None = None, email: str | None = None) -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.access.permissions import BIN_LIFE
-from app.auth.people import change_preferences
+from app.auth.people import THEMES, change_preferences
 from app.core.errors import BadRequest, NotFound
 from app.deals.service import archive_deal, bring_back_deal, change_deal, delete_deal, pin_deal
 from app.deals.store import list_bin
@@ -19,16 +19,13 @@ from app.sessions.interface import current_session
 
 actions = Blueprint("deal_actions", __name__)
 
-MAX_IN_BIN = 100
-THEMES = ("system", "light", "dark")
-
 
 @actions.get("/deals/bin")
 @signed_in
 async def show_bin() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
     async with resources.database.read() as db:
-        deals = await list_bin(db, user.id, now=resources.clock.now(), limit=MAX_IN_BIN)
+        deals = await list_bin(db, user.id, now=resources.clock.now())
         values = await shell_values(db)
     return await render_template("deals/bin.html", deals=deals, bin_life=BIN_LIFE, **values)
 

@@ -8,7 +8,7 @@ from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import in_bin_of
-from app.auth.people import change_preferences
+from app.auth.people import STARTS, THEMES, change_preferences
 from app.core.errors import BadRequest, NotFound, Unavailable
 from app.current_deal.service import clear_selection, dismiss_notice, select_deal, undo_restore
 from app.current_deal.visits import PAGES, find_last_page
@@ -41,8 +41,6 @@ blueprint = Blueprint("workspace", __name__)
 init_context(blueprint)
 for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity, exports):
     blueprint.register_blueprint(part)
-
-THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "deal", "list")
 
 
 @blueprint.get("/")
