@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from quart import Quart, Response, current_app, request
 from quart.typing import ResponseReturnValue
-from quart_schema import APIKeySecurityScheme, QuartSchema, hide
+from quart_schema import APIKeySecurityScheme, QuartSchema
 from werkzeug.routing import RequestRedirect
 
 from app.access.permissions import user_can_access_deal
@@ -28,14 +28,16 @@ from app.deals.routes import blueprint as deals
 from app.findings.routes import blueprint as findings
 from app.http.compression import init_compression
 from app.http.error_handlers import init_errors
+from app.http.ids import init_ids
+from app.http.json_bodies import MAX_BODY_BYTES
 from app.http.live import init_live
-from app.http.openapi import INFO, LOGIN, PathNamed
+from app.http.openapi import DOCUMENT, INFO, LOGIN, PathNamed
 from app.http.proxies import ProxiesBelieved
 from app.http.ratelimit import init_rate_limits
 from app.http.security_events import init_security_events
 from app.http.security_headers import init_security
 from app.http.uploads import init_uploads
-from app.http.web import MAX_BODY_BYTES, check_access, check_role, name_request, public, with_time_budget
+from app.http.web import check_access, check_role, name_request, public, with_time_budget
 from app.imports.routes import blueprint as imports
 from app.notices.routes import blueprint as notices
 from app.ops.console.site import init_ops
@@ -64,6 +66,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
+    init_ids(app)
     init_uploads(app)
 
     resources = make_resources(
@@ -108,11 +111,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
         security_schemes={LOGIN: APIKeySecurityScheme(names.name(AUTH), "cookie")},
     )
 
-    hide(Quart.send_static_file)  # as the extension does where it serves the document itself
-
     documents: dict[str, bytes] = {}  # by root path; made once, since it takes half a second, in which nobody else is served
 
-    @hide
     @public
     async def openapi() -> ResponseReturnValue:
         if "" not in documents:
@@ -125,7 +125,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Quart:
             documents.update({"": plain, root_path(): _below_root(plain, names)})
         return Response(documents[root_path()], content_type="application/json")
 
-    app.add_url_rule("/api/openapi.json", "openapi", openapi)
+    app.add_url_rule(DOCUMENT, "openapi", openapi)
 
     init_live(app, resources)
     init_drain(app, settings.drain_seconds)

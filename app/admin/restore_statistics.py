@@ -8,6 +8,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import lock_administered
+from app.core.statements import execute_dml
 from app.current_deal.restore import RESTORE_SWITCH, who_decides_restore
 from app.events.service import record_event
 from app.models import Event, Organisation
@@ -68,7 +69,7 @@ async def choose_restore(resources: Resources, admin_id: int, *, enabled: bool) 
             .where(Organisation.id == organisation_id, Organisation.auto_restore_deal.is_not(enabled))
             .values(auto_restore_deal=enabled)
         )
-        if (await db.execute(changed)).rowcount:  # type: ignore[attr-defined]
+        if await execute_dml(db, changed):
             ids = {"organisation_id": organisation_id, "actor_id": admin_id}
             await record_event(db, "organisation.auto_restore_changed", at=now, enabled=enabled, **ids)
 

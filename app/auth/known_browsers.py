@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.statements import execute_dml
 from app.models import KnownBrowser
 from app.sessions.token import hash_token, new_token
 
@@ -39,7 +40,7 @@ async def remember_browser(db: AsyncSession, user_id: int, tokens: list[str], *,
     known = await find_known_browser(db, user_id, tokens, now=now)
     if known is not None:
         used = update(KnownBrowser).where(KnownBrowser.user_id == user_id, KnownBrowser.token_hash == known).values(used_at=now)
-        await db.execute(used.execution_options(synchronize_session=False))
+        await execute_dml(db, used)
         return next(each for each in tokens if hash_token(each) == known)
     token = new_token()
     db.add(KnownBrowser(user_id=user_id, token_hash=hash_token(token), created_at=now, used_at=now))
@@ -47,10 +48,10 @@ async def remember_browser(db: AsyncSession, user_id: int, tokens: list[str], *,
     latest = select(KnownBrowser.id).where(KnownBrowser.user_id == user_id).order_by(KnownBrowser.used_at.desc(), KnownBrowser.id.desc())
     surplus = list(await db.scalars(latest.offset(MAX_BROWSERS_PER_USER)))
     if surplus:
-        await db.execute(delete(KnownBrowser).where(KnownBrowser.id.in_(surplus)).execution_options(synchronize_session=False))
+        await execute_dml(db, delete(KnownBrowser).where(KnownBrowser.id.in_(surplus)))
     return token
 
 
 async def forget_browsers(db: AsyncSession, user_id: int) -> None:
     """Called with a new password: whoever shared the old one becomes unknown again."""
-    await db.execute(delete(KnownBrowser).where(KnownBrowser.user_id == user_id).execution_options(synchronize_session=False))
+    await execute_dml(db, delete(KnownBrowser).where(KnownBrowser.user_id == user_id))

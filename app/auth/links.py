@@ -19,6 +19,7 @@ from app.auth.passwords import check_new_password, hash_password
 from app.auth.service import change_and_end_all, check_replacement
 from app.auth.store import find_account, find_account_by_email
 from app.core.errors import Conflict, NotFound
+from app.core.statements import execute_dml, execute_returning
 from app.events.service import record_event
 from app.http.quotas import check_people
 from app.models import OneTimeLink, Organisation, User
@@ -156,7 +157,7 @@ async def reset_by_link(resources: Resources, token: str, *, password: str) -> s
 async def withdraw(db: AsyncSession, which: ColumnElement[bool], *, now: datetime) -> int:
     """Invalidate open links that match a condition over `OneTimeLink`; returns how many."""
     taken = update(OneTimeLink).where(which, OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None)).values(withdrawn_at=now)
-    return int((await db.execute(taken.execution_options(synchronize_session=False))).rowcount)  # type: ignore[attr-defined]
+    return await execute_dml(db, taken)
 
 
 def links_through(user_id: int) -> ColumnElement[bool]:
@@ -171,10 +172,10 @@ async def _consume(db: AsyncSession, token: str, kind: str, now: datetime) -> On
     if people is not None:
         await lock_people(db, *people)
     used = update(OneTimeLink).where(_is_open(token, now), OneTimeLink.kind == kind).values(used_at=now)
-    link = await db.scalar(used.returning(OneTimeLink).execution_options(synchronize_session=False))
-    if link is None:
+    links = await execute_returning(db, used.returning(OneTimeLink))
+    if not links:
         raise LinkSpent
-    return link
+    return links[0][0]
 
 
 async def _insert(

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.email_address import spellings_of
 from app.auth.links import links_through
 from app.auth.service import change_and_end_all, get_account
+from app.core.statements import execute_dml
 from app.events.service import record_event
 from app.models import Base, OneTimeLink, Organisation, User
 from app.resources import Resources
@@ -78,10 +79,9 @@ async def erase_person(resources: Resources, email: str) -> int:
     now = resources.clock.now()
     async with resources.database.write() as db:
         theirs = or_(OneTimeLink.email.in_(spellings_of(account.email)), links_through(account.id))
-        await db.execute(delete(OneTimeLink).where(theirs).execution_options(synchronize_session=False))
+        await execute_dml(db, delete(OneTimeLink).where(theirs))
         as_left = (User.id == account.id, User.auth_version == account.auth_version + 1)  # whoever enables them moves it
-        erased = await db.execute(delete(User).where(*as_left).execution_options(synchronize_session=False))
-        if not erased.rowcount:  # type: ignore[attr-defined]
+        if not await execute_dml(db, delete(User).where(*as_left)):
             raise LookupError(f"{email} was changed at this very moment. Erase them once more.")
         await record_event(db, "user.erased", at=now, organisation_id=account.organisation_id, user_id=account.id)
     log.info("A person was erased.", user_id=account.id)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.email_address import MAX_EMAIL, spellings_of
 from app.auth.own_words import own_words
+from app.core.statements import execute_dml
 from app.models import Login, Organisation, User
 
 
@@ -57,13 +58,8 @@ async def is_still_valid(db: AsyncSession, account: Account) -> bool:
 
 async def update_account(db: AsyncSession, account: Account, **values: object) -> bool:
     """Update the account and its `auth_version`. False if it was changed concurrently."""
-    done = await db.execute(
-        update(User)
-        .where(User.id == account.id, User.auth_version == account.auth_version)
-        .values(auth_version=account.auth_version + 1, **values)
-        .execution_options(synchronize_session=False)
-    )
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    as_read = update(User).where(User.id == account.id, User.auth_version == account.auth_version)
+    return bool(await execute_dml(db, as_read.values(auth_version=account.auth_version + 1, **values)))
 
 
 async def has_signed_in_from(db: AsyncSession, user_id: int, address: str) -> bool:

@@ -12,6 +12,7 @@ from app.access.permissions import BIN_LIFE, sees_last_deal
 from app.core.batches import MAX_ROWS, BatchSizer, ProgressCallback, no_progress
 from app.core.clock import Clock
 from app.core.database import Database
+from app.core.statements import execute_dml, execute_returning
 from app.events.service import event_row, is_audited
 from app.models import Deal, Event, Member, User
 
@@ -71,11 +72,9 @@ async def _forget(database: Database, seen: dict[int, Row[Any]], now: datetime, 
             still = select(User.id, User.organisation_id, User.last_deal_version).where(User.id.in_(seen), ~sees_last_deal(now))
             rows = (await db.execute(still.order_by(User.id).with_for_update(of=User, key_share=True, skip_locked=True))).all()
             gone = [row for row in rows if row.last_deal_version == seen[row.id].last_deal_version]
-            await db.execute(
-                update(User)
-                .where(User.id.in_([row.id for row in gone]))
-                .values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1)
-                .execution_options(synchronize_session=False)
+            cleared = update(User).where(User.id.in_([row.id for row in gone]))
+            await execute_dml(
+                db, cleared.values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1)
             )
             whom = ({"user_id": row.id, "organisation_id": row.organisation_id, "deal_id": seen[row.id].last_deal_id} for row in gone)
             await _record(db, [event_row("deal.swept", at=now, reason=seen[who["user_id"]].reason, **who) for who in whom])
@@ -89,7 +88,7 @@ async def _empty_bin(database: Database, now: datetime, batches: BatchSizer) -> 
         async with database.write() as db:
             found = select(Deal.id).where(over).order_by(Deal.deleted_at).limit(rows).with_for_update(skip_locked=True)
             gone = delete(Deal).where(Deal.id.in_(found), over).returning(Deal.id, Deal.organisation_id)
-            deals = (await db.execute(gone.execution_options(synchronize_session=False))).all()
+            deals = await execute_returning(db, gone)
             await _record(db, [event_row("deal.purged", at=now, deal_id=deal.id, organisation_id=deal.organisation_id) for deal in deals])
     return len(deals)
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from app.core.invisible_characters import strip_invisible
 from app.core.unicode_forms import normal_form
-from app.http.web import MAX_ID
+from app.http.ids import MAX_ID
 
 _BREAKS_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Eighteen digits: more than anything has been counted to.

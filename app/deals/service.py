@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import MANAGING_ROLES, visible_to
-from app.core.database import insert_into
 from app.core.errors import Conflict, NotFound
+from app.core.statements import execute_dml, insert_into
 from app.current_deal.session_data import clear_restore_backoff, if_still_on, refresh_card, strip_deal
 from app.deals.realign import Realignment
 from app.deals.schemas import PersonRef
@@ -146,10 +146,10 @@ async def pin_deal(resources: Resources, user_id: int, deal_id: int, *, pinned: 
             raise NotFound
         if pinned:
             pin = insert_into(db, Pin).values(user_id=user_id, deal_id=deal_id, pinned_at=now).on_conflict_do_nothing()
-            done = await db.execute(pin)
+            changed = await execute_dml(db, pin)
         else:
-            done = await db.execute(delete(Pin).where(Pin.user_id == user_id, Pin.deal_id == deal_id))
-        if done.rowcount:  # type: ignore[attr-defined]
+            changed = await execute_dml(db, delete(Pin).where(Pin.user_id == user_id, Pin.deal_id == deal_id))
+        if changed:
             await record(db, "deal.pinned" if pinned else "deal.unpinned", deal, user_id, now)
 
 

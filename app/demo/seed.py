@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.demo.work import insert_work, stages
 from app.events.service import event_row
 from app.imports.mapping import map_columns

@@ -15,8 +15,9 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock
-from app.core.database import Database, insert_into
+from app.core.database import Database
 from app.core.errors import Unavailable
+from app.core.statements import execute_dml, insert_into
 from app.events.measures import count_events
 from app.events.notify import write_notices
 from app.events.settled import commit_watermark
@@ -74,7 +75,7 @@ async def dead_letter(
             if event_id <= await _hold_mark(db, group):
                 return False
             claim = insert_into(db, EventEffect).values(consumer_group=group, event_id=event_id).on_conflict_do_nothing()
-            if not (await db.execute(claim)).rowcount:  # type: ignore[attr-defined]
+            if not await execute_dml(db, claim):
                 return False
         values = {
             "consumer_group": group,
@@ -85,9 +86,9 @@ async def dead_letter(
             "deliveries": deliveries,
             "dead_at": clock.now(),
         }
-        done = await db.execute(insert_into(db, DeadLetter).values(**values).on_conflict_do_nothing())
+        is_new = await execute_dml(db, insert_into(db, DeadLetter).values(**values).on_conflict_do_nothing())
         log.error("An event's effect failed for good; it is a dead letter now.", group=group, event_id=event_id, error=values["error"])
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        return bool(is_new)
 
 
 async def catch_up(
@@ -195,6 +196,6 @@ async def _move_mark(database: Database, group: str, settled: int) -> None:
     # The update waits for whoever holds the mark, so none of them misses a row that says "done".
     async with database.write() as db:
         moved = update(EventMark).where(EventMark.consumer_group == group, EventMark.event_id < target).values(event_id=target)
-        await db.execute(moved.execution_options(synchronize_session=False))
+        await execute_dml(db, moved)
         below = delete(EventEffect).where(EventEffect.consumer_group == group, EventEffect.event_id <= target)
-        await db.execute(below.execution_options(synchronize_session=False))
+        await execute_dml(db, below)

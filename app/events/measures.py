@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.models import Analytics, Event
 from app.models.event_stream import ALL_ORGANISATIONS, NO_ORGANISATION
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.models import Event, NoticeCounter, User, UserNotice
 
 # The kind of notice to the person an event concerns. Losing a deal has its own words in the session (notice deal_unavailable).

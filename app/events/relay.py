@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Database
 from app.core.redis import RedisClient
+from app.core.statements import execute_dml
 from app.events.streams import GROUPS, STREAM
 from app.models import Event, EventMark, Outbox
 
@@ -42,7 +43,7 @@ async def empty_without_redis(database: Database) -> None:
         waits = await db.scalar(select(func.min(Outbox.event_id)))
     if waits is not None and waits <= done:
         async with database.write() as db:
-            await db.execute(delete(Outbox).where(Outbox.event_id <= done).execution_options(synchronize_session=False))
+            await execute_dml(db, delete(Outbox).where(Outbox.event_id <= done))
 
 
 async def _oldest(db: AsyncSession, batch: int, *, lock: bool = False) -> Sequence[Event]:
@@ -68,8 +69,7 @@ async def _send(redis: RedisClient, events: Sequence[Event]) -> int:
 
 
 async def _forget(db: AsyncSession, events: Sequence[Event]) -> None:
-    gone = delete(Outbox).where(Outbox.event_id.in_([event.id for event in events]))
-    await db.execute(gone.execution_options(synchronize_session=False))
+    await execute_dml(db, delete(Outbox).where(Outbox.event_id.in_([event.id for event in events])))
 
 
 def body_of(event: Event) -> bytes:

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, delete
 
 from app.core.clock import Clock
 from app.core.database import Database
+from app.core.statements import execute_dml
 from app.events.effects import EFFECTS, catch_up
 from app.events.measures import FIVE_MINUTES
 from app.models import Analytics, DeadLetter, UserNotice
@@ -47,6 +48,5 @@ async def roll_up(resources: DatabaseAndClock) -> RolledUp:
     deleted = 0
     for table, over in old:
         async with database.write() as db:
-            done = await db.execute(delete(table).where(over).execution_options(synchronize_session=False))
-            deleted += done.rowcount  # type: ignore[attr-defined]
+            deleted += await execute_dml(db, delete(table).where(over))
     return RolledUp(applied, deleted)

@@ -14,6 +14,7 @@ from app.core.clock import from_unix_ms
 from app.core.database import Database
 from app.core.errors import StoreUnavailable
 from app.core.redis import RedisClient
+from app.core.statements import execute_dml
 from app.events.service import record_event
 from app.models import DeadLetter, Event, EventEffect, EventMark, Outbox
 
@@ -90,8 +91,7 @@ async def requeue_dead_letters(
         waiting = waiting.where(DeadLetter.id.in_(ids))
     if group:
         waiting = waiting.where(DeadLetter.consumer_group == group)
-    done = await db.execute(waiting.values(requeued_at=now, requeued_by=by).execution_options(synchronize_session=False))
-    number: int = done.rowcount  # type: ignore[attr-defined]
+    number = await execute_dml(db, waiting.values(requeued_at=now, requeued_by=by))
     if number:
         await record_event(db, "dead_letter.requeued", at=now, actor_id=actor_id, ids=list(ids or ()), group=group, count=number)
     return number

@@ -8,8 +8,10 @@ from typing import BinaryIO, cast
 
 from sqlalchemy import delete, insert, select
 
-from app.core.database import Database, ensure_time_budget
+from app.core.database import Database
 from app.core.errors import NotFound, PayloadTooLarge
+from app.core.statements import execute_dml
+from app.core.time_budget import ensure_time_budget
 from app.http.uploads import MAX_FILE
 from app.imports.limits import MAX_LINES, MAX_SHEET_SIZE, too_many_lines
 from app.models import ImportPiece
@@ -78,8 +80,8 @@ async def delete_file(database: Database, import_id: int, *, before: int | None 
     while True:
         ensure_time_budget(PIECE_SECONDS)
         async with database.write() as db:
-            done = await db.execute(gone.execution_options(synchronize_session=False))
-        if not done.rowcount:  # type: ignore[attr-defined]
+            deleted = await execute_dml(db, gone)
+        if not deleted:
             return
 
 

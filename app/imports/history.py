@@ -11,6 +11,7 @@ from app.auth.administrators import not_an_administrator
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import NotFound
+from app.core.statements import execute_dml
 from app.http.cursors import Cursors
 from app.models import Import, ImportProblem, User
 
@@ -98,7 +99,7 @@ async def all_problems(database: Database, import_id: int, kind: str) -> AsyncIt
 
 
 async def replace_problems(db: AsyncSession, import_id: int, problems: list[dict[str, Any]]) -> None:
-    await db.execute(delete(ImportProblem).where(ImportProblem.import_id == import_id))
+    await execute_dml(db, delete(ImportProblem).where(ImportProblem.import_id == import_id))
     await insert_problems(db, import_id, problems)
 
 

@@ -10,8 +10,9 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
-from app.core.database import ensure_time_budget
 from app.core.errors import AppError, Conflict, NotFound
+from app.core.statements import execute_dml, execute_returning
+from app.core.time_budget import ensure_time_budget
 from app.events.service import record_event
 from app.http.quotas import check_deals, check_import_bytes, take_turns
 from app.imports.checking import check_rows
@@ -123,8 +124,7 @@ async def _replace_sheet(resources: Resources, draft: Import, sheet: BinaryIO, l
     async with resources.database.write() as db:
         # It cannot be started, or get another sheet, while its pieces are replaced.
         mine = update(Import).where(Import.id == draft.id, Import.state == "draft").values(state="arriving", size=size)
-        done = await db.execute(mine.values(updated_at=resources.clock.now()))
-        if not done.rowcount:  # type: ignore[attr-defined]
+        if not await execute_dml(db, mine.values(updated_at=resources.clock.now())):
             raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
     try:
         await delete_file(resources.database, draft.id, before=WORKBOOK)
@@ -198,8 +198,7 @@ async def stop_import(resources: Resources, import_id: int) -> None:
     under_way = update(Import).where(Import.id == import_id, Import.state.in_(("queued", "running")))
     ended = under_way.values(state="cancelled", updated_at=now, finished_at=now).returning(Import)
     async with resources.database.write() as db:
-        found = await db.scalar(ended)
-        if found is not None:
+        for (found,) in await execute_returning(db, ended):
             await _record(db, "import.cancelled", found, None, rows=found.rows_done)
     await delete_file(resources.database, import_id)
 
@@ -239,8 +238,7 @@ async def _check(resources: Resources, import_id: int, organisation_id: int, fil
     ensure_time_budget(PIECE_SECONDS)
     async with resources.database.write() as db:
         kept = update(Import).where(Import.id == import_id, Import.state.in_(("arriving", "draft")))
-        done = await db.execute(kept.values(layout=layout, found=found, state="draft", updated_at=resources.clock.now()))
-        if not done.rowcount:  # type: ignore[attr-defined]
+        if not await execute_dml(db, kept.values(layout=layout, found=found, state="draft", updated_at=resources.clock.now())):
             raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
         await replace_problems(db, import_id, problems)
 
@@ -249,7 +247,7 @@ async def _end(resources: Resources, import_id: int, state: str, *, states: tupl
     now = resources.clock.now()
     async with resources.database.write() as db:
         ended = update(Import).where(Import.id == import_id, Import.state.in_(states))
-        await db.execute(ended.values(state=state, updated_at=now, finished_at=now))
+        await execute_dml(db, ended.values(state=state, updated_at=now, finished_at=now))
     await delete_file(resources.database, import_id)
 
 

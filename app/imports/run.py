@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.batches import BatchSizer
 from app.core.database import Contended
 from app.core.errors import StoreUnavailable, Unavailable
+from app.core.statements import execute_dml, execute_returning
 from app.events.service import record_event
 from app.http.quotas import QuotaReached, check_deals, room_for_deals
 from app.imports.checking import add, problems_of, tally
@@ -109,9 +110,10 @@ async def _acquire(resources: Resources, import_id: int, progress: ProgressCallb
         .returning(Import.organisation_id, Import.layout, Import.size, Import.rows_done, Import.counts)
     )
     async with resources.database.write() as db:
-        row = (await db.execute(taken.execution_options(synchronize_session=False))).first()
-    if row is None:
+        rows = await execute_returning(db, taken)
+    if not rows:
         return None
+    row = rows[0]
     log.info("Import started or resumed.", import_id=import_id, rows_done=row.rows_done)
     return _ActiveImport(resources, import_id, row.organisation_id, token, row.layout, row.size, row.rows_done, dict(row.counts), progress)
 
@@ -171,13 +173,9 @@ async def _write_rows(
     counts = dict(held.counts) or tally(Report(""))
     await insert_problems(db, active.import_id, problems_of(report, records, counts))
     add(counts, tally(report))
-    values = {
-        "counts": counts,
-        "rows_done": held.rows_done + len(records),
-        "position": position,
-        "updated_at": active.resources.clock.now(),
-    }
-    await db.execute(update(Import).where(*mine).values(**values).execution_options(synchronize_session=False))
+    rows_done, now = held.rows_done + len(records), active.resources.clock.now()
+    values = {"counts": counts, "rows_done": rows_done, "position": position, "updated_at": now}
+    await execute_dml(db, update(Import).where(*mine).values(**values))
     active.counts = counts
 
 
@@ -208,9 +206,10 @@ async def _finish(active: _ActiveImport, state: str, *, error: str = "") -> None
     if error:
         ended = update(Import).where(*mine).values(state=state, error=error, updated_at=now, finished_at=now)
     async with active.resources.database.write() as db:
-        row = (await db.execute(ended.returning(Import.user_id, Import.counts).execution_options(synchronize_session=False))).first()
-        if row is None:
+        rows = await execute_returning(db, ended.returning(Import.user_id, Import.counts))
+        if not rows:
             return
+        row = rows[0]
         kind, payload = ("import.failed", {"reason": error}) if error else ("import.finished", {})
         ids: dict[str, Any] = {"organisation_id": active.organisation_id, "actor_id": row.user_id, "import_id": active.import_id}
         await record_event(db, kind, at=now, **ids, **payload, **row.counts)

@@ -69,8 +69,21 @@ _ALL = (
     ),
 )
 JOBS = {job.name: job for job in _ALL}
+# Names of earlier versions. Runs they queued still end; people see them as runs of today's job.
+FORMER_NAMES = {"import_deals": "import_file"}
 # Short Redis outages and worker restarts do not count; from here on a run is late.
 LATE_AFTER = timedelta(minutes=1)
+
+
+def shown_name(name: str) -> str:
+    """What people know the job as."""
+    return FORMER_NAMES.get(name, name)
+
+
+def names_of(name: str) -> list[str]:
+    """All names under which runs of this job stand, whichever of them is given."""
+    shown = shown_name(name)
+    return [shown, *(former for former, now in FORMER_NAMES.items() if now == shown)]
 
 
 def get_job(name: str) -> Job:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, exists, literal_column, or_, selec
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.core.statements import execute_dml
 from app.jobs.definitions import JOBS, LATE_AFTER
 from app.jobs.run import Run
 from app.models import JobRun, JobSchedule, Process
@@ -61,7 +62,7 @@ async def succeed(db: AsyncSession, run: Run, *, now: datetime) -> bool:
         return False
     _end(row, "succeeded", run, now)
     row.error_class = row.error = row.traceback = None
-    await db.execute(update(JobSchedule).where(JobSchedule.name == run.name).values(last_success_at=now))
+    await execute_dml(db, update(JobSchedule).where(JobSchedule.name == run.name).values(last_success_at=now))
     return True
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, update
 
 from app.core.database import Database
 from app.core.errors import Unavailable
+from app.core.statements import execute_returning
 from app.models import JobRun
 
 # Frequent enough for people who watch, rare enough for the database.
@@ -53,12 +54,12 @@ class Run:
         report = update(JobRun).where(*self.is_mine()).values(done=done, total=total, counts=self.counts)
         try:
             async with self.database.write() as db:
-                mine = (await db.execute(report.returning(JobRun.cancel_requested_at))).first()
+                rows = await execute_returning(db, report.returning(JobRun.cancel_requested_at))
         except Unavailable:
             return  # the work itself finds out if the outage matters
-        if mine is None:
+        if not rows:
             raise RunLost
-        if mine.cancel_requested_at is not None:
+        if rows[0].cancel_requested_at is not None:
             raise RunCancelled
 
     def is_mine(self) -> tuple[ColumnElement[bool], ...]:

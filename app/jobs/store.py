@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.core.errors import NotFound
+from app.jobs.definitions import names_of
 from app.models import JobRun, JobSchedule
 
 PAGE = 50
@@ -94,7 +95,7 @@ async def count_waiting(db: AsyncSession) -> Waiting:
 def failures(name: str, error_class: str) -> Select[JobRun]:
     """The open failures of one group."""
     return select(JobRun).where(
-        JobRun.status == "failed", JobRun.name == name, JobRun.error_class == error_class, JobRun.retried_at.is_(None)
+        JobRun.status == "failed", JobRun.name.in_(names_of(name)), JobRun.error_class == error_class, JobRun.retried_at.is_(None)
     )
 
 

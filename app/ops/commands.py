@@ -4,9 +4,12 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 import click
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.commands import revoke
 from app.core.clock import Clock
@@ -23,6 +26,8 @@ from app.resources import record_flip
 from app.server.server import serve
 from app.sessions.expiry import Expired, expire_sessions
 from app.sessions.raise_epoch import become_another_installation, raise_epoch
+
+T = TypeVar("T")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -130,14 +135,14 @@ def raise_epoch_by_hand() -> None:
 
     Costs nobody anything: the next read of each session comes from SQL.
     """
-    epoch = asyncio.run(_raise_epoch(load_settings()))
+    epoch = asyncio.run(_write(load_settings(), raise_epoch))
     click.echo(f"Epoch {epoch}. Sessions are read from SQL until Redis is back under a newer one, which happens by itself.")
 
 
 @sessions.command("new-installation-id")
 def new_installation_id() -> None:
     """Have a copy of a database go by names of its own in Redis: on the copy, before its processes start, or restart them then."""
-    installation_id = asyncio.run(_become_another_installation(load_settings()))
+    installation_id = asyncio.run(_write(load_settings(), become_another_installation))
     click.echo(f"Installation {installation_id}: its keys begin with hf:{installation_id}: unless REDIS_PREFIX says otherwise.")
     click.echo("Restart every web and worker process of this installation now.")
 
@@ -177,19 +182,10 @@ async def _purge(settings: Settings) -> Expired:
         await database.close()
 
 
-async def _raise_epoch(settings: Settings) -> int:
+async def _write(settings: Settings, change: Callable[..., Awaitable[T]]) -> T:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
         async with database.write() as db:
-            return await raise_epoch(db, database.clock, record_flip=record_flip)
-    finally:
-        await database.close()
-
-
-async def _become_another_installation(settings: Settings) -> str:
-    database = Database(settings.database_url, name="holdfast-cli")
-    try:
-        async with database.write() as db:
-            return await become_another_installation(db, database.clock, record_flip=record_flip)
+            return await change(db, database.clock, record_flip=record_flip)
     finally:
         await database.close()

@@ -23,6 +23,7 @@ from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
 from app.core.redis import Instance, RedisClient, check_redis_health
 from app.core.redis_keys import RedisKeys
+from app.core.statements import execute_dml
 from app.models.sessions import SessionBackend
 from app.sessions.fleet import Fleet, Pin, RedisView
 from app.sessions.redis_store import RedisSessions
@@ -219,12 +220,12 @@ class BackendFlag:
         if fence.mode != "redis":
             return
         now = self.clock.now()
-        flipped = await db.execute(
+        flipped = (
             update(SessionBackend)
             .where(SessionBackend.mode == "redis", SessionBackend.epoch == fence.epoch)
             .values(mode="sql", reason=reason, changed_at=self.fleet.database_now(), changed_by=self.fleet.process_id)
         )
-        if flipped.rowcount:  # type: ignore[attr-defined]
+        if await execute_dml(db, flipped):
             await self._record_flip(db, Flip(now, "sql", fence.epoch, reason))
             METRICS.backend_flips.labels("sql").inc()
             log.warning("Session backend goes to SQL for every process. It comes back by a new epoch.", epoch=fence.epoch, reason=reason)
@@ -241,7 +242,8 @@ class BackendFlag:
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":
                 await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FAILBACK_LOCK})
-            flipped = await db.execute(
+            flipped = await execute_dml(
+                db,
                 update(SessionBackend)
                 .where(SessionBackend.mode == known.mode, SessionBackend.epoch == known.epoch)
                 .values(
@@ -252,13 +254,13 @@ class BackendFlag:
                     reason=reason,
                     changed_at=self.fleet.database_now(),
                     changed_by=self.fleet.process_id,
-                )
+                ),
             )
-            if flipped.rowcount:  # type: ignore[attr-defined]
+            if flipped:
                 await self._record_flip(db, Flip(now, "redis", epoch, reason))
                 METRICS.backend_flips.labels("redis").inc()
         await self.refresh()
-        return bool(flipped.rowcount)  # type: ignore[attr-defined]
+        return bool(flipped)
 
     async def _adopt(self, row: SessionBackend) -> None:
         instance = Instance(row.redis_run_id, row.redis_replid or "") if row.redis_run_id else None

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.batches import MAX_ROWS, BatchSizer, ProgressCallback, no_progress
 from app.core.clock import Clock
 from app.core.database import Database
+from app.core.statements import execute_dml
 from app.models.sessions import Login, Session
 
 # What a login leaves behind is that its address is known to the account, which no stranger's failures then lock out (auth/backoff.py).
@@ -50,6 +51,4 @@ async def _delete_batch(
         # SKIP LOCKED: a row that a request holds right now is in use; the next run will see. (SQLite has one writer and ignores it.)
         found = select(table.id).where(moment <= before).order_by(moment).limit(rows).with_for_update(skip_locked=True)
         async with database.write() as db:
-            done = await db.execute(delete(table).where(table.id.in_(found), moment <= before).execution_options(synchronize_session=False))
-    assert isinstance(done, CursorResult)
-    return done.rowcount
+            return await execute_dml(db, delete(table).where(table.id.in_(found), moment <= before))

@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock
-from app.core.database import Database, insert_into
+from app.core.database import Database
 from app.core.redis import Instance
+from app.core.statements import execute_dml, insert_into
 from app.models.sessions import Process, SessionBackend
 
 Pin = Literal["auto", "redis", "sql"]
@@ -81,7 +82,7 @@ class Fleet:
 
     async def leave(self) -> None:
         async with self.database.write() as db:
-            await db.execute(delete(Process).where(Process.id == self.process_id))
+            await execute_dml(db, delete(Process).where(Process.id == self.process_id))
 
     async def has_older_peer(self) -> bool:
         """Of this kind, other than this process; by the database's clock, since a server's may be behind."""

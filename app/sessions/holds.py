@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended, ensure_time_budget
+from app.core.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended
 from app.core.errors import StoreUnavailable
 from app.core.metrics import METRICS
+from app.core.time_budget import ensure_time_budget
 from app.sessions.backend import BackendFlag
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Hold, Record

@@ -26,6 +26,7 @@ from app.core.clock import Clock, to_unix_ms
 from app.core.database import Contended, Database
 from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
+from app.core.statements import execute_dml, execute_returning
 from app.models.sessions import Login, Session
 from app.sessions.backend import BackendFlag
 from app.sessions.holds import WriteHolds
@@ -181,10 +182,10 @@ class SessionManager:
             ended.clear()
             await _lock_logins(db, which & Login.ended_at.is_(None))
             ended_now = update(Login).where(which, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
-            rows = (await db.execute(ended_now.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
+            rows = await execute_returning(db, ended_now.returning(Login.id, Login.token_hash))
             ended.extend(row.id for row in rows)
             if ended:
-                await db.execute(delete(Session).where(Session.login_id.in_(ended)).execution_options(synchronize_session=False))
+                await execute_dml(db, delete(Session).where(Session.login_id.in_(ended)))
             return {row.token_hash: None for row in rows}
 
         await self.finish(self._write_many(select(Login.token_hash).where(which, Login.ended_at.is_(None)), work, also))
@@ -203,19 +204,18 @@ class SessionManager:
             if also:
                 await also(db)
             await _lock_logins(db, concerned)
-            done = await db.execute(update(Login).where(mine).values(token_hash=new_hash).execution_options(synchronize_session=False))
-            rotated = bool(done.rowcount)  # type: ignore[attr-defined]
+            rotated = bool(await execute_dml(db, update(Login).where(mine).values(token_hash=new_hash)))
             # A write under way that was made from the old token's session is not to be published under that token any more.
             moved = update(Session).where(Session.login_id == login_id).values(version=Session.version + 1)
-            await db.execute(moved.execution_options(synchronize_session=False))
+            await execute_dml(db, moved)
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             await swap(db)
             dropped: dict[str, Record | None] = {old_hash: None}
             if ending is not None:
                 ended = update(Login).where(ending, Login.id != login_id, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
-                rows = (await db.execute(ended.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
-                await db.execute(delete(Session).where(Session.login_id.in_([row.id for row in rows])))
+                rows = await execute_returning(db, ended.returning(Login.id, Login.token_hash))
+                await execute_dml(db, delete(Session).where(Session.login_id.in_([row.id for row in rows])))
                 dropped |= {row.token_hash: None for row in rows}
             return dropped
 

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock
+from app.core.statements import execute_dml
 from app.models.sessions import SessionBackend
 from app.sessions.backend import Flip, RecordFlip
 
@@ -24,7 +25,7 @@ async def raise_epoch(db: AsyncSession, clock: Clock, *, record_flip: RecordFlip
     # The database that is no more may have gone further than this one knows, but never as far as the seconds since 1970.
     epoch = max(await db.scalar(select(SessionBackend.epoch).with_for_update()) or 0, int(now.timestamp())) + 1
     values = {"mode": "sql", "epoch": epoch, "redis_run_id": None, "redis_replid": None}
-    await db.execute(update(SessionBackend).values(values | {"reason": REASON, "changed_at": now, "changed_by": "cli"}))
+    await execute_dml(db, update(SessionBackend).values(values | {"reason": REASON, "changed_at": now, "changed_by": "cli"}))
     await record_flip(db, Flip(now, "sql", epoch, REASON))
     return epoch
 
@@ -36,5 +37,5 @@ async def become_another_installation(db: AsyncSession, clock: Clock, *, record_
     """
     installation_id = token_hex(4)
     await raise_epoch(db, clock, record_flip=record_flip)
-    await db.execute(update(SessionBackend).values(installation_id=installation_id, redis_prefix=installation_id))
+    await execute_dml(db, update(SessionBackend).values(installation_id=installation_id, redis_prefix=installation_id))
     return installation_id

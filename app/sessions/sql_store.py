@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, inse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock, from_unix_ms, to_unix_ms
-from app.core.database import Database, as_columns, insert_into
+from app.core.database import Database
+from app.core.statements import as_columns, execute_dml, insert_into
 from app.models.sessions import Login, Session, SessionBackend
 from app.sessions.record import Record, SessionData, SessionLimits
 
@@ -96,15 +97,10 @@ class SqlSessions:
         now = self.clock.now()
         async with self.database.write() as db:
             alive = Login.ended_at.is_(None) & (Login.idle_expires_at > now) & (Login.expires_at > now)
-            touched = await db.execute(
-                update(Login).where(Login.id == login_id, alive).values(seen_at=now, idle_expires_at=now + self.limits.login_idle)
-            )
-            if touched.rowcount:  # type: ignore[attr-defined]
-                await db.execute(
-                    update(Session)
-                    .where(Session.login_id == login_id, Session.expires_at > now)
-                    .values(touched_at=now, expires_at=now + self.limits.session_lifetime)
-                )
+            touched = update(Login).where(Login.id == login_id, alive).values(seen_at=now, idle_expires_at=now + self.limits.login_idle)
+            if await execute_dml(db, touched):
+                living = update(Session).where(Session.login_id == login_id, Session.expires_at > now)
+                await execute_dml(db, living.values(touched_at=now, expires_at=now + self.limits.session_lifetime))
 
 
 @dataclass(frozen=True)
@@ -158,13 +154,8 @@ class TransactionSessions:
 
     async def _compare_and_set(self, record: Record, base: int) -> bool:
         now = self.sql.clock.now()
-        done = await self.db.execute(
-            update(Session)
-            .where(Session.login_id == record.login_id, Session.version == base, Session.expires_at > now, self.fence_holds())
-            .values(**self.sql.row_of(record, now))
-            .execution_options(synchronize_session=False)
-        )
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        unchanged = (Session.login_id == record.login_id, Session.version == base, Session.expires_at > now, self.fence_holds())
+        return bool(await execute_dml(self.db, update(Session).where(*unchanged).values(**self.sql.row_of(record, now))))
 
     async def _insert(self, token_hash: str, record: Record) -> bool:
         """A row for a login without one, or over an expired one, while the login is live and locked."""
@@ -183,14 +174,12 @@ class TransactionSessions:
         )
         statement = insert_into(self.db, Session).from_select(["login_id", *values], live_login)
         new = statement.excluded
-        done = await self.db.execute(
-            statement.on_conflict_do_update(
-                index_elements=["login_id"],
-                set_={name: new[name] for name in values if name != "user_id"},
-                where=(Session.expires_at <= now) & (Session.version < new.version),
-            )
+        over_expired = statement.on_conflict_do_update(
+            index_elements=["login_id"],
+            set_={name: new[name] for name in values if name != "user_id"},
+            where=(Session.expires_at <= now) & (Session.version < new.version),
         )
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        return bool(await execute_dml(self.db, over_expired))
 
 
 def _cold_read(context: ColdContext) -> Select[Any]:

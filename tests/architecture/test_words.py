@@ -89,7 +89,9 @@ RETIRED_NAMES = {
 }
 RETIRED_PREFIXES = ("MOST_", "LEAST_", "FEWEST_", "LARGEST_", "HIGHEST_")
 RETIRED_PHRASES = re.compile(
-    r"(?:nobody|no one) foresaw|stumbled|signs? of life|(?:is|are|was|were) taken up\b|Redis is left alone|nothing that \w+ or \w+ does ends", re.IGNORECASE
+    r"(?:nobody|no one) foresaw|stumbled|signs? of life|(?:is|are|was|were) taken up\b|Redis is left alone"
+    r"|nothing that \w+ or \w+ does ends",
+    re.IGNORECASE,
 )
 
 

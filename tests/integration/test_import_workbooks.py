@@ -14,7 +14,8 @@ from quart.datastructures import FileStorage
 from sqlalchemy import select, update
 
 from app.core import subprocesses
-from app.core.database import Contended, set_time_budget
+from app.core.database import Contended
+from app.core.time_budget import set_time_budget
 from app.imports import files, survey_process
 from app.imports.files import WORKBOOK, spool
 from app.imports.run import run_import

@@ -48,10 +48,10 @@ async def test_every_route_that_changes_something_or_makes_a_file_has_a_limit(ap
     unlimited = {route for route, limit in limits.items() if limit is None and not route.startswith("GET ")}
     assert unlimited == {
         f"POST {path}"
-        for path in ("/api/deals/<deal_id>/select", "/api/deals/<deal_id>/visit", "/deals/<deal_id>/select", "/workspace/select")
+        for path in ("/api/deals/<id:deal_id>/select", "/api/deals/<id:deal_id>/visit", "/deals/<id:deal_id>/select", "/workspace/select")
     }, "these have a limit of their own, RATE_LIMIT_SELECT"
     exports = {route for route, limit in limits.items() if limit == "export"}
-    assert {"GET /deals/<deal_id>/activity.csv", "GET /settings/export", "GET /imports/<import_id>/problems.csv"} <= exports
+    assert {"GET /deals/<id:deal_id>/activity.csv", "GET /settings/export", "GET /imports/<id:import_id>/problems.csv"} <= exports
     assert {"POST /ops/jobs/<name>/run", "POST /api/ops/jobs/<name>/run"} <= {route for route, limit in limits.items() if limit == "run"}
 
 

@@ -14,8 +14,9 @@ from sqlalchemy import insert, make_url, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import load_settings
-from app.core.database import COMMIT_SECONDS, set_time_budget
+from app.core.database import COMMIT_SECONDS
 from app.core.metrics import METRICS
+from app.core.time_budget import set_time_budget
 from app.models import Login, Session, SessionBackend
 from app.resources import Resources, make_resources, record_flip
 from app.sessions.holds import WriteHolds

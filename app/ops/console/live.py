@@ -15,7 +15,7 @@ from app.core.root_path import root_path, set_root_path
 from app.http.live import Message, current_live, event_stream
 from app.http.openapi import documented
 from app.http.query import parse_query
-from app.http.web import operators_only, path_id
+from app.http.web import operators_only
 from app.ops.console import screens
 from app.ops.console.console import Console, current_console
 from app.ops.console.screens import Regions
@@ -47,12 +47,12 @@ async def stream(screen: str) -> Response:
     return await event_stream(_changes(_app(), root_path(), (screen, query), draw, query))
 
 
-@blueprint.get("/api/ops/live/runs/<run_id>")
+@blueprint.get("/api/ops/live/runs/<id:run_id>")
 @documented("operations", problems=(403, 404))
 @operators_only
-async def run_stream(run_id: str) -> Response:
+async def run_stream(run_id: int) -> Response:
     """Server-sent events for the page of one run of a job."""
-    asked = screens.RunAsked(path_id(run_id))
+    asked = screens.RunAsked(run_id)
     await screens.run(current_console(), asked)  # 404 for what is no run
     return await event_stream(_changes(_app(), root_path(), ("run", asked), screens.run, asked))
 

@@ -4,8 +4,8 @@ from sqlalchemy import and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.service import end_logins
-from app.core.database import upsert
 from app.core.errors import NotFound
+from app.core.statements import upsert
 from app.current_deal.restore import RESTORE_SWITCH
 from app.events.service import record_event
 from app.http.web import UserCard

@@ -14,9 +14,9 @@ import structlog
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
 from app.core.errors import Unavailable
 from app.core.metrics import METRICS, RESTORE_BUCKETS
+from app.core.statements import execute_dml, insert_into
 from app.models import Traffic
 from app.ops.statistics.windows import Window
 from app.resources import Resources
@@ -66,7 +66,7 @@ class Recorder:
             moment = self.resources.clock.now()
             async with self.resources.database.write() as db:
                 await add(db, moment, new)
-                await db.execute(delete(Traffic).where(Traffic.minute < to_minute(moment - RETENTION)))
+                await execute_dml(db, delete(Traffic).where(Traffic.minute < to_minute(moment - RETENTION)))
         self._recorded = now
 
 

@@ -10,7 +10,8 @@ from app.events.measures import EVERYTHING
 from app.events.service import record_event
 from app.events.statistics import read_figures
 from app.events.streams import DEAD_STREAM, MAX_COUNTED, STREAM, StreamState, list_dead_letters, read_stream_state, requeue_dead_letters
-from app.http.web import MAX_ID, UserCard
+from app.http.ids import MAX_ID
+from app.http.web import UserCard
 from app.ops.statistics.windows import WindowName
 from app.resources import Resources
 

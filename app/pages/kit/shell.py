@@ -13,7 +13,6 @@ from app.http.web import current_resources, current_user
 from app.imports.history import find_filename
 from app.pages.kit.context import current_deal
 
-SEE_OTHER = 303
 # Deals offered where the one asked for cannot be shown, or none was chosen yet.
 OTHERS = 5
 
