@@ -11,7 +11,7 @@ HOOKS = (ROOT / ".pre-commit-config.yaml").read_text()
 
 def entry_of(hook: str) -> str:
     [entry] = re.findall(rf"- id: {hook}\n(?:        .*\n)*?        entry: (.*)\n", HOOKS)
-    return entry.strip("'")
+    return str(entry).strip("'")
 
 
 def test_hooks_run_ruff_and_the_import_contracts() -> None:
