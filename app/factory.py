@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from prometheus_client import Counter
 from quart import Quart, Request, Response, current_app, request
 from quart.typing import ResponseReturnValue
-from quart_schema import APIKeySecurityScheme, QuartSchema, hide
+from quart_schema import APIKeySecurityScheme, QuartSchema
 from werkzeug.routing import RequestRedirect
 
 from app.access.permissions import user_can_access_deal
@@ -31,14 +31,16 @@ from app.findings.routes import blueprint as findings
 from app.http.app import HoldfastApp
 from app.http.compression import Compression
 from app.http.error_handlers import init_errors
+from app.http.ids import init_ids
+from app.http.json_bodies import MAX_BODY_BYTES
 from app.http.live import init_live
-from app.http.openapi import INFO, LOGIN, PathNamed
+from app.http.openapi import DOCUMENT, INFO, LOGIN, PathNamed
 from app.http.proxies import ProxiesBelieved
 from app.http.ratelimit import limit_request
 from app.http.security_events import init_security_events, tell_refusal
 from app.http.security_headers import add_headers, init_security, refuse_foreign_host
 from app.http.uploads import init_uploads
-from app.http.web import MAX_BODY_BYTES, access_of_request, check_access, check_role, name_request, public, with_time_budget
+from app.http.web import access_of_request, check_access, check_role, name_request, public, with_time_budget
 from app.imports.routes import blueprint as imports
 from app.notices.routes import blueprint as notices
 from app.ops.console.site import init_ops
@@ -67,6 +69,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     app.max_content_length = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
+    init_ids(app)
     init_uploads(app)
 
     resources = make_resources(
@@ -107,11 +110,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     # What it does beside is to make a schema for every dict that is answered.
     del app.make_response
 
-    hide(Quart.send_static_file)  # as the extension does where it serves the document itself
-
     documents: dict[str, bytes] = {}  # by root path; made once, since it takes half a second, in which nobody else is served
 
-    @hide
     @public
     async def openapi() -> ResponseReturnValue:
         if "" not in documents:
@@ -124,7 +124,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
             documents.update({"": plain, root_path(): _below_root(plain, names)})
         return Response(documents[root_path()], content_type="application/json")
 
-    app.add_url_rule("/api/openapi.json", "openapi", openapi)
+    app.add_url_rule(DOCUMENT, "openapi", openapi)
 
     init_live(app, resources)
     init_ops(app, resources)

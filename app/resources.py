@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.breaker import Breaker
@@ -14,8 +16,11 @@ from app.core.database import Database
 from app.core.errors import StoreUnavailable
 from app.core.redis import RedisClient
 from app.core.redis_keys import RedisKeys
-from app.sessions.backend import BackendFlag
+from app.events.service import record_always
+from app.models import Switch
+from app.sessions.backend import BackendFlag, Flip
 from app.sessions.manager import SessionManager
+from app.sessions.poll import BackendPoll
 from app.sessions.record import SessionData, SessionLimits
 from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import ColdContext, SqlSessions
@@ -23,6 +28,9 @@ from app.sessions.sql_store import ColdContext, SqlSessions
 InitialData = Callable[[AsyncSession, int, datetime], Awaitable[SessionData]]
 FirstData = Callable[["Resources", AsyncSession, int, datetime], Awaitable[SessionData]]
 SeesDeal = Callable[..., Awaitable[bool]]
+
+# What the app finds sessions by: a column of `sessions` beside the data, with an index and a foreign key (models/sessions.py).
+INDEXED_KEYS = ("current_deal_id",)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,9 @@ class Resources:
     probe: RedisClient | None
     keys: RedisKeys
     backend: BackendFlag
+    poll: BackendPoll
+    # Operators' switches as the last poll read them.
+    switches: dict[str, bool]
     sessions: SessionManager
     first_data: "FirstData"
     # `permissions.user_can_access_deal`, for features below the deals.
@@ -45,7 +56,7 @@ class Resources:
 
     async def open(self) -> None:
         """Connect and take part in the fleet. Raises `StoreUnavailable` where SESSION_BACKEND=redis cannot be kept."""
-        await self.backend.start()
+        await self.poll.start()
         fault = self.backend.view.fault
         # A command is what one mends an outage with. And a Redis that merely awaits its epoch is there.
         if self.settings.session_backend == "redis" and fault and self.backend.fleet.kind != "cli":
@@ -54,7 +65,7 @@ class Resources:
 
     async def close(self) -> None:
         await self.sessions.drain()
-        await self.backend.stop()
+        await self.poll.stop()
         for client in (self.redis, self.probe):
             if client:
                 await client.close()
@@ -93,11 +104,35 @@ def make_resources(
         probe = RedisClient(settings.redis_url, name=f"{name}-probe", timeout=settings.redis_timeout, max_connections=2, keys=keys)
         secrets = [settings.secret_key, *settings.secret_key_fallbacks]
         store = RedisSessions(redis, clock=clock, limits=limits, secrets=secrets)
-    pin, poll = settings.session_backend, settings.session_backend_poll
-    backend = BackendFlag(database, store, probe, keys=keys, clock=clock, kind=kind, pin=pin, poll=poll)
-    sql = SqlSessions(database, clock=clock, limits=limits, context=context)
+    switches: dict[str, bool] = {}
+    backend = BackendFlag(
+        database,
+        store,
+        probe,
+        keys=keys,
+        clock=clock,
+        kind=kind,
+        pin=settings.session_backend,
+        poll=settings.session_backend_poll,
+        record_flip=record_flip,
+        read_along=partial(_read_switches, switches),
+    )
+    sql = SqlSessions(database, clock=clock, limits=limits, context=context, indexed_keys=INDEXED_KEYS)
     sessions = SessionManager(sql, backend, database=database, clock=clock)
-    return Resources(settings, clock, database, redis, probe, keys, backend, sessions, first_data, sees_deal)
+    return Resources(
+        settings, clock, database, redis, probe, keys, backend, BackendPoll(backend), switches, sessions, first_data, sees_deal
+    )
+
+
+async def record_flip(db: AsyncSession, flip: Flip) -> None:
+    """Also where no audit trail is kept: the probe measures its pauses by these."""
+    await record_always(db, "backend.flipped", **asdict(flip))
+
+
+async def _read_switches(switches: dict[str, bool], db: AsyncSession) -> None:
+    found = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
+    switches.clear()
+    switches.update(found)
 
 
 @asynccontextmanager

@@ -12,18 +12,18 @@ from app.jobs.store import get_run
 from app.models import JobRun
 from app.resources import Resources
 from tests.waiting import until
-from worker.jobs import BODIES, Body
-from worker.limits import Limits
+from worker.jobs import BODIES, JobBody
+from worker.limits import WorkerLimits
 from worker.runner import Runner
 from worker.scheduler import Scheduler
 
-HURRIED = Limits(*[timedelta(milliseconds=milliseconds) for milliseconds in (50, 100, 100, 500, 300, 1000)])
+HURRIED = WorkerLimits(*[timedelta(milliseconds=milliseconds) for milliseconds in (50, 100, 100, 500, 300, 1000)])
 
 
 class WorkerHere:
     """Runner and scheduler of one worker; `bodies` replaces what jobs do."""
 
-    def __init__(self, resources: Resources, bodies: Mapping[str, Body] = BODIES) -> None:
+    def __init__(self, resources: Resources, bodies: Mapping[str, JobBody] = BODIES) -> None:
         self.resources = resources
         self.runner = Runner(resources, BODIES | dict(bodies), HURRIED)
         self.scheduler = Scheduler(resources, self.runner)

@@ -372,7 +372,7 @@ async def test_restoring_can_be_switched_off(
         if switch is not None:
             async with scene.resources.database.write() as db:
                 db.add(Switch(name="auto_restore_deal", enabled=switch, changed_at=clock.now()))
-            await until(lambda: scene.resources.backend.switches == {"auto_restore_deal": switch})
+            await until(lambda: scene.resources.switches == {"auto_restore_deal": switch})
         await lose_sessions(scene.resources)
         expected = (scene.deal.id, "restored") if restored else (None, "none")
         answer = await scene.current("owner")

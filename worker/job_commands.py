@@ -1,4 +1,4 @@
-"""`holdfast jobs …` and `holdfast deals sweep`: the jobs from the shell, from SQL alone, so that they work with Redis down."""
+"""`holdfast jobs …` and `holdfast deals sweep`: the jobs from the shell. They use SQL only, so they work with Redis down."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from worker.run_here import request, run_here
 T = TypeVar("T")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-# Of on-demand jobs each run has its own payload, which is for the part of the site that asks for it to make.
+# Each run of an on-demand job needs a payload of its own, which the requesting part of the site makes.
 scheduled_argument = click.argument("name", type=click.Choice([job.name for job in JOBS.values() if job.cron]), metavar="NAME")
 
 
@@ -129,7 +129,7 @@ def _run(name: str, *, no_wait: bool, as_json: bool) -> None:
         run_id = _do(lambda db, now: request(db, name, now))
         click.echo(json.dumps({"id": run_id}) if as_json else f"Run {run_id} of {name} is queued.")
         return
-    ended = asyncio.run(run_here(settings, name, tell=lambda line: click.echo(line, err=True)))
+    ended = asyncio.run(run_here(settings, name, show=lambda line: click.echo(line, err=True)))
     click.echo(json.dumps(run_row(ended), indent=2) if as_json else line_of(ended))
     if ended.status != "succeeded":
         raise click.exceptions.Exit(1)

@@ -1,6 +1,6 @@
 """The probe: watches Redis beside arq, flips the backend flag down when Redis stops serving, and up when the whole fleet agrees.
 
-It lives through any state of Redis and of SQL, and decides from SQL and its own look alone, so that a restart forgets nothing.
+It survives any state of Redis and SQL, and decides only from SQL and its own probes, so a restart loses nothing.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from app.sessions.fleet import RedisView
 
 log = structlog.get_logger()
 
-# One bad look may be a hiccup of this process; a Redis that is another one is none.
-BAD_LOOKS_TO_FLIP = 3
-GOOD_LOOKS_TO_RISE = 5
+# One bad probe may be this process's own fault; a different instance of Redis is not.
+BAD_PROBES_TO_FAIL_OVER = 3
+GOOD_PROBES_TO_FAIL_BACK = 5
 # Each return within the last minutes makes the next one wait longer: 10, 30, 60 s with PROBE_RISE_SECONDS at 10.
 PAUSES = (1, 3, 6)
 REMEMBERED = timedelta(minutes=5)
@@ -27,20 +27,20 @@ ME = "probe"
 
 
 async def watch(resources: Resources) -> None:
-    """Until cancelled. Nothing that Redis or SQL does ends it."""
+    """Run until cancelled. No failure of Redis or SQL ends it."""
     if resources.redis is None:
         return
-    probe, blind = Probe(resources), False
+    probe, outage_logged = Probe(resources), False
     while True:
         try:
             await probe.run_once()
-            blind = False
+            outage_logged = False
         except StoreUnavailable:
-            pass  # Redis fails at the very moment it was to be used again: the next look says so
+            pass  # Redis failed just as it was to be used again; the next probe reports it
         except DatabaseUnavailable as outage:
-            if not blind:  # once an outage, not at every look
-                log.warning("The probe cannot reach the database; it goes on looking.", fault=outage.detail)
-            blind = True
+            if not outage_logged:  # once per outage, not at every probe
+                log.warning("The probe cannot reach the database; it keeps trying.", fault=outage.detail)
+            outage_logged = True
         except Exception:  # the last thing in the worker that may stop
             log.exception("Probe iteration failed; trying again.")
         await asyncio.sleep(resources.settings.probe_interval.total_seconds())
@@ -54,7 +54,7 @@ class Probe:
         self._objection = ""
 
     async def run_once(self) -> None:
-        """One look at Redis and at the flag, and the flip that follows from them, if any."""
+        """Probe Redis, read the flag, and flip it if the two call for it."""
         backend = self.resources.backend
         view = await backend.probe_redis(self.resources.settings.redis_timeout)
         self._good, self._bad = (self._good + 1, 0) if view.instance else (0, self._bad + 1)
@@ -62,20 +62,20 @@ class Probe:
         if flag.mode == "redis":
             if reason := self._reason_to_flip(view, flag):
                 await backend.fail_over(flag.fence, f"{ME}: {reason}")
-        elif view.instance and self._good >= GOOD_LOOKS_TO_RISE:
+        elif view.instance and self._good >= GOOD_PROBES_TO_FAIL_BACK:
             steady_for = await self._steady_for(self.resources.clock.now())
             objection = await backend.fleet.find_objection(view.instance, steady_for=steady_for)
-            if objection is None and await backend.fleet.has_rested(steady_for):
+            if objection is None and await backend.fleet.has_been_still_for(steady_for):
                 await backend.begin_epoch(view.instance, f"{ME}: Redis is healthy again")
             self._log_objection(objection or "")
 
     def _reason_to_flip(self, view: RedisView, flag: Flag) -> str:
         if view.instance and view.instance != flag.instance:
             return "Redis restarted, failed over or came back with another history"
-        return view.fault if self._bad >= BAD_LOOKS_TO_FLIP else ""
+        return view.fault if self._bad >= BAD_PROBES_TO_FAIL_OVER else ""
 
     async def _steady_for(self, now: datetime) -> timedelta:
-        """How long everything must have been well: longer after each return that did not last."""
+        """How long everything must have been healthy: longer after each failback that did not last."""
         recent = select(Event.payload).where(Event.kind == "backend.flipped", Event.organisation_id.is_(None), Event.at > now - REMEMBERED)
         async with self.resources.database.read() as db:
             flips = (await db.scalars(recent.order_by(Event.id.desc()).limit(20))).all()

@@ -1,4 +1,4 @@
-"""One run in the process that asked for it: what a command does, worker or no worker."""
+"""Runs a job in the calling process, with or without a worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from app.models import JobRun
 from app.resources import Resources, open_resources
 from worker.runner import Runner
 
-LOOK_EVERY = timedelta(milliseconds=500)
-STATES_AHEAD = ("queued", "running")
+POLL_INTERVAL = timedelta(milliseconds=500)
+UNFINISHED_STATES = ("queued", "running")
 
 
 async def request(db: AsyncSession, name: str, now: datetime) -> int:
     return await request_run(db, name, at=now, trigger="cli")
 
 
-async def run_here(settings: Settings, name: str, *, tell: Callable[[str], None]) -> JobRun:
-    """The run as it ended. A worker may be the quicker one to take it; it is followed all the same. Ctrl-C cancels it."""
+async def run_here(settings: Settings, name: str, *, show: Callable[[str], None]) -> JobRun:
+    """Run a job and return its ended run. If a worker claims it first, its progress is followed. Ctrl-C cancels it."""
     async with open_resources(settings, kind="cli") as resources:
         async with resources.database.write() as db:
             run_id = await request(db, name, resources.clock.now())
         runner = Runner(resources)
         try:
-            return await _follow(resources, runner, run_id, tell)
+            return await _follow(resources, runner, run_id, show)
         except asyncio.CancelledError:
-            with suppress(Conflict):  # it has just ended by itself
+            with suppress(Conflict):  # it has just ended
                 async with resources.database.write() as db:
                     await cancel_run(db, run_id, at=resources.clock.now(), requested_by=None)
             runner.cancel(run_id)
@@ -41,20 +41,20 @@ async def run_here(settings: Settings, name: str, *, tell: Callable[[str], None]
             await runner.stop()
 
 
-async def _follow(resources: Resources, runner: Runner, run_id: int, tell: Callable[[str], None]) -> JobRun:
-    told = ""
+async def _follow(resources: Resources, runner: Runner, run_id: int, show: Callable[[str], None]) -> JobRun:
+    shown = ""
     while True:
         turn = asyncio.create_task(runner.run(run_id))
-        await asyncio.wait({turn}, timeout=LOOK_EVERY.total_seconds())
+        await asyncio.wait({turn}, timeout=POLL_INTERVAL.total_seconds())
         async with resources.database.read() as db:
             run = await get_run(db, run_id)
-        if run.status not in STATES_AHEAD:
+        if run.status not in UNFINISHED_STATES:
             await turn
             return run
-        if (line := _line(run)) != told:
-            tell(told := line)
+        if (line := _line(run)) != shown:
+            show(shown := line)
         if turn.done():
-            await asyncio.sleep(LOOK_EVERY.total_seconds())
+            await asyncio.sleep(POLL_INTERVAL.total_seconds())
 
 
 def _line(run: JobRun) -> str:

@@ -1,4 +1,4 @@
-"""Runs jobs in this process: claims a run in SQL, does what its job does, and writes down how it ended, whatever happens meanwhile."""
+"""Runs jobs in this process: claims a run in SQL, calls the body of its job, and stores the outcome whatever happens meanwhile."""
 
 import asyncio
 import traceback
@@ -13,8 +13,8 @@ from app.jobs.definitions import JOBS
 from app.jobs.run import Run, RunCancelled, RunLost
 from app.jobs.store import find_state
 from app.resources import Resources
-from worker.jobs import BODIES, Body
-from worker.limits import LIMITS, Limits
+from worker.jobs import BODIES, JobBody
+from worker.limits import LIMITS, WorkerLimits
 
 log = structlog.get_logger()
 
@@ -24,9 +24,9 @@ TRACEBACK_LIMIT = 20_000
 
 
 class Runner:
-    """The runs of one process. Other `bodies` and `limits` are for tests."""
+    """The runs of one process. Only tests pass `bodies` and `limits`."""
 
-    def __init__(self, resources: Resources, bodies: Mapping[str, Body] = BODIES, limits: Limits = LIMITS) -> None:
+    def __init__(self, resources: Resources, bodies: Mapping[str, JobBody] = BODIES, limits: WorkerLimits = LIMITS) -> None:
         self.resources = resources
         self.bodies = bodies
         self.limits = limits
@@ -40,22 +40,22 @@ class Runner:
         return not self.is_stopping and len(self.active) < MAX_AT_ONCE
 
     async def run(self, run_id: int) -> None:
-        """Until it is over; at once where another process has it. Whoever waits here may go away: the run goes on."""
+        """Execute a run to its end; return at once if another process has it. Cancelling the caller does not stop the run."""
         if run_id not in self.active:
             if not self.has_room:
                 return
             self.active[run_id] = asyncio.create_task(self._run(run_id), name=f"run {run_id}")
             self.active[run_id].add_done_callback(lambda _: self.active.pop(run_id))
-        # Waited for instead of awaited: its failure is told where it happens, and whoever waits may be cancelled alone.
+        # Waited for instead of awaited: the run logs its own failure, and cancelling the caller must not cancel it.
         await asyncio.wait({self.active[run_id]})
 
     def cancel(self, run_id: int) -> None:
-        """What the row says already, told at once to a body of this process."""
+        """Stop a run of this process at once, without waiting for the next poll of its row."""
         if run := self.under_way.get(run_id):
             run.ended_by = RunCancelled()
 
     async def stop(self) -> None:
-        """Start nothing more, let short runs finish, and queue the others again."""
+        """Start no more runs, let short ones finish, and queue the others again."""
         self.is_stopping = True
         if tasks := set(self.active.values()):
             _, unfinished = await asyncio.wait(tasks, timeout=self.limits.grace.total_seconds())
@@ -71,7 +71,7 @@ class Runner:
         except Unavailable as outage:
             log.warning("A run cannot be claimed; it stays queued.", run_id=run_id, fault=outage.detail)
             return
-        except Exception:  # a bug, and no reason for whoever waits to die of it, arq included
+        except Exception:  # a bug, which must not end the caller, arq included
             log.exception("A run cannot be claimed.", run_id=run_id)
             return
         if row is None:
@@ -85,7 +85,7 @@ class Runner:
                 del self.under_way[run_id]
 
     async def _perform(self, run: Run) -> None:
-        """The body beside a watch over its row. Ends of every kind are written down here and nowhere else."""
+        """Run the body while its row is polled. Only this function stores outcomes."""
         work = asyncio.create_task(self._body(run), name=f"body of run {run.id}")
         watch = asyncio.create_task(self._watch(run), name=f"watch over run {run.id}")
         limit = JOBS[run.name].timeout
@@ -123,7 +123,7 @@ class Runner:
                 raise run.ended_by
 
     async def _write_down(self, run: Run, error: BaseException | None) -> None:
-        """Until SQL takes it. Where the process ends first, another one finds the run without its process."""
+        """Store the outcome, retrying until SQL accepts it. If this process ends first, another one reclaims the run."""
         while True:
             try:
                 async with self.resources.database.write() as db:
@@ -133,12 +133,12 @@ class Runner:
                     elif isinstance(error, RunCancelled):
                         written = await queue.cancel(db, run, now=now)
                     elif isinstance(error, asyncio.CancelledError):
-                        written = await queue.give_back(db, run, now=now)
+                        written = await queue.release(db, run, now=now)
                     else:
                         written = await queue.fail(db, run, _describe(error), now=now)
                 break
             except Unavailable as outage:
-                log.warning("How a run ended cannot be written down yet.", job=run.name, fault=outage.detail)
+                log.warning("The outcome of a run cannot be stored yet.", job=run.name, fault=outage.detail)
                 if self.is_stopping:
                     return
                 await asyncio.sleep(self.limits.poll.total_seconds())
@@ -151,19 +151,19 @@ def _describe(error: BaseException) -> queue.Failure:
 
 
 def _storable(text: str) -> str:
-    """Without what a database refuses in a text: it would have to be written down again and again."""
+    """Escapes what databases refuse in text; otherwise storing the outcome would fail for ever."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _log_end(run: Run, error: BaseException | None, written: bool) -> None:
     facts: dict[str, Any] = {"job": run.name, "attempt": run.attempt} | run.counts
     if not written:
-        log.warning("A run was taken up by another process; what this one did counts for nothing.", **facts)
+        log.warning("Another process reclaimed this run; its outcome here is discarded.", **facts)
     elif error is None:
         log.info("Job succeeded", **facts)
     elif isinstance(error, RunCancelled):
         log.info("Job cancelled", **facts)
     elif isinstance(error, asyncio.CancelledError):
-        log.info("Job queued again, because this process stops", **facts)
+        log.info("Job queued again because this process stops", **facts)
     else:
         log.error("Job failed", exc_info=error, **facts)

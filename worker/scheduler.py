@@ -1,4 +1,4 @@
-"""Looks into SQL every second: launches what is due, takes up what a dead process left, and has what is queued executed."""
+"""Polls SQL every second: queues what is due, reclaims runs of dead processes, and has queued runs executed."""
 
 import asyncio
 import time
@@ -9,25 +9,25 @@ from app.core.errors import Unavailable
 from app.jobs import queue
 from app.jobs.schedule import is_anything_due, launch_due, sync_schedules
 from app.resources import Resources
-from worker.queue import Queue
+from worker.arq_queue import ArqQueue
 from worker.runner import Runner
 
 log = structlog.get_logger()
 
 
 class Scheduler:
-    def __init__(self, resources: Resources, runner: Runner, arq: Queue | None = None) -> None:
+    def __init__(self, resources: Resources, runner: Runner, arq: ArqQueue | None = None) -> None:
         self.resources = resources
         self.runner = runner
         self.arq = arq
         self.limits = runner.limits
-        self._knows_schedule = False
+        self._schedules_synced = False
         self._offered: dict[tuple[int, int], float] = {}
         self._suspected: dict[tuple[int, int], float] = {}
         self.started: set[asyncio.Task[None]] = set()
 
     async def run_forever(self) -> None:
-        """Until cancelled. Nothing that SQL or Redis does ends it."""
+        """Run until cancelled. No failure of SQL or Redis ends it."""
         is_away = False
         while True:
             try:
@@ -35,18 +35,18 @@ class Scheduler:
                 is_away = False
             except Unavailable as outage:
                 if not is_away:
-                    log.warning("The schedule cannot be read; what falls due meanwhile runs afterwards.", fault=outage.detail)
+                    log.warning("The schedule cannot be read; jobs due meanwhile run afterwards.", fault=outage.detail)
                 is_away = True
-            except Exception:  # whatever it was: without this loop nothing runs any more
+            except Exception:  # without this loop no job would run
                 log.exception("Scheduler iteration failed; trying again.")
             await asyncio.sleep(self.limits.poll.total_seconds())
 
     async def tick(self) -> None:
-        """One look, and what follows from it. Runs go on in tasks of their own. Raises `DatabaseUnavailable`."""
-        if not self._knows_schedule:
+        """Poll once and act on it. Runs go on in tasks of their own. Raises `DatabaseUnavailable`."""
+        if not self._schedules_synced:
             async with self.resources.database.write() as db:
                 await sync_schedules(db, self.resources.settings.jobs_timezone, now=self.resources.clock.now())
-            self._knows_schedule = True
+            self._schedules_synced = True
         now, is_live = self.resources.clock.now(), self.resources.backend.fleet.is_live()
         orphans = queue.orphans(self.runner.process_id, set(self.runner.active), is_live)
         async with self.resources.database.read() as db:
@@ -55,17 +55,17 @@ class Scheduler:
         if due:
             async with self.resources.database.write() as db:
                 log.info("Jobs are due", jobs=await launch_due(db, now=now))
-        await self._take_up(silent)
+        await self._reclaim_orphans(silent)
         async with self.resources.database.read() as db:
             ready = [(row[0], row[1]) for row in await db.execute(queue.ready(now))]
         await self._execute(ready)
 
-    async def _take_up(self, silent: list[tuple[int, int]]) -> None:
+    async def _reclaim_orphans(self, silent: list[tuple[int, int]]) -> None:
         now = time.monotonic()
         self._suspected = {attempt: self._suspected.get(attempt, now) for attempt in silent}
         for (run_id, attempt), since in self._suspected.items():
             if now - since >= self.limits.suspicion.total_seconds():
-                log.warning("A run's process is gone; the run is taken up.", run_id=run_id, attempt=attempt)
+                log.warning("A run's process is gone; the run is reclaimed.", run_id=run_id, attempt=attempt)
                 async with self.resources.database.write() as db:
                     await queue.reclaim_orphan(db, run_id, attempt, now=self.resources.clock.now())
 

@@ -1,4 +1,4 @@
-"""The worker process: its parts side by side, none of which another's failure ends, and an end within ten seconds whatever hangs."""
+"""The worker process: independent parts side by side, and an exit within ten seconds whatever hangs."""
 
 import asyncio
 import signal
@@ -8,9 +8,9 @@ import structlog
 
 from app.core.config import Settings
 from app.resources import Resources, open_resources
-from worker.consumers.loops import run_events
+from worker.arq_queue import ArqQueue, finish
+from worker.event_loops import run_events
 from worker.probe import watch
-from worker.queue import Queue, finish
 from worker.runner import Runner
 from worker.scheduler import Scheduler
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT. Raises `StoreUnavailable` where SESSION_BACKEND=redis cannot be kept."""
+    """Run until SIGTERM or SIGINT. Raises `StoreUnavailable` if SESSION_BACKEND=redis is impossible."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -28,7 +28,7 @@ async def run(settings: Settings) -> None:
         stopped = asyncio.create_task(stop.wait(), name="signal")
         log.info("Worker started")
         try:
-            # A part ends by a bug alone; then a process manager starts everything anew.
+            # Only a bug ends a part; the process then exits, and its manager starts it again.
             await asyncio.wait({*parts, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
@@ -37,12 +37,12 @@ async def run(settings: Settings) -> None:
 
 
 def _parts(resources: Resources, runner: Runner) -> dict[str, Coroutine[None, None, None]]:
-    """What runs until it is cancelled, by name."""
+    """The parts by name; each runs until cancelled."""
     events = {"events": run_events(resources)}
     if resources.settings.redis_url is None:
         log.info("No REDIS_URL: jobs run without arq")
         return events | {"scheduler": Scheduler(resources, runner).run_forever()}
-    arq = Queue(runner)
+    arq = ArqQueue(runner)
     parts = events | {"scheduler": Scheduler(resources, runner, arq).run_forever(), "arq": arq.keep_alive()}
     return parts | ({"probe": watch(resources)} if resources.redis else {})
 

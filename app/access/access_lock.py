@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import access_rule, granted_now
 from app.core.clock import from_unix_ms
-from app.core.database import as_columns
+from app.core.statements import as_columns, execute_dml
 from app.events.service import event_row, is_audited
 from app.models import Deal, Event, Member, User
 
@@ -40,8 +40,8 @@ async def record_access(
     values = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=card["id"], **payload)
     values.pop("organisation_id")
     unchanged_condition = _access_as_on(card, select(Deal.organisation_id, *as_columns(Event, values)), user_id, now, also)
-    done = await db.execute(insert(Event).from_select(["organisation_id", *values], unchanged_condition, include_defaults=False))
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    event = insert(Event).from_select(["organisation_id", *values], unchanged_condition, include_defaults=False)
+    return bool(await execute_dml(db, event))
 
 
 def _access_as_on(

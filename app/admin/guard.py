@@ -1,7 +1,7 @@
 """Operators stand above an organisation's admins: an admin changes nothing about an operator's account.
 
-Otherwise a reset link would turn the admin into the operator. Being an operator is asked under a lock, in the transaction of the
-change, so it does not matter who of the two is quicker.
+Otherwise a reset link would turn the admin into the operator. The check runs under a lock in the transaction of the
+change, so concurrent changes are safe.
 """
 
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ class OperatorAccount(Forbidden):
 
 
 async def get_manageable(db: AsyncSession, admin_id: int, user_id: int) -> User:
-    """`get_person`, whom the asker may change. Raises `OperatorAccount` as well."""
+    """`get_person`, if the asker may change them. Raises `OperatorAccount` as well."""
     person = await get_person(db, admin_id, user_id)
     if person.is_operator:
         raise OperatorAccount(person.organisation_id)
@@ -40,7 +40,7 @@ async def get_manageable(db: AsyncSession, admin_id: int, user_id: int) -> User:
 
 
 async def lock_manageable(db: AsyncSession, admin_id: int, user_id: int) -> User:
-    """The same, and both stay what they are until the transaction ends. Every change of somebody's account begins with this."""
+    """The same with both locked until the transaction ends. Every change of an account begins with this."""
     await lock_people(db, admin_id, user_id)
     return await get_manageable(db, admin_id, user_id)
 

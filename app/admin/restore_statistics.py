@@ -1,4 +1,4 @@
-"""How well an organisation's people come back to their place: its own switch, what is in force, and what the events say."""
+"""How often an organisation's people are restored to their deal: its own switch, the setting in force, and the counts of events."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,6 +8,7 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import lock_administered
+from app.core.statements import execute_dml
 from app.current_deal.restore import RESTORE_SWITCH, who_decides_restore
 from app.events.service import record_event
 from app.models import Event, Organisation
@@ -53,7 +54,7 @@ class RestoreState:
 
 async def get_restore_state(db: AsyncSession, resources: Resources, organisation_id: int) -> RestoreState:
     choice = bool(await db.scalar(select(Organisation.auto_restore_deal).where(Organisation.id == organisation_id)))
-    configured, switched = resources.settings.auto_restore_deal, resources.backend.switches.get(RESTORE_SWITCH)
+    configured, switched = resources.settings.auto_restore_deal, resources.switches.get(RESTORE_SWITCH)
     enabled, decided_by = who_decides_restore(configured, switched, organisation=choice)
     return RestoreState(enabled, decided_by, choice)
 
@@ -68,7 +69,7 @@ async def choose_restore(resources: Resources, admin_id: int, *, enabled: bool) 
             .where(Organisation.id == organisation_id, Organisation.auto_restore_deal.is_not(enabled))
             .values(auto_restore_deal=enabled)
         )
-        if (await db.execute(changed)).rowcount:  # type: ignore[attr-defined]
+        if await execute_dml(db, changed):
             ids = {"organisation_id": organisation_id, "actor_id": admin_id}
             await record_event(db, "organisation.auto_restore_changed", at=now, enabled=enabled, **ids)
 
@@ -81,12 +82,12 @@ async def get_figures(db: AsyncSession, organisation_id: int, *, now: datetime) 
         (Event.kind == REFUSED, Event.payload["reason"].as_string()),
         else_="",
     )
-    told = select(Event.kind, what.label("what"), func.count().label("times")).where(
+    counted = select(Event.kind, what.label("what"), func.count().label("times")).where(
         *recent, Event.kind.in_((RESTORED, REFUSED, SIGNED_IN))
     )
-    counts = {(row.kind, row.what): row.times for row in await db.execute(told.group_by(Event.kind, what))}
+    counts = {(row.kind, row.what): row.times for row in await db.execute(counted.group_by(Event.kind, what))}
     sign_ins = counts.get((SIGNED_IN, ""), 0)
-    # A sign-in and what came of it are told in one transaction of one request.
+    # A sign-in and its outcome are events of one transaction and one request.
     brought = select(func.count(func.distinct(Event.request_id))).where(
         *recent, Event.kind.in_((RESTORED, REFUSED)), Event.request_id != ""
     )

@@ -31,10 +31,11 @@ from app.auth.browser import link_url
 from app.auth.links import NewLink, invite
 from app.auth.routes import Device, Ended, as_device
 from app.auth.store import list_live_logins
+from app.http.json_bodies import read_json
 from app.http.openapi import documented
 from app.http.query import parse_query
 from app.http.schemas import Nothing
-from app.http.web import current_resources, current_user, path_id, read_json, signed_in
+from app.http.web import current_resources, current_user, signed_in
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 
@@ -57,67 +58,68 @@ async def people() -> Response:
     return jsonify(dump(People(people=rows, next_cursor=next_cursor, total=total)))
 
 
-@blueprint.get("/people/<user_id>")
+@blueprint.get("/people/<id:user_id>")
 @documented("administration", OnePerson, query=PersonQuery, problems=(400, 403, 404))
 @signed_in
-async def person(user_id: str) -> Response:
+async def person(user_id: int) -> Response:
     """One of them, with their devices and what is shared with them."""
-    return await _answer_person(path_id(user_id))
+    return await _answer_person(user_id)
 
 
-@blueprint.patch("/people/<user_id>")
+@blueprint.patch("/people/<id:user_id>")
 @documented("administration", OnePerson, body=PersonChanges, problems=(403, 404, 409, *_BODY))
 @signed_in
-async def change(user_id: str) -> Response:
+async def change(user_id: int) -> Response:
     """Another role, disabled or enabled. Ends the person's logins; the last administrator stays one."""
-    wanted, resources, admin_id = await _require(user_id), current_resources(), current_user().id
+    await _require(user_id)
+    resources, admin_id = current_resources(), current_user().id
     body = await read_json(PersonChanges)
     if body.role is not None:
-        await service.change_role(resources, admin_id, wanted, body.role)
+        await service.change_role(resources, admin_id, user_id, body.role)
     elif body.disabled:
-        await service.disable_person(resources, admin_id, wanted)
+        await service.disable_person(resources, admin_id, user_id)
     else:
-        await service.enable_person(resources, admin_id, wanted)
-    if wanted == admin_id:
+        await service.enable_person(resources, admin_id, user_id)
+    if user_id == admin_id:
         # Nobody of that name is signed in here any more, who could be shown anything.
         return jsonify({})
-    return await _answer_person(wanted)
+    return await _answer_person(user_id)
 
 
-@blueprint.post("/people/<user_id>/reset")
+@blueprint.post("/people/<id:user_id>/reset")
 @documented("administration", OneLink, 201, body=Nothing, problems=(403, 404, 409, *_BODY))
 @signed_in
-async def reset(user_id: str) -> ResponseReturnValue:
+async def reset(user_id: int) -> ResponseReturnValue:
     """A one-time link by which the person sets a new password. It is told this once."""
-    wanted = await _require(user_id)
+    await _require(user_id)
     await read_json(Nothing)
-    return _answer_link(await service.offer_new_password(current_resources(), current_user().id, wanted)), 201
+    return _answer_link(await service.offer_new_password(current_resources(), current_user().id, user_id)), 201
 
 
-@blueprint.delete("/people/<user_id>/logins")
+@blueprint.delete("/people/<id:user_id>/logins")
 @documented("administration", Ended, problems=(403, 404))
 @signed_in
-async def end_logins(user_id: str) -> Response:
+async def end_logins(user_id: int) -> Response:
     """Sign a person out everywhere."""
-    ended = await service.end_logins_of(current_resources(), current_user().id, path_id(user_id))
+    ended = await service.end_logins_of(current_resources(), current_user().id, user_id)
     return jsonify({"ended": ended})
 
 
-@blueprint.delete("/people/<user_id>/logins/<login_id>")
+@blueprint.delete("/people/<id:user_id>/logins/<id:login_id>")
 @documented("administration", status=204, problems=(403, 404))
 @signed_in
-async def end_login(user_id: str, login_id: str) -> ResponseReturnValue:
+async def end_login(user_id: int, login_id: int) -> ResponseReturnValue:
     """Sign a person out of one browser."""
-    await service.end_logins_of(current_resources(), current_user().id, path_id(user_id), path_id(login_id))
+    await service.end_logins_of(current_resources(), current_user().id, user_id, login_id)
     return "", 204
 
 
-@blueprint.delete("/people/<user_id>/grants/<deal_id>")
+@blueprint.delete("/people/<id:user_id>/grants/<id:deal_id>")
 @documented("administration", status=204, problems=(403, 404))
 @signed_in
-async def withdraw_grant(user_id: str, deal_id: str) -> ResponseReturnValue:
+async def withdraw_grant(user_id: int, deal_id: int) -> ResponseReturnValue:
     """Take back what is shared with a person."""
-    await service.withdraw_grant(current_resources(), current_user().id, path_id(user_id), path_id(deal_id))
+    await service.withdraw_grant(current_resources(), current_user().id, user_id, deal_id)
     return "", 204
 
 
@@ -145,12 +147,12 @@ async def invite_somebody() -> ResponseReturnValue:
     return _answer_link(await invite(resources, user.id, body.email, body.role)), 201
 
 
-@blueprint.delete("/invitations/<link_id>")
+@blueprint.delete("/invitations/<id:link_id>")
 @documented("administration", status=204, problems=(403, 404))
 @signed_in
-async def withdraw_invitation(link_id: str) -> ResponseReturnValue:
+async def withdraw_invitation(link_id: int) -> ResponseReturnValue:
     """Make its link worthless."""
-    await service.withdraw_invitation(current_resources(), current_user().id, path_id(link_id))
+    await service.withdraw_invitation(current_resources(), current_user().id, link_id)
     return "", 204
 
 
@@ -174,12 +176,11 @@ async def choose() -> Response:
     return await _answer_restore()
 
 
-async def _require(user_id: str) -> int:
-    """The id, once it is sure that this person may be managed by who asks: before the body is looked at."""
-    wanted, resources, admin_id = path_id(user_id), current_resources(), current_user().id
-    async with refusal_recorded(resources, admin_id, wanted, request.method.lower()):
-        await service.check_manageable(resources, admin_id, wanted)
-    return wanted
+async def _require(user_id: int) -> None:
+    """That this person may be managed by who asks: before the body is looked at."""
+    resources, admin_id = current_resources(), current_user().id
+    async with refusal_recorded(resources, admin_id, user_id, request.method.lower()):
+        await service.check_manageable(resources, admin_id, user_id)
 
 
 async def _answer_person(user_id: int) -> Response:
@@ -196,8 +197,8 @@ async def _answer_person(user_id: int) -> Response:
 
 
 def _answer_link(link: NewLink) -> Response:
-    told = Link(id=link.id, kind=link.kind, email=link.email, url=link_url(link), expires_at=link.expires_at)
-    return jsonify(dump(OneLink(link=told)))
+    shown = Link(id=link.id, kind=link.kind, email=link.email, url=link_url(link), expires_at=link.expires_at)
+    return jsonify(dump(OneLink(link=shown)))
 
 
 async def _answer_restore() -> Response:

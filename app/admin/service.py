@@ -1,4 +1,4 @@
-"""What an administrator does to the people of their organisation. Every change is checked again, and told, in its transaction."""
+"""Changes that an administrator makes to people of their organisation. Each is checked again and audited in its transaction."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from sqlalchemy import and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.admin.guard import get_manageable, lock_manageable, refusal_recorded
-from app.admin.store import keep_an_administrator
+from app.admin.store import require_other_administrator
 from app.auth.administrators import lock_administered
 from app.auth.links import NewLink, links_through, offer_reset, withdraw
 from app.auth.service import change_and_end_all, end_logins
@@ -35,18 +35,18 @@ async def change_role(resources: Resources, admin_id: int, user_id: int, role: s
     """`admin` or `member`. Ends every login of the person, who signs in again as what they are now. Raises `Conflict` for the last
     administrator."""
     async with refusal_recorded(resources, admin_id, user_id, "change_role"):
-        deed, current = await _begin(resources, admin_id, user_id)
+        action, current = await _begin(resources, admin_id, user_id)
         if current.role == role:
             return
         is_demotion = role == "member"
         await change_and_end_all(
             resources,
-            deed.account,
+            action.account,
             event="user.role_changed",
             reason="role_changed",
             actor_id=admin_id,
-            first=_checks(deed, takes_away=is_demotion),
-            told={"role": role},
+            first=_checks(action, takes_away=is_demotion),
+            event_payload={"role": role},
             role=role,
         )
     log.info("A role was changed.", user_id=user_id, role=role)
@@ -55,18 +55,18 @@ async def change_role(resources: Resources, admin_id: int, user_id: int, role: s
 async def disable_person(resources: Resources, admin_id: int, user_id: int) -> None:
     """They sign in no more, and every login of theirs ends. Raises `Conflict` for oneself and for the last administrator."""
     async with refusal_recorded(resources, admin_id, user_id, "disable"):
-        deed, current = await _begin(resources, admin_id, user_id)
+        action, current = await _begin(resources, admin_id, user_id)
         if admin_id == user_id:
             raise Conflict("You cannot disable yourself; another administrator can.", code="not_yourself")
         if current.disabled_at is not None:
             return
         await change_and_end_all(
             resources,
-            deed.account,
+            action.account,
             event="user.disabled",
             reason="disabled",
             actor_id=admin_id,
-            first=_checks(deed, takes_away=True),
+            first=_checks(action, takes_away=True),
             disabled_at=resources.clock.now(),
         )
     log.info("Somebody was disabled.", user_id=user_id)
@@ -75,18 +75,18 @@ async def disable_person(resources: Resources, admin_id: int, user_id: int) -> N
 async def enable_person(resources: Resources, admin_id: int, user_id: int) -> None:
     """They sign in again with the password they had, and come back to what they may still see."""
     async with refusal_recorded(resources, admin_id, user_id, "enable"):
-        deed, current = await _begin(resources, admin_id, user_id)
+        action, current = await _begin(resources, admin_id, user_id)
         if current.disabled_at is not None:
-            await _enable(deed)
+            await _enable(action)
 
 
-async def _enable(deed: AccountAction) -> None:
-    resources = deed.resources
+async def _enable(action: AccountAction) -> None:
+    resources = action.resources
     async with resources.database.write() as db:
-        await _checks(deed, takes_away=False)(db)
-        if not await update_account(db, deed.account, disabled_at=None):
+        await _checks(action, takes_away=False)(db)
+        if not await update_account(db, action.account, disabled_at=None):
             raise Conflict("This account was changed at the same moment. Please try again.")
-        await record_event(db, "user.enabled", at=resources.clock.now(), **_ids(deed))
+        await record_event(db, "user.enabled", at=resources.clock.now(), **_ids(action))
 
 
 async def offer_new_password(resources: Resources, admin_id: int, user_id: int) -> NewLink:
@@ -145,15 +145,15 @@ async def _begin(resources: Resources, admin_id: int, user_id: int) -> tuple[Acc
     return AccountAction(resources, admin_id, account), person
 
 
-def _checks(deed: AccountAction, *, takes_away: bool) -> Also:
+def _checks(action: AccountAction, *, takes_away: bool) -> Also:
     """In the transaction: the asker still is an administrator, the person no operator, somebody stays an administrator, and no
     link of the person's is left behind."""
 
     async def check(db: AsyncSession) -> None:
-        await lock_manageable(db, deed.admin_id, deed.account.id)
+        await lock_manageable(db, action.admin_id, action.account.id)
         if takes_away:
-            await keep_an_administrator(db, deed.account.organisation_id, without=deed.account.id)
-            await withdraw(db, links_through(deed.account.id), now=deed.resources.clock.now())
+            await require_other_administrator(db, action.account.organisation_id, without=action.account.id)
+            await withdraw(db, links_through(action.account.id), now=action.resources.clock.now())
 
     return check
 
@@ -165,5 +165,5 @@ def _manageable(admin_id: int, user_id: int) -> Also:
     return check
 
 
-def _ids(deed: AccountAction) -> dict[str, int]:
-    return {"organisation_id": deed.account.organisation_id, "actor_id": deed.admin_id, "user_id": deed.account.id}
+def _ids(action: AccountAction) -> dict[str, int]:
+    return {"organisation_id": action.account.organisation_id, "actor_id": action.admin_id, "user_id": action.account.id}

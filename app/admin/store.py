@@ -1,4 +1,4 @@
-"""Queries on the people of an organisation, each within that of the administrator who asks: somebody of another one is nobody."""
+"""Queries on the people of an organisation, always limited to the administrator's own: people of others are not found."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -165,8 +165,8 @@ async def list_grants(
     return grants, cursors.seal(shown[-1].id) if len(rows) > GRANTS_ON_A_PAGE else None
 
 
-async def keep_an_administrator(db: AsyncSession, organisation_id: int, *, without: int) -> None:
-    """Raises `Conflict` where nobody but `without` could manage the organisation. Locks it, so that two do not leave at once."""
+async def require_other_administrator(db: AsyncSession, organisation_id: int, *, without: int) -> None:
+    """Raises `Conflict` if `without` is the only administrator. Locks the organisation against concurrent removals."""
     await db.execute(select(Organisation.id).where(Organisation.id == organisation_id).with_for_update())
     others = select(User.id).where(
         User.organisation_id == organisation_id, User.role == "admin", User.disabled_at.is_(None), User.id != without

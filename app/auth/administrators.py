@@ -1,4 +1,4 @@
-"""Who may manage an organisation: asked of SQL each time, so that a demotion counts from the next request."""
+"""Who may administer an organisation. SQL decides each time, so a demotion takes effect with the next request."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,7 +8,7 @@ from app.models import User
 
 
 async def get_administered(db: AsyncSession, user_id: int) -> int:
-    """The id of the organisation this person is an administrator of. Raises `Forbidden`."""
+    """The id of the organisation that this person administers. Raises `Forbidden`."""
     who = select(User.organisation_id).where(User.id == user_id, User.role == "admin", User.disabled_at.is_(None))
     organisation_id: int | None = await db.scalar(who)
     if organisation_id is None:
@@ -17,13 +17,13 @@ async def get_administered(db: AsyncSession, user_id: int) -> int:
 
 
 async def lock_administered(db: AsyncSession, user_id: int) -> int:
-    """`get_administered`, and it stays so until the transaction ends. A demotion at the same moment waits, or is seen."""
+    """`get_administered`, with the person locked until the transaction ends: a concurrent demotion waits, or is seen."""
     await lock_people(db, user_id)
     return await get_administered(db, user_id)
 
 
 async def lock_people(db: AsyncSession, *user_ids: int | None) -> None:
-    """Keep these people as they are. In one order for everybody: two admins may act on each other at once.
+    """Lock these people, always in the same order: two admins may act on each other at once.
 
     With key_share, so that rows which refer to them can be inserted meanwhile.
     """

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
 from app.core.errors import TooManyRequests
 from app.core.hosts import network_of
+from app.core.statements import execute_dml, insert_into
 from app.models import LoginAttempt
 
 QUIET = timedelta(minutes=15)
@@ -27,7 +27,7 @@ MIN_SLOWDOWN = timedelta(seconds=0.5)
 
 @dataclass(frozen=True)
 class Attempt:
-    """Under which keys one attempt is refused (`subject_to`) or slowed down, counted if it fails, and forgotten if it succeeds."""
+    """The counters of one attempt: those that refuse it (`subject_to`), slow it down, count its failure, and are reset by its success."""
 
     subject_to: tuple[str, ...]
     slowed_by: str | None
@@ -55,7 +55,7 @@ async def refuse_while_blocked(db: AsyncSession, keys: Sequence[str], *, now: da
 
 
 async def read_failures(db: AsyncSession, keys: Sequence[str], *, now: datetime) -> dict[str, int]:
-    """What these counters have counted of late."""
+    """The recent failures of these counters."""
     counted = select(LoginAttempt.key, LoginAttempt.failures).where(LoginAttempt.key.in_(keys), _last_activity() >= now - QUIET)
     return {row.key: row.failures for row in await db.execute(counted)}
 
@@ -73,7 +73,7 @@ async def take_turn(db: AsyncSession, key: str, *, allowed: int, longest: timede
     if turn - now > within:
         return None
     pause = min(longest, MIN_SLOWDOWN * 2 ** max(0, min(row.failures - allowed, 10)))
-    await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=turn + pause))
+    await execute_dml(db, update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=turn + pause))
     return turn - now
 
 
@@ -87,20 +87,19 @@ async def count_failure(db: AsyncSession, attempt: Attempt, *, allowed: int, now
         failures = await _count(db, key, now=now)
         if failures > allowed and key != attempt.slowed_by:
             block = min(MAX_BLOCK, timedelta(seconds=2 ** min(failures - allowed - 1, 10)))
-            await db.execute(update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=now + block))
+            await execute_dml(db, update(LoginAttempt).where(LoginAttempt.key == key).values(blocked_until=now + block))
             if key in attempt.subject_to:
                 blocks.append(block)
     return max(blocks, default=None)
 
 
 async def forget_failures(db: AsyncSession, attempt: Attempt) -> None:
-    await db.execute(delete(LoginAttempt).where(LoginAttempt.key.in_(attempt.forgotten_on_success)))
+    await execute_dml(db, delete(LoginAttempt).where(LoginAttempt.key.in_(attempt.forgotten_on_success)))
 
 
 async def delete_forgotten(db: AsyncSession, *, now: datetime) -> int:
-    """Housekeeping: counters that would start anew anyway."""
-    done = await db.execute(delete(LoginAttempt).where(_last_activity() < now - QUIET))
-    return int(done.rowcount)  # type: ignore[attr-defined]
+    """Delete counters that have lapsed."""
+    return await execute_dml(db, delete(LoginAttempt).where(_last_activity() < now - QUIET))
 
 
 async def _count(db: AsyncSession, key: str, *, now: datetime) -> int:
@@ -124,5 +123,5 @@ def _last_activity() -> ColumnElement[datetime]:
 
 
 def _key(kind: str, *values: str) -> str:
-    """No e-mail and no address is kept in clear."""
+    """E-mail and address are stored as hashes only."""
     return hashlib.sha256("\0".join((kind, *values)).encode("utf-8", "surrogatepass")).hexdigest()

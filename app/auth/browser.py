@@ -1,4 +1,4 @@
-"""What signing in and out means for the browser that asks: its cookies and the session of this request. Pages and API share it."""
+"""Signing in and out for the browser of this request: its cookies and its session. Pages and API share it."""
 
 from dataclasses import replace
 from typing import cast
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class LoginUnreadable(Conflict):
-    """Signing out with a cookie that cannot be read: an answer of success would be a lie."""
+    """The sign-in cookie cannot be read, so success cannot be claimed."""
 
     def __init__(self, *, ended: bool) -> None:
         what = (
@@ -58,7 +58,7 @@ async def sign_in_here(email: str, password: str, *, keep_signed_in: bool, has_l
 async def sign_out_here() -> None:
     """End every login of this browser's cookies, mostly one or none, and leave nothing of it in the browser.
 
-    What cannot be read is not acknowledged as ended, and its cookie stays: a server that can read it may still end it.
+    A login that cannot be read is not reported as ended and keeps its cookie: another server may be able to read it.
     """
     session, cookie = current_session(), cast(LoginCookie, quart_auth.current_user)
     if session.outcome is Outcome.UNKNOWN:
@@ -100,7 +100,7 @@ async def change_password_here(current: str, new: str) -> None:
 
 
 def init_device_cookie(app: Quart, names: CookieNames) -> None:
-    """The cookie by which a browser is known again: written at a sign-in, kept at a sign-out."""
+    """The cookie that recognises a browser: written at sign-in, kept at sign-out."""
     app.extensions["cookie_names"] = names
 
 
@@ -132,5 +132,5 @@ def _printable(text: str) -> str:
 
 
 def link_url(link: NewLink) -> str:
-    """Where its person goes. In the query, which our own logs leave out, and not in the path, which they tell."""
+    """The URL of a link. The token is in the query, which our logs omit, not in the path, which they contain."""
     return f"{own_address()}/link?token={link.token}"

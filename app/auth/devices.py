@@ -1,4 +1,4 @@
-"""Says in a few words which browser a User-Agent header stands for. Good enough to recognise one's own device, no more."""
+"""Describes the browser of a User-Agent header in a few words, well enough to recognise one's own device."""
 
 import re
 

@@ -21,7 +21,7 @@ _LABEL = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 
 
 def canonical_email(text: str) -> str:
-    """As it is stored and compared. What is no address stays what it is, but for case: it is found nowhere."""
+    """An address as it is stored and compared. Text that is no address is only lower-cased; it matches nobody."""
     text = strip_invisible(text).strip()
     if len(text) > 4 * MAX_EMAIL:  # before anything is done that takes its time
         return text.lower()
@@ -46,7 +46,7 @@ def shown_email(email: str) -> str:
 
 
 def spellings_of(text: str) -> list[str]:
-    """All under which a person may be stored, the one from before this was canonical first: whoever has signed in with it still does."""
+    """Every spelling under which a person may be stored, the older one first, so that earlier accounts still sign in."""
     canonical = canonical_email(text)
     shown = shown_email(canonical)
     return list(dict.fromkeys((strip_invisible(text).strip().lower(), canonical, shown, unicodedata.normalize("NFD", shown))))

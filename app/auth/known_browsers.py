@@ -1,6 +1,6 @@
-"""Browsers that signed in to an account before. Their sign-ins have a counter of their own: no stranger's failures slow them down.
+"""Browsers that have signed in to an account before. Their sign-ins have their own counter, so failures of others do not slow them down.
 
-The device cookie proves no more than that. It opens nothing: who has it still needs the password, and a guess with it is counted.
+The device cookie proves nothing more. A sign-in with it still needs the password, and its failures are counted.
 """
 
 from datetime import datetime, timedelta
@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.statements import execute_dml
 from app.models import KnownBrowser
 from app.sessions.token import hash_token, new_token
 
@@ -19,7 +20,7 @@ MAX_TOKEN_LENGTH = 64
 
 
 def read_tokens(cookie: str) -> list[str]:
-    """What a browser presents, the latest first."""
+    """The tokens in a device cookie, the latest first."""
     return [each for each in cookie.split(".")[:MAX_TOKENS_PER_BROWSER] if 0 < len(each) <= MAX_TOKEN_LENGTH]
 
 
@@ -39,7 +40,7 @@ async def remember_browser(db: AsyncSession, user_id: int, tokens: list[str], *,
     known = await find_known_browser(db, user_id, tokens, now=now)
     if known is not None:
         used = update(KnownBrowser).where(KnownBrowser.user_id == user_id, KnownBrowser.token_hash == known).values(used_at=now)
-        await db.execute(used.execution_options(synchronize_session=False))
+        await execute_dml(db, used)
         return next(each for each in tokens if hash_token(each) == known)
     token = new_token()
     db.add(KnownBrowser(user_id=user_id, token_hash=hash_token(token), created_at=now, used_at=now))
@@ -47,10 +48,10 @@ async def remember_browser(db: AsyncSession, user_id: int, tokens: list[str], *,
     latest = select(KnownBrowser.id).where(KnownBrowser.user_id == user_id).order_by(KnownBrowser.used_at.desc(), KnownBrowser.id.desc())
     surplus = list(await db.scalars(latest.offset(MAX_BROWSERS_PER_USER)))
     if surplus:
-        await db.execute(delete(KnownBrowser).where(KnownBrowser.id.in_(surplus)).execution_options(synchronize_session=False))
+        await execute_dml(db, delete(KnownBrowser).where(KnownBrowser.id.in_(surplus)))
     return token
 
 
 async def forget_browsers(db: AsyncSession, user_id: int) -> None:
-    """With a new password, or none: whoever shared the old one is a stranger again."""
-    await db.execute(delete(KnownBrowser).where(KnownBrowser.user_id == user_id).execution_options(synchronize_session=False))
+    """Called with a new password: whoever shared the old one becomes unknown again."""
+    await execute_dml(db, delete(KnownBrowser).where(KnownBrowser.user_id == user_id))

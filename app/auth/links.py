@@ -19,6 +19,7 @@ from app.auth.passwords import check_new_password, hash_password
 from app.auth.service import change_and_end_all, check_replacement
 from app.auth.store import find_account, find_account_by_email
 from app.core.errors import Conflict, NotFound
+from app.core.statements import execute_dml, execute_returning
 from app.events.service import record_event
 from app.http.quotas import check_people
 from app.models import OneTimeLink, Organisation, User
@@ -33,7 +34,7 @@ MAX_TOKEN = 200
 
 
 class LinkSpent(NotFound):
-    """The same for a link that was used, has run out, was taken back or never was."""
+    """One answer for links that were used, expired, withdrawn or never existed."""
 
     code, title = "link_spent", "This link does not work any more"
 
@@ -54,7 +55,7 @@ class NewLink:
 
 @dataclass(frozen=True)
 class OpenLink:
-    """A link as its holder meets it."""
+    """A link as its holder sees it."""
 
     kind: str
     organisation: str
@@ -64,7 +65,7 @@ class OpenLink:
 async def invite(resources: Resources, admin_id: int, email: str, role: str) -> NewLink:
     """A link by which somebody joins the organisation. Raises `BadRequest`, and `Conflict` for one of its people.
 
-    Whether an address belongs to somebody of another organisation is not told here.
+    Does not reveal whether an address belongs to another organisation.
     """
     now, token, email = resources.clock.now(), new_token(), checked_email(email)
     async with resources.database.write() as db:
@@ -81,15 +82,15 @@ async def invite(resources: Resources, admin_id: int, email: str, role: str) -> 
 
 
 async def offer_reset(db: AsyncSession, admin_id: int, user: User, *, now: datetime) -> NewLink:
-    """A link by which a person sets a new password; an earlier one is worth nothing any more. The caller has checked who asks."""
+    """A link to set a new password; it invalidates an earlier one. The caller has authorised it."""
     token = new_token()
     await withdraw(db, OneTimeLink.user_id == user.id, now=now)
     link = await _insert(db, "reset", user.organisation_id, admin_id, token, now=now, life=RESET_LIFE, user_id=user.id)
     return NewLink(link.id, link.kind, user.email, token, link.expires_at)
 
 
-async def look_at_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLink:
-    """What a link is for; looking does not use it. Raises `LinkSpent`."""
+async def get_open_link(db: AsyncSession, token: str, *, now: datetime) -> OpenLink:
+    """The purpose of a link, without consuming it. Raises `LinkSpent`."""
     columns = (OneTimeLink.kind, Organisation.name, OneTimeLink.email, User.email.label("user_email"))
     found = (
         select(*columns).join(Organisation, Organisation.id == OneTimeLink.organisation_id).outerjoin(User, User.id == OneTimeLink.user_id)
@@ -104,7 +105,7 @@ async def join(resources: Resources, token: str, *, name: str, password: str) ->
     """Become one of the organisation's people. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`, `Conflict`."""
     now = resources.clock.now()
     async with resources.database.read() as db:
-        link_there = await look_at_link(db, token, now=now)
+        link_there = await get_open_link(db, token, now=now)
     check_new_password(password, own_words(email=link_there.email, name=name, organisation=link_there.organisation))
     password_hash = await hash_password(password, resources.settings)
     try:
@@ -127,7 +128,7 @@ async def join(resources: Resources, token: str, *, name: str, password: str) ->
 
 
 async def reset_by_link(resources: Resources, token: str, *, password: str) -> str:
-    """Set the password anew and end every login of the person. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`."""
+    """Set a new password and end every login of the person. Returns the e-mail to sign in with. Raises `LinkSpent`, `BadRequest`."""
     now = resources.clock.now()
     async with resources.database.read() as db:
         user_id = await db.scalar(select(OneTimeLink.user_id).where(_is_open(token, now), OneTimeLink.kind == "reset"))
@@ -154,13 +155,13 @@ async def reset_by_link(resources: Resources, token: str, *, password: str) -> s
 
 
 async def withdraw(db: AsyncSession, which: ColumnElement[bool], *, now: datetime) -> int:
-    """Make open links matched by a condition over `OneTimeLink` worthless; how many."""
+    """Invalidate open links that match a condition over `OneTimeLink`; returns how many."""
     taken = update(OneTimeLink).where(which, OneTimeLink.used_at.is_(None), OneTimeLink.withdrawn_at.is_(None)).values(withdrawn_at=now)
-    return int((await db.execute(taken.execution_options(synchronize_session=False))).rowcount)  # type: ignore[attr-defined]
+    return await execute_dml(db, taken)
 
 
 def links_through(user_id: int) -> ColumnElement[bool]:
-    """Those a person made, who may have kept a copy, and those that are for them."""
+    """Links that a person made, of which they may have a copy, and links for them."""
     return or_(OneTimeLink.created_by_id == user_id, OneTimeLink.user_id == user_id)
 
 
@@ -171,10 +172,10 @@ async def _consume(db: AsyncSession, token: str, kind: str, now: datetime) -> On
     if people is not None:
         await lock_people(db, *people)
     used = update(OneTimeLink).where(_is_open(token, now), OneTimeLink.kind == kind).values(used_at=now)
-    link = await db.scalar(used.returning(OneTimeLink).execution_options(synchronize_session=False))
-    if link is None:
+    links = await execute_returning(db, used.returning(OneTimeLink))
+    if not links:
         raise LinkSpent
-    return link
+    return links[0][0]
 
 
 async def _insert(

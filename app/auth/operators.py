@@ -1,4 +1,4 @@
-"""Who is an operator of this installation: decided on the command line alone, never by an organisation's admin."""
+"""Makes people operators of this installation: from the command line only, never by an organisation's admin."""
 
 from sqlalchemy import or_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +11,7 @@ from app.resources import Resources
 
 
 async def set_operator(resources: Resources, email: str, *, is_operator: bool) -> None:
-    """Make somebody an operator, or no longer one. Every login of theirs ends, and no link for them works on. Raises LookupError."""
+    """Make somebody an operator, or withdraw that. Ends all their logins and invalidates their links. Raises LookupError."""
     account = await get_account(resources, email)
 
     async def void_links(db: AsyncSession) -> None:
@@ -24,6 +24,6 @@ async def set_operator(resources: Resources, email: str, *, is_operator: bool) -
         event="user.operator_changed",
         reason="role_changed",
         first=void_links,
-        told={"is_operator": is_operator},
+        event_payload={"is_operator": is_operator},
         is_operator=is_operator,
     )

@@ -1,4 +1,4 @@
-"""Passwords made of what everybody knows of their person: the name, the address, the organisation, this site."""
+"""Rejects passwords built from public facts about a person: name, address, organisation, this site."""
 
 import re
 import unicodedata
@@ -22,14 +22,14 @@ def own_words(*, email: str = "", name: str = "", organisation: str = "") -> fro
 
 
 def is_made_of(password: str, words: Iterable[str]) -> bool:
-    """Whether, without these words, hardly anything is left of the password, or only what everybody tries."""
+    """Whether little is left of the password without these words, or only a common password."""
     spellings = set(words) | {word.translate(SWAPS) for word in words}
     longest_first = sorted(spellings, key=len, reverse=True)
     return any(_rest_is_nothing(text, longest_first) for text in {_plain(password), _plain(password.lower().translate(SWAPS))})
 
 
 def is_hardly_changed(new: str, current: str) -> bool:
-    """The same but for capitals, and for digits and signs before and after: who knew the old one finds it at once."""
+    """Whether only case, or digits and signs at the ends, differ: whoever knew the old password would guess it."""
     old_core, new_core = _core(current), _core(new)
     return _plain(new) == _plain(current) or (old_core == new_core and len(old_core) >= MIN_OF_ITS_OWN)
 

@@ -1,4 +1,4 @@
-"""Hashes and checks passwords with argon2id, and says which new ones are good enough."""
+"""Hashes and verifies passwords with argon2id, and checks new ones."""
 
 import asyncio
 import os
@@ -18,19 +18,19 @@ from app.auth.own_words import is_hardly_changed, is_made_of
 from app.core.config import Settings
 from app.core.errors import BadRequest
 
-SHORTEST = 8
+MIN_LENGTH = 8
 MAX_BYTES = 1024
 
 
 # A hash costs 19 MiB and tens of milliseconds of a core: four at once keep a burst of sign-ins from starving everything else.
 # Below everything else in the scheduler's eyes, too: on two cores they would take the event loop's turn.
-def _step_back() -> None:
+def _lower_priority() -> None:
     if sys.platform == "linux":  # elsewhere this would be the whole process
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
-_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="password", initializer=_step_back)
+_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="password", initializer=_lower_priority)
 
 
 def check_new_password(password: str, words: Collection[str] = (), *, current: str | None = None) -> None:
@@ -41,7 +41,7 @@ def check_new_password(password: str, words: Collection[str] = (), *, current: s
     text = _normalised(password)
     if len(_bytes(text)) > MAX_BYTES:
         raise BadRequest("The password is too long: at most 1024 bytes.", code="password_too_long")
-    if len(text) < SHORTEST:
+    if len(text) < MIN_LENGTH:
         raise BadRequest("The password is too short: at least 8 characters that nobody would guess.", code="password_too_short")
     if len(set(text)) < 3 or is_common(text):
         raise BadRequest(
@@ -69,7 +69,7 @@ async def verify_password(stored: str | None, password: str, settings: Settings)
     if len(candidate) > MAX_BYTES:
         return False
     loop = asyncio.get_running_loop()
-    matches = await loop.run_in_executor(_threads, _matches, _hasher(settings), stored or _hash_of_nobody(settings), candidate)
+    matches = await loop.run_in_executor(_threads, _matches, _hasher(settings), stored or _dummy_hash(settings), candidate)
     return matches and stored is not None
 
 
@@ -84,8 +84,8 @@ def _hasher(settings: Settings) -> PasswordHasher:
     return PasswordHasher(time_cost=settings.password_time_cost, memory_cost=settings.password_memory_kib, parallelism=1)
 
 
-def _hash_of_nobody(settings: Settings) -> str:
-    """A well-formed hash of today's parameters that no known password has."""
+def _dummy_hash(settings: Settings) -> str:
+    """A well-formed hash with the current parameters that matches no known password."""
     salt, digest = (b64encode(bytes(length)).decode().rstrip("=") for length in (16, 32))
     return f"$argon2id$v=19$m={settings.password_memory_kib},t={settings.password_time_cost},p=1${salt}${digest}"
 

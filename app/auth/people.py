@@ -1,7 +1,7 @@
-"""Adds people and changes what they prefer."""
+"""Adds people and changes their preferences."""
 
 import unicodedata
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +11,7 @@ from app.auth.own_words import own_words
 from app.auth.passwords import check_new_password, hash_password
 from app.auth.store import find_account_by_email, find_organisation
 from app.core.errors import BadRequest
-from app.core.invisible_characters import strip_invisible
+from app.core.invisible_characters import DIRECTION_MARKS, strip_invisible
 from app.core.unicode_forms import normal_form
 from app.events.service import record_event
 from app.models import Organisation, Session, User
@@ -19,9 +19,10 @@ from app.resources import Resources
 from app.sessions.record import Record, SessionData
 
 MAX_NAME = 200
+StartAt = Literal["last_deal", "deal", "list"]
+Theme = Literal["system", "light", "dark"]
+STARTS, THEMES = get_args(StartAt), get_args(Theme)
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Overrides of writing direction make a name read as another one.
-_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 async def add_user(
@@ -55,7 +56,7 @@ def clean_name(text: str) -> str:
     if len(text) > 4 * MAX_NAME:  # before anything is done that takes its time
         raise ValueError(f"may have {MAX_NAME} characters")
     name = normal_form("NFC", " ".join(strip_invisible(text).split(" "))).strip()
-    if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in _DIRECTION for letter in name):
+    if any(unicodedata.category(letter) in _NOT_IN_A_NAME or letter in DIRECTION_MARKS for letter in name):
         raise ValueError("must be one line without control characters")
     if not any(unicodedata.category(letter)[0] in "LN" for letter in name):
         raise ValueError("must have letters to call somebody by")
@@ -65,7 +66,7 @@ def clean_name(text: str) -> str:
 
 
 async def change_preferences(resources: Resources, user_id: int, preferences: dict[str, Any]) -> dict[str, Record]:
-    """Keep what a person prefers, and tell all their live sessions. Returns the records of these by token hash. Audited where it differs.
+    """Store preferences and update the person's live sessions; returns their records by token hash. Audited if anything changed.
 
     `start_at` "deal" comes with a `start_deal_id`. Raises `BadRequest` for a deal this person does not see.
     """

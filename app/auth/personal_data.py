@@ -1,6 +1,6 @@
-"""Everything kept of one person, to hand to them, and its erasure.
+"""Export and erasure of all data about one person.
 
-Both go by the foreign keys on `users`: a table that refers to people is exported, and forgets them, from the day it exists.
+Both follow the foreign keys to `users`, so a new table that refers to people is covered from the start.
 """
 
 import json
@@ -16,20 +16,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.email_address import spellings_of
 from app.auth.links import links_through
 from app.auth.service import change_and_end_all, get_account
+from app.core.statements import execute_dml
 from app.events.service import record_event
 from app.models import Base, OneTimeLink, Organisation, User
 from app.resources import Resources
 
 log = structlog.get_logger()
 
-# What would open a door, and what only the machinery understands.
+# Credentials, and columns without meaning outside the application.
 SECRET = frozenset({"password_hash", "token_hash", "auth_version", "last_deal_version"})
 ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A column that refers to people. `is_theirs`: the row goes with the person, so it is theirs; else they are but named in it."""
+class UserReference:
+    """A column that refers to people. `is_theirs`: the row is deleted with the person; otherwise it only names them."""
 
     table: Table
     column: str
@@ -40,15 +41,15 @@ class Reference:
         return self.table.name if self.is_theirs else f"{self.table.name}.{self.column}"
 
 
-def references_to_people() -> list[Reference]:
+def references_to_people() -> list[UserReference]:
     """Of every table, by name."""
     tables = sorted(Base.metadata.tables.values(), key=lambda each: each.name)
     keys = [(table, column, key) for table in tables for column in table.columns for key in column.foreign_keys]
-    return [Reference(table, column.name, key.ondelete == "CASCADE") for table, column, key in keys if key.column.table.name == "users"]
+    return [UserReference(table, column.name, key.ondelete == "CASCADE") for table, column, key in keys if key.column.table.name == "users"]
 
 
 async def export_person(resources: Resources, user_id: int) -> AsyncIterator[str]:
-    """All that is kept of a person as one JSON object, a piece at a time; some hundred rows are held at once."""
+    """Everything about a person as one JSON object, streamed with a few hundred rows in memory."""
     async with resources.database.read() as db:
         user = (await db.execute(select(User.__table__).where(User.id == user_id))).one()
         organisation = await db.scalar(select(Organisation.name).where(Organisation.id == user.organisation_id))
@@ -60,14 +61,14 @@ async def export_person(resources: Resources, user_id: int) -> AsyncIterator[str
         async for piece in _rows(resources, each.name, select(*shown).where(each.table.c[each.column] == user_id), keys):
             yield piece
     events = Base.metadata.tables["events"]
-    told = select(events).where(or_(events.c.actor_id == user_id, events.c.user_id == user_id))
-    async for piece in _rows(resources, "events", told, [events.c.id]):
+    audited = select(events).where(or_(events.c.actor_id == user_id, events.c.user_id == user_id))
+    async for piece in _rows(resources, "events", audited, [events.c.id]):
         yield piece
     yield "}\n"
 
 
 async def erase_person(resources: Resources, email: str) -> int:
-    """Delete a person: who they were is nowhere any more, and the audit trail keeps their number alone. Returns it.
+    """Delete a person. Only their id remains, in the audit trail; returns it.
 
     Their grants, logins and preferences go; what they made stays, made by nobody; their deals have no owner, and the
     administrators of the organisation go on managing them. Raises LookupError.
@@ -78,10 +79,9 @@ async def erase_person(resources: Resources, email: str) -> int:
     now = resources.clock.now()
     async with resources.database.write() as db:
         theirs = or_(OneTimeLink.email.in_(spellings_of(account.email)), links_through(account.id))
-        await db.execute(delete(OneTimeLink).where(theirs).execution_options(synchronize_session=False))
+        await execute_dml(db, delete(OneTimeLink).where(theirs))
         as_left = (User.id == account.id, User.auth_version == account.auth_version + 1)  # whoever enables them moves it
-        erased = await db.execute(delete(User).where(*as_left).execution_options(synchronize_session=False))
-        if not erased.rowcount:  # type: ignore[attr-defined]
+        if not await execute_dml(db, delete(User).where(*as_left)):
             raise LookupError(f"{email} was changed at this very moment. Erase them once more.")
         await record_event(db, "user.erased", at=now, organisation_id=account.organisation_id, user_id=account.id)
     log.info("A person was erased.", user_id=account.id)

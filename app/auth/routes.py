@@ -10,12 +10,14 @@ from quart.typing import ResponseReturnValue
 
 from app.auth.browser import change_password_here, sign_in_here, sign_out_here
 from app.auth.devices import describe_device
-from app.auth.people import change_preferences, clean_name
+from app.auth.people import StartAt, Theme, change_preferences, clean_name
 from app.auth.service import end_logins
 from app.auth.store import list_live_logins
 from app.core.errors import NotFound
+from app.http.ids import MAX_ID
+from app.http.json_bodies import read_json
 from app.http.openapi import documented
-from app.http.web import MAX_ID, current_resources, current_user, path_id, public, read_json, signed_in
+from app.http.web import current_resources, current_user, public, signed_in
 from app.models import Login
 from app.sessions.interface import current_session
 
@@ -49,9 +51,9 @@ class Preferences(_Strict):
 
     name: Annotated[str, AfterValidator(clean_name)] = ""
     remember_last_deal: bool = True
-    start_at: Literal["last_deal", "deal", "list"] = "last_deal"
+    start_at: StartAt = "last_deal"
     start_deal_id: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
-    theme: Literal["system", "light", "dark"] = "system"
+    theme: Theme = "system"
 
     @model_validator(mode="after")
     def _goes_together(self) -> "Preferences":
@@ -74,8 +76,8 @@ class Me(BaseModel):
     role: Literal["admin", "member"]
     is_operator: bool
     remember_last_deal: bool
-    start_at: Literal["last_deal", "deal", "list"]
-    theme: Literal["system", "light", "dark"]
+    start_at: StartAt
+    theme: Theme
     start_deal_id: int | None
 
 
@@ -94,7 +96,7 @@ class SignedIn(Account):
 
 
 class Deadline(BaseModel):
-    """When this login ends if nobody does anything, by the clock that says `now`."""
+    """When this login ends without further activity, by the clock of `now`."""
 
     signed_in_until: datetime
     now: datetime
@@ -169,7 +171,7 @@ async def change_password() -> ResponseReturnValue:
 @documented("account", Deadline, problems=(403,))
 @signed_in
 async def stay() -> ResponseReturnValue:
-    """Somebody is there: the idle clock of this login begins anew. Its absolute end does not move."""
+    """Restart the idle clock of this login. Its absolute end does not move."""
     resources, session = current_resources(), current_session()
     await resources.sessions.sql.touch(session.login_id)
     async with resources.database.read() as db:
@@ -187,15 +189,15 @@ async def list_logins() -> ResponseReturnValue:
     return {"logins": [as_device(login, this_one=login.id == session.login_id) for login in logins]}
 
 
-@blueprint.delete("/logins/<login_id>")
+@blueprint.delete("/logins/<id:login_id>")
 @documented("devices", status=204, problems=(403, 404))
 @signed_in
-async def end_login(login_id: str) -> ResponseReturnValue:
-    session, wanted = current_session(), path_id(login_id)
-    if wanted == session.login_id:
+async def end_login(login_id: int) -> ResponseReturnValue:
+    session = current_session()
+    if login_id == session.login_id:
         await sign_out_here()
         return "", 204
-    mine = (Login.id == wanted) & (Login.user_id == session.user_id)
+    mine = (Login.id == login_id) & (Login.user_id == session.user_id)
     if not await end_logins(current_resources(), mine, reason="revoked", actor_id=session.user_id):
         raise NotFound
     return "", 204

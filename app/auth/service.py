@@ -1,4 +1,4 @@
-"""Signing in and out, and everything else that ends logins. Takes what it needs as arguments; knows nothing of requests."""
+"""Signing in and out, and all that ends logins. Independent of requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Browser:
 
 @dataclass(frozen=True)
 class NewLogin:
-    """`token` and `device_token` go to the browser and are nowhere else."""
+    """`token` and `device_token` exist only in the browser."""
 
     token: str
     record: Record
@@ -91,7 +91,7 @@ async def sign_in(
             return await proceed(judged)
     await _wait_for_turn(resources, judged.slowed_by, browser.address, failures=judged.failures_here)
     async with lanes.place(browser.address):
-        # Anew: what was read before the wait is old. Whose turn it is is let through, however many have failed meanwhile.
+        # Read again: the data from before the wait is old. The turn counts, however many have failed meanwhile.
         return await proceed(await _judge(resources, email, browser))
 
 
@@ -107,11 +107,11 @@ class _Judged:
 
 
 async def _judge(resources: Resources, email: str, browser: Browser) -> _Judged:
-    """Whose attempt this is, and by which counters it is refused or slowed down. Raises TooManyRequests."""
+    """The account of this attempt and the counters that refuse it or slow it down. Raises TooManyRequests."""
     now, allowed = resources.clock.now(), resources.settings.rate_limit_login
     async with resources.database.read() as db:
         account = await find_account_by_email(db, email)
-        # Nobody is asked the same questions as somebody, so that the time tells nothing.
+        # An unknown account costs the same queries, so that timing reveals nothing.
         user_id = account.id if account else NOBODY
         known_browser = await find_known_browser(db, user_id, list(browser.known_by), now=now)
         known_here = await has_signed_in_from(db, user_id, browser.address)
@@ -157,12 +157,12 @@ async def end_logins(
 ) -> list[int]:
     """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids. `first` is done before,
     in the same transaction."""
-    tell_ended = _audit_ended(resources, which, reason=reason, actor_id=actor_id)
+    audit_ended = _audit_ended(resources, which, reason=reason, actor_id=actor_id)
 
     async def work(db: AsyncSession) -> None:
         if first:
             await first(db)
-        await tell_ended(db)
+        await audit_ended(db)
 
     ended = await resources.sessions.end_logins(which, also=work)
     if ended:
@@ -189,7 +189,7 @@ async def change_password(resources: Resources, record: Record, current: str, ne
     check_new_password(new, words, current=current)
     password_hash = await hash_password(new, resources.settings)
     others = and_(Login.user_id == account.id, Login.id != record.login_id)
-    tell_ended = _audit_ended(resources, others, reason="password_changed", actor_id=account.id)
+    audit_ended = _audit_ended(resources, others, reason="password_changed", actor_id=account.id)
     keep_signed_in = False
 
     async def change(db: AsyncSession) -> None:
@@ -201,7 +201,7 @@ async def change_password(resources: Resources, record: Record, current: str, ne
         keep_signed_in = login.keep_signed_in
         await backoff.forget_failures(db, attempt)
         await _record(resources, db, "password.changed", account, actor_id=account.id)
-        await tell_ended(db)
+        await audit_ended(db)
 
     token = new_token()
     if not await resources.sessions.rotate(record.login_id, browser.token_hash, hash_token(token), ending=others, also=change):
@@ -211,7 +211,7 @@ async def change_password(resources: Resources, record: Record, current: str, ne
 
 
 async def reset_password(resources: Resources, email: str, new: str) -> None:
-    """An operator's change of somebody's password. Every login of theirs ends. Raises LookupError."""
+    """Change a person's password from the command line; ends all their logins. Raises LookupError."""
     account = await get_account(resources, email)
     await check_replacement(resources, account, new)
     password_hash = await hash_password(new, resources.settings)
@@ -219,7 +219,7 @@ async def reset_password(resources: Resources, email: str, new: str) -> None:
 
 
 async def check_replacement(resources: Resources, account: Account, new: str) -> None:
-    """`check_new_password` where nobody has said what the old one was."""
+    """`check_new_password` without the old password at hand."""
     async with resources.database.read() as db:
         words = await words_of(db, account.id)
     check_new_password(new, words)
@@ -228,7 +228,7 @@ async def check_replacement(resources: Resources, account: Account, new: str) ->
 
 
 async def disable_user(resources: Resources, email: str) -> None:
-    """Nobody signs in to this account any more, and every login of it ends. Raises LookupError."""
+    """Disable an account and end all its logins. Raises LookupError."""
     account = await get_account(resources, email)
     if account.is_disabled:  # by a statement of somebody's own, perhaps, which ended nothing
         await change_and_end_all(resources, account, event=None, reason="disabled")
@@ -237,7 +237,7 @@ async def disable_user(resources: Resources, email: str) -> None:
 
 
 async def revoke_logins(resources: Resources, email: str) -> list[int]:
-    """Sign somebody out everywhere. Moves `auth_version` as well, so that a sign-in under way does not slip through."""
+    """Sign a person out everywhere. Raises `auth_version` too, so that a concurrent sign-in fails."""
     account = await get_account(resources, email)
     return await change_and_end_all(resources, account, event=None, reason="revoked")
 
@@ -273,7 +273,7 @@ async def _insert_login(
 
 
 async def _end_replaced(resources: Resources, user_id: int, *, replaced: str | None) -> None:
-    """End what the new login replaces: the browser's previous one, and the oldest beyond the most a person may have."""
+    """End the logins that the new one replaces: the browser's previous one, and the oldest above the limit per person."""
     async with resources.database.read() as db:
         surplus = await list_ids_beyond(db, MAX_LOGINS, user_id, now=resources.clock.now())
     if surplus:
@@ -290,27 +290,27 @@ async def change_and_end_all(
     reason: str,
     actor_id: int | None = None,
     first: Also | None = None,
-    told: Mapping[str, object] = NOTHING,
+    event_payload: Mapping[str, object] = NOTHING,
     **values: object,
 ) -> list[int]:
     """Change what logins depend on and end all of them; the ids of those that ended. `first` is done before, in the same
-    transaction; `told` goes into the event. Raises `Conflict` where the account was changed since it was read."""
+    transaction; `event_payload` goes into the event. Raises `Conflict` where the account was changed since it was read."""
     everything = Login.user_id == account.id
-    tell_ended = _audit_ended(resources, everything, reason=reason, actor_id=actor_id)
+    audit_ended = _audit_ended(resources, everything, reason=reason, actor_id=actor_id)
 
     async def change(db: AsyncSession) -> None:
         if first:
             await first(db)
         await _update_or_conflict(db, account, **values)
         if event:
-            await _record(resources, db, event, account, actor_id=actor_id, **told)
-        await tell_ended(db)
+            await _record(resources, db, event, account, actor_id=actor_id, **event_payload)
+        await audit_ended(db)
 
     return await resources.sessions.end_logins(everything, also=change)
 
 
 def _audit_ended(resources: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> Also:
-    """What writes a `login.ended` for each login about to be ended, in the same transaction."""
+    """A callback that writes a `login.ended` event for each login about to end, in the same transaction."""
 
     async def audit_end(db: AsyncSession) -> None:
         ending = select(Login.id, User.id, User.organisation_id).join(User, User.id == Login.user_id).where(which, Login.ended_at.is_(None))
@@ -329,7 +329,7 @@ async def _update_or_conflict(db: AsyncSession, account: Account, **values: obje
 
 
 async def _count_failure(resources: Resources, attempt: backoff.Attempt, account: Account | None, *, address: str) -> None:
-    """Count it and tell of it. Raises TooManyRequests when that was one too many."""
+    """Count and log a failure. Raises TooManyRequests if it exceeds the limit."""
     now = resources.clock.now()
     async with resources.database.write() as db:
         block = await backoff.count_failure(db, attempt, allowed=resources.settings.rate_limit_login, now=now)

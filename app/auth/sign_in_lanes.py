@@ -47,7 +47,7 @@ class SignInLanes:
     def __init__(self) -> None:
         self._strangers = _Lane(AT_ONCE, MAX_WAITING, MAX_WAITING_PER_ADDRESS)
         self._cookies = _Lane(AT_ONCE_WITH_COOKIE, MAX_WAITING_WITH_COOKIE, MAX_WAITING_PER_ADDRESS_WITH_COOKIE)
-        self._names: dict[str, _Name] = {}
+        self._names: dict[str, _NameQueue] = {}
         self._slowed: Counter[str] = Counter()
         self._demoted: dict[str, float] = {}
 
@@ -55,14 +55,14 @@ class SignInLanes:
         return self._demoted.get(network_of(address), 0) <= time.monotonic()
 
     def demote(self, address: str) -> None:
-        """It showed a device cookie that nobody knows."""
+        """Record that this address presented an unknown device cookie."""
         if len(self._demoted) >= MAX_REMEMBERED:
             self._demoted.pop(next(iter(self._demoted)))
         self._demoted[network_of(address)] = time.monotonic() + DEMOTED_SECONDS
 
     @asynccontextmanager
     async def place(self, address: str, *, with_cookie: bool = False) -> AsyncIterator[None]:
-        """Wait for one of the places. Raises `TooBusy` when put out of a full queue, and after WAIT_SECONDS in it."""
+        """Wait for a place. Raises `TooBusy` when evicted from a full queue, or after WAIT_SECONDS."""
         lane, network = self._cookies if with_cookie else self._strangers, network_of(address)
         await lane.enter(network)
         try:
@@ -79,7 +79,7 @@ class SignInLanes:
         processes, and says in how many seconds it is. Raises `TooBusy`."""
         network = network_of(address)
         with self._slowed_down(network):
-            queue = self._names.setdefault(name, _Name())
+            queue = self._names.setdefault(name, _NameQueue())
             try:
                 async with asyncio.timeout(SLOWED_SECONDS):
                     await queue.wait_for_turn(network, failures, take)
@@ -93,8 +93,8 @@ class SignInLanes:
         if self._slowed[network] >= MAX_SLOWED_PER_ADDRESS:
             raise TooBusy.for_now()
         if self._slowed.total() >= MAX_SLOWED:
-            # Of the name at which most wait: a crowd at one is nothing to who comes to another.
-            max(self._names.values(), key=lambda queue: queue.waiting).put_one_out()
+            # From the name with most waiting, so that a crowd at one name does not affect the others.
+            max(self._names.values(), key=lambda queue: queue.waiting).evict_one()
         self._slowed[network] += 1
         try:
             yield
@@ -105,8 +105,8 @@ class SignInLanes:
 
 
 class _Lane:
-    """Next is an address with the fewest failures of late, any of them by lot. A full queue puts out, by lot, one who waits at the
-    address with most waiting: who comes late, or again, has the same chance as who was there first."""
+    """The next address is a random one of those with the fewest recent failures. A full queue evicts a random waiter of the
+    address with most waiting: latecomers have the same chance as the first."""
 
     def __init__(self, at_once: int, most: int, per_address: int, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self._free, self._most, self._per_address, self._wait_seconds = at_once, most, per_address, wait_seconds
@@ -126,7 +126,7 @@ class _Lane:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(address, []).append(turn)
         if self.waiting > self._most:
-            self.put_one_out()
+            self.evict_one()
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
@@ -140,7 +140,7 @@ class _Lane:
             raise
 
     def leave(self) -> None:
-        """Hand the place on."""
+        """Pass the place on."""
         while self._waiting:
             fewest = min(self._failures[each] for each in self._waiting)
             address = random.choice([each for each in self._waiting if self._failures[each] == fewest])
@@ -156,7 +156,7 @@ class _Lane:
             self._failures.clear()
         self._failures[address] += failures
 
-    def put_one_out(self) -> None:
+    def evict_one(self) -> None:
         if not self._waiting:
             raise TooBusy.for_now()
         most = max(map(len, self._waiting.values()))
@@ -177,7 +177,7 @@ class _Lane:
             self._waiting.pop(address, None)
 
 
-class _Name(_Lane):
+class _NameQueue(_Lane):
     """Who waits for the next turn at one name. One of them has taken it; who gets it is decided when it has come, so that a guesser
     who was there first, and has failed of late, is behind everybody who has not."""
 
@@ -203,7 +203,7 @@ class _Name(_Lane):
                 self.leave()
 
     def is_needed(self) -> bool:
-        """Somebody is in it, or left a turn that is yet to come."""
+        """Whether somebody waits, or a turn taken is still to come."""
         return not self._free or (self._turn_at or 0) > time.monotonic()
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.email_address import MAX_EMAIL, spellings_of
 from app.auth.own_words import own_words
+from app.core.statements import execute_dml
 from app.models import Login, Organisation, User
 
 
@@ -23,7 +24,7 @@ class Account(NamedTuple):
 
 
 async def words_of(db: AsyncSession, user_id: int) -> frozenset[str]:
-    """What this person is known by, and must not use as a password."""
+    """The words this person must not use as a password."""
     known = select(User.email, User.name, Organisation.name).join(Organisation, Organisation.id == User.organisation_id)
     row = (await db.execute(known.where(User.id == user_id))).one_or_none()
     return own_words(email=row[0], name=row[1], organisation=row[2]) if row else frozenset()
@@ -40,7 +41,7 @@ def _accounts() -> Select[int, int, str, str, int, bool]:
 
 
 async def find_account_by_email(db: AsyncSession, email: str) -> Account | None:
-    """By any spelling of it. None, too, for what cannot be an address and what PostgreSQL cannot hold in a text."""
+    """By any of its spellings. None also for text that is no address or that PostgreSQL cannot store."""
     if not email.strip() or len(email) > MAX_EMAIL or not email.strip().isprintable():
         return None
     spellings = spellings_of(email)
@@ -50,20 +51,15 @@ async def find_account_by_email(db: AsyncSession, email: str) -> Account | None:
 
 
 async def is_still_valid(db: AsyncSession, account: Account) -> bool:
-    """Whether nothing has ended this account's logins since it was read. Locks the row, so that nothing will before we commit."""
+    """Whether the account's logins are still valid since it was read. Locks the row until the transaction ends."""
     unchanged = select(User.id).where(User.id == account.id, User.auth_version == account.auth_version, User.disabled_at.is_(None))
     return await db.scalar(unchanged.with_for_update(read=True)) is not None
 
 
 async def update_account(db: AsyncSession, account: Account, **values: object) -> bool:
-    """Change what logins depend on. False when somebody else did meanwhile."""
-    done = await db.execute(
-        update(User)
-        .where(User.id == account.id, User.auth_version == account.auth_version)
-        .values(auth_version=account.auth_version + 1, **values)
-        .execution_options(synchronize_session=False)
-    )
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    """Update the account and its `auth_version`. False if it was changed concurrently."""
+    as_read = update(User).where(User.id == account.id, User.auth_version == account.auth_version)
+    return bool(await execute_dml(db, as_read.values(auth_version=account.auth_version + 1, **values)))
 
 
 async def has_signed_in_from(db: AsyncSession, user_id: int, address: str) -> bool:
@@ -75,7 +71,7 @@ async def list_live_logins(db: AsyncSession, user_id: int, *, now: datetime) -> 
 
 
 async def find_login_before(db: AsyncSession, user_id: int, login_id: int) -> Login | None:
-    """The sign-in before this one, live or over, so that a person can see whether it was theirs."""
+    """The previous sign-in, live or ended, so that a person can check whether it was theirs."""
     earlier = select(Login).where(Login.user_id == user_id, Login.id < login_id)
     return await db.scalar(earlier.order_by(Login.id.desc()).limit(1))
 

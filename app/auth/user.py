@@ -1,6 +1,6 @@
 """The login cookie: quart-auth's, holding a random token that can be revoked, never an id.
 
-Its signature says who wrote it, never when: how long a login lives is for SQL to say, and the clock of the server that signed
+The signature proves who wrote it, not when: SQL decides how long a login lives, and the clock of the server that signed
 may be ahead of the one that reads. The format stays quart-auth's, timestamp and all, so that versions side by side read each other.
 """
 
@@ -20,10 +20,10 @@ MAX_VALUES = 5
 
 
 class LoginCookie(AuthUser):
-    """Who the browser says it is. Only the session library knows whether that still holds.
+    """The browser's claim of identity. Only the session library knows whether it is still valid.
 
     `tokens`: of every cookie of this name that can be read; the first of them is `auth_id`. `is_unreadable`: there is one that no
-    key of this server has signed. Whose login that one stands for nobody here can say.
+    key of this server has signed; its login is unknown here.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class _AgelessSerializer(_AuthSerializer):
 
 
 class LoginCookies(QuartAuth):
-    """quart-auth without an opinion on ages, which tells a cookie it cannot read from none; name and path are those of the root path."""
+    """quart-auth without a maximum age. It distinguishes an unreadable cookie from none; name and path follow the root path."""
 
     serializer_class = _AgelessSerializer
     user_class = LoginCookie
@@ -79,7 +79,7 @@ class LoginCookies(QuartAuth):
         tokens = tuple(token for value in values[:MAX_VALUES] if (token := self._tokens.get(value, self.load_token)) is not None)
         if values and not tokens:
             METRICS.login_cookies_unreadable.inc()
-        # The first that can be read: a stray one beside it, of another path, is nobody's reason to be signed out.
+        # The first readable one: a stray cookie of another path must not sign anybody out.
         return LoginCookie(tokens[0] if tokens else None, tokens=tokens, is_unreadable=len(tokens) < len(values))
 
 

@@ -6,32 +6,33 @@ from app.access.permissions import ANY_ROLE
 from app.checklist.schemas import Checklist, ChecklistQuery, ItemChanges, NewItem, OneItem, Raise
 from app.checklist.service import ITEM, raise_item
 from app.checklist.store import list_items
+from app.http.json_bodies import read_json
 from app.http.openapi import documented
 from app.http.query import parse_query
-from app.http.web import current_resources, current_user, read_json, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.work.routes import Api, add_routes, as_json, require, require_item
 
-blueprint = Blueprint("checklist", __name__, url_prefix="/api/deals/<deal_id>/checklist")
+blueprint = Blueprint("checklist", __name__, url_prefix="/api/deals/<id:deal_id>/checklist")
 
 
 @blueprint.get("")
 @documented("checklist", Checklist, query=ChecklistQuery, problems=(400, 404))
 @signed_in
-async def list_(deal_id: str) -> Response:
+async def list_(deal_id: int) -> Response:
     """What is to be obtained and done, section by section, in one piece."""
-    wanted = await require(deal_id, ANY_ROLE)
-    return await _list(wanted, parse_query(ChecklistQuery, request.args))
+    await require(deal_id, ANY_ROLE)
+    return await _list(deal_id, parse_query(ChecklistQuery, request.args))
 
 
-@blueprint.post("/<item_id>/raise")
+@blueprint.post("/<id:item_id>/raise")
 @documented("checklist", Checklist, body=Raise, problems=(400, 403, 404, 409, 413, 415))
 @signed_in
-async def move_up(deal_id: str, item_id: str) -> Response:
+async def move_up(deal_id: int, item_id: int) -> Response:
     """Put it above the item that stands right above it; down is the same from the other side. 409 where the two are neighbours no more."""
-    wanted, item = await require_item(ITEM, deal_id, item_id)
+    await require_item(ITEM, deal_id, item_id)
     where = await read_json(Raise)
-    await raise_item(current_resources(), current_user().id, wanted, item, above_id=where.above, section=where.section)
-    return await _list(wanted, ChecklistQuery())
+    await raise_item(current_resources(), current_user().id, deal_id, item_id, above_id=where.above, section=where.section)
+    return await _list(deal_id, ChecklistQuery())
 
 
 API = Api(ITEM, "checklist", "item", OneItem, NewItem, ItemChanges)

@@ -1,4 +1,4 @@
-"""What items of a checklist are among the things inside a deal; standard lists, and the order."""
+"""Checklist items as a kind of thing inside a deal; standard lists, and the order."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +19,7 @@ from app.work.service import Kind, get_of_deal, mark_changed, record_thing
 
 
 class Added(NamedTuple):
-    """What came from a template. Nothing else of this deal has an id between the two, since the deal was locked."""
+    """The items added from a template. No other item of this deal has an id in between, because the deal was locked."""
 
     number: int
     first_id: int

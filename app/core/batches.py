@@ -12,7 +12,7 @@ FIRST_ROWS = 250
 # Fewer would only make more of them: what a transaction costs by itself is the most of it then.
 MIN_ROWS = 100
 # A quarter of what a request may wait behind one batch, because the next one may meet a slower moment.
-AIM = timedelta(milliseconds=25)
+TARGET = timedelta(milliseconds=25)
 MAX_THROTTLE = timedelta(milliseconds=100)
 
 
@@ -41,9 +41,9 @@ class BatchSizer:
         began = self._stopwatch()
         yield self.rows
         self.took = self._stopwatch() - began
-        if self.took > AIM.total_seconds():
+        if self.took > TARGET.total_seconds():
             self.rows = max(self.rows // 2, min(MIN_ROWS, self.most))
-        elif self.took < AIM.total_seconds() / 2:
+        elif self.took < TARGET.total_seconds() / 2:
             self.rows = min(self.rows * 2, self.most)
 
     async def throttle(self) -> None:

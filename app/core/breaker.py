@@ -26,11 +26,11 @@ SUSPICIOUS = timedelta(milliseconds=50)
 
 
 class Busy(StoreUnavailable):
-    """Not asked, because it may be in trouble. That is not known: a loop that was held up looks the same."""
+    """Not asked, because it may be in trouble. That is not certain: a loop that was held up looks the same."""
 
 
 class Breaker:
-    """Closed: calls go through. Open: they are refused at once, and only `tried` closes it, from the background."""
+    """Closed: calls go through. Open: they are refused at once, and only `record_trial` closes it, from the background."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.open_reason = ""
@@ -53,10 +53,10 @@ class Breaker:
     def call(self, *, essential: bool) -> Iterator[None]:
         """Round one call. Raises `StoreUnavailable` instead of it while open, or, unless `essential`, `Busy` while an earlier one hangs.
 
-        A call that ends without an exception was answered; what an exception means the caller says by `failed`.
+        A call that ends without an exception was answered; what an exception means the caller says by `record_failure`.
         """
         if self.open_reason:
-            raise StoreUnavailable(f"Redis is left alone: {self.open_reason}.")
+            raise StoreUnavailable(f"Circuit breaker open: {self.open_reason}.")
         began = self._monotonic()
         if not essential and self._under_way and began - next(iter(self._under_way.values())) > SUSPICIOUS.total_seconds():
             raise Busy("Redis takes its time with an earlier call.")
@@ -65,16 +65,16 @@ class Breaker:
         self._under_way[number] = began
         try:
             yield
-            self._answered(self._monotonic() - began)
+            self._record_answer(self._monotonic() - began)
         finally:
             del self._under_way[number]
 
-    def failed(self, reason: str) -> None:
+    def record_failure(self, reason: str) -> None:
         self._failures += 1
         if self._failures >= FAILURES_TO_OPEN:
             self._open(reason, KINDS.get(reason, "refused"))
 
-    def tried(self, fault: str, took: timedelta) -> None:
+    def record_trial(self, fault: str, took: timedelta) -> None:
         """The outcome of a trial in the background: `fault` is empty when Redis served, and then it must have been quick."""
         if fault or took > SLOW:
             self._good_trials = 0
@@ -85,7 +85,7 @@ class Breaker:
             self.open_reason, self._failures = "", 0
             self._durations.clear()
 
-    def _answered(self, took: float) -> None:
+    def _record_answer(self, took: float) -> None:
         self._failures = 0
         self._durations.append(took)
         slow = sum(each > SLOW.total_seconds() for each in self._durations)

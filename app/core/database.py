@@ -6,26 +6,24 @@ Faults of the database leave here as `DatabaseUnavailable`, nothing else does: a
 import asyncio
 import os
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
-from contextvars import ContextVar
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import ClassVar
 
 import asyncpg
-from sqlalchemy import URL, ColumnElement, Insert, event, func, literal, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import URL, func, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.core.clock import Clock
 from app.core.database_admission import Admission, Rank
 from app.core.database_faults import read_only, unavailable
-from app.core.database_url import make_folder, parse_database_url, sqlite_file, try_to_open
+from app.core.database_url import parse_database_url, sqlite_file
 from app.core.errors import DatabaseUnavailable
 from app.core.postgresql import Connector, postgresql_engine
+from app.core.sqlite import sqlite_engines
+from app.core.time_budget import current_time_budget
 
 # Below the 10 s a hold lives (sessions/redis_store.py): no transaction may outlive the hold taken for it.
 STATEMENT_LIMIT_SECONDS = 5
@@ -49,47 +47,6 @@ class Contended(DatabaseUnavailable):
     """The transaction lost against another one; trying it again may well succeed."""
 
 
-class _TimeBudget:
-    """What the request at hand may yet wait for the database. Blocks that overlap count once."""
-
-    def __init__(self, seconds: float) -> None:
-        self.has_begun = False
-        self._left = seconds
-        self._blocks = 0
-        self._since = 0.0
-
-    @property
-    def left(self) -> float:
-        return self._left - (time.monotonic() - self._since if self._blocks else 0)
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        if not self._blocks:
-            self._since = time.monotonic()
-        self._blocks += 1
-        try:
-            yield
-        finally:
-            if self._blocks == 1:
-                self._left = self.left
-            self._blocks -= 1
-
-
-_time_budget: ContextVar[_TimeBudget | None] = ContextVar("time_budget", default=None)
-
-
-def set_time_budget(seconds: float | None) -> None:
-    """From here on this task, and what it starts, waits so long for the database in all; None: as long as each step may take."""
-    _time_budget.set(None if seconds is None else _TimeBudget(seconds))
-
-
-def ensure_time_budget(seconds: float) -> None:
-    """What this task may wait for the database is so much at least, for what has to follow on a commit."""
-    budget = _time_budget.get()
-    if budget is not None and budget.left < seconds:
-        set_time_budget(seconds)
-
-
 class Database:
     """One database under one client name. Reads and writes are transactions; only `write` commits. `audit`: events are kept.
 
@@ -111,7 +68,7 @@ class Database:
         self.url = parse_database_url(url)
         self.dialect = self.url.get_backend_name()
         if self.dialect == "sqlite":
-            self._reader, self._writer = _sqlite_engines(self.url)
+            self._reader, self._writer = sqlite_engines(self.url, readers=READERS, wait_seconds=WAIT_LIMIT_SECONDS)
             self._reading, self._writing = Admission(READERS), Admission(1)
         else:
             self._reader = self._writer = _postgresql_engine(self.url, name)
@@ -166,27 +123,10 @@ class Database:
             await engine.dispose()
 
 
-def insert_into(db: AsyncSession, table: type) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that knows ON CONFLICT, in the words of the database at hand."""
-    return postgresql.insert(table) if db.get_bind().dialect.name == "postgresql" else sqlite.insert(table)
-
-
-def upsert(db: AsyncSession, table: type, values: Mapping[str, Any], *, key: list[str]) -> Insert:
-    """INSERT, or where `key` exists UPDATE everything else."""
-    changed = {name: value for name, value in values.items() if name not in key}
-    return insert_into(db, table).values(**values).on_conflict_do_update(index_elements=key, set_=changed)
-
-
-def as_columns(table: type[DeclarativeBase], values: Mapping[str, Any]) -> list[ColumnElement[Any]]:
-    """Plain values as the columns of an INSERT … SELECT, each with the type its column has."""
-    types: dict[str, Any] = {column.name: column.type for column in table.__table__.columns}
-    return [literal(value, types[name]).label(name) for name, value in values.items()]
-
-
 @asynccontextmanager
 async def _within_time_budget() -> AsyncIterator[asyncio.Timeout]:
     """The block takes from the time budget of its request; where that is used up, it ends with a `TimeoutError`."""
-    budget = _time_budget.get()
+    budget = current_time_budget()
     with budget.waiting() if budget else nullcontext():
         async with asyncio.timeout(budget.left if budget else None) as limit:
             yield limit
@@ -195,7 +135,7 @@ async def _within_time_budget() -> AsyncIterator[asyncio.Timeout]:
 @asynccontextmanager
 async def _admitted(admission: Admission) -> AsyncIterator[None]:
     """A turn, for as long as a connection is used."""
-    budget = _time_budget.get()
+    budget = current_time_budget()
     if budget is None:
         rank, within = Rank.BACKGROUND, WAIT_LIMIT_SECONDS
     else:
@@ -220,45 +160,6 @@ def _faults_translated() -> Iterator[None]:
         raise unavailable(error, "The database does not answer.") from error
     except _FAULTS as error:
         raise unavailable(error) from error
-
-
-def _sqlite_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    """Many readers and one writer. The writer's pool of one is the queue in which writers of this process wait."""
-    make_folder(url)
-    limits: dict[str, Any] = {"pool_timeout": WAIT_LIMIT_SECONDS, "max_overflow": 0, "connect_args": {"timeout": WAIT_LIMIT_SECONDS}}
-    reader = create_async_engine(url, pool_size=READERS, hide_parameters=True, **limits)
-    writer = create_async_engine(url, pool_size=1, hide_parameters=True, **limits)
-    for engine in (reader, writer):
-        event.listen(engine.sync_engine, "do_connect", try_to_open)
-    # Each statement of a read is a look of its own, as on PostgreSQL (READ COMMITTED): a BEGIN would be as costly as the query.
-    event.listen(reader.sync_engine, "connect", _set_up_sqlite("query_only=ON"))
-    event.listen(writer.sync_engine, "connect", _set_up_sqlite("synchronous=FULL"))
-    event.listen(writer.sync_engine, "begin", _begin_immediate)
-    return reader, writer
-
-
-def _set_up_sqlite(*pragmas: str) -> Callable[[Any, Any], None]:
-    def set_up(connection: Any, _record: Any) -> None:
-        # We say BEGIN ourselves: the driver's own begins too late, and deferred, so that a read-then-write would fail at once.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        with suppress(sqlite3.OperationalError):  # a file that may not be written stays as it is, and is read all the same
-            cursor.execute("PRAGMA journal_mode=WAL")
-        for pragma in ("foreign_keys=ON", *pragmas):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return set_up
-
-
-def _begin_immediate(connection: Any) -> None:
-    # A thread that waits for a lock cannot be called back, so it is told beforehand how much of its time budget is left.
-    budget = _time_budget.get()
-    wait_ms = int(1000 * min(WAIT_LIMIT_SECONDS, max(budget.left, 0) if budget else WAIT_LIMIT_SECONDS))
-    if connection.info.get("busy_timeout") != wait_ms:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
-        connection.info["busy_timeout"] = wait_ms
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _postgresql_engine(url: URL, name: str) -> AsyncEngine:

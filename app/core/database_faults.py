@@ -14,7 +14,7 @@ from app.core.errors import DatabaseUnavailable, ReadOnlyDatabase, StorageFull
 
 AWAY = "The database cannot be reached."
 READ_ONLY = "read-only: a standby, a server set so, or a file that may not be written"
-MEND_READ_ONLY = (
+FIX_READ_ONLY = (
     "Let DATABASE_URL name the primary, end default_transaction_read_only (ALTER SYSTEM/DATABASE/ROLE … RESET), or let the file be written."
 )
 # PostgreSQL's disk_full; SQLite's own word for it, and what it says where a quota rather than the disk ended the write.
@@ -84,7 +84,7 @@ _BY_CODE: dict[str, Words] = {
     "3D000": ("no such database", "createdb, or mend the name in DATABASE_URL."),
     "42501": ("permission denied", "GRANT it to the role of DATABASE_URL, or let that own the tables."),
     "42P01": ("the tables are missing", "holdfast migrate"),
-    "25006": (READ_ONLY, MEND_READ_ONLY),
+    "25006": (READ_ONLY, FIX_READ_ONLY),
     "53100": ("disk full", "Make room on the database's disk."),
     "53200": ("out of memory", "Give the server memory, or lower work_mem and max_connections."),
     "53300": ("too many clients", "Raise max_connections, or run fewer processes: each opens up to ten. PgBouncer in front needs fewer."),
@@ -127,16 +127,16 @@ def unavailable(error: BaseException, detail: str = AWAY) -> DatabaseUnavailable
 
 def read_only(reason: str = READ_ONLY) -> ReadOnlyDatabase:
     return ReadOnlyDatabase(
-        "The database is read-only, so nothing can be changed. What you see is what is kept.", reason=reason, fix=MEND_READ_ONLY
+        "The database is read-only, so nothing can be changed. What you see is what is kept.", reason=reason, fix=FIX_READ_ONLY
     )
 
 
 def explain(error: BaseException) -> Words:
     """The reason, with the words of whoever said it, and its fix."""
     chain = list(_chain(error))
-    for look in (_by_text, _by_code, _by_type):
+    for explain_by in (_by_text, _by_code, _by_type):
         for each in chain:
-            if words := look(each):
+            if words := explain_by(each):
                 return _with_words(words[0], each), words[1]
     return _with_words(_UNKNOWN[0], chain[-1]), _UNKNOWN[1]
 
@@ -148,7 +148,7 @@ def _by_text(error: BaseException) -> Words | None:
 def _by_code(error: BaseException) -> Words | None:
     code = _code(error)
     if _READ_ONLY.fullmatch(code):
-        return READ_ONLY, MEND_READ_ONLY
+        return READ_ONLY, FIX_READ_ONLY
     return _BY_CODE.get(code) or _BY_CODE.get("_".join(code.split("_")[:2]))
 
 

@@ -68,13 +68,13 @@ class Metrics:
     def render(self, also: Iterable[Metric] = ()) -> bytes:
         """Everything counted so far in Prometheus' text format, over all web processes where there are several; then `also`."""
         if not os.environ.get(SHARED_DIRECTORY):
-            return generate_latest(self.registry) + generate_latest(_Given(also))
+            return generate_latest(self.registry) + generate_latest(_FixedCollector(also))
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-        return generate_latest(shared) + generate_latest(_Given(also))
+        return generate_latest(shared) + generate_latest(_FixedCollector(also))
 
 
-class _Given(Collector):
+class _FixedCollector(Collector):
     """Families that are there already."""
 
     def __init__(self, families: Iterable[Metric]) -> None:

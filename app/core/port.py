@@ -11,7 +11,7 @@ from app.core.config import ConfigError, Settings
 
 # Linux filters what reaches one socket, by a program of classic BPF; places are counted from the TCP header.
 SO_ATTACH_FILTER = 26
-DROP_NEWCOMERS = (
+DROP_NEW_CONNECTIONS = (
     (0x30, 0, 0, 13),  # load the byte with the flags
     (0x54, 0, 0, 0x12),  # of which SYN and ACK count
     (0x15, 0, 1, 0x02),  # SYN alone begins a connection
@@ -20,13 +20,13 @@ DROP_NEWCOMERS = (
 )
 
 
-def refuse_newcomers(listening: socket.socket) -> None:
+def refuse_new_connections(listening: socket.socket) -> None:
     """From here on nobody begins to connect; who has begun gets in. Others ask again after a second, and find the port closed."""
     if sys.platform != "linux":
         return
-    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in DROP_NEWCOMERS))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in DROP_NEW_CONNECTIONS))
     with contextlib.suppress(OSError):  # a kernel without filters closes the port as it always did
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(DROP_NEWCOMERS), ctypes.addressof(program)))
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(DROP_NEW_CONNECTIONS), ctypes.addressof(program)))
 
 
 def refuse_port_in_use(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from app.core.database_url import Connection, Host, connection_of
 
 log = structlog.get_logger()
 
-GOODBYE_SECONDS = 0.2
+CLOSE_TIMEOUT_SECONDS = 0.2
 _DUPLICATE_STATEMENT, _NO_SUCH_STATEMENT = "42P05", "26000"
 
 
@@ -28,7 +28,7 @@ class DriverConnection(asyncpg.Connection):  # type: ignore[misc]
 
     async def close(self, *, timeout: float | None = None) -> None:
         """A server that did not answer is not waited for once more: SQLAlchemy gives it 2 s to say goodbye."""
-        await super().close(timeout=min(timeout or GOODBYE_SECONDS, GOODBYE_SECONDS))
+        await super().close(timeout=min(timeout or CLOSE_TIMEOUT_SECONDS, CLOSE_TIMEOUT_SECONDS))
 
 
 class PooledConnection(DriverConnection):
@@ -54,7 +54,7 @@ class Connector:
     def __init__(self, url: URL, name: str, *, limits: Mapping[str, str], timeout: float, command_timeout: float | None = None) -> None:
         self.target: Connection = connection_of(url)
         self.mode: Literal["unknown", "direct", "pooled"] = "pooled" if self.target.pooler else "unknown"
-        self._told = False
+        self._is_pooler_logged = False
         self._name = f"{self.target.application_name}:{name}" if self.target.application_name else name
         self._limits = {**self.target.settings, **limits}
         self._timeout = timeout
@@ -82,9 +82,9 @@ class Connector:
                     connection.terminate()
                     raise
                 await connection.close()
-            if not self._told:  # of several that find out at once the first one tells
+            if not self._is_pooler_logged:  # of several that find out at once the first one logs it
                 log.info("DATABASE_URL leads to a pooler: limits go with each transaction, and statements are not kept prepared.")
-            self.mode, self._told = "pooled", True
+            self.mode, self._is_pooler_logged = "pooled", True
         return await self._connect(pooled=True)
 
     def adapt(self, dialect: Any, _record: Any, _args: Any, _options: Any) -> Any:
@@ -122,14 +122,14 @@ class Connector:
             self.target.arguments, timeout=self._timeout / len(self._hosts), command_timeout=self._command_timeout
         )
         options |= {name: value for name, value in (("host", host), ("port", port)) if value}
-        told = {"application_name": self._name} | ({"options": self.target.options} if self.target.options else {})
+        server_settings = {"application_name": self._name} | ({"options": self.target.options} if self.target.options else {})
         if not pooled:
-            return await asyncpg.connect(**options, connection_class=DriverConnection, server_settings=told | self._limits)
+            return await asyncpg.connect(**options, connection_class=DriverConnection, server_settings=server_settings | self._limits)
         # Which server it is that answers the next question, nobody knows.
         options.pop("target_session_attrs", None)
         if not self.names_statements:
             options["statement_cache_size"] = 0
-        connection = await asyncpg.connect(**options, connection_class=PooledConnection, server_settings=told)
+        connection = await asyncpg.connect(**options, connection_class=PooledConnection, server_settings=server_settings)
         # The isolation is in BEGIN itself.
         limits = {name: value for name, value in self._limits.items() if name != "default_transaction_isolation"}
         connection.begin = " ".join(

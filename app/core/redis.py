@@ -36,7 +36,7 @@ from app.core.redis_keys import RedisKeys
 log = structlog.get_logger()
 
 HEALTH_LIMIT = timedelta(seconds=2)
-# For the goodbyes of connections that nobody uses any more.
+# For closing connections that nobody uses any more.
 CLOSE_LIMIT = timedelta(seconds=2)
 SENTINEL_SCHEME = "redis+sentinel://"
 
@@ -88,14 +88,14 @@ class _Pipeline(Pipeline):
             return await super().execute(raise_on_error)
 
 
-class _Line:
+class _BoundPool:
     """The connections to one instance, each checked when it was made, and the calls that are under way on them."""
 
     def __init__(self, pool: ConnectionPool) -> None:
         self.pool = pool
         self.commands = _Commands(connection_pool=pool)
         self.calls = 0
-        self.is_left = False
+        self.is_retired = False
 
 
 class RedisClient:
@@ -118,15 +118,15 @@ class RedisClient:
         self._url = url
         self._options: dict[str, Any] = {"timeout": timeout, "max_connections": max_connections, "client_name": name}
         self._closing: set[asyncio.Task[None]] = set()
-        self._line = self._new_line()
+        self._bound = self._new_bound_pool()
 
     @property
     def pool(self) -> ConnectionPool:
-        return self._line.pool
+        return self._bound.pool
 
     @property
     def commands(self) -> Redis:
-        return self._line.commands
+        return self._bound.commands
 
     @asynccontextmanager
     async def deadline(self, limit: timedelta | None = None, *, essential: bool = False) -> AsyncIterator[Redis]:
@@ -135,20 +135,20 @@ class RedisClient:
         `essential`: worth waiting for although an earlier call hangs, as a write is, whose failure costs the whole fleet.
         """
         with self.breaker.call(essential=essential) if self.breaker else nullcontext():
-            line = self._line
-            line.calls += 1
+            bound = self._bound
+            bound.calls += 1
             try:
                 async with asyncio.timeout((limit or self.timeout).total_seconds()):
-                    yield line.commands
+                    yield bound.commands
             except (RedisError, OSError, TimeoutError) as error:
                 fault = describe_fault(error)
                 METRICS.redis_faults.labels(kind_of_fault(error)).inc()
                 if self.breaker and is_outage(error):
-                    self.breaker.failed(fault)
+                    self.breaker.record_failure(fault)
                 raise StoreUnavailable(f"Redis does not serve: {fault}.") from error
             finally:
-                line.calls -= 1
-                self._close_if_left(line)
+                bound.calls -= 1
+                self._close_if_idle(bound)
 
     def bind(self, expected: Instance | None) -> None:
         """From now on talk to `expected` only, by connections of its own, each checked as it is made.
@@ -156,21 +156,21 @@ class RedisClient:
         Calls under way end on the old ones, within their deadline; closing those under them failed whoever was just taking one.
         """
         if expected != self.expected:
-            left, self.expected = self._line, expected
-            self._line = self._new_line()
-            left.is_left = True
-            self._close_if_left(left)
+            previous, self.expected = self._bound, expected
+            self._bound = self._new_bound_pool()
+            previous.is_retired = True
+            self._close_if_idle(previous)
 
     async def close(self) -> None:
-        line, self._line = self._line, self._new_line()
-        await asyncio.gather(*self._closing, _close(line.pool))
+        bound, self._bound = self._bound, self._new_bound_pool()
+        await asyncio.gather(*self._closing, _close(bound.pool))
 
-    def _new_line(self) -> _Line:
-        return _Line(make_pool(self._url, redis_connect_func=partial(_check_instance, self.expected, self.keys), **self._options))
+    def _new_bound_pool(self) -> _BoundPool:
+        return _BoundPool(make_pool(self._url, redis_connect_func=partial(_check_instance, self.expected, self.keys), **self._options))
 
-    def _close_if_left(self, line: _Line) -> None:
-        if line.is_left and not line.calls:
-            closing = asyncio.get_running_loop().create_task(_close(line.pool), name="close of a Redis pool")
+    def _close_if_idle(self, bound: _BoundPool) -> None:
+        if bound.is_retired and not bound.calls:
+            closing = asyncio.get_running_loop().create_task(_close(bound.pool), name="close of a Redis pool")
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
@@ -179,8 +179,8 @@ async def _close(pool: ConnectionPool) -> None:
     try:
         async with asyncio.timeout(CLOSE_LIMIT.total_seconds()):
             await pool.disconnect()
-    except Exception as error:  # an instance that is no more need not take leave
-        log.debug("Connections to Redis were dropped without a goodbye.", error=repr(error)[:200])
+    except Exception as error:  # an instance that is no more cannot close its connections
+        log.debug("Connections to Redis were dropped without being closed.", error=repr(error)[:200])
 
 
 async def _check_instance(expected: Instance | None, keys: RedisKeys, connection: Connection) -> None:
@@ -244,7 +244,7 @@ async def ask_instance(connection: Connection, keys: RedisKeys) -> Instance:
     return Instance(keys.place(facts["run_id"], int(connection.db)), facts["master_replid"], facts["role"])
 
 
-async def _ask_anew(pool: ConnectionPool, keys: RedisKeys) -> Instance:
+async def _ask_by_new_connection(pool: ConnectionPool, keys: RedisKeys) -> Instance:
     connection = await pool.get_connection()
     try:
         return await ask_instance(connection, keys)
@@ -267,7 +267,7 @@ async def check_redis_health(client: RedisClient, *, limit: timedelta = HEALTH_L
         if answer != token.encode():
             raise StoreUnavailable("Redis does not return what was written to it.")
         with broken_calls():
-            instance = await _ask_anew(commands.connection_pool, client.keys)
+            instance = await _ask_by_new_connection(commands.connection_pool, client.keys)
     if instance.role != "master":
         raise StoreUnavailable("Redis is a read-only replica.")
     return instance

@@ -22,6 +22,7 @@ from app.access.permissions import visible_to
 from app.core.clock import to_unix_ms
 from app.core.errors import NotAuthenticated, StoreUnavailable, Unavailable
 from app.core.metrics import METRICS
+from app.core.statements import execute_dml
 from app.current_deal.candidate import Candidate, find_candidate, find_only_deal
 from app.current_deal.session_data import choose_deal, has_deal, strip_deal
 from app.events.service import record_event
@@ -81,7 +82,7 @@ async def initial_session_data(resources: Resources, db: AsyncSession, user_id: 
 
 def restore_enabled(resources: Resources, *, organisation: bool = True) -> bool:
     """Whether deals come back by themselves; `organisation` is what the person's own organisation chose."""
-    configured, switched = resources.settings.auto_restore_deal, resources.backend.switches.get(RESTORE_SWITCH)
+    configured, switched = resources.settings.auto_restore_deal, resources.switches.get(RESTORE_SWITCH)
     return who_decides_restore(configured, switched, organisation=organisation)[0]
 
 
@@ -159,8 +160,7 @@ class RestorePlan:
         if self.outcome == "refused_revoked":
             still_refused = ~exists(visible_to(user_id, Deal.id, now=now).where(Deal.id == who.pointer))
             cleared = update(User).where(unchanged_condition, still_refused).values(last_deal_id=None, last_deal_accessed_at=None)
-            done = await db.execute(cleared.execution_options(synchronize_session=False))
-            if not done.rowcount:  # type: ignore[attr-defined]
+            if not await execute_dml(db, cleared):
                 raise AccessMoved
         elif await db.scalar(select(User.id).where(unchanged_condition).with_for_update(read=True)) is None:
             raise AccessMoved

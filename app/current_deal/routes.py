@@ -8,10 +8,11 @@ from quart import Blueprint, request, session
 from app.current_deal.schemas import CurrentDeal, Dismissal, Selected
 from app.current_deal.service import clear_selection, dismiss_notice, select_deal, undo_restore
 from app.current_deal.visits import PAGES, note_page
+from app.http.json_bodies import read_json
 from app.http.openapi import documented
 from app.http.ratelimit import limit_rate, limits_itself
 from app.http.schemas import Nothing
-from app.http.web import current_resources, current_user, path_id, read_json, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.sessions.interface import current_session
 
 selection = Blueprint("selection", __name__, url_prefix="/api")
@@ -23,28 +24,27 @@ class Shown(BaseModel):
     page: str | None = None
 
 
-@selection.post("/deals/<deal_id>/select")
+@selection.post("/deals/<id:deal_id>/select")
 @documented("selection", Selected, query=Shown, problems=(404, 429))
 @limits_itself
 @signed_in
-async def select(deal_id: str) -> dict[str, Any]:
+async def select(deal_id: int) -> dict[str, Any]:
     """Work on this deal. Idempotent; durable once it answers 200."""
-    wanted = path_id(deal_id)
     resources = current_resources()
     await limit_rate(resources, "select", current_user().id, resources.settings.rate_limit_select)
-    card = await select_deal(resources, current_session(), wanted, page=_page_shown())
+    card = await select_deal(resources, current_session(), deal_id, page=_page_shown())
     return {"deal": card, "selected_at": session["selected_at"]}
 
 
-@selection.post("/deals/<deal_id>/visit")
+@selection.post("/deals/<id:deal_id>/visit")
 @documented("selection", query=Shown, status=204, problems=(404, 429))
 @limits_itself
 @signed_in
-async def visit(deal_id: str) -> tuple[str, int]:
+async def visit(deal_id: int) -> tuple[str, int]:
     """A page of this deal is really seen, without choosing the deal anew: it is the one to come back to, what it shows is no longer new."""
-    resources, user, wanted = current_resources(), current_user(), path_id(deal_id)
+    resources, user = current_resources(), current_user()
     await limit_rate(resources, "select", user.id, resources.settings.rate_limit_select)
-    await note_page(resources, user.id, wanted, _page_shown() or "overview")
+    await note_page(resources, user.id, deal_id, _page_shown() or "overview")
     return "", 204
 
 

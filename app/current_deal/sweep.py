@@ -12,6 +12,7 @@ from app.access.permissions import BIN_LIFE, sees_last_deal
 from app.core.batches import MAX_ROWS, BatchSizer, ProgressCallback, no_progress
 from app.core.clock import Clock
 from app.core.database import Database
+from app.core.statements import execute_dml, execute_returning
 from app.events.service import event_row, is_audited
 from app.models import Deal, Event, Member, User
 
@@ -26,26 +27,26 @@ class Swept:
     purged: int = 0
 
 
-async def sweep_stale_deals(database: Database, clock: Clock, *, tell: ProgressCallback = no_progress) -> Swept:
+async def sweep_stale_deals(database: Database, clock: Clock, *, progress: ProgressCallback = no_progress) -> Swept:
     """May be repeated and cut short at any point. Raises `DatabaseUnavailable`; what is done by then stays done."""
     swept, batches, after = Swept(), BatchSizer(), 0
-    while window := await _look(database, clock.now(), after):
+    while window := await _next_window(database, clock.now(), after):
         after = window[-1].id
         stale = iter([row for row in window if not row.sees])
         while chunk := list(islice(stale, batches.rows)):
             for reason in await _forget(database, {row.id: row for row in chunk}, clock.now(), batches):
                 setattr(swept, reason, getattr(swept, reason) + 1)
-            await tell(**asdict(swept))
+            await progress(**asdict(swept))
             await batches.throttle()
     bin_batches = BatchSizer()
     while purged := await _empty_bin(database, clock.now(), bin_batches):
         swept.purged += purged
-        await tell(**asdict(swept))
+        await progress(**asdict(swept))
         await bin_batches.throttle()
     return swept
 
 
-async def _look(database: Database, now: datetime, after: int) -> list[Row[Any]]:
+async def _next_window(database: Database, now: datetime, after: int) -> list[Row[Any]]:
     """The next people with a last deal, and whether they may see it. Read beside everybody else; `_forget` looks again."""
     ended = exists().where(Member.deal_id == User.last_deal_id, Member.user_id == User.id, Member.expires_at <= now)
     reason = case((Deal.deleted_at.is_not(None), "deleted"), (ended, "expired"), else_="revoked").label("reason")
@@ -71,11 +72,9 @@ async def _forget(database: Database, seen: dict[int, Row[Any]], now: datetime, 
             still = select(User.id, User.organisation_id, User.last_deal_version).where(User.id.in_(seen), ~sees_last_deal(now))
             rows = (await db.execute(still.order_by(User.id).with_for_update(of=User, key_share=True, skip_locked=True))).all()
             gone = [row for row in rows if row.last_deal_version == seen[row.id].last_deal_version]
-            await db.execute(
-                update(User)
-                .where(User.id.in_([row.id for row in gone]))
-                .values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1)
-                .execution_options(synchronize_session=False)
+            cleared = update(User).where(User.id.in_([row.id for row in gone]))
+            await execute_dml(
+                db, cleared.values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1)
             )
             whom = ({"user_id": row.id, "organisation_id": row.organisation_id, "deal_id": seen[row.id].last_deal_id} for row in gone)
             await _record(db, [event_row("deal.swept", at=now, reason=seen[who["user_id"]].reason, **who) for who in whom])
@@ -89,7 +88,7 @@ async def _empty_bin(database: Database, now: datetime, batches: BatchSizer) -> 
         async with database.write() as db:
             found = select(Deal.id).where(over).order_by(Deal.deleted_at).limit(rows).with_for_update(skip_locked=True)
             gone = delete(Deal).where(Deal.id.in_(found), over).returning(Deal.id, Deal.organisation_id)
-            deals = (await db.execute(gone.execution_options(synchronize_session=False))).all()
+            deals = await execute_returning(db, gone)
             await _record(db, [event_row("deal.purged", at=now, deal_id=deal.id, organisation_id=deal.organisation_id) for deal in deals])
     return len(deals)
 

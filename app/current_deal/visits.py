@@ -10,8 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import user_can_access_deal
-from app.core.database import insert_into
 from app.core.errors import NotFound
+from app.core.statements import insert_into
 from app.models import Visit
 from app.resources import Resources
 

@@ -17,7 +17,7 @@ from app.http.query import Cursor, Limit
 from app.models import Event, User
 from app.resources import Resources
 
-# Where somebody goes is their own business; what happens to the deal is everybody's who sees it.
+# A person's own navigation is private; what happens to the deal concerns everybody who sees it.
 PERSONAL = (
     "deal.selected",
     "deal.restored",
@@ -29,7 +29,7 @@ PERSONAL = (
     "deal.unpinned",
     "deal.swept",
 )
-# What a kind is called in a filter, and how the kinds of its events begin.
+# Filter names, with the prefix of their events' kinds.
 KINDS = {"deal": "deal.", "people": "member.", "findings": "finding.", "checklist": "checklist."}
 # Of an export: one batch is one read, so that nobody waits for all of it.
 BATCH = 500

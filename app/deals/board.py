@@ -16,7 +16,7 @@ from app.models import STAGES, Deal
 
 
 @dataclass(frozen=True)
-class Column:
+class BoardColumn:
     stage: str
     deals: list[DealSummary]
     total: int
@@ -24,7 +24,7 @@ class Column:
 
 async def load_board(
     db: AsyncSession, user_id: int, query: ListQuery, shown: Mapping[str, int], *, current_deal_id: int | None, now: datetime
-) -> list[Column]:
+) -> list[BoardColumn]:
     """A column for every stage, with as many deals as `shown` says. The stage and the cursor of `query` do not count."""
     key, descending, _ = order_of(query)
     wanted = list(conditions(query.model_copy(update={"stage": None})))
@@ -36,4 +36,4 @@ async def load_board(
     counted = await db.execute(visible_to(user_id, Deal.stage, func.count(), now=now).where(*wanted).group_by(Deal.stage))
     totals = {row[0]: row[1] for row in counted}
     deals = [as_summary(row, current_deal_id=current_deal_id) for row in rows]
-    return [Column(stage, [deal for deal in deals if deal.stage == stage], totals.get(stage, 0)) for stage in STAGES]
+    return [BoardColumn(stage, [deal for deal in deals if deal.stage == stage], totals.get(stage, 0)) for stage in STAGES]

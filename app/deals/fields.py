@@ -1,4 +1,4 @@
-"""The kinds of fields a request may state about a deal; one rule for each kind, whatever the model."""
+"""The field types of requests about a deal; one rule per type, whatever the model."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from app.core.invisible_characters import strip_invisible
 from app.core.unicode_forms import normal_form
-from app.http.web import MAX_ID
+from app.http.ids import MAX_ID
 
 _BREAKS_A_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Eighteen digits: more than anything has been counted to.

@@ -18,8 +18,8 @@ from app.http.query import Cursor, Limit
 from app.models import Deal, Pin, Visit
 
 RECENTS = 10
-# More than this is no longer at hand.
-MAX_PINS, MAX_AT_HAND = 20, 12
+# A switcher with more would be a list.
+MAX_PINS, MAX_IN_SWITCHER = 20, 12
 
 
 Sort = Literal["announced", "-announced", "name", "-name", "price", "-price", "recent", "-recent", "updated", "-updated", "match"]
@@ -94,14 +94,14 @@ async def list_recents(db: AsyncSession, user_id: int, *, current_deal_id: int |
     return [as_summary(row, current_deal_id=current_deal_id) for row in rows]
 
 
-async def list_at_hand(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
-    """What a person switches between: their pinned deals by name, then those they chose last."""
+async def list_switcher(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
+    """The deals of the switcher: pinned ones by name, then the last chosen."""
     kept = summaries(user_id, now=now).where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
     by_name = case((Pin.pinned_at.is_not(None), func.lower(Deal.name)))
     rows = await db.execute(kept.order_by(by_name.nulls_last(), Visit.visited_at.desc(), Deal.id.desc()).limit(MAX_PINS + RECENTS))
     deals = [as_summary(row, current_deal_id=current_deal_id) for row in rows]
     pinned = sum(deal.is_pinned for deal in deals)
-    return deals[: max(pinned, MAX_AT_HAND)]
+    return deals[: max(pinned, MAX_IN_SWITCHER)]
 
 
 def conditions(query: ListQuery) -> Iterable[ColumnElement[bool]]:

@@ -1,4 +1,4 @@
-"""Who else sees a deal: granting, changing and withdrawing access.
+"""Members of a deal: granting, changing and withdrawing access.
 
 The access row changes first, then the sessions it concerns: see "Rows that give access are locked" in docs/sessions.md.
 """
@@ -26,7 +26,7 @@ _RANK = ("owner", "admin", "editor", "viewer")
 _SHOWN = ("user_id", "name", "email", "role", "expires_at", "granted_at")
 
 # What a grant says: the role, and until when.
-Terms = tuple[str, datetime | None]
+GrantTerms = tuple[str, datetime | None]
 
 
 async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list[MemberView]:
@@ -51,7 +51,7 @@ async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list
 
 
 async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: NewMember) -> tuple[MemberView, bool]:
-    """Give a colleague access, or state anew what they have. Returns the grant and whether there was none before."""
+    """Grant a colleague access, replacing an existing grant. Returns the grant and whether it is new."""
     now, realignment = resources.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=grant.user_id, email=grant.email)
     _refuse_past_end(grant.expires_at, now)
@@ -70,7 +70,7 @@ async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: 
             member = Member(deal_id=deal_id, user_id=person.id, granted_by_id=user_id, created_at=now)
             db.add(member)
         member.role, member.expires_at = grant.role, grant.expires_at
-        await realignment.look(db, {person.id}, now=now)
+        await realignment.load(db, {person.id}, now=now)
         await _record(db, "member.granted" if is_new else "member.changed", deal, user_id, member, now)
         view = _view(person, member)
 
@@ -87,7 +87,7 @@ async def list_colleagues(db: AsyncSession, user_id: int, deal_id: int, *, limit
 
 
 async def change_grant(
-    resources: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: Terms | None = None
+    resources: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: GrantTerms | None = None
 ) -> MemberView:
     """Another role or end of a grant there is. Raises `NotFound` where there is none, `Conflict` where it is not as `expected`."""
     now, realignment = resources.clock.now(), Realignment(deal_id)
@@ -104,7 +104,7 @@ async def change_grant(
             raise Conflict("Somebody changed this access meanwhile.", current=current.model_dump(mode="json"))
         for name, value in changes.items():
             setattr(member, name, value)
-        await realignment.look(db, {member_id}, now=now)
+        await realignment.load(db, {member_id}, now=now)
         await _record(db, "member.changed", deal, user_id, member, now)
         view = _view(await db.get_one(User, member_id), member)
 
@@ -125,11 +125,11 @@ async def withdraw_access(resources: Resources, user_id: int, deal_id: int, memb
         if also:
             await db.flush()
             await also(db)
-        await realignment.look(db, {member_id}, now=now)
+        await realignment.load(db, {member_id}, now=now)
         await _record(db, "member.revoked", deal, user_id, member, now)
 
     def leave(data: SessionData) -> SessionData | None:
-        """Who leaves is not told that the deal is gone: it was they who did it."""
+        """Whoever leaves needs no notice that the deal is gone."""
         changed = realignment.change(data)
         return changed and (dismiss(changed, "deal_unavailable") or changed)
 

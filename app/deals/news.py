@@ -1,4 +1,4 @@
-"""How many things others did in a deal since this person looked."""
+"""Counts what others did in a deal since this person's last visit."""
 
 from typing import Any, NamedTuple
 

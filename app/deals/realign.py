@@ -16,15 +16,15 @@ from app.sessions.record import SessionData
 class Realignment:
     """Brings the sessions of some people in line with who sees `deal_id` once the access rows have changed.
 
-    Who still sees it in another way keeps their place, with a card that says how. Who does not loses the deal, and is
-    not brought back to it. `look` runs after the rows changed and before the sessions do, in the same transaction.
+    People who still see it keep their place, with an updated card. People who do not lose the deal, and are
+    not brought back to it. Call `load` between changing the rows and the sessions, in the same transaction.
     """
 
     deal_id: int
     people: frozenset[int] = frozenset()
     cards: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-    async def look(self, db: AsyncSession, user_ids: Collection[int], *, now: datetime) -> None:
+    async def load(self, db: AsyncSession, user_ids: Collection[int], *, now: datetime) -> None:
         await db.flush()
         self.people = frozenset(user_ids)
         self.cards = await list_cards(db, self.deal_id, user_ids, now=now)

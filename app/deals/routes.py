@@ -11,20 +11,19 @@ from app.deals.activity import ActivityQuery, list_activity
 from app.deals.listing import ListQuery, list_deals, list_recents
 from app.deals.member_routes import members
 from app.deals.schemas import Activity, Bin, DealChanges, DealList, DeletedDeal, NewDeal, NewOwner, OneDeal, PersonName, PersonRef, Recents
-from app.deals.service import archive_deal, bring_back_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal
+from app.deals.service import archive_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal, undelete_deal
 from app.deals.store import get_detail, list_bin, require_role, require_role_or_bin
+from app.http.json_bodies import read_json
 from app.http.openapi import documented
 from app.http.preconditions import expected_versions
 from app.http.query import parse_query
 from app.http.ratelimit import limit_rate
 from app.http.schemas import Nothing
-from app.http.web import current_resources, current_user, path_id, read_json, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.sessions.interface import current_session
 
 blueprint = Blueprint("deals", __name__, url_prefix="/api/deals")
 blueprint.register_blueprint(members)
-
-MAX_IN_BIN = 100
 
 
 @blueprint.get("")
@@ -74,7 +73,7 @@ async def bin_() -> Response:
     """The deleted deals that you may bring back, for thirty days."""
     resources = current_resources()
     async with resources.database.read() as db:
-        found = await list_bin(db, current_user().id, now=resources.clock.now(), limit=MAX_IN_BIN)
+        found = await list_bin(db, current_user().id, now=resources.clock.now())
     deals = [
         DeletedDeal(id=deal.id, name=deal.name, acquirer=deal.acquirer, deleted_at=deal.deleted_at, gone_at=deal.deleted_at + BIN_LIFE)
         for deal in found
@@ -83,118 +82,117 @@ async def bin_() -> Response:
     return _answer(Bin(deals=deals))
 
 
-@blueprint.get("/<deal_id>")
+@blueprint.get("/<id:deal_id>")
 @documented("deals", OneDeal, problems=(404,))
 @signed_in
-async def show(deal_id: str) -> Response:
+async def show(deal_id: int) -> Response:
     """Everything known of one deal. Its ETag is the version to change it from."""
-    return await _answer_deal(path_id(deal_id))
+    return await _answer_deal(deal_id)
 
 
-@blueprint.patch("/<deal_id>")
+@blueprint.patch("/<id:deal_id>")
 @documented("deals", OneDeal, body=DealChanges, problems=(400, 403, 404, 409, 413, 415))
 @signed_in
-async def change(deal_id: str) -> Response:
+async def change(deal_id: int) -> Response:
     """State other facts. With a version, in the body or as If-Match, only if the deal is still at it."""
-    wanted = await _require(deal_id, EDITING_ROLES)
+    await _require(deal_id, EDITING_ROLES)
     body = await read_json(DealChanges)
     facts = body.model_dump(exclude_unset=True, exclude={"version"})
-    await change_deal(current_resources(), current_user().id, wanted, facts, expected=expected_versions(body.version))
-    return await _answer_deal(wanted)
+    await change_deal(current_resources(), current_user().id, deal_id, facts, expected=expected_versions(body.version))
+    return await _answer_deal(deal_id)
 
 
-@blueprint.delete("/<deal_id>")
+@blueprint.delete("/<id:deal_id>")
 @documented("deals", status=204, problems=(403, 404))
 @signed_in
-async def remove(deal_id: str) -> tuple[str, int]:
+async def remove(deal_id: int) -> tuple[str, int]:
     """Into the bin, from which it can be brought back for thirty days."""
-    wanted = await _require(deal_id, MANAGING_ROLES)
-    await delete_deal(current_resources(), current_user().id, wanted)
+    await _require(deal_id, MANAGING_ROLES)
+    await delete_deal(current_resources(), current_user().id, deal_id)
     return "", 204
 
 
-@blueprint.post("/<deal_id>/archive")
+@blueprint.post("/<id:deal_id>/archive")
 @documented("deals", OneDeal, body=Nothing, problems=(400, 403, 404, 413, 415))
 @signed_in
-async def archive(deal_id: str) -> Response:
+async def archive(deal_id: int) -> Response:
     """Make it read-only. Nobody loses their place."""
     return await _set_archived(deal_id, archived=True)
 
 
-@blueprint.post("/<deal_id>/unarchive")
+@blueprint.post("/<id:deal_id>/unarchive")
 @documented("deals", OneDeal, body=Nothing, problems=(400, 403, 404, 413, 415))
 @signed_in
-async def unarchive(deal_id: str) -> Response:
+async def unarchive(deal_id: int) -> Response:
     """Make it editable again."""
     return await _set_archived(deal_id, archived=False)
 
 
-@blueprint.post("/<deal_id>/restore")
+@blueprint.post("/<id:deal_id>/restore")
 @documented("deals", OneDeal, body=Nothing, problems=(400, 403, 404, 413, 415))
 @signed_in
-async def bring_back(deal_id: str) -> Response:
+async def bring_back(deal_id: int) -> Response:
     """Out of the bin. The people who worked on it come back to it."""
-    resources, user, wanted = current_resources(), current_user(), path_id(deal_id)
+    resources, user = current_resources(), current_user()
     async with resources.database.read() as db:
-        await require_role_or_bin(db, user.id, wanted, MANAGING_ROLES, now=resources.clock.now())
+        await require_role_or_bin(db, user.id, deal_id, MANAGING_ROLES, now=resources.clock.now())
     await read_json(Nothing)
-    await bring_back_deal(resources, user.id, wanted)
-    return await _answer_deal(wanted)
+    await undelete_deal(resources, user.id, deal_id)
+    return await _answer_deal(deal_id)
 
 
-@blueprint.post("/<deal_id>/transfer")
+@blueprint.post("/<id:deal_id>/transfer")
 @documented("deals", NewOwner, body=PersonRef, problems=(400, 403, 404, 413, 415))
 @signed_in
-async def transfer(deal_id: str) -> Response:
+async def transfer(deal_id: int) -> Response:
     """Make a colleague the owner."""
-    wanted = await _require(deal_id, MANAGING_ROLES)
-    owner = await transfer_deal(current_resources(), current_user().id, wanted, to=await read_json(PersonRef))
+    await _require(deal_id, MANAGING_ROLES)
+    owner = await transfer_deal(current_resources(), current_user().id, deal_id, to=await read_json(PersonRef))
     return _answer(NewOwner(owner=PersonName(id=owner.id, name=owner.name)))
 
 
-@blueprint.put("/<deal_id>/pin")
+@blueprint.put("/<id:deal_id>/pin")
 @documented("deals", status=204, problems=(404,))
 @signed_in
-async def pin(deal_id: str) -> tuple[str, int]:
+async def pin(deal_id: int) -> tuple[str, int]:
     """Keep it at hand."""
-    await pin_deal(current_resources(), current_user().id, path_id(deal_id), pinned=True)
+    await pin_deal(current_resources(), current_user().id, deal_id, pinned=True)
     return "", 204
 
 
-@blueprint.delete("/<deal_id>/pin")
+@blueprint.delete("/<id:deal_id>/pin")
 @documented("deals", status=204, problems=(404,))
 @signed_in
-async def unpin(deal_id: str) -> tuple[str, int]:
+async def unpin(deal_id: int) -> tuple[str, int]:
     """No longer keep it at hand."""
-    await pin_deal(current_resources(), current_user().id, path_id(deal_id), pinned=False)
+    await pin_deal(current_resources(), current_user().id, deal_id, pinned=False)
     return "", 204
 
 
-@blueprint.get("/<deal_id>/activity")
+@blueprint.get("/<id:deal_id>/activity")
 @documented("deals", Activity, query=ActivityQuery, problems=(400, 404))
 @signed_in
-async def activity(deal_id: str) -> Response:
+async def activity(deal_id: int) -> Response:
     """What happened to it, the latest first."""
     resources, user = current_resources(), current_user()
-    wanted = await _require(deal_id, ANY_ROLE)
+    await _require(deal_id, ANY_ROLE)
     query = parse_query(ActivityQuery, request.args)
     async with resources.database.read() as db:
-        return _answer(await list_activity(db, user.id, wanted, query, settings=resources.settings))
+        return _answer(await list_activity(db, user.id, deal_id, query, settings=resources.settings))
 
 
-async def _set_archived(deal_id: str, *, archived: bool) -> Response:
-    wanted = await _require(deal_id, MANAGING_ROLES)
+async def _set_archived(deal_id: int, *, archived: bool) -> Response:
+    await _require(deal_id, MANAGING_ROLES)
     await read_json(Nothing)
-    await archive_deal(current_resources(), current_user().id, wanted, archived=archived)
-    return await _answer_deal(wanted)
+    await archive_deal(current_resources(), current_user().id, deal_id, archived=archived)
+    return await _answer_deal(deal_id)
 
 
-async def _require(deal_id: str, roles: Collection[str]) -> int:
-    """The id, once it is sure that this person sees the deal in one of `roles`: before the body is looked at."""
-    resources, wanted = current_resources(), path_id(deal_id)
+async def _require(deal_id: int, roles: Collection[str]) -> None:
+    """That this person sees the deal in one of `roles`: before the body is looked at."""
+    resources = current_resources()
     async with resources.database.read() as db:
-        await require_role(db, current_user().id, wanted, roles, now=resources.clock.now())
-    return wanted
+        await require_role(db, current_user().id, deal_id, roles, now=resources.clock.now())
 
 
 async def _answer_deal(deal_id: int) -> Response:

@@ -1,4 +1,4 @@
-"""What can be done to a deal. Each change is one transaction: the row, the live sessions it concerns, the event."""
+"""Changes of a deal. Each is one transaction: the row, the live sessions it concerns, the event."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import MANAGING_ROLES, visible_to
-from app.core.database import insert_into
 from app.core.errors import Conflict, NotFound
+from app.core.statements import execute_dml, insert_into
 from app.current_deal.session_data import clear_restore_backoff, if_still_on, refresh_card, strip_deal
 from app.deals.realign import Realignment
 from app.deals.schemas import PersonRef
@@ -38,7 +38,7 @@ async def create_deal(resources: Resources, creator_id: int, facts: dict[str, An
         created = deal.id
         await record(db, "deal.created", deal, creator_id, now)
 
-    # Somebody who saw no deal may have one now: their sessions look again.
+    # The creator may have their first deal now, so their sessions retry the restore.
     await resources.sessions.change_sessions(Session.user_id == creator_id, clear_restore_backoff, also=insert)
     return created
 
@@ -69,7 +69,7 @@ async def change_deal(
 
 
 async def archive_deal(resources: Resources, user_id: int, deal_id: int, *, archived: bool) -> None:
-    """Make it read-only, or editable again. Takes no one's place away."""
+    """Make it read-only, or editable again. Everybody keeps their place."""
     now = resources.clock.now()
     async with resources.database.write() as db:
         deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
@@ -93,7 +93,7 @@ async def delete_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     await resources.sessions.change_sessions(Session.current_deal_id == deal_id, if_still_on(deal_id, strip_deal), also=bin_it)
 
 
-async def bring_back_deal(resources: Resources, user_id: int, deal_id: int) -> None:
+async def undelete_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     """Out of the bin. Raises `NotFound` where it is neither in this person's bin nor visible to them."""
     now = resources.clock.now()
 
@@ -128,7 +128,7 @@ async def transfer_deal(resources: Resources, user_id: int, deal_id: int, *, to:
             await db.delete(grant)  # ownership says more
         deal.owner_id = owner.id
         mark_changed(deal, now)
-        await realignment.look(db, {owner.id} | ({old_owner_id} if old_owner_id else set()), now=now)
+        await realignment.load(db, {owner.id} | ({old_owner_id} if old_owner_id else set()), now=now)
         await record(db, "deal.transferred", deal, user_id, now, concerns=owner.id, from_user_id=old_owner_id)
 
     # The old owner's place is lost only in sessions on this deal; the new owner's sessions may have a first deal now.
@@ -138,7 +138,7 @@ async def transfer_deal(resources: Resources, user_id: int, deal_id: int, *, to:
 
 
 async def pin_deal(resources: Resources, user_id: int, deal_id: int, *, pinned: bool) -> None:
-    """Keep a deal at hand, or no longer. A person's own; nobody else's list changes. Raises `NotFound`."""
+    """Pin or unpin a deal for this person only. Raises `NotFound`."""
     now = resources.clock.now()
     async with resources.database.write() as db:
         deal = await db.scalar(visible_to(user_id, Deal, now=now).where(Deal.id == deal_id))
@@ -146,10 +146,10 @@ async def pin_deal(resources: Resources, user_id: int, deal_id: int, *, pinned: 
             raise NotFound
         if pinned:
             pin = insert_into(db, Pin).values(user_id=user_id, deal_id=deal_id, pinned_at=now).on_conflict_do_nothing()
-            done = await db.execute(pin)
+            changed = await execute_dml(db, pin)
         else:
-            done = await db.execute(delete(Pin).where(Pin.user_id == user_id, Pin.deal_id == deal_id))
-        if done.rowcount:  # type: ignore[attr-defined]
+            changed = await execute_dml(db, delete(Pin).where(Pin.user_id == user_id, Pin.deal_id == deal_id))
+        if changed:
             await record(db, "deal.pinned" if pinned else "deal.unpinned", deal, user_id, now)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from app.access.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, in_bin_of, people_who_see, visible_to
 from app.auth.email_address import spellings_of
 from app.core.errors import BadRequest, Conflict, Forbidden, NotFound
+from app.core.statements import execute_dml
 from app.current_deal.session_data import ends_at_ms
 from app.deals.schemas import DealDetail, DealSummary, PersonName
 from app.models import Deal, Member, Pin, User, Visit
@@ -47,6 +48,8 @@ SHOWN_ALONE = (
     Deal.external_ref,
     Deal.created_at,
 )
+
+MAX_IN_BIN = 100
 
 
 def summaries(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
@@ -120,8 +123,9 @@ async def find_in_bin(db: AsyncSession, user_id: int, deal_id: int, *, now: date
     return found
 
 
-async def list_bin(db: AsyncSession, user_id: int, *, now: datetime, limit: int) -> list[Deal]:
-    return list(await db.scalars(in_bin_of(user_id, now=now).order_by(Deal.deleted_at.desc(), Deal.id.desc()).limit(limit)))
+async def list_bin(db: AsyncSession, user_id: int, *, now: datetime) -> list[Deal]:
+    """What was put into the bin last."""
+    return list(await db.scalars(in_bin_of(user_id, now=now).order_by(Deal.deleted_at.desc(), Deal.id.desc()).limit(MAX_IN_BIN)))
 
 
 def colleague(of_user_id: int, *, user_id: int | None = None, email: str | None = None) -> ColumnElement[bool]:
@@ -173,12 +177,8 @@ async def list_cards(db: AsyncSession, deal_id: int, user_ids: Collection[int], 
 
 async def forget_last_deal(db: AsyncSession, deal_id: int, user_ids: Collection[int]) -> None:
     """These people do not come back to this deal: a later grant is not a reason to reopen it unasked."""
-    await db.execute(
-        update(User)
-        .where(User.id.in_(user_ids), User.last_deal_id == deal_id)
-        .values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1)
-        .execution_options(synchronize_session=False)
-    )
+    pointing = update(User).where(User.id.in_(user_ids), User.last_deal_id == deal_id)
+    await execute_dml(db, pointing.values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1))
 
 
 def checked_role(role: str | None, roles: Collection[str]) -> str:

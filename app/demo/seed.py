@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.demo.work import insert_work, stages
 from app.events.service import event_row
 from app.imports.mapping import map_columns
-from app.imports.reader import Table
+from app.imports.reader import TextTable
 from app.imports.report import RowWarning
 from app.imports.rows import Row, read_row
 from app.imports.store import DEALS, insert_deals, lock_organisations
@@ -81,7 +81,7 @@ def read_demo() -> Demo:
     rows: defaultdict[str, list[Row]] = defaultdict(list)
     warnings: list[RowWarning] = []
     with DEMO_FILE.open("rb") as stream:
-        table = Table(stream)
+        table = TextTable(stream)
         columns = map_columns(table.headings)
         for batch in table.batches():
             for record in batch.records:

@@ -22,14 +22,14 @@ from app.models.event_stream import NO_ORGANISATION
 
 # Events a transaction: read and hashed outside of it, so that it is over in milliseconds.
 BATCH = 500
-# Events a look of `verify`.
+# Events per read of `verify`.
 WINDOW = 2000
 MAX_FAULTS = 100
 BEFORE_THE_FIRST = "0" * 64
 # One sealer at a time (PostgreSQL); beside FAILBACK_LOCK of sessions/backend.py.
 SEAL_LOCK = 7302
 
-Tell = Callable[[int, int], Awaitable[None]]
+Progress = Callable[[int, int], Awaitable[None]]
 
 _COLUMNS = (
     Event.id,
@@ -75,7 +75,7 @@ class Verdict:
 
 
 async def seal(database: Database, clock: Clock) -> int:
-    """Add what has happened to the chains. Returns how many events were sealed. Two at once do no harm."""
+    """Append settled events to their chains; returns how many. Safe to run twice at once."""
     settled = await commit_watermark(database)
     sealed = 0
     while settled:
@@ -93,8 +93,8 @@ async def seal(database: Database, clock: Clock) -> int:
     return sealed
 
 
-async def verify(database: Database, clock: Clock, *, tell: Tell | None = None) -> Verdict:
-    """Seal what is new, then look at every event and every seal. `tell` hears up to which id of how many it has come."""
+async def verify(database: Database, clock: Clock, *, progress: Progress | None = None) -> Verdict:
+    """Seal new events, then check every event and seal. `progress` gets the last id checked and the last of all."""
     await seal(database, clock)
     verdict = Verdict()
     async with database.read() as db:
@@ -110,8 +110,8 @@ async def verify(database: Database, clock: Clock, *, tell: Tell | None = None) 
             _check(verdict, event_id, events.get(event_id), seals.get(event_id))
         verdict.events += len(events)
         low = high
-        if tell:
-            await tell(low, end)
+        if progress:
+            await progress(low, end)
     return verdict
 
 
@@ -150,7 +150,7 @@ def _chained(events: Iterable[Row[Any]], heads: dict[int, tuple[int, str]], **va
 
 
 def _hash(event: Row[Any], chain: int, sequence: int, previous: str) -> str:
-    """Over everything the event says, its place and what came before, in a form that is the same on every database."""
+    """Over all of the event, its position and the previous hash, in a form that is the same on every database."""
     at = event.at.astimezone(UTC).isoformat(timespec="microseconds")
     ids = [event.id, event.organisation_id, event.actor_id, event.user_id, event.deal_id]
     said = [chain, sequence, previous, *ids, event.kind, at, event.request_id, event.payload]
@@ -170,7 +170,7 @@ async def _heads(db: Any, chains: set[int]) -> dict[int, tuple[int, str]]:
 
 
 async def _insert(database: Database, end: int, rows: Sequence[dict[str, Any]]) -> bool:
-    """False where the chain's end is not what `rows` were made from."""
+    """False if the chain has moved on since `rows` were computed."""
     try:
         async with database.write() as db:
             if database.dialect == "postgresql" and not await db.scalar(text(f"SELECT pg_try_advisory_xact_lock({SEAL_LOCK})")):

@@ -15,8 +15,9 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock
-from app.core.database import Database, insert_into
+from app.core.database import Database
 from app.core.errors import Unavailable
+from app.core.statements import execute_dml, insert_into
 from app.events.measures import count_events
 from app.events.notify import write_notices
 from app.events.settled import commit_watermark
@@ -28,20 +29,20 @@ Effect = Callable[[AsyncSession, Sequence[Event], datetime], Awaitable[None]]
 EFFECTS: dict[str, Effect] = {"analytics": count_events, "notify": write_notices}
 # Small enough that on SQLite nobody waits noticeably behind one transaction.
 BATCH = 200
-# After so many failures an event is put aside.
+# After so many failures an event becomes a dead letter.
 TRIES = 5
 # An outage, or tables that a migration has yet to make, is not the event's fault and does not count.
 TRANSIENT_ERRORS = (Unavailable, ProgrammingError)
 
 
 class UnknownEvent(Exception):
-    """The stream names an event that SQL does not have: it was restored from a backup, or somebody made the entry up."""
+    """The stream names an event that SQL does not have: SQL was restored from a backup, or the entry is forged."""
 
 
 async def apply(database: Database, clock: Clock, group: str, event_ids: Sequence[int]) -> int:
-    """Have the effect of these events, those that had it before left out, in one transaction. Returns how many were new.
+    """Apply the effect of these events in one transaction, except where already applied. Returns how many were new.
 
-    Raises what the effect raises; then none of them had it.
+    Raises what the effect raises; then none is applied.
     """
     async with database.write() as db:
         mark = await _hold_mark(db, group)
@@ -68,13 +69,13 @@ async def dead_letter(
     deliveries: int,
     content: dict[str, Any] | None = None,
 ) -> bool:
-    """Put an event, or an entry that names none, aside. False where it has had its effect or lies there already."""
+    """Store an event, or an entry that names none, as a dead letter. False if its effect is applied or it is one already."""
     async with database.write() as db:
         if event_id is not None and await db.get(Event, event_id) is not None:
             if event_id <= await _hold_mark(db, group):
                 return False
             claim = insert_into(db, EventEffect).values(consumer_group=group, event_id=event_id).on_conflict_do_nothing()
-            if not (await db.execute(claim)).rowcount:  # type: ignore[attr-defined]
+            if not await execute_dml(db, claim):
                 return False
         values = {
             "consumer_group": group,
@@ -85,9 +86,9 @@ async def dead_letter(
             "deliveries": deliveries,
             "dead_at": clock.now(),
         }
-        done = await db.execute(insert_into(db, DeadLetter).values(**values).on_conflict_do_nothing())
-        log.error("An event could not have its effect; it was put aside.", group=group, event_id=event_id, error=values["error"])
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        is_new = await execute_dml(db, insert_into(db, DeadLetter).values(**values).on_conflict_do_nothing())
+        log.error("An event's effect failed for good; it is a dead letter now.", group=group, event_id=event_id, error=values["error"])
+        return bool(is_new)
 
 
 async def catch_up(
@@ -99,9 +100,9 @@ async def catch_up(
     failures: Counter[int] | None = None,
     limit: int = 10_000,
 ) -> int:
-    """From SQL alone, have the effect of events that did not have it: the stream lost them, is away, or is not used.
+    """Apply missing effects from SQL alone: the stream lost the events, is down, or is not used.
 
-    `older_than` leaves to the stream what may be on its way. `failures` counts by event from call to call; one that failed
+    `older_than` leaves recent events to the stream. `failures` counts by event from call to call; one that failed
     `TRIES` times is put aside. Then moves the mark. Returns how many effects were new.
     """
     settled = await commit_watermark(database)
@@ -119,7 +120,7 @@ async def catch_up(
 
 
 async def retry_requeued(database: Database, clock: Clock) -> int:
-    """Try once more what an operator asked for. What fails again goes back to where it was. Returns how many went well."""
+    """Retry requeued dead letters once. Those that fail stay dead letters. Returns how many succeeded."""
     known = DeadLetter.consumer_group.in_(EFFECTS)  # a newer version's groups are for its workers
     asked_for = select(DeadLetter.id).where(known, DeadLetter.requeued_at.is_not(None), DeadLetter.resolved_at.is_(None))
     async with database.read() as db:
@@ -152,7 +153,7 @@ async def _retry(database: Database, clock: Clock, letter_id: int) -> bool:
 
 
 async def _apply_or_count(database: Database, clock: Clock, group: str, ids: Sequence[int], failures: Counter[int]) -> int:
-    """All at once, or where one of them fails each half for itself, down to that one."""
+    """All at once; if one fails, each half separately, down to the one that fails."""
     try:
         return await apply(database, clock, group, ids)
     except TRANSIENT_ERRORS:
@@ -175,7 +176,7 @@ def _undone(group: str, settled: int) -> Any:
 
 
 async def _hold_mark(db: AsyncSession, group: str) -> int:
-    """The mark, which stays where it is until the transaction ends: else the row that says "done" might be deleted beside us."""
+    """The mark, locked until the transaction ends, so that no row below it is deleted concurrently."""
     held = select(EventMark.event_id).where(EventMark.consumer_group == group).with_for_update(read=True)
     mark = await db.scalar(held)
     if mark is None:
@@ -185,7 +186,7 @@ async def _hold_mark(db: AsyncSession, group: str) -> int:
 
 
 async def _move_mark(database: Database, group: str, settled: int) -> None:
-    """Up to the first event without its effect, and delete the rows below."""
+    """Advance the mark to the first event without its effect, and delete the rows below."""
     async with database.read() as db:
         first = await db.scalar(_undone(group, settled).limit(1))
         mark = await db.scalar(select(EventMark.event_id).where(EventMark.consumer_group == group)) or 0
@@ -195,6 +196,6 @@ async def _move_mark(database: Database, group: str, settled: int) -> None:
     # The update waits for whoever holds the mark, so none of them misses a row that says "done".
     async with database.write() as db:
         moved = update(EventMark).where(EventMark.consumer_group == group, EventMark.event_id < target).values(event_id=target)
-        await db.execute(moved.execution_options(synchronize_session=False))
+        await execute_dml(db, moved)
         below = delete(EventEffect).where(EventEffect.consumer_group == group, EventEffect.event_id <= target)
-        await db.execute(below.execution_options(synchronize_session=False))
+        await execute_dml(db, below)

@@ -1,4 +1,4 @@
-"""A consumer of the event stream: reads for its group, claims what dead consumers left, puts poison aside, and trims what all have read."""
+"""A consumer of the event stream: reads for its group, claims entries of dead consumers, moves poison to the dead letters, and trims."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ log = structlog.get_logger()
 
 # An entry that comes up more often than this without ever failing takes its consumer down with it.
 MAX_DELIVERIES = 10 * TRIES
-# Only to be looked at; SQL has all of them.
-DEAD_KEPT = 1000
+# For inspection only; SQL has all of them.
+MAX_DEAD_ENTRIES = 1000
 NO_ENTRY = "0-0"
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
@@ -38,12 +38,12 @@ class StreamTimeouts:
     forget_after: timedelta = timedelta(minutes=10)
 
 
-class Malformed(Exception):
+class MalformedEntry(Exception):
     """An entry that names no event."""
 
 
 class Consumer:
-    """One consumer of one group, under a name of its own. `lost` is set when the stream turned out to be another one."""
+    """One consumer of one group, under a unique name. `lost` is set when the stream turns out to be a new one."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Consumer:
         group: str,
         name: str,
         lost: asyncio.Event,
-        pace: StreamTimeouts | None = None,
+        timeouts: StreamTimeouts | None = None,
     ) -> None:
         self.database = database
         self.clock = clock
@@ -62,18 +62,18 @@ class Consumer:
         self.group = group
         self.name = name
         self.lost = lost
-        self.pace = pace or StreamTimeouts()
+        self.timeouts = timeouts or StreamTimeouts()
         # How many effects were new, in this life.
         self.applied = 0
         self._claim_at = 0.0
 
     async def step(self) -> bool:
-        """Take what there is, at most a batch. Whether there was something. Raises `Unavailable`; then it stays pending."""
+        """Process at most a batch; returns whether there was any entry. On `Unavailable` the entries stay pending."""
         try:
             if asyncio.get_running_loop().time() >= self._claim_at:
-                if await self._take_over():
+                if await self._claim_stale():
                     return True
-                self._claim_at = asyncio.get_running_loop().time() + self.pace.claim_after.total_seconds() / 2
+                self._claim_at = asyncio.get_running_loop().time() + self.timeouts.claim_after.total_seconds() / 2
             entries = await self._read()
         except StoreUnavailable as fault:
             if not is_no_group(fault):
@@ -88,15 +88,15 @@ class Consumer:
         return self.redis.keys.name(STREAM)
 
     async def _read(self) -> list[Entry]:
-        async with self.redis.deadline(self.redis.timeout + self.pace.block) as commands:
-            block = max(1, int(self.pace.block.total_seconds() * 1000))
+        async with self.redis.deadline(self.redis.timeout + self.timeouts.block) as commands:
+            block = max(1, int(self.timeouts.block.total_seconds() * 1000))
             answer = await commands.xreadgroup(self.group, self.name, {self._stream: ">"}, count=BATCH, block=block)
         return answer[0][1] if answer else []
 
-    async def _take_over(self) -> bool:
-        """What was handed out and not done within `claim_after`, by a consumer that died or by us, when it failed."""
+    async def _claim_stale(self) -> bool:
+        """Entries delivered but not acknowledged within `claim_after`: their consumer died, or we failed."""
         async with self.redis.deadline() as commands:
-            idle = int(self.pace.claim_after.total_seconds() * 1000)
+            idle = int(self.timeouts.claim_after.total_seconds() * 1000)
             _, claimed, *_ = await commands.xautoclaim(self._stream, self.group, self.name, idle, NO_ENTRY, count=BATCH)
             if not claimed:
                 return False
@@ -109,7 +109,7 @@ class Consumer:
         return True
 
     async def _handle(self, entries: Sequence[Entry], deliveries: Mapping[bytes, int]) -> None:
-        """All at once, or where one of them fails each half for itself, down to that one."""
+        """All at once; if one fails, each half separately, down to the one that fails."""
         if not entries:
             return
         try:
@@ -123,40 +123,40 @@ class Consumer:
                 await self._handle(entries[:half], deliveries)
                 await self._handle(entries[half:], deliveries)
                 return
-            if not await self._put_aside(entries[0], error, deliveries.get(entries[0][0], 1)):
+            if not await self._dead_letter(entries[0], error, deliveries.get(entries[0][0], 1)):
                 return
         async with self.redis.deadline() as commands:
             await commands.xack(self._stream, self.group, *[entry_id for entry_id, _ in entries])
 
-    async def _put_aside(self, entry: Entry, error: Exception, deliveries: int) -> bool:
+    async def _dead_letter(self, entry: Entry, error: Exception, deliveries: int) -> bool:
         """After `TRIES` deliveries. False: it stays pending and is tried again in a while."""
         entry_id, fields = entry[0].decode(), entry[1]
         log.warning("An entry of the event stream failed.", group=self.group, entry=entry_id, error=repr(error), deliveries=deliveries)
         if deliveries < TRIES:
             return False
-        with suppress(Malformed):
+        with suppress(MalformedEntry):
             event_id = None
             event_id = _event_id(fields)
         content = {"fields": {_shown(key): _shown(value) for key, value in fields.items()}}
-        told: dict[str, Any] = {"event_id": event_id, "error": error, "deliveries": deliveries, "content": content}
-        if await dead_letter(self.database, self.clock, self.group, entry_id=entry_id, **told):
+        facts: dict[str, Any] = {"event_id": event_id, "error": error, "deliveries": deliveries, "content": content}
+        if await dead_letter(self.database, self.clock, self.group, entry_id=entry_id, **facts):
             async with self.redis.deadline() as commands:
                 dead: dict[Any, Any] = {"group": self.group, "entry": entry_id, "event": event_id or "", "error": repr(error)[:500]}
-                await commands.xadd(self.redis.keys.name(DEAD_STREAM), dead, maxlen=DEAD_KEPT)
+                await commands.xadd(self.redis.keys.name(DEAD_STREAM), dead, maxlen=MAX_DEAD_ENTRIES)
         return True
 
     async def _make_group(self) -> None:
-        """There is no such group, so this is a new stream: read it from its beginning, and have SQL make up for what an old one held."""
-        with suppress(StoreUnavailable):  # somebody else made it at the same moment; the next step sees whether it is there
+        """Without the group this is a new stream: read it from its beginning, and let SQL supply what the old one held."""
+        with suppress(StoreUnavailable):  # another consumer made it at the same moment; the next step checks
             async with self.redis.deadline() as commands:
                 await commands.xgroup_create(self._stream, self.group, id="0", mkstream=True)
-            log.info("A consumer group was made; what an earlier stream held is taken from SQL.", group=self.group)
+            log.info("Consumer group created; events of an earlier stream come from SQL.", group=self.group)
         self.lost.set()
 
 
-async def trim(redis: RedisClient, *, pace: StreamTimeouts | None = None) -> int:
-    """Drop what every group has done with, and consumers that are gone. Returns how many entries were dropped."""
-    forget_ms = (pace or StreamTimeouts()).forget_after.total_seconds() * 1000
+async def trim(redis: RedisClient, *, timeouts: StreamTimeouts | None = None) -> int:
+    """Drop entries that every group has processed, and consumers that are gone. Returns how many entries were dropped."""
+    forget_ms = (timeouts or StreamTimeouts()).forget_after.total_seconds() * 1000
     async with redis.deadline() as commands:
         stream = redis.keys.name(STREAM)
         try:
@@ -165,7 +165,7 @@ async def trim(redis: RedisClient, *, pace: StreamTimeouts | None = None) -> int
             return 0  # there is no stream
         if not groups.keys() >= set(GROUPS):
             return 0  # one of them has read nothing at all
-        needed = min([await _first_needed(commands, stream, name, told) for name, told in groups.items()], key=_order)
+        needed = min([await _first_needed(commands, stream, name, facts) for name, facts in groups.items()], key=_order)
         dropped: int = await commands.xtrim(stream, minid=needed, approximate=False)
         for name in GROUPS:
             for consumer in await commands.xinfo_consumers(stream, name):
@@ -178,10 +178,10 @@ def is_no_group(fault: StoreUnavailable) -> bool:
     return isinstance(fault.__cause__, ResponseError) and str(fault.__cause__).startswith("NOGROUP")
 
 
-async def _first_needed(commands: Redis, stream: str, group: str, told: Mapping[str, Any]) -> str:
-    """The oldest entry this group still may ask for: its oldest pending one, else the last it was handed."""
-    last: bytes = told["last-delivered-id"]
-    if told["pending"]:
+async def _first_needed(commands: Redis, stream: str, group: str, facts: Mapping[str, Any]) -> str:
+    """The oldest entry this group may still need: its oldest pending one, else the last delivered."""
+    last: bytes = facts["last-delivered-id"]
+    if facts["pending"]:
         last = (await commands.xpending(stream, group))["min"] or last
     return last.decode()
 
@@ -194,7 +194,7 @@ def _order(entry_id: str) -> tuple[int, int]:
 def _event_id(fields: Mapping[bytes, bytes]) -> int:
     given = (fields or {}).get(b"event", b"")
     if not given.isdigit() or len(given) > 18:
-        raise Malformed(f"the entry names no event: {_shown(given)!r}")
+        raise MalformedEntry(f"the entry names no event: {_shown(given)!r}")
     return int(given)
 
 

@@ -1,4 +1,4 @@
-"""What the figures count: from an event to the measures it adds to."""
+"""Statistics: from an event to the measures it adds to."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.models import Analytics, Event
 from app.models.event_stream import ALL_ORGANISATIONS, NO_ORGANISATION
 
@@ -41,7 +41,7 @@ class _Row(NamedTuple):
 
 
 async def count_events(db: AsyncSession, events: Iterable[Event], _now: datetime) -> None:
-    """Add these events to the figures, once a call: whoever calls sees to it that none is given twice."""
+    """Add these events to the statistics. Not idempotent: the caller passes each event once."""
     counts: dict[_Row, int] = defaultdict(int)
     totals: dict[_Row, float] = defaultdict(float)
     for event in events:

@@ -1,4 +1,4 @@
-"""From events to what people are told about: a notice of ids, put into words when it is read."""
+"""From events to notices. A notice holds ids only; its words are chosen when it is read."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,16 +7,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.models import Event, NoticeCounter, User, UserNotice
 
 # The kind of notice to the person an event concerns. Losing a deal has its own words in the session (notice deal_unavailable).
-_TELLS = {"member.granted": "deal.shared", "member.changed": "deal.role_changed", "deal.transferred": "deal.transferred"}
+_NOTICE_KINDS = {"member.granted": "deal.shared", "member.changed": "deal.role_changed", "deal.transferred": "deal.transferred"}
 
 
 async def write_notices(db: AsyncSession, events: Sequence[Event], now: datetime) -> None:
-    """A notice for each person concerned who did not do it themselves. Raises for a payload that is not what the kind has."""
-    wanted = [event for event in events if event.kind in _TELLS and event.user_id is not None and event.user_id != event.actor_id]
+    """Write a notice for each person concerned, except for what they did themselves. Raises for a payload that is not what the kind has."""
+    wanted = [event for event in events if event.kind in _NOTICE_KINDS and event.user_id is not None and event.user_id != event.actor_id]
     # In one order, so that two workers wait for each other and do not deadlock; who is gone is told nothing.
     people = sorted(await db.scalars(select(User.id).where(User.id.in_({event.user_id for event in wanted}))))
     for user_id in people:
@@ -40,7 +40,7 @@ def _row(event: Event, sequence: int, now: datetime) -> dict[str, Any]:
     return {
         "user_id": event.user_id,
         "sequence": sequence,
-        "kind": _TELLS[event.kind],
+        "kind": _NOTICE_KINDS[event.kind],
         "event_id": event.id,
         "actor_id": event.actor_id,
         "deal_id": event.deal_id,

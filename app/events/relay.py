@@ -1,4 +1,4 @@
-"""From the outbox to the stream: an event is in the stream before its outbox row goes, so it may be there twice, never not at all."""
+"""From the outbox to the stream: the outbox row goes only once the event is in the stream, which may have it twice but never misses it."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Database
 from app.core.redis import RedisClient
+from app.core.statements import execute_dml
 from app.events.streams import GROUPS, STREAM
 from app.models import Event, EventMark, Outbox
 
@@ -17,7 +18,7 @@ MAX_IN_STREAM = 50_000
 
 
 async def relay_once(database: Database, redis: RedisClient, *, batch: int = BATCH) -> int:
-    """Pass on the oldest events of the outbox. Returns how many; raises `Unavailable`, then they stay where they are."""
+    """Send the oldest events of the outbox and return how many. On `Unavailable` they stay in the outbox."""
     if database.dialect == "postgresql":
         async with database.write() as db:
             # Two workers share the outbox. No longer than one answer of Redis: the database ends a transaction that idles.
@@ -35,14 +36,14 @@ async def relay_once(database: Database, redis: RedisClient, *, batch: int = BAT
 
 
 async def empty_without_redis(database: Database) -> None:
-    """Where no stream is used nothing is passed on: what every group has done needs no outbox row any more."""
+    """Without a stream, delete the outbox rows of events that every group has processed."""
     async with database.read() as db:
         marks = {mark.consumer_group: mark.event_id for mark in await db.scalars(select(EventMark))}
         done = min(marks.get(group, 0) for group in GROUPS)
         waits = await db.scalar(select(func.min(Outbox.event_id)))
     if waits is not None and waits <= done:
         async with database.write() as db:
-            await db.execute(delete(Outbox).where(Outbox.event_id <= done).execution_options(synchronize_session=False))
+            await execute_dml(db, delete(Outbox).where(Outbox.event_id <= done))
 
 
 async def _oldest(db: AsyncSession, batch: int, *, lock: bool = False) -> Sequence[Event]:
@@ -68,8 +69,7 @@ async def _send(redis: RedisClient, events: Sequence[Event]) -> int:
 
 
 async def _forget(db: AsyncSession, events: Sequence[Event]) -> None:
-    gone = delete(Outbox).where(Outbox.event_id.in_([event.id for event in events]))
-    await db.execute(gone.execution_options(synchronize_session=False))
+    await execute_dml(db, delete(Outbox).where(Outbox.event_id.in_([event.id for event in events])))
 
 
 def body_of(event: Event) -> bytes:

@@ -1,4 +1,4 @@
-"""Once an hour: what the stream may have lost is made up for from SQL, and what no figure needs any more is deleted."""
+"""Hourly: applies from SQL what the stream may have lost, and deletes rows that no statistics need any more."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,14 +8,15 @@ from sqlalchemy import ColumnElement, delete
 
 from app.core.clock import Clock
 from app.core.database import Database
+from app.core.statements import execute_dml
 from app.events.effects import EFFECTS, catch_up
 from app.events.measures import FIVE_MINUTES
 from app.models import Analytics, DeadLetter, UserNotice
 
 # The chart of five minutes shows an hour.
-FINE_KEPT = timedelta(days=2)
-NOTICES_KEPT = timedelta(days=90)
-DEAD_LETTERS_KEPT = timedelta(days=90)
+FINE_RETENTION = timedelta(days=2)
+NOTICE_RETENTION = timedelta(days=90)
+DEAD_LETTER_RETENTION = timedelta(days=90)
 
 
 class DatabaseAndClock(Protocol):
@@ -36,17 +37,16 @@ class RolledUp:
 
 
 async def roll_up(resources: DatabaseAndClock) -> RolledUp:
-    """Idempotent; two at once do no harm. Raises `DatabaseUnavailable`; what is done by then stays done."""
+    """Idempotent and safe to run twice at once. Raises `DatabaseUnavailable`; committed work stays."""
     database, now = resources.database, resources.clock.now()
     applied = {group: await catch_up(database, resources.clock, group) for group in EFFECTS}
     old: tuple[tuple[type, ColumnElement[bool]], ...] = (
-        (Analytics, (Analytics.resolution == FIVE_MINUTES) & (Analytics.start < now - FINE_KEPT)),
-        (UserNotice, UserNotice.created_at < now - NOTICES_KEPT),
-        (DeadLetter, DeadLetter.resolved_at < now - DEAD_LETTERS_KEPT),
+        (Analytics, (Analytics.resolution == FIVE_MINUTES) & (Analytics.start < now - FINE_RETENTION)),
+        (UserNotice, UserNotice.created_at < now - NOTICE_RETENTION),
+        (DeadLetter, DeadLetter.resolved_at < now - DEAD_LETTER_RETENTION),
     )
     deleted = 0
     for table, over in old:
         async with database.write() as db:
-            done = await db.execute(delete(table).where(over).execution_options(synchronize_session=False))
-            deleted += done.rowcount  # type: ignore[attr-defined]
+            deleted += await execute_dml(db, delete(table).where(over))
     return RolledUp(applied, deleted)

@@ -1,4 +1,4 @@
-"""Writes the audit trail. An event is a row in the transaction of what it tells, so the two stand or fall together."""
+"""Writes the audit trail. An event is a row in the transaction of the change it describes, so both commit or neither."""
 
 from datetime import datetime
 from typing import Any

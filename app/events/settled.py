@@ -16,20 +16,20 @@ from app.models import Event
 
 log = structlog.get_logger()
 
-# Whoever has an id and has not committed holds this lock on the table, taken before the id was: the lock of every INSERT.
+# A transaction that has an id and has not committed holds this table lock, which every INSERT takes before the id.
 _WRITERS = text(
     "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted"
     " AND relation = 'events'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 # A transaction that takes longer is waited for by the next call.
 WARN_AFTER_SECONDS = 2.0
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 async def commit_watermark(database: Database) -> int | None:
-    """The highest id such that what is committed up to it is all there will ever be; 0 where there is none.
+    """The highest id below which no event can be committed any more; 0 if there is none.
 
-    None: somebody has been writing for too long to wait for. What the caller reads after this sees all of it.
+    None: a transaction has been writing for too long. What the caller reads afterwards sees all of them.
     """
     async with database.read() as db:
         newest = await db.scalar(select(func.max(Event.id))) or 0
@@ -37,10 +37,10 @@ async def commit_watermark(database: Database) -> int | None:
     waited = 0.0
     while writers:
         if waited >= WARN_AFTER_SECONDS:
-            log.warning("Somebody has been writing an event for long; what must miss none of them waits.", seconds=WARN_AFTER_SECONDS)
+            log.warning("A transaction has been writing events for long; sealing and marks wait for it.", seconds=WARN_AFTER_SECONDS)
             return None
-        await asyncio.sleep(LOOK_SECONDS)
-        waited += LOOK_SECONDS
+        await asyncio.sleep(POLL_SECONDS)
+        waited += POLL_SECONDS
         async with database.read() as db:
             writers &= await _writers(db)
     return newest

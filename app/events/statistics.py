@@ -1,4 +1,4 @@
-"""Figures of the last hour, day or week for operators and administrators, read from the roll-ups alone."""
+"""Statistics of the last hour, day or week for operators and administrators, from the roll-ups alone."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,8 +11,8 @@ from app.events.measures import FIVE_MINUTES, HOUR, RESTORE_EDGES_MS, RESTORE_MS
 from app.models import Analytics
 from app.models.event_stream import ALL_ORGANISATIONS
 
-Window = Literal["1h", "24h", "7d"]
-WINDOWS: dict[Window, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
+StatisticsWindow = Literal["1h", "24h", "7d"]
+WINDOWS: dict[StatisticsWindow, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 # What came back without a click, and what had to be refused; the measures of `measures.py`.
 CAME_BACK = ("restored", "only_deal")
 REFUSED = ("refused_deleted", "refused_revoked")
@@ -46,7 +46,7 @@ class RestoreTimes:
 class Figures:
     """`periods` are all of the window, in order, those in which nothing happened too: 5 minutes each for 1h, else an hour."""
 
-    window: Window
+    window: StatisticsWindow
     since: datetime
     counts: dict[str, int]
     restore_rate: float | None
@@ -57,7 +57,7 @@ class Figures:
         return sum(self.counts.get(each, 0) for each in measures)
 
 
-async def read_figures(db: AsyncSession, window: Window, *, now: datetime, organisation_id: int | None = None) -> Figures:
+async def read_figures(db: AsyncSession, window: StatisticsWindow, *, now: datetime, organisation_id: int | None = None) -> Figures:
     """Over all organisations, or of one; then the last hour is the hours it touches. One statement.
 
     `restore_rate` counts refusals as failures, as the targets do; None where there was nothing to restore.

@@ -1,4 +1,4 @@
-"""How the event stream does, for operators: from SQL, and from Redis where it answers."""
+"""State of the event stream, for operators: from SQL, and from Redis if it answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from app.core.clock import from_unix_ms
 from app.core.database import Database
 from app.core.errors import StoreUnavailable
 from app.core.redis import RedisClient
+from app.core.statements import execute_dml
 from app.events.service import record_event
 from app.models import DeadLetter, Event, EventEffect, EventMark, Outbox
 
@@ -26,7 +27,7 @@ MAX_COUNTED = 10_000
 
 @dataclass(frozen=True)
 class GroupState:
-    """What a consumer group has before it. What Redis alone knows is None while it does not answer.
+    """The backlog of a consumer group. What only Redis knows is None while it does not answer.
 
     `lag` is what is in the stream and was not handed out yet; `behind` are events in SQL, wherever they are on their way.
     """
@@ -52,7 +53,7 @@ class StreamState:
     dead_letters: int
 
 
-async def look_at_streams(database: Database, redis: RedisClient | None, *, now: datetime) -> StreamState:
+async def read_stream_state(database: Database, redis: RedisClient | None, *, now: datetime) -> StreamState:
     """Raises `DatabaseUnavailable`; Redis may be in any state."""
     async with database.read() as db:
         backlog = await db.scalar(_count_some(select(Outbox.event_id))) or 0
@@ -84,14 +85,13 @@ async def list_dead_letters(
 async def requeue_dead_letters(
     db: AsyncSession, ids: Sequence[int] | None = None, *, group: str | None = None, by: str, actor_id: int | None, now: datetime
 ) -> int:
-    """Have the worker try these again, or all of a group, from SQL: it needs no Redis. Returns how many; in the caller's transaction."""
+    """Have the worker retry these, or all of a group, from SQL without Redis; returns how many. In the caller's transaction."""
     waiting = update(DeadLetter).where(DeadLetter.resolved_at.is_(None), DeadLetter.requeued_at.is_(None), DeadLetter.event_id.is_not(None))
     if ids is not None:
         waiting = waiting.where(DeadLetter.id.in_(ids))
     if group:
         waiting = waiting.where(DeadLetter.consumer_group == group)
-    done = await db.execute(waiting.values(requeued_at=now, requeued_by=by).execution_options(synchronize_session=False))
-    number: int = done.rowcount  # type: ignore[attr-defined]
+    number = await execute_dml(db, waiting.values(requeued_at=now, requeued_by=by))
     if number:
         await record_event(db, "dead_letter.requeued", at=now, actor_id=actor_id, ids=list(ids or ()), group=group, count=number)
     return number
@@ -120,18 +120,18 @@ def _count_some(rows: Select[Any]) -> Select[Any]:
 async def _with_redis(state: StreamState, commands: Redis, stream: str, now: datetime) -> StreamState:
     length = await commands.xlen(stream)
     try:
-        told: dict[str, Any] = {each["name"].decode(): each for each in await commands.xinfo_groups(stream)}
+        reported: dict[str, Any] = {each["name"].decode(): each for each in await commands.xinfo_groups(stream)}
     except ResponseError:  # there is no stream yet
-        told = {}
-    groups = [await _with_group(group, told.get(group.name), commands, stream, now) for group in state.groups]
+        reported = {}
+    groups = [await _with_group(group, reported.get(group.name), commands, stream, now) for group in state.groups]
     return StreamState("ok", length, groups, state.outbox_backlog, state.outbox_oldest_at, state.dead_letters)
 
 
-async def _with_group(group: GroupState, told: dict[str, Any] | None, commands: Redis, stream: str, now: datetime) -> GroupState:
-    if told is None:
+async def _with_group(group: GroupState, reported: dict[str, Any] | None, commands: Redis, stream: str, now: datetime) -> GroupState:
+    if reported is None:
         return GroupState(group.name, group.behind, group.dead_letters, lag=0, pending=0, consumers=0)
     oldest = None
-    if told["pending"]:
+    if reported["pending"]:
         first = (await commands.xpending(stream, group.name))["min"]
         oldest = now - from_unix_ms(int(first.decode().split("-")[0])) if first else None
-    return GroupState(group.name, group.behind, group.dead_letters, told.get("lag"), told["pending"], oldest, told["consumers"])
+    return GroupState(group.name, group.behind, group.dead_letters, reported.get("lag"), reported["pending"], oldest, reported["consumers"])

@@ -1,7 +1,7 @@
 """Markdown to HTML that is safe to show: no HTML passes through, no picture is fetched, links lead to the web or stay here.
 
-Laying out a text may cost far more than the text weighs. Each has a budget; one that exceeds it, or is nested deeper than is laid
-out, is shown as it was typed, to its last letter.
+Rendering may cost far more than the text's size suggests. Each text has a budget; one that exceeds it, or is nested too deeply,
+is shown as it was typed.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ MAX_CELLS = 4_000
 MAX_NESTING = 20
 # Below the parser's own limit, where it drops the rest of the text: a list opens two levels.
 MAX_BLOCK_NESTING = MAX_NESTING - 3
-# What is laid out faster than a thread takes it over.
+# Rendering these is faster than handing them to a thread.
 SHORT = 300
 NOTE = "Shown as it was typed: this text is too involved to lay out."
 
@@ -111,7 +111,7 @@ _MARKDOWN = _make()
 
 
 async def render_markdown(text: str) -> Markup:
-    """`as_html` without keeping anybody else waiting."""
+    """`as_html` in a thread, so that the event loop stays free."""
     if len(text) <= SHORT:
         return as_html(text)
     return await asyncio.get_running_loop().run_in_executor(_threads, lay_out, text, root_path())

@@ -11,19 +11,19 @@ from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
 from app.work.routes import Api, add_routes, as_json, require
 
-blueprint = Blueprint("findings", __name__, url_prefix="/api/deals/<deal_id>/findings")
+blueprint = Blueprint("findings", __name__, url_prefix="/api/deals/<id:deal_id>/findings")
 
 
 @blueprint.get("")
 @documented("findings", FindingList, query=FindingQuery, problems=(400, 404))
 @signed_in
-async def list_(deal_id: str) -> Response:
+async def list_(deal_id: int) -> Response:
     """What the diligence brought to light, page by page."""
     resources, user = current_resources(), current_user()
-    wanted = await require(deal_id, ANY_ROLE)
+    await require(deal_id, ANY_ROLE)
     query = parse_query(FindingQuery, request.args)
     async with resources.database.read() as db:
-        return as_json(await list_findings(db, user.id, wanted, query, settings=resources.settings, now=resources.clock.now()))
+        return as_json(await list_findings(db, user.id, deal_id, query, settings=resources.settings, now=resources.clock.now()))
 
 
 API = Api(FINDING, "findings", "finding", OneFinding, NewFinding, FindingChanges)

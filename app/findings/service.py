@@ -1,4 +1,4 @@
-"""What findings are among the things inside a deal, and changing many at once."""
+"""Findings as a kind of thing inside a deal, and changing many at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class BulkOutcome:
 async def change_findings(
     resources: Resources, user_id: int, deal_id: int, versions: Mapping[int, int], facts: Mapping[str, Any]
 ) -> BulkOutcome:
-    """The same facts for many, each only if it still is at its version. What is not in this deal is not there."""
+    """Set the same facts on many findings, each only at its given version. Findings of other deals are ignored."""
     now, outcome = resources.clock.now(), BulkOutcome()
     async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)

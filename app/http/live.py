@@ -1,4 +1,4 @@
-"""Server-sent events: streams that know when to end, and one look per process at what all of them are about.
+"""Server-sent events: streams that know when to end.
 
 A route hands `event_stream` an async generator of `Message`s. A stream ends by itself when its login is over or was given
 another token, when its viewer may no longer see it, when the server stops, and when the person opens too many. It is no
@@ -10,12 +10,11 @@ import json
 import random
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterable
-from contextvars import Context
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 from quart import Quart, Response, current_app, request
@@ -25,6 +24,7 @@ from app.core.clock import Clock
 from app.core.database import Database
 from app.core.errors import AppError, Unavailable
 from app.core.metrics import METRICS
+from app.http.shared_polls import SharedPolls, create_detached_task
 from app.http.web import Access, access_of_request
 from app.models import Login, User
 from app.resources import Resources
@@ -132,8 +132,8 @@ def last_event_id() -> int | None:
 
 def init_live(app: Quart, resources: Resources) -> None:
     """Call it before what closes `resources`: streams end first."""
-    # As often as this process looks at the backend flag: once a second.
-    live = Live(resources.database, resources.clock, look_every=resources.backend.poll_interval)
+    # As often as this process polls the backend flag: once a second.
+    live = Live(resources.database, resources.clock, poll_interval=resources.backend.poll_interval)
     app.extensions["live"] = live
     app.before_serving(live.start)
     app.after_serving(live.stop)
@@ -142,15 +142,15 @@ def init_live(app: Quart, resources: Resources) -> None:
 class Live:
     """The open streams of this process and what they share."""
 
-    def __init__(self, database: Database, clock: Clock, *, look_every: timedelta) -> None:
+    def __init__(self, database: Database, clock: Clock, *, poll_interval: timedelta) -> None:
         self.database = database
         self.clock = clock
-        self.look_every = look_every
+        self.poll_interval = poll_interval
         self.heartbeat, self.check_every = HEARTBEAT, CHECK_EVERY
         self.stopping = False
         self.streams: list[Stream] = []
         self._shared: dict[str, Any] = {}
-        self._watches: dict[Hashable, _Watch[Any]] = {}
+        self._polls = SharedPolls()
         self._logins: asyncio.Task[None] | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -171,7 +171,7 @@ class Live:
             signal.signal(number, before)
         self._handlers.clear()
         self.end_all()
-        tasks = [watch.task for watch in self._watches.values()] + ([self._logins] if self._logins else [])
+        tasks = self._polls.tasks + ([self._logins] if self._logins else [])
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -210,27 +210,9 @@ class Live:
             self._shared[name] = make()
         return cast(T, self._shared[name])
 
-    async def watch(self, key: Hashable, look: Callable[[], Awaitable[T]], *, every: timedelta | None = None) -> AsyncGenerator[T, None]:
-        """What `look` reads: now, and whenever it is something else. One look serves everybody of this process who watches `key`.
-
-        Whoever is slow misses what came between, never the newest. An outage is waited out; another error reaches everybody.
-        """
-        watch = self._watches.get(key)
-        if watch is None:
-            watch = self._watches[key] = _Watch(look, every or self.look_every)
-        watch.readers += 1
-        seen = 0
-        try:
-            while True:
-                if watch.count == seen:
-                    await watch.changed.wait()
-                seen = watch.count
-                yield watch.result()
-        finally:
-            watch.readers -= 1
-            if not watch.readers:
-                watch.task.cancel()
-                self._watches.pop(key, None)
+    def watch(self, key: Hashable, read: Callable[[], Awaitable[T]], *, every: timedelta | None = None) -> AsyncGenerator[T, None]:
+        """As `SharedPolls.watch`, once a second unless `every` says otherwise."""
+        return self._polls.watch(key, read, every=every or self.poll_interval)
 
     def _enter(self, stream: Stream) -> None:
         mine = [each for each in self.streams if each.user_id == stream.user_id and not each.ended.done()]
@@ -242,28 +224,28 @@ class Live:
         if self.stopping:
             stream.end(SHUTDOWN)
         if self._logins is None or self._logins.done():
-            self._logins = _apart(self._look_at_logins_forever(), name="event-streams-logins")
+            self._logins = create_detached_task(self._check_logins_forever(), name="event-streams-logins")
 
     def _leave(self, stream: Stream) -> None:
         self.streams.remove(stream)
         METRICS.event_streams.dec()
 
-    async def _look_at_logins_forever(self) -> None:
+    async def _check_logins_forever(self) -> None:
         """As long as anybody listens."""
         while self.streams:
-            await asyncio.sleep(self.look_every.total_seconds())
+            await asyncio.sleep(self.poll_interval.total_seconds())
             try:
-                await self._look_at_logins(list(self.streams))
+                await self._check_logins(list(self.streams))
             except Unavailable as outage:
                 log.warning("The logins behind open event streams cannot be checked.", fault=outage.detail)
             except Exception:  # without this loop no stream would end
-                log.exception("The look at the logins behind event streams failed.")
+                log.exception("The check of the logins behind event streams failed.")
             oldest = asyncio.get_running_loop().time() - PROOF_LIFE.total_seconds()
             for stream in self.streams:
                 if stream.proven_at < oldest or (stream.allowed and stream.allowed_at < oldest):
                     stream.end(OUTAGE)
 
-    async def _look_at_logins(self, streams: Iterable[Stream]) -> None:
+    async def _check_logins(self, streams: Iterable[Stream]) -> None:
         loop = asyncio.get_running_loop()
         began, now = loop.time(), self.clock.now()
         alive = (
@@ -299,49 +281,6 @@ async def _ask_again(stream: Stream, allowed: Check, now: float) -> None:
     except Exception:
         log.exception("The question whether an event stream may go on failed; it ends.", user_id=stream.user_id)
         stream.end(OUTAGE)
-
-
-class _Watch(Generic[T]):
-    def __init__(self, look: Callable[[], Awaitable[T]], every: timedelta) -> None:
-        self.readers = 0
-        self.count = 0
-        self.changed = asyncio.Event()
-        self._found: T | None = None
-        self._error: Exception | None = None
-        self.task = _apart(self._look_forever(look, every), name="event-streams-watch")
-
-    def result(self) -> T:
-        if self._error:
-            raise self._error
-        return cast(T, self._found)
-
-    async def _look_forever(self, look: Callable[[], Awaitable[T]], every: timedelta) -> None:
-        waiting = False
-        while self._error is None:
-            try:
-                found = await look()
-                waiting = False
-                if self.count == 0 or found != self._found:
-                    self._found = found
-                    self._wake_watchers()
-            except Unavailable as outage:
-                if not waiting:
-                    log.warning("What event streams are about cannot be looked at; they wait.", fault=outage.detail)
-                waiting = True
-            except Exception as error:
-                self._error = error
-                self._wake_watchers()
-            await asyncio.sleep(every.total_seconds())
-
-    def _wake_watchers(self) -> None:
-        self.count += 1
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-
-def _apart(loop: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-    """A task that serves everybody: nothing of the request that happened to start it (its id, its time budget) goes with it."""
-    return asyncio.create_task(loop, name=name, context=Context())
 
 
 def _next_or_end(upcoming: asyncio.Task[Message | None], stream: Stream) -> Message | None:

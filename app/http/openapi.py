@@ -1,17 +1,23 @@
 """How the OpenAPI document is made from the routes: what each says of itself, and what operations are called."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from quart_schema import Info, document_querystring, document_request, document_response, tag
 from quart_schema.openapi import OpenAPIProvider
+from quart_schema.validation import QUART_SCHEMA_RESPONSE_ATTRIBUTE
+from werkzeug.routing import BaseConverter
 from werkzeug.routing.rules import Rule
+
+from app.http.ids import MAX_ID, IdConverter
 
 INFO = Info(title="Holdfast", version=version("holdfast"), description="A deal workspace in which you never lose your place.")
 
+# It does not describe itself.
+DOCUMENT = "/api/openapi.json"
 # The security scheme of what needs somebody signed in: the login cookie.
 LOGIN = "login"
 # Answers 401 to who is not known, and takes no login.
@@ -58,6 +64,13 @@ class PathNamed(OpenAPIProvider):
         super().__init__(app, extension)
         self._definitions: dict[str, Any] = {}
 
+    def generate_rules(self) -> Iterator[Rule]:
+        """What is under /api, and what says that it is `documented`; pages are for people."""
+        for rule in self._app.url_map.iter_rules():
+            is_api = rule.rule.startswith("/api/") and rule.rule != DOCUMENT
+            if is_api or hasattr(self._app.view_functions[rule.endpoint], QUART_SCHEMA_RESPONSE_ATTRIBUTE):
+                yield rule
+
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         paths, components = super().build_paths(rule)
         problem, more = self.build_response_object(Problem, None)
@@ -72,6 +85,12 @@ class PathNamed(OpenAPIProvider):
                 if uploads := getattr(self._app.view_functions[rule.endpoint], "uploads", None):
                     operation["requestBody"] = {"required": True, "content": uploads}
         return paths, components | more
+
+    def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
+        parameter = super().build_path_parameter(name, converter)
+        if isinstance(converter, IdConverter):
+            parameter["schema"] = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
+        return parameter
 
     def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         parameters, definitions = super().build_querystring_parameters(model)
@@ -110,7 +129,7 @@ class PathNamed(OpenAPIProvider):
 
 
 def _standing_problems(method: str, path: str, operation: dict[str, Any]) -> set[int]:
-    """The refusals any request of this kind may meet: `check_access`, `path_id`, `limit_writes`, `read_json`, `parse_query`."""
+    """The refusals any request of this kind may meet: `check_access`, `IdConverter`, `limit_writes`, `read_json`, `parse_query`."""
     statuses = {403, 429} if method in _UNSAFE else set()
     if "{" in path:
         statuses.add(404)

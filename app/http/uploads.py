@@ -18,11 +18,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.http.form_limits import BoundedFormParser
 
 UPLOADS = frozenset({"/imports", "/api/imports"})
-LARGEST_FILE = 64 * 1024 * 1024
+MAX_FILE = 64 * 1024 * 1024
 # What a form wraps around its file.
 ENVELOPE = 64 * 1024
 # A browser shows our answer only once it has sent everything, so what is too large is read to its end and thrown away; up to here.
-LARGEST_DISCARDED = 4 * LARGEST_FILE
+MAX_DISCARDED_BODY = 4 * MAX_FILE
 HELD = 1024 * 1024
 # A slow line may take its time, as long as something comes.
 TIMEOUT_SECONDS = 1800
@@ -107,11 +107,11 @@ class UploadBody(RequestBody):
         self._room.set()
         self._received = 0
         self._abandoned = False
-        super().__init__(declared, LARGEST_DISCARDED)
+        super().__init__(declared, MAX_DISCARDED_BODY)
 
     @property
     def is_too_large(self) -> bool:
-        return self._received > LARGEST_FILE + ENVELOPE
+        return self._received > MAX_FILE + ENVELOPE
 
     async def room(self) -> None:
         """Wait until what was received before has been taken."""
@@ -136,7 +136,7 @@ class UploadBody(RequestBody):
         if self.is_too_large:
             self._data.clear()
             self._room.set()
-            if self._received > LARGEST_DISCARDED:
+            if self._received > MAX_DISCARDED_BODY:
                 self._refuse()
             return
         super().append(data)

@@ -1,4 +1,4 @@
-"""What stands in a cell of a workbook, as it would stand in a text file, and never so that it could be read in two ways."""
+"""The value of a workbook's cell as unambiguous text, as a text file would have it."""
 
 import re
 from datetime import date, datetime, time, timedelta
@@ -13,7 +13,7 @@ _PADDED = re.compile(r"0{2,40}")
 
 
 def tells_more(number_format: str) -> bool:
-    """Whether a number that is shown so says more than its value."""
+    """Whether the number format adds information to the value."""
     return bool(_PADDED.fullmatch(number_format)) or any(sign in number_format for sign in _CURRENCIES)
 
 

@@ -1,4 +1,4 @@
-"""The check before an import: what the first rows of a file would do, with nothing written."""
+"""Checks the first rows of a file before an import and reports what they would do. Writes nothing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from app.imports.survey import open_table
 
 # Half a second of work. A longer file is checked as it is imported.
 CHECKED_ROWS = 5_000
-MAX_REFUSED_KEPT, MAX_WARNINGS_KEPT = 5_000, 1_000
+MAX_REFUSED_STORED, MAX_WARNINGS_STORED = 5_000, 1_000
 
 
 async def check_rows(
     database: Database, file: BinaryIO, columns: ColumnMap, *, is_sheet: bool, organisation_id: int, at: datetime
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The counts of what would be done, and the rows to look at. Raises `UnreadableFile`."""
+    """The counts of what would be done, and the rows with problems. Raises `UnreadableFile`."""
     table, run = await asyncio.to_thread(open_table, file, is_sheet=is_sheet), ImportRun(columns, at)
     found, problems = tally(Report("")), list[dict[str, Any]]()
     found["complete"] = True
@@ -53,10 +53,10 @@ def problems_of(report: Report, records: Sequence[Record], so_far: dict[str, Any
     cells = {record.line: record.cells for record in records}
     refused = [
         {"kind": "refused", "line": each.line, "code": "refused", "message": each.reason, "cells": cells.get(each.line)}
-        for each in report.refused[: max(0, MAX_REFUSED_KEPT - so_far["refused"])]
+        for each in report.refused[: max(0, MAX_REFUSED_STORED - so_far["refused"])]
     ]
     warnings = [
         {"kind": "warning", "line": each.line, "code": each.code, "message": each.message, "cells": None}
-        for each in report.warnings[: max(0, MAX_WARNINGS_KEPT - so_far["warnings"])]
+        for each in report.warnings[: max(0, MAX_WARNINGS_STORED - so_far["warnings"])]
     ]
     return refused + warnings

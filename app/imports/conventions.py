@@ -1,4 +1,4 @@
-"""How the cells of a column are to be read: what the whole column proves, and what a person has to say where it proves nothing."""
+"""How to read the cells of a column: what the whole column proves, or else what a person must choose."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from app.imports.prices import DecimalMark, decimal_mark_in
 EXAMPLES = 3
 # No date and no number of a price is longer.
 _LONGEST = 48
-# Nothing without this proves anything, and most cells are of that kind.
+# A cell without this proves nothing, and most cells have none.
 _TELLS = re.compile(r"[0-9]\s*[/.,-]\s*[0-9]")
 _YEAR_FIRST = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -22,13 +22,13 @@ Question = Literal["", "open", "contradiction"]
 
 
 class DateOrderNeeded(BadRequest):
-    """Nothing proves whether day or month comes first, and the import would have to guess."""
+    """Nothing proves whether day or month comes first, and imports never guess."""
 
     code, title = "date_order_needed", "Say whether day or month comes first"
 
 
 class Reading(NamedTuple):
-    """How one column is read. `date_order` None: nobody knows yet."""
+    """How one column is read. `date_order` is None while unknown."""
 
     date_order: DateOrder | None = "day_first"
     decimal_mark: DecimalMark = ""
@@ -46,7 +46,7 @@ class Evidence:
     # The first date that names its year first: so stand the cells that a spreadsheet program took for dates itself.
     dated: tuple[int, str] | None = None
 
-    def look(self, line: int, cell: str) -> None:
+    def add(self, line: int, cell: str) -> None:
         if not cell or len(cell) > _LONGEST or not _TELLS.search(plain := strip_invisible(cell)):
             return
         text = " ".join(plain.split())
@@ -74,7 +74,7 @@ class Evidence:
 
     @property
     def question(self) -> Question:
-        """What only a person can answer."""
+        """The question only a person can answer, if any."""
         if len(self.orders) > 1:
             return "contradiction"
         return "open" if self.examples and not self.orders else ""
@@ -101,12 +101,12 @@ def gather(width: int, records: Iterable[tuple[int, Sequence[str]]]) -> list[Evi
     found = [Evidence() for _ in range(width)]
     for line, cells in records:
         for evidence, cell in zip(found, cells, strict=False):
-            evidence.look(line, cell)
+            evidence.add(line, cell)
     return found
 
 
 def reading_of(evidence: Evidence, chosen: str = "", *, is_1904: bool = False) -> Reading:
-    """What the column proves; where it proves nothing, what a person chose. Never a guess."""
+    """What the column proves, else what a person chose. Never a guess."""
     order = evidence.date_order or next((order for order in DATE_ORDERS if order == chosen), None)
     if order is None and not evidence.question:
         order = "day_first"  # there is no such date in the column: it is all the same

@@ -83,7 +83,7 @@ def find_ordered(text: str) -> Ordered | None:
 
 
 def parse_date(text: str, order: DateOrder | None = "day_first", *, is_1904: bool = False) -> date:
-    """Three numbers are read in `order`, and nothing else is: with None they raise `Undecided`, unless both orders agree.
+    """Only a date of three numbers depends on `order`; with None it raises `Undecided`, unless both orders agree.
 
     `is_1904`: serial numbers count from 1904, as old workbooks of Macs do. Raises `Malformed`.
     """

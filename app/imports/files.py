@@ -1,4 +1,4 @@
-"""The file of an import: kept in SQL by the piece, copied to a nameless local file where it is read, deleted after use."""
+"""The file of an import: stored in SQL in pieces, copied to an anonymous local file for reading, deleted after use."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
@@ -8,10 +8,12 @@ from typing import BinaryIO, cast
 
 from sqlalchemy import delete, insert, select
 
-from app.core.database import Database, ensure_time_budget
+from app.core.database import Database
 from app.core.errors import NotFound, PayloadTooLarge
-from app.http.uploads import LARGEST_FILE
-from app.imports.limits import LARGEST_SHEET, MAX_LINES, too_many_lines
+from app.core.statements import execute_dml
+from app.core.time_budget import ensure_time_budget
+from app.http.uploads import MAX_FILE
+from app.imports.limits import MAX_LINES, MAX_SHEET_SIZE, too_many_lines
 from app.models import ImportPiece
 
 # One transaction each: on SQLite, whose writers wait for each other, a few hundredths of a second.
@@ -20,11 +22,11 @@ PIECE = 1024 * 1024
 PIECE_SECONDS = 5
 # The pieces of a workbook itself are numbered from here; those below are its chosen sheet, which is what is imported.
 WORKBOOK = 1_000_000
-LARGEST_IN_WORDS = f"{LARGEST_FILE // (1024 * 1024)} MB"
+MAX_FILE_TEXT = f"{MAX_FILE // (1024 * 1024)} MB"
 
 
-async def keep_locally(chunks: AsyncIterable[bytes], *, largest: int = LARGEST_FILE) -> BinaryIO:
-    """A nameless file of what comes; the caller closes it. Raises `PayloadTooLarge`."""
+async def spool(chunks: AsyncIterable[bytes], *, largest: int = MAX_FILE) -> BinaryIO:
+    """Write `chunks` to an anonymous file, which the caller closes. Raises `PayloadTooLarge`."""
     file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  # closed by the caller
     size = lines = 0
     try:
@@ -40,15 +42,15 @@ async def keep_locally(chunks: AsyncIterable[bytes], *, largest: int = LARGEST_F
     return file
 
 
-def check_size(size: int, lines: int = 0, *, largest: int = LARGEST_FILE) -> None:
+def check_size(size: int, lines: int = 0, *, largest: int = MAX_FILE) -> None:
     if size > largest:
-        raise PayloadTooLarge(f"A file to import may have {LARGEST_IN_WORDS}. Split it, or ask an operator to use the command line.")
+        raise PayloadTooLarge(f"A file to import may have {MAX_FILE_TEXT}. Split it, or ask an operator to use the command line.")
     if lines > MAX_LINES:
         raise too_many_lines()
 
 
 async def store_file(database: Database, import_id: int, file: BinaryIO, *, first: int = 0) -> None:
-    """Piece by piece, so that nobody waits long for their turn to write."""
+    """Piece by piece, so that other writers do not wait long."""
     await asyncio.to_thread(file.seek, 0)
     number = first
     while piece := await asyncio.to_thread(file.read, PIECE):
@@ -60,8 +62,8 @@ async def store_file(database: Database, import_id: int, file: BinaryIO, *, firs
 
 @asynccontextmanager
 async def local_copy(database: Database, import_id: int, *, first: int = 0) -> AsyncIterator[BinaryIO]:
-    """The file of an import on this machine. Raises `NotFound` where it is no more."""
-    file = await keep_locally(_pieces(database, import_id, first), largest=LARGEST_SHEET)
+    """A local copy of an import's file. Raises `NotFound` if it is gone."""
+    file = await spool(_pieces(database, import_id, first), largest=MAX_SHEET_SIZE)
     try:
         yield file
     finally:
@@ -69,7 +71,7 @@ async def local_copy(database: Database, import_id: int, *, first: int = 0) -> A
 
 
 async def delete_file(database: Database, import_id: int, *, before: int | None = None) -> None:
-    """Piece by piece, as it came; `before`: only the pieces of lower numbers."""
+    """Delete piece by piece; `before`: only pieces with lower numbers."""
     mine = select(ImportPiece.number).where(ImportPiece.import_id == import_id)
     if before is not None:
         mine = mine.where(ImportPiece.number < before)
@@ -78,8 +80,8 @@ async def delete_file(database: Database, import_id: int, *, before: int | None 
     while True:
         ensure_time_budget(PIECE_SECONDS)
         async with database.write() as db:
-            done = await db.execute(gone.execution_options(synchronize_session=False))
-        if not done.rowcount:  # type: ignore[attr-defined]
+            deleted = await execute_dml(db, gone)
+        if not deleted:
             return
 
 

@@ -1,4 +1,4 @@
-"""Tells a file by its first bytes, whatever it is called, and says what to do with one that is no table of ours."""
+"""Recognises a file by its first bytes, and says what to do with one that cannot be imported."""
 
 import zipfile
 from typing import BinaryIO
@@ -48,7 +48,7 @@ def refuse_foreign(stream: BinaryIO) -> None:
 
 
 def about_other_zip(names: frozenset[str], mimetype: bytes) -> str:
-    """What a ZIP that is no workbook of Excel's is, and what to do."""
+    """What a ZIP file other than an Excel workbook is, and what to do with it."""
     if mimetype.startswith(b"application/vnd.oasis.opendocument.spreadsheet"):
         return f"This is an OpenDocument spreadsheet (.ods). Open it in LibreOffice or Excel and {_AS_XLSX}."
     if mimetype.startswith(b"application/vnd.oasis.opendocument"):

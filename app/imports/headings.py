@@ -1,4 +1,4 @@
-"""Finds the line of headings: below the titles that reports have, and separated however the file is."""
+"""Finds the heading line, below any titles and with any separator."""
 
 import csv
 import re
@@ -65,7 +65,7 @@ def _score(head: Sequence[str], delimiter: str, is_declared: bool) -> tuple[tupl
             starts.append(start)
             start = reader.line_num
     except csv.Error:
-        pass  # what cannot be read is told where it stands
+        pass  # an unreadable line is reported where it stands
     if not rows:
         return (0, False, -1), Headings(delimiter, 0)
     index = best_row(rows)

@@ -11,6 +11,7 @@ from app.auth.administrators import not_an_administrator
 from app.core.config import Settings
 from app.core.database import Database
 from app.core.errors import NotFound
+from app.core.statements import execute_dml
 from app.http.cursors import Cursors
 from app.models import Import, ImportProblem, User
 
@@ -21,7 +22,7 @@ _FETCHED = 500
 
 
 @dataclass(frozen=True)
-class Problem:
+class RowProblem:
     line: int
     code: str
     message: str
@@ -73,17 +74,17 @@ async def count_unfinished(db: AsyncSession, organisation_id: int) -> int:
     return await db.scalar(waiting) or 0
 
 
-async def list_problems(db: AsyncSession, import_id: int) -> dict[str, list[Problem]]:
+async def list_problems(db: AsyncSession, import_id: int) -> dict[str, list[RowProblem]]:
     """The first of each kind, in the order of the file."""
-    found: dict[str, list[Problem]] = {"refused": [], "warning": []}
+    found: dict[str, list[RowProblem]] = {"refused": [], "warning": []}
     for kind, into in found.items():
         first = select(ImportProblem).where(ImportProblem.import_id == import_id, ImportProblem.kind == kind)
         for each in await db.scalars(first.order_by(ImportProblem.id).limit(PROBLEMS_SHOWN)):
-            into.append(Problem(each.line, each.code, each.message, each.cells))
+            into.append(RowProblem(each.line, each.code, each.message, each.cells))
     return found
 
 
-async def all_problems(database: Database, import_id: int, kind: str) -> AsyncIterator[Problem]:
+async def all_problems(database: Database, import_id: int, kind: str) -> AsyncIterator[RowProblem]:
     """Every kept row of a kind, some hundreds at a time."""
     last_id = 0
     while True:
@@ -91,14 +92,14 @@ async def all_problems(database: Database, import_id: int, kind: str) -> AsyncIt
         async with database.read() as db:
             rows = (await db.scalars(wanted.order_by(ImportProblem.id).limit(_FETCHED))).all()
         for each in rows:
-            yield Problem(each.line, each.code, each.message, each.cells)
+            yield RowProblem(each.line, each.code, each.message, each.cells)
         if len(rows) < _FETCHED:
             return
         last_id = rows[-1].id
 
 
 async def replace_problems(db: AsyncSession, import_id: int, problems: list[dict[str, Any]]) -> None:
-    await db.execute(delete(ImportProblem).where(ImportProblem.import_id == import_id))
+    await execute_dml(db, delete(ImportProblem).where(ImportProblem.import_id == import_id))
     await insert_problems(db, import_id, problems)
 
 

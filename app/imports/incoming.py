@@ -1,4 +1,4 @@
-"""An import from its arrival to its start, and its end by somebody's will. The import itself is `run.py`."""
+"""An import from upload to start, and its cancellation. `run.py` does the import itself."""
 
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -10,8 +10,9 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.administrators import get_administered
-from app.core.database import ensure_time_budget
 from app.core.errors import AppError, Conflict, NotFound
+from app.core.statements import execute_dml, execute_returning
+from app.core.time_budget import ensure_time_budget
 from app.events.service import record_event
 from app.http.quotas import check_deals, check_import_bytes, take_turns
 from app.imports.checking import check_rows
@@ -31,14 +32,14 @@ log = structlog.get_logger()
 MAX_UNFINISHED = 5
 MAX_FILENAME = 200
 ABANDONED_AFTER = timedelta(days=1)
-# A worker writes many times a second, and one that was killed is replaced within this.
-STANDS_STILL_AFTER = timedelta(minutes=2)
+# A worker writes many times a second, and a killed one is replaced within this time.
+STALLED_AFTER = timedelta(minutes=2)
 
 
 async def receive_file(
     resources: Resources, user_id: int, filename: str, file: BinaryIO, *, sheet: str | None = None, date_order: str = ""
 ) -> int:
-    """Keep a file, survey it, guess its columns, check its first rows. Returns the id of the draft.
+    """Store a file, survey it, guess its columns and check its first rows; returns the id of the draft.
 
     `sheet` of a workbook, else the one that fits best; `date_order` as `layout.place_orders` has it.
     Raises `UnreadableFile`, `Conflict`, `BadRequest`.
@@ -84,7 +85,7 @@ async def _receive(
 async def choose_columns(
     resources: Resources, user_id: int, import_id: int, fields: list[str] | None = None, date_orders: list[str] | None = None
 ) -> None:
-    """Place the columns otherwise, or say which date order they have, and check again. None leaves it as it is.
+    """Change the fields or the date orders of the columns, and check again. None leaves them unchanged.
 
     Raises `BadMapping`, `BadRequest`, `Conflict`, `NotFound`.
     """
@@ -101,7 +102,7 @@ async def choose_columns(
 
 
 async def choose_sheet(resources: Resources, user_id: int, import_id: int, sheet: str) -> None:
-    """Take another sheet of the workbook, and begin with its columns anew.
+    """Choose another sheet of the workbook, and guess its columns anew.
 
     Raises `BadMapping`, `UnreadableFile`, `Conflict`, `NotFound`.
     """
@@ -121,10 +122,9 @@ async def choose_sheet(resources: Resources, user_id: int, import_id: int, sheet
 async def _replace_sheet(resources: Resources, draft: Import, sheet: BinaryIO, layout: dict[str, Any]) -> None:
     size = sheet.seek(0, 2)
     async with resources.database.write() as db:
-        # Nobody starts it, nor chooses another, while its pieces are exchanged.
+        # It cannot be started, or get another sheet, while its pieces are replaced.
         mine = update(Import).where(Import.id == draft.id, Import.state == "draft").values(state="arriving", size=size)
-        done = await db.execute(mine.values(updated_at=resources.clock.now()))
-        if not done.rowcount:  # type: ignore[attr-defined]
+        if not await execute_dml(db, mine.values(updated_at=resources.clock.now())):
             raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
     try:
         await delete_file(resources.database, draft.id, before=WORKBOOK)
@@ -150,7 +150,7 @@ async def _count_coming(db: AsyncSession, organisation_id: int) -> int:
 
 
 async def start_import(resources: Resources, user_id: int, import_id: int) -> None:
-    """Ask for the job that imports a draft, or that goes on with an import which stands still.
+    """Request the job that imports a draft or resumes a stalled import.
 
     Raises `BadMapping` and `DateOrderNeeded` where the columns do not say enough, `Conflict` where it is under way or over.
     """
@@ -165,7 +165,7 @@ async def start_import(resources: Resources, user_id: int, import_id: int) -> No
             await check_deals(db, found.organisation_id, resources.settings.quota_deals, more=more)
             found.state, found.started_at = "queued", now
             await replace_problems(db, import_id, [])
-        elif not stands_still(found, now):
+        elif not is_stalled(found, now):
             raise Conflict("This import is under way, or over.", code="not_a_draft")
         # Whoever starts it will own its deals.
         found.updated_at, found.user_id = now, user_id
@@ -174,13 +174,13 @@ async def start_import(resources: Resources, user_id: int, import_id: int) -> No
         await request_run(db, "import_file", at=now, payload={"import_id": import_id}, requested_by=user_id)
 
 
-def stands_still(found: Import, now: datetime) -> bool:
-    """Started, and nothing was written for so long that no worker can be at it."""
-    return found.state in ("queued", "running") and now - found.updated_at > STANDS_STILL_AFTER
+def is_stalled(found: Import, now: datetime) -> bool:
+    """Started, but without a write for so long that no worker can be working on it."""
+    return found.state in ("queued", "running") and now - found.updated_at > STALLED_AFTER
 
 
 async def cancel_import(resources: Resources, user_id: int, import_id: int) -> None:
-    """Go no further. What is in stays in. Raises `Conflict` where it is over already."""
+    """Stop; rows already imported stay. Raises `Conflict` if it has ended."""
     now = resources.clock.now()
     async with resources.database.write() as db:
         found = await get_import(db, user_id, import_id, lock=True)
@@ -198,14 +198,13 @@ async def stop_import(resources: Resources, import_id: int) -> None:
     under_way = update(Import).where(Import.id == import_id, Import.state.in_(("queued", "running")))
     ended = under_way.values(state="cancelled", updated_at=now, finished_at=now).returning(Import)
     async with resources.database.write() as db:
-        found = await db.scalar(ended)
-        if found is not None:
+        for (found,) in await execute_returning(db, ended):
             await _record(db, "import.cancelled", found, None, rows=found.rows_done)
     await delete_file(resources.database, import_id)
 
 
 async def delete_abandoned(resources: Resources) -> int:
-    """Files nobody came back to for a day, and those of an import that is over: a process may have died before it deleted one."""
+    """Delete files abandoned for a day, and those of ended imports, which a process may have left when it died."""
     old = Import.state.in_(("arriving", "draft")) & (Import.updated_at < resources.clock.now() - ABANDONED_AFTER)
     over = Import.state.not_in(UNFINISHED) & exists().where(ImportPiece.import_id == Import.id)
     async with resources.database.read() as db:
@@ -225,7 +224,7 @@ def clean_filename(name: str) -> str:
 
 
 async def _check(resources: Resources, import_id: int, organisation_id: int, file: BinaryIO, layout: dict[str, Any]) -> None:
-    """Look at the rows, if it is clear what the columns hold, and keep what was found."""
+    """Check the rows, if the columns are clear, and store the result."""
     found: dict[str, Any] = {}
     problems: list[dict[str, Any]] = []
     try:
@@ -239,8 +238,7 @@ async def _check(resources: Resources, import_id: int, organisation_id: int, fil
     ensure_time_budget(PIECE_SECONDS)
     async with resources.database.write() as db:
         kept = update(Import).where(Import.id == import_id, Import.state.in_(("arriving", "draft")))
-        done = await db.execute(kept.values(layout=layout, found=found, state="draft", updated_at=resources.clock.now()))
-        if not done.rowcount:  # type: ignore[attr-defined]
+        if not await execute_dml(db, kept.values(layout=layout, found=found, state="draft", updated_at=resources.clock.now())):
             raise Conflict("This import has begun, or was cancelled, meanwhile.", code="not_a_draft")
         await replace_problems(db, import_id, problems)
 
@@ -249,7 +247,7 @@ async def _end(resources: Resources, import_id: int, state: str, *, states: tupl
     now = resources.clock.now()
     async with resources.database.write() as db:
         ended = update(Import).where(Import.id == import_id, Import.state.in_(states))
-        await db.execute(ended.values(state=state, updated_at=now, finished_at=now))
+        await execute_dml(db, ended.values(state=state, updated_at=now, finished_at=now))
     await delete_file(resources.database, import_id)
 
 

@@ -1,4 +1,4 @@
-"""What is kept of a file's columns: what each holds, how its cells are read, and what a person still has to say about it."""
+"""The stored layout of a file: what each column holds, how its cells are read, and what a person still has to choose."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def layout_of(found: Survey, fields: Sequence[str], date_orders: Sequence[str]) 
 
 
 def is_sheet(layout: Mapping[str, Any]) -> bool:
-    """Kept as `reader.SheetTable` reads it, and not as the text that came."""
+    """Stored for `reader.SheetTable`, rather than as the original text."""
     return bool(layout.get("sheet"))
 
 
@@ -45,13 +45,13 @@ def readings_of(layout: Mapping[str, Any]) -> tuple[Reading, ...]:
     return tuple(reading_of(each, order, is_1904=is_1904) for each, order in zip(evidence, orders, strict=True))
 
 
-def place_orders(headings: Sequence[str], fields: Sequence[str], evidence: Sequence[Evidence], said: Sequence[str]) -> list[str]:
-    """By column the date order that was `said`: "month_first" for every column that needs it, or "Heading=month_first" for one.
+def place_orders(headings: Sequence[str], fields: Sequence[str], evidence: Sequence[Evidence], stated: Sequence[str]) -> list[str]:
+    """By column the date order that was `stated`: "month_first" for every column that needs it, or "Heading=month_first" for one.
 
     Raises `BadRequest` for one that is none, that names no column, or that the column disproves.
     """
     orders = [""] * len(headings)
-    for text in said:
+    for text in stated:
         heading, equals, order = text.rpartition("=")
         if equals:
             indexes = [index for index, each in enumerate(headings) if normalise(each) == normalise(heading)]
@@ -76,7 +76,7 @@ def check_orders(layout: Mapping[str, Any], orders: Sequence[str]) -> None:
 
 
 def questions_of(layout: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The date columns that only a person can tell how to read, answered or not."""
+    """The date columns whose order only a person can choose, answered or not."""
     orders = layout.get("date_orders") or [""] * len(layout["headings"])
     columns = zip(layout["headings"], layout["fields"], evidence_of(layout), orders, strict=False)
     return [

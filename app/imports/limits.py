@@ -7,7 +7,7 @@ MAX_LINES = 500_000
 # Each takes its time to be placed.
 MAX_COLUMNS = 2_000
 # A sheet unpacks to more than the workbook it came in.
-LARGEST_SHEET = 256 * 1024 * 1024
+MAX_SHEET_SIZE = 256 * 1024 * 1024
 
 
 def too_many_lines() -> PayloadTooLarge:

@@ -1,4 +1,4 @@
-"""What is wrong with the text of one cell."""
+"""Errors in the text of one cell."""
 
 
 class Malformed(ValueError):
@@ -6,4 +6,4 @@ class Malformed(ValueError):
 
 
 class Undecided(Malformed):
-    """It can be read in two ways, and nobody has said yet which is meant."""
+    """It can be read in two ways, and none has been chosen yet."""

@@ -87,12 +87,12 @@ class BadMapping(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
-    """Which column holds which fact, and the headings nobody could place."""
+    """Which column holds which fact, and the headings that match none."""
 
     columns: dict[str, int]
     headings: tuple[str, ...]
     ignored: tuple[str, ...]
-    # By column; a column beyond them is read as nobody has said anything of it.
+    # By column; others have a default reading.
     readings: tuple[Reading, ...] = ()
     # A list that Holdfast itself wrote may hold deals without an acquirer.
     is_own_list: bool = False

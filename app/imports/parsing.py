@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from app.core.invisible_characters import strip_invisible
+from app.core.invisible_characters import DIRECTION_MARKS, strip_invisible
 from app.core.unicode_forms import MAX_MARKS, normal_form
 from app.imports.dates import EARLIEST_YEAR, LATEST_YEAR
 from app.imports.malformed import Malformed
@@ -15,8 +15,6 @@ BLANKS = frozenset(
 
 _ADDRESS = re.compile(r"https?://[^\s\"<>]+", re.IGNORECASE)
 _BARE_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)+(?:/[^\s\"<>]*)?")
-# Overrides of writing direction make a name read as another one.
-_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def is_blank(text: str) -> bool:
@@ -28,7 +26,7 @@ def clean_text(raw: str) -> str:
     if not (raw.isascii() and raw.isprintable()):
         raw = strip_invisible(raw)
         for character in raw:
-            if character in _DIRECTION or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\r\n"):
+            if character in DIRECTION_MARKS or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\r\n"):
                 raise Malformed(f"holds the control character U+{ord(character):04X}")
         try:
             raw = normal_form("NFC", raw)

@@ -1,4 +1,4 @@
-"""How an import is told, to programs and to pages alike."""
+"""Views of an import, shared by API and pages."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from app.imports.conventions import Evidence, explain_mixture
-from app.imports.history import UNFINISHED, Problem
+from app.imports.history import UNFINISHED, RowProblem
 from app.imports.layout import DATE_FIELDS, evidence_of, questions_of
 from app.models import Import
 
@@ -45,7 +45,7 @@ class DateExample(BaseModel):
 
 
 class DateQuestion(BaseModel):
-    """A column of dates that nobody but a person can tell how to read; `chosen` is empty until somebody did."""
+    """A column of dates whose order only a person can choose; `chosen` is empty until then."""
 
     column: int
     heading: str
@@ -145,7 +145,7 @@ def progress_of(found: Import) -> dict[str, Any]:
     }
 
 
-def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[Problem]]) -> ImportView:
+def view_of(found: Import, by: str | None, problems: Mapping[str, Sequence[RowProblem]]) -> ImportView:
     return ImportView(
         id=found.id,
         filename=found.filename,

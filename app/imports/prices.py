@@ -1,4 +1,4 @@
-"""Reads a price in US dollars. What "1.234" means is the column's to say, where the column says anything."""
+"""Reads a price in US dollars. The column decides what "1.234" means, if it proves anything."""
 
 import re
 from decimal import Decimal
@@ -16,7 +16,7 @@ UNDISCLOSED = frozenset(
     }
 )  # fmt: skip
 # A quadrillion: far above any price, and below 2**53, so that a browser still reads it exactly.
-HIGHEST_PRICE = 10**15
+MAX_PRICE = 10**15
 MAX_NUMBER = 40
 
 _DOLLARS = r"(?:us\$|\$us|usd|us dollars?|dollars?|dólares|\$)"
@@ -63,7 +63,7 @@ def parse_price(text: str, decimal_mark: DecimalMark = "") -> int | None:
     digits, exponent, scale = match.groups()
     number = _number(digits, decimal_mark, scaled=scale is not None or exponent is not None)
     price = round(number.scaleb(int(exponent[1:]) if exponent else 0).scaleb(_POWERS[scale] if scale else 0))
-    if price > HIGHEST_PRICE:
+    if price > MAX_PRICE:
         raise Malformed("is higher than any price can be")
     return price
 

@@ -46,7 +46,7 @@ async def _rows(database: Database, found: Import, kind: str) -> AsyncIterator[S
 
 
 def _unmistakable(cell: str, field: str, reading: Reading) -> str:
-    """The cell as it stands, but for what only its whole column made plain: the rows left out may not do so by themselves."""
+    """The cell as it is, unless only its whole column made it unambiguous: the remaining rows may not."""
     try:
         text = clean_text(cell)
         if field in DATE_FIELDS and reading.date_order and (ordered := find_ordered(text)) and ordered.is_open:

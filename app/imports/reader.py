@@ -15,7 +15,7 @@ from app.imports.foreign import refuse_foreign
 from app.imports.headings import clean_heading, find_headings
 from app.imports.unreadable import UnreadableFile
 
-__all__ = ["BATCH", "Batch", "Record", "SheetTable", "Table", "TableLike", "UnreadableFile"]
+__all__ = ["BATCH", "Batch", "Record", "SheetTable", "TableLike", "TextTable", "UnreadableFile"]
 
 DELIMITERS = ",;\t|"
 BATCH = 500
@@ -61,7 +61,7 @@ class TableLike(Protocol):
         ...
 
 
-class Table:
+class TextTable:
     """A text file opened at its heading line."""
 
     def __init__(self, stream: BinaryIO) -> None:

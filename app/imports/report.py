@@ -1,4 +1,4 @@
-"""What an import found and did, for people and for programs."""
+"""The result of an import, for people and programs."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from app.core.errors import BadRequest
 
-# A report of a hundred thousand rows stays readable, and in memory: the rest is only counted. Refusals are never cut.
-WARNINGS_KEPT = 1000
+# So that the report of a hundred thousand rows fits in memory; more are only counted. Refusals are never dropped.
+MAX_WARNINGS = 1000
 
-Outcome = Literal["imported", "dry_run", "refused"]
+ImportOutcome = Literal["imported", "dry_run", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RowRefusal:
     """A row that cannot become a deal, and why."""
 
     line: int
@@ -22,7 +22,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class RowWarning:
-    """Something to look at in a row that is imported all the same. Line 0 is the file itself."""
+    """A problem in a row that is imported anyway. Line 0 is the file itself."""
 
     line: int
     code: str
@@ -32,7 +32,7 @@ class RowWarning:
 @dataclass(slots=True)
 class Report:
     organisation: str
-    outcome: Outcome = "imported"
+    outcome: ImportOutcome = "imported"
     organisation_created: bool = False
     ignored_headings: tuple[str, ...] = ()
     rows: int = 0
@@ -40,7 +40,7 @@ class Report:
     updated: int = 0
     unchanged: int = 0
     skipped: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RowRefusal] = field(default_factory=list)
     warnings: list[RowWarning] = field(default_factory=list)
     warning_counts: Counter[str] = field(default_factory=Counter)
     # Of the updated deals, for `service.show_new_names`; no part of what is told.
@@ -48,11 +48,11 @@ class Report:
 
     def warn(self, warning: RowWarning) -> None:
         self.warning_counts[warning.code] += 1
-        if len(self.warnings) < WARNINGS_KEPT:
+        if len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(warning)
 
     def nothing_done(self) -> None:
-        """A refused row took everything back."""
+        """A refused row rolled everything back."""
         self.outcome = "refused"
         self.imported = self.updated = self.unchanged = 0
         self.organisation_created = False

@@ -9,11 +9,12 @@ from quart.typing import ResponseReturnValue
 
 from app.auth.administrators import get_administered
 from app.core.errors import Forbidden, NotFound
+from app.http.json_bodies import read_json
 from app.http.live import Message, current_live, event_stream
 from app.http.openapi import EventStream, documented, takes_files
 from app.http.query import Cursor, parse_query
 from app.http.schemas import Nothing
-from app.http.web import current_resources, current_user, path_id, read_json, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.imports import incoming
 from app.imports.history import find_name, get_import, list_imports, list_problems
 from app.imports.presentation import ColumnChoice, ImportView, SheetChoice, progress_of, view_of
@@ -95,94 +96,92 @@ async def upload() -> ResponseReturnValue:
     return response
 
 
-@blueprint.get("/<import_id>")
+@blueprint.get("/<id:import_id>")
 @documented("imports", OneImport, problems=(403, 404))
 @signed_in
-async def show(import_id: str) -> Response:
+async def show(import_id: int) -> Response:
     """How far it is, what it did, and the first hundred rows of each kind to look at."""
-    return await _answer(path_id(import_id))
+    return await _answer(import_id)
 
 
-@blueprint.get("/<import_id>/progress")
+@blueprint.get("/<id:import_id>/progress")
 @documented("imports", EventStream, problems=(403, 404))
 @signed_in
-async def progress(import_id: str) -> Response:
+async def progress(import_id: int) -> Response:
     """Server-sent events `progress`: state, percent and counts, whenever they change, until the import is over."""
-    live, resources, user_id, wanted = current_live(), current_resources(), current_user().id, path_id(import_id)
+    live, resources, user_id = current_live(), current_resources(), current_user().id
 
-    async def look() -> dict[str, Any]:
+    async def load() -> dict[str, Any]:
         async with resources.database.read() as db:
-            return progress_of(await db.get_one(Import, wanted))
+            return progress_of(await db.get_one(Import, import_id))
 
-    async def tell() -> AsyncGenerator[Message, None]:
-        async for told in live.watch(("import", wanted), look):
-            yield Message("progress", told)
-            if told["over"]:
+    async def messages() -> AsyncGenerator[Message, None]:
+        async for shown in live.watch(("import", import_id), load):
+            yield Message("progress", shown)
+            if shown["over"]:
                 return
 
     async def may_still() -> bool:
         try:
             async with resources.database.read() as db:
-                return bool(await get_import(db, user_id, wanted))
+                return bool(await get_import(db, user_id, import_id))
         except (Forbidden, NotFound):
             return False
 
     await _require(import_id)
-    return await event_stream(tell(), allowed=may_still)
+    return await event_stream(messages(), allowed=may_still)
 
 
-@blueprint.post("/<import_id>/columns")
+@blueprint.post("/<id:import_id>/columns")
 @documented("imports", OneImport, body=ColumnChoice, problems=(403, 404, 409, *_BODY))
 @signed_in
-async def columns(import_id: str) -> Response:
+async def columns(import_id: int) -> Response:
     """Say which column holds what, and have the first rows checked again."""
-    wanted = await _require(import_id)
+    await _require(import_id)
     choice = await read_json(ColumnChoice)
-    await incoming.choose_columns(current_resources(), current_user().id, wanted, choice.fields, choice.date_orders)
-    return await _answer(wanted)
+    await incoming.choose_columns(current_resources(), current_user().id, import_id, choice.fields, choice.date_orders)
+    return await _answer(import_id)
 
 
-@blueprint.post("/<import_id>/sheet")
+@blueprint.post("/<id:import_id>/sheet")
 @documented("imports", OneImport, body=SheetChoice, problems=(403, 404, 409, *_BODY))
 @signed_in
-async def sheet(import_id: str) -> Response:
+async def sheet(import_id: int) -> Response:
     """Take another sheet of the workbook, and have its columns guessed and its first rows checked."""
-    wanted = await _require(import_id)
+    await _require(import_id)
     choice = await read_json(SheetChoice)
-    await incoming.choose_sheet(current_resources(), current_user().id, wanted, choice.sheet)
-    return await _answer(wanted)
+    await incoming.choose_sheet(current_resources(), current_user().id, import_id, choice.sheet)
+    return await _answer(import_id)
 
 
-@blueprint.post("/<import_id>/start")
+@blueprint.post("/<id:import_id>/start")
 @documented("imports", OneImport, 202, body=Nothing, problems=(403, 404, 409, *_BODY))
 @signed_in
-async def start(import_id: str) -> ResponseReturnValue:
+async def start(import_id: int) -> ResponseReturnValue:
     """Import a draft, or go on with an import that stands still."""
-    wanted = await _require(import_id)
+    await _require(import_id)
     await read_json(Nothing)
-    await incoming.start_import(current_resources(), current_user().id, wanted)
-    response = await _answer(wanted)
+    await incoming.start_import(current_resources(), current_user().id, import_id)
+    response = await _answer(import_id)
     response.status_code = 202
     return response
 
 
-@blueprint.post("/<import_id>/cancel")
+@blueprint.post("/<id:import_id>/cancel")
 @documented("imports", OneImport, body=Nothing, problems=(403, 404, 409, *_BODY))
 @signed_in
-async def cancel(import_id: str) -> Response:
+async def cancel(import_id: int) -> Response:
     """Go no further. The deals that are in stay in."""
-    wanted = await _require(import_id)
+    await _require(import_id)
     await read_json(Nothing)
-    await incoming.cancel_import(current_resources(), current_user().id, wanted)
-    return await _answer(wanted)
+    await incoming.cancel_import(current_resources(), current_user().id, import_id)
+    return await _answer(import_id)
 
 
-async def _require(import_id: str) -> int:
-    """The id, once it is sure that this person may do something with it: before the body is looked at."""
-    wanted = path_id(import_id)
+async def _require(import_id: int) -> None:
+    """That this person may do something with it: before the body is looked at."""
     async with current_resources().database.read() as db:
-        await get_import(db, current_user().id, wanted)
-    return wanted
+        await get_import(db, current_user().id, import_id)
 
 
 async def _answer(import_id: int) -> Response:

@@ -15,7 +15,7 @@ from app.imports.mapping import ColumnMap
 from app.imports.parsing import clean_text, is_blank, parse_addresses, parse_year
 from app.imports.prices import is_no_price, parse_price
 from app.imports.reader import Record
-from app.imports.report import Refusal, RowWarning
+from app.imports.report import RowRefusal, RowWarning
 from app.models import Deal
 
 # `text` columns have no length of their own; a tagline beyond this is a broken quote, not a tagline.
@@ -61,9 +61,9 @@ class Row:
     warnings: list[RowWarning] = field(default_factory=list)
 
 
-def read_row(record: Record, columns: ColumnMap) -> Row | Refusal:
+def read_row(record: Record, columns: ColumnMap) -> Row | RowRefusal:
     if record.problem:
-        return Refusal(record.line, record.problem)
+        return RowRefusal(record.line, record.problem)
     row = Row(record.line)
     for fact, index in columns.columns.items():
         heading = columns.headings[index]
@@ -71,7 +71,7 @@ def read_row(record: Record, columns: ColumnMap) -> Row | Refusal:
             text = clean_text(record.cells[index])
             _read_fact(row, fact, heading, text, columns)
         except Malformed as error:
-            return Refusal(record.line, f'"{heading}" {error}')
+            return RowRefusal(record.line, f'"{heading}" {error}')
     row.reference = row.facts.pop("external_ref", "") or _derived_reference(row.facts)
     _compare_years(row)
     return row

@@ -1,6 +1,6 @@
 """Imports deals into an organisation from a stream of records: checks every row, writes what is new, reports the rest.
 
-Knows nothing of files, terminals or requests, so that any of them can be the source.
+Independent of files, terminals and requests, any of which can be the source.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.imports.malformed import Malformed
 from app.imports.mapping import ColumnMap
 from app.imports.parsing import clean_text
 from app.imports.reader import BATCH, Batch, Record, TableLike, UnreadableFile
-from app.imports.report import ImportRefused, Refusal, Report, RowWarning
+from app.imports.report import ImportRefused, Report, RowRefusal, RowWarning
 from app.imports.rows import Row, read_row, shown
 from app.models import Session
 from app.resources import Resources
@@ -70,7 +70,7 @@ async def import_deals(
     """Import every row of `source` in the caller's transaction. Raises `ImportRefused`, to roll it back, unless `skip_bad`.
 
     With `dry_run` nothing is written, and the report says what would have been; `db` need not be a write then.
-    `progress` is told the position of each batch once it is done.
+    `progress` gets the position of each finished batch.
     """
     report = Report(organisation, outcome="dry_run" if dry_run else "imported", ignored_headings=columns.ignored)
     run = ImportRun(columns, at)
@@ -110,7 +110,7 @@ class ImportRun:
         for record in records:
             report.rows += 1
             row = read_row(record, self.columns)
-            if isinstance(row, Refusal):
+            if isinstance(row, RowRefusal):
                 report.refused.append(row)
                 continue
             # The hash instead of the text keeps a file of any length small in memory: 64 bits do not collide by chance.
@@ -133,7 +133,7 @@ class ImportRun:
 
 
 async def show_new_names(resources: Resources, names: Mapping[int, str]) -> None:
-    """Once the import is committed: the header of everybody who is on a renamed deal shows its new name."""
+    """Call after the commit: updates the name in the sessions of everybody who is on a renamed deal."""
 
     def rename(data: SessionData) -> SessionData | None:
         name = names.get(data.get("current_deal_id", 0))
@@ -170,7 +170,7 @@ async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organ
 
 
 def _differs(kept: Any, value: Any) -> bool:
-    """What a file cannot say, such as two spaces in a name, is no difference: the file may be our own list."""
+    """Ignores what a file cannot express, such as double spaces: the file may be our own export."""
     if kept == value:
         return False
     try:

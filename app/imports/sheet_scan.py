@@ -1,4 +1,4 @@
-"""A quick look at the XML of a sheet for what its reader does not tell: how far it reaches, how its numbers are shown, what is merged."""
+"""Scans the XML of a sheet for what its reader does not report: its extent, its number formats and merged cells."""
 
 import re
 from collections.abc import Mapping
@@ -38,15 +38,15 @@ def scan_sheet(part: BinaryIO, formats: Mapping[int, str]) -> Scan:
         # A tag is seen whole, and once; what is longer than any is none.
         end = block.rfind(b"<") if len(block) - block.rfind(b"<") < MAX_TAG else len(block)
         whole, throttle = block[:end], block[end:]
-        _see_cells(found, whole, formats)
+        _scan_cells(found, whole, formats)
         if b"mergeCell" in whole:
-            merged = _see_merged(found, whole, merged)
-    _see_cells(found, throttle, formats)
+            merged = _scan_merged(found, whole, merged)
+    _scan_cells(found, throttle, formats)
     found.merged = {column: sorted(set(spans), reverse=True) for column, spans in found.merged.items()}
     return found
 
 
-def _see_cells(found: Scan, block: bytes, formats: Mapping[int, str]) -> None:
+def _scan_cells(found: Scan, block: bytes, formats: Mapping[int, str]) -> None:
     for attributes in _CELL.findall(block):
         found.filled += 1
         place = _PLACE.search(attributes)
@@ -71,7 +71,7 @@ def _see_cells(found: Scan, block: bytes, formats: Mapping[int, str]) -> None:
             changes.append((row, shown))
 
 
-def _see_merged(found: Scan, block: bytes, count: int) -> int:
+def _scan_merged(found: Scan, block: bytes, count: int) -> int:
     for match in _MERGED.finditer(block):
         left, top, right, bottom = match[1], int(match[2]), match[3], int(match[4])
         count += 1

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.imports.references import id_in
 from app.models import Deal, Organisation
 

@@ -1,4 +1,4 @@
-"""A look at a whole file: what its columns are called, what they prove about how they are to be read, and its first rows."""
+"""Surveys a whole file: its headings, what the columns prove about how to read them, and the first rows."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 from app.imports.conventions import Evidence
 from app.imports.foreign import is_zip
-from app.imports.limits import LARGEST_SHEET, MAX_COLUMNS, MAX_LINES, too_large_a_sheet, too_many_columns, too_many_lines
-from app.imports.reader import SheetTable, Table, TableLike
+from app.imports.limits import MAX_COLUMNS, MAX_LINES, MAX_SHEET_SIZE, too_large_a_sheet, too_many_columns, too_many_lines
+from app.imports.reader import SheetTable, TableLike, TextTable
 from app.imports.unreadable import UnreadableFile
 from app.imports.workbooks import open_workbook, table_of
 
@@ -37,16 +37,16 @@ def survey_file(file: BinaryIO, written: BinaryIO, *, sheet: str | None = None) 
     """`written` takes the sheet of a workbook, as `open_survey` reads it. Raises `UnreadableFile`, `PayloadTooLarge`."""
     if is_zip(file):
         return _survey_workbook(file, written, sheet)
-    table = Table(file)
+    table = TextTable(file)
     _check_width(table.headings)
     rows = ((record.line, record.cells) for batch in table.batches() for record in batch.records if not record.problem)
-    count, samples, evidence = _look(len(table.headings), rows)
+    count, samples, evidence = _sample(len(table.headings), rows)
     return Survey(table.headings, table.encoding, samples, [each.as_dict() for each in evidence], rows=count)
 
 
 def open_table(file: BinaryIO, *, is_sheet: bool) -> TableLike:
     """Raises `UnreadableFile`. `is_sheet`: it was written by `survey_file`."""
-    return SheetTable(file) if is_sheet else Table(file)
+    return SheetTable(file) if is_sheet else TextTable(file)
 
 
 def _survey_workbook(file: BinaryIO, written: BinaryIO, name: str | None) -> Survey:
@@ -61,11 +61,11 @@ def _survey_workbook(file: BinaryIO, written: BinaryIO, name: str | None) -> Sur
             for count, (line, cells) in enumerate(rows):
                 if count >= MAX_LINES:
                     raise too_many_lines()
-                if _write(written, [line, *cells]) > LARGEST_SHEET:
+                if _write(written, [line, *cells]) > MAX_SHEET_SIZE:
                     raise too_large_a_sheet()
                 yield line, cells
 
-        count, samples, evidence = _look(len(headings), write())
+        count, samples, evidence = _sample(len(headings), write())
         if not any(samples):
             raise UnreadableFile("There are no rows below the heading line.")
         written.flush()
@@ -79,8 +79,8 @@ def _check_width(headings: Sequence[str]) -> None:
         raise too_many_columns()
 
 
-def _look(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[int, list[list[str]], list[Evidence]]:
-    """How many they are. For each column the first things it says, cut short, to recognise it by; and what all of it proves."""
+def _sample(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[int, list[list[str]], list[Evidence]]:
+    """The number of rows, and for each column some shortened samples and what all its cells prove."""
     samples: list[list[str]] = [[] for _ in range(width)]
     evidence = [Evidence() for _ in range(width)]
     count = 0
@@ -88,7 +88,7 @@ def _look(width: int, rows: Iterator[tuple[int, Sequence[str]]]) -> tuple[int, l
         for index, cell in enumerate(cells):
             if not cell:
                 continue
-            evidence[index].look(line, cell)
+            evidence[index].add(line, cell)
             seen = samples[index]
             if count <= SAMPLED_ROWS and len(seen) < SAMPLES and (text := cell.strip()[:MAX_SAMPLE]) and text not in seen:
                 seen.append(text)

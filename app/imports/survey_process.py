@@ -27,7 +27,7 @@ _TOO_MUCH = "This file takes too much memory or time to read. Save the sheet wit
 
 
 async def survey(file: BinaryIO, *, sheet: str | None = None) -> tuple[Survey, BinaryIO | None]:
-    """What the file is; and for a workbook its sheet, as a nameless file which the caller closes.
+    """The survey, and for a workbook its sheet as an anonymous file, which the caller closes.
 
     Raises `UnreadableFile`, `PayloadTooLarge`.
     """

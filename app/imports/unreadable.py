@@ -1,4 +1,4 @@
-"""The file as a whole is of no use."""
+"""The error for a file that cannot be read at all."""
 
 from app.core.errors import BadRequest
 

@@ -8,7 +8,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from app.http.uploads import HELD
-from app.imports.files import LARGEST_IN_WORDS, check_size, keep_locally
+from app.imports.files import MAX_FILE_TEXT, check_size, spool
 
 FORM = "multipart/form-data"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -22,9 +22,9 @@ async def take_file(*, plain: bool) -> tuple[str, BinaryIO]:
     try:
         if request.mimetype == FORM:
             return await _take_field()
-        return request.args.get("filename", ""), await keep_locally(request.body)
+        return request.args.get("filename", ""), await spool(request.body)
     except RequestEntityTooLarge as error:
-        raise PayloadTooLarge(f"A file to import may have {LARGEST_IN_WORDS}.") from error
+        raise PayloadTooLarge(f"A file to import may have {MAX_FILE_TEXT}.") from error
 
 
 async def _take_field() -> tuple[str, BinaryIO]:
@@ -34,8 +34,8 @@ async def _take_field() -> tuple[str, BinaryIO]:
     file = cast(BinaryIO, field.stream)
     check_size(file.seek(0, 2))
     file.seek(0)
-    # Once more by its lines, which only a look at all of it can tell.
-    return field.filename, await keep_locally(_chunks(file))
+    # Again, now by its lines, which are known only after reading all of it.
+    return field.filename, await spool(_chunks(file))
 
 
 async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:

@@ -28,7 +28,7 @@ class TooManyCells(UnreadableFile):
 
 
 @dataclass(slots=True)
-class _Loaded:
+class _LoadedSheet:
     name: str
     sheet: CalamineSheet
 
@@ -44,7 +44,7 @@ class Cells:
     _paths: dict[str, tuple[str, bool]] = field(default_factory=dict)
     _formats: dict[int, str] = field(default_factory=dict)
     _scans: dict[str, Scan] = field(default_factory=dict)
-    _loaded: _Loaded | None = None
+    _loaded: _LoadedSheet | None = None
 
     def __post_init__(self) -> None:
         self.stream.seek(0)
@@ -89,7 +89,7 @@ class Cells:
             if self._book is None:
                 self.stream.seek(0)
                 self._book = CalamineWorkbook.from_filelike(self.stream)
-            self._loaded = _Loaded(name, self._book.get_sheet_by_name(name))
+            self._loaded = _LoadedSheet(name, self._book.get_sheet_by_name(name))
         waiting = {column: list(reversed(changes)) for column, changes in scan.formats.items() if column < MAX_COLUMNS}
         shown: dict[int, str] = {}
         for number, row in enumerate(self._loaded.sheet.iter_rows(), start=1):

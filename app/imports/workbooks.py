@@ -1,4 +1,4 @@
-"""Reads an Excel workbook as people have them, and writes one sheet of it down as `reader.SheetTable` reads it.
+"""Reads an Excel workbook, and writes one sheet of it for `reader.SheetTable`.
 
 Runs in a process of its own (`survey_process.py`): a workbook is a program's output for the one who made it, and an attack for us.
 """
@@ -25,9 +25,9 @@ from app.imports.workbook_cells import MAX_COLUMNS, TOO_MUCH, Cells, TooManyCell
 
 # An archive of 64 MB may claim to hold gigabytes; no list of deals does. Strings that cells share are held in memory.
 MAX_ENTRIES = 5_000
-LARGEST_SHEET, LARGEST_PART, LARGEST_WHOLE = 800 << 20, 200 << 20, 1200 << 20
+MAX_SHEET_SIZE, MAX_PART_SIZE, MAX_TOTAL_SIZE = 800 << 20, 200 << 20, 1200 << 20
 # Tables compress by ten or thirty times.
-HIGHEST_RATIO, SMALL_PART = 250, 16 << 20
+MAX_RATIO, SMALL_PART = 250, 16 << 20
 MAX_SHEETS = 100
 HEAD_ROWS = 60
 
@@ -85,7 +85,7 @@ def open_workbook(stream: BinaryIO) -> Iterator[Workbook]:
         cells = Cells(stream)
         found = Workbook([], cells.is_1904, cells)
         for name, is_hidden in list(cells.sheets())[:MAX_SHEETS]:
-            found.sheets.append(_look(found, Sheet(name, is_hidden, False, 0)))
+            found.sheets.append(_examine(found, Sheet(name, is_hidden, False, 0)))
         yield found
     except UnreadableFile:
         raise
@@ -95,10 +95,10 @@ def open_workbook(stream: BinaryIO) -> Iterator[Workbook]:
         zipfile.BadZipFile, zlib.error, ParseError, DefusedXmlException, InvalidFileException, CalamineError, NotImplementedError,
         ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, RuntimeError, OverflowError,
     ) as error:  # fmt: skip
-        # The reader trusts what it reads: a hostile or broken file makes it stumble anywhere.
+        # The reader trusts its input: a hostile or broken file can make it fail anywhere.
         raise UnreadableFile(_DAMAGED) from error
     except BaseException as error:
-        # How a reader in Rust stumbles; it is no `Exception`.
+        # A panic of a reader in Rust; it is no `Exception`.
         if type(error).__name__ == "PanicException":
             raise UnreadableFile(_DAMAGED) from error
         raise
@@ -118,13 +118,13 @@ def check_archive(stream: BinaryIO) -> None:
         if not any(name.startswith("xl/") for name in names):
             raise UnreadableFile(about_other_zip(names, b""))
         for entry in entries:
-            limit = LARGEST_SHEET if _SHEET.fullmatch(entry.filename) else LARGEST_PART
-            swollen = entry.file_size > SMALL_PART and entry.file_size > HIGHEST_RATIO * max(1, entry.compress_size)
+            limit = MAX_SHEET_SIZE if _SHEET.fullmatch(entry.filename) else MAX_PART_SIZE
+            swollen = entry.file_size > SMALL_PART and entry.file_size > MAX_RATIO * max(1, entry.compress_size)
             if entry.file_size > limit or swollen or entry.flag_bits & 1:
                 raise UnreadableFile(TOO_MUCH)
             if entry.filename.endswith(".xml") and _DEFINES.search(_beginning_of(archive, entry)):
                 raise UnreadableFile(_DAMAGED)
-        if sum(entry.file_size for entry in entries) > LARGEST_WHOLE:
+        if sum(entry.file_size for entry in entries) > MAX_TOTAL_SIZE:
             raise UnreadableFile(TOO_MUCH)
 
 
@@ -147,8 +147,8 @@ def _fill_down(number: int, cells: list[str], spans: dict[int, list[tuple[int, i
             cells[column] = text
 
 
-def _look(book: Workbook, sheet: Sheet) -> Sheet:
-    """How much of it looks like a list of deals."""
+def _examine(book: Workbook, sheet: Sheet) -> Sheet:
+    """Score how much the sheet looks like a list of deals."""
     try:
         head = first_rows(book.rows(sheet, fill_merged=False))
     except TooManyCells:

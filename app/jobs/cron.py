@@ -1,16 +1,18 @@
-"""When a job is due, in the words and by the rules of arq's cron()."""
+"""When a job is due. cronsim computes it, with Debian cron's rules for the nights on which a zone's clock changes."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from arq.cron import next_cron
+from cronsim import CronSim
 
 
 @dataclass(frozen=True)
 class Cron:
-    """Without an hour it is due by the hour in UTC, since the night in which a zone's clock goes back has one of them twice."""
+    """Without an hour it follows the hours of UTC: a zone has one hour twice on the night its clock goes back.
+
+    Its text is stored as `weekday=sun hour=2 minute=0`, because workers of the previous version read it during an upgrade.
+    """
 
     minute: tuple[int, ...] = (0,)
     hour: int | None = None
@@ -35,16 +37,22 @@ class Cron:
         day = f"{_DAYS[self.weekday]}s" if self.weekday else "daily"
         return f"{day} at {self.hour:02}:{self.minute[0]:02}"
 
+    @property
+    def expression(self) -> str:
+        """For cron: `0 2 * * sun`."""
+        hour = "*" if self.hour is None else self.hour
+        return f"{','.join(map(str, self.minute))} {hour} * * {self.weekday[:3] if self.weekday else '*'}"
+
     def zone(self, configured: ZoneInfo) -> ZoneInfo:
         return ZoneInfo("UTC") if self.hour is None else configured
 
     def next_after(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        """The first due time after `moment`, in UTC. A time the zone's clock skips is due when it has skipped it."""
-        words: dict[str, Any] = {"weekday": self.weekday, "hour": self.hour, "minute": set(self.minute)}
-        return next_cron(moment.astimezone(zone), **words, microsecond=0).astimezone(UTC)
+        """The first due time after `moment`, in UTC. A time that the zone's clock skips is due right after the skip."""
+        return next(CronSim(self.expression, moment.astimezone(zone))).astimezone(UTC)
 
     def last_until(self, moment: datetime, zone: ZoneInfo, *, since: datetime) -> datetime:
-        """The last due time not after `moment`, where `since` is a due time not after it either."""
+        """The last due time not after `moment`; `since` is an earlier one, or `moment` itself."""
+        # Forwards: backwards, cronsim skips the first of two equal hours.
         due = max(since, moment - self._longest_gap)
         while (later := self.next_after(due, zone)) <= moment:
             due = later
@@ -52,7 +60,7 @@ class Cron:
 
     @property
     def _longest_gap(self) -> timedelta:
-        """More than ever lies between two due times; a zone's day may have 25 hours."""
+        """More than the time between any two due times; a zone's day may have 25 hours."""
         if self.hour is None:
             return timedelta(hours=2)
         return timedelta(days=8 if self.weekday else 2)

@@ -1,4 +1,4 @@
-"""The jobs there are. What each one does stands in the worker, under the same name."""
+"""The jobs. `worker/jobs.py` has a function of the same name for each."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,9 +9,9 @@ from app.jobs.cron import Cron
 
 @dataclass(frozen=True)
 class Job:
-    """`cron`: None means on demand. A scheduled job has at most one run under way, of an on-demand one there may be several.
+    """`cron`: None means on demand. A scheduled job has at most one active run; an on-demand job may have several.
 
-    An attempt that fails, or whose process died, is followed by another after `pause`, doubled each time, up to `tries`.
+    A failed attempt, or one whose process died, is retried after `pause`, doubled each time, up to `tries`.
     """
 
     name: str
@@ -53,7 +53,7 @@ _ALL = (
         "Checks that no row of the audit trail was changed, and names the first that was",
         Cron(hour=4),
         timeout=timedelta(minutes=30),
-        tries=1,  # a chain that is broken stays so
+        tries=1,  # a broken chain stays broken
     ),
     Job(
         "import_file",
@@ -69,12 +69,25 @@ _ALL = (
     ),
 )
 JOBS = {job.name: job for job in _ALL}
-# Redis hiccups and restarts of the worker are no news; from here on a run counts as late.
+# Names of earlier versions. Runs they queued still end; people see them as runs of today's job.
+FORMER_NAMES = {"import_deals": "import_file"}
+# Short Redis outages and worker restarts do not count; from here on a run is late.
 LATE_AFTER = timedelta(minutes=1)
 
 
+def shown_name(name: str) -> str:
+    """What people know the job as."""
+    return FORMER_NAMES.get(name, name)
+
+
+def names_of(name: str) -> list[str]:
+    """All names under which runs of this job stand, whichever of them is given."""
+    shown = shown_name(name)
+    return [shown, *(former for former, now in FORMER_NAMES.items() if now == shown)]
+
+
 def get_job(name: str) -> Job:
-    """Raises `NotFound` for a name that is no job's."""
+    """Raises `NotFound` for an unknown name."""
     if name not in JOBS:
         raise NotFound(f"There is no job called {name!r}. The jobs are {', '.join(JOBS)}.")
     return JOBS[name]

@@ -1,4 +1,4 @@
-"""The life of a run: queued, claimed by one process, and ended, given back or lost. Every step is a compare-and-set in SQL."""
+"""The life of a run: queued, claimed by one process, then ended, released or lost. Every step is a compare-and-set in SQL."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,12 +7,13 @@ from sqlalchemy import ColumnElement, Select, exists, literal_column, or_, selec
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.core.statements import execute_dml
 from app.jobs.definitions import JOBS, LATE_AFTER
 from app.jobs.run import Run
 from app.models import JobRun, JobSchedule, Process
 
 LOST = "WorkerLost"
-# Literals, because an index of these runs alone is used only where the statement itself says so.
+# Literals, because a partial index is used only if the statement itself contains its condition.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 RUNNING: ColumnElement[str] = literal_column("'running'")
 # More than a worker can start at a time.
@@ -43,7 +44,7 @@ def is_ready(now: datetime) -> ColumnElement[bool]:
 
 
 async def claim(db: AsyncSession, run_id: int, *, process_id: str, now: datetime) -> JobRun | None:
-    """Take a queued run for this process; None where it is not ready, another has it, or its job is under way already."""
+    """Take a queued run for this process. None if it is not ready, another process has it, or its job is already running."""
     run: JobRun | None = await db.scalar(select(JobRun).where(JobRun.id == run_id, is_ready(now)).with_for_update(skip_locked=True))
     if run is None or not await _may_start(db, run):
         return None
@@ -55,13 +56,13 @@ async def claim(db: AsyncSession, run_id: int, *, process_id: str, now: datetime
 
 
 async def succeed(db: AsyncSession, run: Run, *, now: datetime) -> bool:
-    """False, as for every end below: the run is not this attempt's any more, and nothing was written."""
+    """False, here and in the functions below: the run no longer belongs to this attempt, and nothing was written."""
     row = await _lock_mine(db, run)
     if row is None:
         return False
     _end(row, "succeeded", run, now)
     row.error_class = row.error = row.traceback = None
-    await db.execute(update(JobSchedule).where(JobSchedule.name == run.name).values(last_success_at=now))
+    await execute_dml(db, update(JobSchedule).where(JobSchedule.name == run.name).values(last_success_at=now))
     return True
 
 
@@ -73,7 +74,7 @@ async def cancel(db: AsyncSession, run: Run, *, now: datetime) -> bool:
 
 
 async def fail(db: AsyncSession, run: Run, failure: Failure, *, now: datetime) -> bool:
-    """Another attempt follows after a pause, unless this was the last one."""
+    """Schedules another attempt after a pause, unless this was the last one."""
     row = await _lock_mine(db, run)
     if row is None:
         return False
@@ -82,8 +83,8 @@ async def fail(db: AsyncSession, run: Run, failure: Failure, *, now: datetime) -
     return True
 
 
-async def give_back(db: AsyncSession, run: Run, *, now: datetime) -> bool:
-    """This process stops: the run is queued again, and the attempt does not count."""
+async def release(db: AsyncSession, run: Run, *, now: datetime) -> bool:
+    """Queue the run again because this process stops; the attempt does not count."""
     row = await _lock_mine(db, run)
     if row is not None:
         row.status, row.attempt, row.process_id = "queued", row.attempt - 1, None
@@ -93,7 +94,7 @@ async def give_back(db: AsyncSession, run: Run, *, now: datetime) -> bool:
 
 
 def orphans(me: str, mine: set[int], is_live: ColumnElement[bool]) -> Select[int, int]:
-    """Id and attempt of running runs whose process is dead, or is this one, which does not know of them."""
+    """Id and attempt of running runs whose process is dead, or is this process without having them among `mine`."""
     lives = exists().where(Process.id == JobRun.process_id, is_live)
     dead = ~lives & (JobRun.process_id != me)
     forgotten = (JobRun.process_id == me) & JobRun.id.not_in(mine)
@@ -101,7 +102,7 @@ def orphans(me: str, mine: set[int], is_live: ColumnElement[bool]) -> Select[int
 
 
 async def reclaim_orphan(db: AsyncSession, run_id: int, attempt: int, *, now: datetime) -> None:
-    """The process of this attempt is gone: queue the run again at once, or fail it when it has had its tries."""
+    """Queue a dead process's run again at once, or fail it if it has used up its tries."""
     found = select(JobRun).where(JobRun.id == run_id, JobRun.status == "running", JobRun.attempt == attempt)
     row: JobRun | None = await db.scalar(found.with_for_update(skip_locked=True))
     if row is not None and row.cancel_requested_at is not None:
@@ -111,7 +112,7 @@ async def reclaim_orphan(db: AsyncSession, run_id: int, attempt: int, *, now: da
 
 
 async def _may_start(db: AsyncSession, run: JobRun) -> bool:
-    """A scheduled job is under way once at a time. Its schedule's row is the lock for whoever wants to start it."""
+    """A scheduled job runs once at a time; the row of its schedule is the lock."""
     if JOBS[run.name].cron is None:
         return True
     await db.execute(select(JobSchedule.name).where(JobSchedule.name == run.name).with_for_update())

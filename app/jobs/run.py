@@ -1,4 +1,4 @@
-"""A run under way, as the body of its job sees it."""
+"""An active run, as the body of its job sees it."""
 
 import time
 from datetime import timedelta
@@ -8,22 +8,23 @@ from sqlalchemy import ColumnElement, update
 
 from app.core.database import Database
 from app.core.errors import Unavailable
+from app.core.statements import execute_returning
 from app.models import JobRun
 
-# Often enough for people who watch, seldom enough for the database.
-TOLD_EVERY = timedelta(milliseconds=500)
+# Frequent enough for people who watch, rare enough for the database.
+PROGRESS_INTERVAL = timedelta(milliseconds=500)
 
 
 class RunCancelled(Exception):
-    """Somebody asked this run to stop."""
+    """An operator or a command cancelled this run."""
 
 
 class RunLost(Exception):
-    """Another process has taken this run up, because this one seemed dead. Nothing of it may be written any more."""
+    """Another process has reclaimed this run because this one seemed dead. It may write nothing more."""
 
 
 class Run:
-    """Give `progress` what was done so far; what was counted last is what the run's row keeps."""
+    """Report through `progress`; the last counts stay in the row of the run."""
 
     def __init__(self, database: Database, row: JobRun) -> None:
         self.database = database
@@ -34,31 +35,31 @@ class Run:
         self.process_id = row.process_id
         self.requested_by_id = row.requested_by_id
         self.counts: dict[str, Any] = {}
-        # Set by whoever watches over the row, so that a body learns of its end between two of its transactions.
+        # Set by the runner, which polls the row, so that a body stops between two of its transactions.
         self.ended_by: RunCancelled | RunLost | None = None
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     async def progress(self, done: int | None = None, total: int | None = None, **counts: Any) -> None:
-        """Tell how far it is; written at most twice a second. Call it between transactions, never inside one: SQLite has one writer.
+        """Report progress; written at most twice a second. Call it between transactions, never inside one: SQLite has one writer.
 
-        Raises `RunCancelled` and `RunLost`: let them through, what is committed by then stays. A body that does not call
+        Raises `RunCancelled` and `RunLost`: let them propagate, committed work stays. A body that does not call
         this for some seconds is ended by a `CancelledError` instead.
         """
         self.counts |= counts
         if self.ended_by:
             raise self.ended_by
-        if time.monotonic() - self._told_at < TOLD_EVERY.total_seconds():
+        if time.monotonic() - self._reported_at < PROGRESS_INTERVAL.total_seconds():
             return
-        self._told_at = time.monotonic()
-        told = update(JobRun).where(*self.is_mine()).values(done=done, total=total, counts=self.counts)
+        self._reported_at = time.monotonic()
+        report = update(JobRun).where(*self.is_mine()).values(done=done, total=total, counts=self.counts)
         try:
             async with self.database.write() as db:
-                mine = (await db.execute(told.returning(JobRun.cancel_requested_at))).first()
+                rows = await execute_returning(db, report.returning(JobRun.cancel_requested_at))
         except Unavailable:
-            return  # the work itself will meet the outage, or not
-        if mine is None:
+            return  # the work itself finds out if the outage matters
+        if not rows:
             raise RunLost
-        if mine.cancel_requested_at is not None:
+        if rows[0].cancel_requested_at is not None:
             raise RunCancelled
 
     def is_mine(self) -> tuple[ColumnElement[bool], ...]:

@@ -1,4 +1,4 @@
-"""Turns due times into queued runs. SQL alone decides, so neither Redis nor any one worker has to be there at the time."""
+"""Turns due times into queued runs. Only SQL decides, so Redis and any single worker may be down at the time."""
 
 from datetime import datetime
 from typing import Any
@@ -7,14 +7,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
+from app.core.statements import insert_into
 from app.jobs.cron import Cron
 from app.jobs.definitions import JOBS
 from app.models import JobRun, JobSchedule
 
 
 async def sync_schedules(db: AsyncSession, zone: ZoneInfo, *, now: datetime) -> None:
-    """Write down when this version's jobs are due, in JOBS_TIMEZONE. What is owed already stays owed."""
+    """Store when this version's jobs are due, in JOBS_TIMEZONE. A due time already missed stays due."""
     known = {schedule.name: schedule for schedule in await db.scalars(select(JobSchedule).with_for_update())}
     for name, job in JOBS.items():
         if job.cron is None:
@@ -31,19 +31,19 @@ async def sync_schedules(db: AsyncSession, zone: ZoneInfo, *, now: datetime) -> 
 
 
 async def is_anything_due(db: AsyncSession, *, now: datetime) -> bool:
-    """A look that locks nothing, since nearly always there is nothing to do."""
+    """A query without locks, because nearly always nothing is due."""
     return await db.scalar(select(JobSchedule.name).where(_is_due(now)).limit(1)) is not None
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Over `JobSchedule`. Not a job that only a newer version knows: its workers see to it."""
+    """Over `JobSchedule`. Leaves out jobs that only a newer version knows: its own workers run them."""
     return (JobSchedule.next_due_at <= now) & JobSchedule.paused_at.is_(None) & JobSchedule.name.in_(JOBS)
 
 
 async def launch_due(db: AsyncSession, *, now: datetime) -> list[str]:
-    """Queue one run for each job that is due, and return their names. Of several due times that were missed, the last one counts.
+    """Queue one run for each job that is due, and return their names. If several due times were missed, only the last one counts.
 
-    Several workers may do this at once: the schedule's row is locked, and a due time has one run.
+    Safe in several workers at once: the row of the schedule is locked, and a due time has one run.
     """
     launched = []
     for schedule in (await db.scalars(select(JobSchedule).where(_is_due(now)).with_for_update(skip_locked=True))).all():

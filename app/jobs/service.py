@@ -1,6 +1,6 @@
-"""What people do to jobs: ask for a run, cancel it, run it again, pause a schedule. Each is audited in its own transaction.
+"""Requests, cancels and retries runs, and pauses schedules. Each action is audited in its own transaction.
 
-SQL is the queue: a worker looks every second, so nothing has to be told to anybody after the commit.
+SQL is the queue, polled by workers every second, so nothing is published after the commit.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from app.jobs.definitions import get_job
 from app.jobs.store import failures, get_schedule, lock_run
 from app.models import JobRun
 
-# At once is enough for a whole bad night, and little enough for one transaction.
+# At once: enough for a whole bad night, and few enough for one transaction.
 MAX_RETRIED = 500
 
 
@@ -37,7 +37,7 @@ async def request_run(
 
 
 async def retry_run(db: AsyncSession, run_id: int, *, at: datetime, requested_by: int | None) -> int:
-    """Queue a run like this one, which failed or was cancelled; the new one's id. Raises `NotFound`, `Conflict`."""
+    """Queue a copy of a failed or cancelled run; returns the new run's id. Raises `NotFound`, `Conflict`."""
     old = await lock_run(db, run_id)
     if old.status not in ("failed", "cancelled") or old.retried_at is not None:
         raise Conflict("Only a run that failed or was cancelled can be run again, and only once.", code="run_not_retryable")
@@ -45,7 +45,7 @@ async def retry_run(db: AsyncSession, run_id: int, *, at: datetime, requested_by
 
 
 async def retry_failures(db: AsyncSession, name: str, error_class: str, *, at: datetime, requested_by: int | None) -> list[int]:
-    """Run again what failed in this way and was not run again yet, the oldest first and at most `MAX_RETRIED`; the new ids."""
+    """Retry this group's open failures, the oldest first and at most `MAX_RETRIED`; returns the new ids."""
     found = await db.scalars(failures(name, error_class).order_by(JobRun.id).limit(MAX_RETRIED).with_for_update())
     return [await _retry(db, old, at, requested_by) for old in found.all()]
 
@@ -65,7 +65,7 @@ async def cancel_run(db: AsyncSession, run_id: int, *, at: datetime, requested_b
 
 
 async def pause_schedule(db: AsyncSession, name: str, *, at: datetime, requested_by: int | None) -> None:
-    """The job is not due any more until resumed; a run asked for by hand still runs. Raises `NotFound`."""
+    """The job is not due until resumed; a run requested by hand still runs. Raises `NotFound`."""
     schedule = await get_schedule(db, name, lock=True)
     if schedule.paused_at is None:
         schedule.paused_at, schedule.paused_by_id = at, requested_by
@@ -73,7 +73,7 @@ async def pause_schedule(db: AsyncSession, name: str, *, at: datetime, requested
 
 
 async def resume_schedule(db: AsyncSession, name: str, *, at: datetime, requested_by: int | None) -> None:
-    """Due again from now on; what would have been due during the pause is not caught up. Raises `NotFound`."""
+    """Due again from now on; due times during the pause are skipped. Raises `NotFound`."""
     schedule = await get_schedule(db, name, lock=True)
     if schedule.paused_at is not None:
         schedule.paused_at = schedule.paused_by_id = None

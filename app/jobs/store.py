@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.core.errors import NotFound
+from app.jobs.definitions import names_of
 from app.models import JobRun, JobSchedule
 
 PAGE = 50
@@ -16,7 +17,7 @@ PAGE = 50
 
 @dataclass(frozen=True)
 class RunFilter:
-    """What a list of runs is narrowed to; None means any. `before_id`: the page after the one that ended there."""
+    """Filters of a list of runs; None means any. `before_id` is the last id of the previous page."""
 
     name: str | None = None
     status: str | None = None
@@ -27,7 +28,7 @@ class RunFilter:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The queue: how many runs wait, and since when the oldest does."""
+    """How many runs are queued, and since when the oldest."""
 
     count: int
     oldest_queued_at: datetime | None
@@ -35,7 +36,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failed runs of one job with one class of error, without those that were run again."""
+    """Failed runs of one job with one error class, except those already retried."""
 
     name: str
     error_class: str
@@ -49,12 +50,12 @@ async def get_run(db: AsyncSession, run_id: int) -> JobRun:
 
 
 async def lock_run(db: AsyncSession, run_id: int) -> JobRun:
-    """The run, kept as it is until the transaction ends. Raises `NotFound`."""
+    """The run, locked until the transaction ends. Raises `NotFound`."""
     return await _found(db, select(JobRun).where(JobRun.id == run_id).with_for_update())
 
 
 async def find_state(db: AsyncSession, which: Sequence[ColumnElement[bool]]) -> Row[str, datetime | None] | None:
-    """`status` and `cancel_requested_at` of the one run meant."""
+    """`status` and `cancel_requested_at` of the run that matches."""
     return (await db.execute(select(JobRun.status, JobRun.cancel_requested_at).where(*which))).first()
 
 
@@ -78,7 +79,7 @@ async def get_schedule(db: AsyncSession, name: str, *, lock: bool = False) -> Jo
 
 
 async def list_schedules(db: AsyncSession, *statuses: str) -> list[tuple[JobSchedule, JobRun | None]]:
-    """Every schedule with its job's last run, whatever asked for it; `statuses`: the last one in one of these states."""
+    """Every schedule with its job's last run of any trigger; with `statuses`, the last one in one of these states."""
     run = aliased(JobRun)
     ids = select(run.id).where(run.name == JobSchedule.name, *([run.status.in_(statuses)] if statuses else []))
     last = ids.order_by(run.id.desc()).limit(1).correlate(JobSchedule).scalar_subquery()
@@ -94,12 +95,12 @@ async def count_waiting(db: AsyncSession) -> Waiting:
 def failures(name: str, error_class: str) -> Select[JobRun]:
     """The open failures of one group."""
     return select(JobRun).where(
-        JobRun.status == "failed", JobRun.name == name, JobRun.error_class == error_class, JobRun.retried_at.is_(None)
+        JobRun.status == "failed", JobRun.name.in_(names_of(name)), JobRun.error_class == error_class, JobRun.retried_at.is_(None)
     )
 
 
 async def list_failures(db: AsyncSession, *, limit: int = PAGE) -> list[FailureGroup]:
-    """Open failures by job and class of error, the latest group first."""
+    """Open failures by job and error class, the latest group first."""
     last = func.max(JobRun.id)
     open_ones = select(JobRun.name, JobRun.error_class, func.count(), last).where(JobRun.status == "failed", JobRun.retried_at.is_(None))
     rows = await db.execute(open_ones.group_by(JobRun.name, JobRun.error_class).order_by(last.desc()).limit(limit))

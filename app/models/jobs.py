@@ -85,7 +85,7 @@ class JobSchedule(Base):
     __tablename__ = "job_schedule"
 
     name: Mapped[str] = mapped_column(String(60), primary_key=True)
-    # As arq's cron() takes it: "weekday=sun hour=2 minute=0".
+    # The text of a `Cron`: "weekday=sun hour=2 minute=0".
     cron: Mapped[str] = mapped_column(String(120))
     zone: Mapped[str] = mapped_column(String(64))
     next_due_at: Mapped[datetime]

@@ -1,11 +1,12 @@
-"""What a signed-in person is told: live, and kept until it is read."""
+"""Notices of the signed-in person: the live stream, and the list until read."""
 
 from quart import Blueprint, Response, jsonify, request
 
+from app.http.json_bodies import read_json
 from app.http.live import current_live, event_stream, last_event_id
 from app.http.openapi import EventStream, documented
 from app.http.query import parse_query
-from app.http.web import current_resources, current_user, read_json, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.notices.schemas import NoticeList, NoticeQuery, ReadUpTo
 from app.notices.store import list_notices, update_read
 from app.notices.updates import Updates

@@ -7,6 +7,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import visible_to
+from app.core.statements import execute_dml
 from app.models import Deal, User, UserNotice
 from app.notices.schemas import Actor, NoticeList, NoticeQuery, NoticeView
 
@@ -15,7 +16,7 @@ _SAID = {
     "deal.role_changed": "{actor} changed what you may do in {deal}",
     "deal.transferred": "{actor} made you the owner of {deal}",
 }
-# What only a newer version has words for, it tells.
+# Kinds of a newer version are left to it.
 _KNOWN = UserNotice.kind.in_(_SAID)
 _ROLES = {"viewer": "you can view it", "editor": "you can edit it"}
 
@@ -41,7 +42,7 @@ async def list_notices(db: AsyncSession, user_id: int, query: NoticeQuery, *, af
 
 async def update_read(db: AsyncSession, user_id: int, *, up_to: int, now: datetime) -> None:
     mine = update(UserNotice).where(UserNotice.user_id == user_id, UserNotice.sequence <= up_to, UserNotice.read_at.is_(None))
-    await db.execute(mine.values(read_at=now).execution_options(synchronize_session=False))
+    await execute_dml(db, mine.values(read_at=now))
 
 
 def _view(row: Any) -> NoticeView:

@@ -1,6 +1,6 @@
-"""What signed-in people are told while they look at a page: one look a second per process, from SQL alone, for all of them.
+"""Live updates for signed-in people: one poll of SQL a second per process, for all of them.
 
-Access is told as it is, not as an event had it: an event only says which people and deals to look at, so that neither a
+Messages state the access as it is now. An event only says which people and deals to check, so that neither a
 late nor a repeated one can mislead.
 """
 
@@ -26,12 +26,12 @@ KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "
 # About everybody who can reach the deal, whom the event does not name.
 _FOR_ALL = ("deal.deleted", "deal.undeleted")
 # Ids are given out before their transactions commit. A change of access commits within 5 s of its hold or not at all
-# (sessions/claim.py), so an id that is absent for longer stays so.
+# (sessions/holds.py), so an id that is absent for longer stays so.
 OVERLAP_SECONDS = 30
 # How many events back a reconnecting browser may have stopped.
-REPLAYED = 20_000
-# How many events a first look goes back: what was taken away while a page was on its way is still told.
-GLANCE = 200
+MAX_REPLAYED = 20_000
+# How many events the first poll goes back, so that access withdrawn while a page loads is still sent.
+INITIAL_LOOKBACK = 200
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Change:
+class AccessChange:
     """The access of one person to one deal, as it was found after an event. No `role`: there is none any more."""
 
     event_id: int
@@ -64,46 +64,46 @@ class Change:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one look found for everybody who listened by then."""
+    """The result of one poll, for everybody listening by then."""
 
     logins: frozenset[int] = frozenset()
     places: Mapping[int, Place] = field(default_factory=dict)
     notices: Mapping[int, int] = field(default_factory=dict)
-    changes: tuple[Change, ...] = ()
-    # Not compared: it alone is nothing to tell.
+    changes: tuple[AccessChange, ...] = ()
+    # Not compared: by itself it is no change.
     newest: int = field(default=0, compare=False)
 
 
 class _Listener:
-    """What one stream has been told."""
+    """What has been sent to one stream."""
 
     def __init__(self, login_id: int, user_id: int) -> None:
         self.login_id = login_id
         self.user_id = user_id
         self.last: Snapshot | None = None
         self.notices = 0
-        self._told: set[int] = set()
+        self._sent: set[int] = set()
 
-    def news(self, found: Snapshot, missed: Iterable[Change]) -> Iterator[Message]:
+    def news(self, found: Snapshot, missed: Iterable[AccessChange]) -> Iterator[Message]:
         mine = {each.event_id: each for each in (*missed, *found.changes) if each.user_id == self.user_id}
         if self.last is None:
             yield Message("hello", _state(found, self.login_id, self.user_id), found.newest)
             self.notices = found.notices.get(self.user_id, 0)
-            # What a page that has just been made shows already is no news, unless it was taken away since.
+            # A page just loaded shows these already, unless they were withdrawn since.
             early = {each.event_id for each in missed}
-            self._told = {each.event_id for each in mine.values() if each.role is not None} - early
+            self._sent = {each.event_id for each in mine.values() if each.role is not None} - early
         elif (place := found.places.get(self.login_id)) is not None and place != self.last.places.get(self.login_id):
             # (Without a session the login is over, or the next request begins another one; neither is a choice of no deal.)
             yield Message("selection", _selection(place))
         for change in mine.values():
-            if change.event_id not in self._told:
+            if change.event_id not in self._sent:
                 yield change.message()
-        self._told = set(mine)
+        self._sent = set(mine)
         self.last = found
 
 
 class Updates:
-    """The look that all streams of this process share."""
+    """The poll that all streams of this process share."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
@@ -111,16 +111,16 @@ class Updates:
         self._reset()
 
     async def listen(self, live: Live, *, login_id: int, user_id: int, since: int | None) -> AsyncGenerator[Message, None]:
-        """What this login is told: how things stand, then every change. `since`: the last event its browser was told."""
+        """Messages for this login: the state, then every change. `since`: the last event sent to its browser."""
         if not self._listeners:
             self._reset()
         self._listeners[login_id, user_id] += 1
         listener = _Listener(login_id, user_id)
         try:
-            async with aclosing(live.watch("updates", self.look)) as looks:
-                async for found in looks:
+            async with aclosing(live.watch("updates", self.poll)) as snapshots:
+                async for found in snapshots:
                     if login_id not in found.logins:
-                        continue  # a look that began before this stream did
+                        continue  # a poll that began before this stream did
                     missed = await self._missed(user_id, since) if since is not None and listener.last is None else []
                     for message in listener.news(found, missed):
                         yield message
@@ -136,8 +136,8 @@ class Updates:
             new = await list_notices(db, user_id, NoticeQuery(), after=after, now=self.resources.clock.now())
         return Message("notices", new.model_dump(mode="json", exclude={"next_cursor"}))
 
-    async def look(self) -> Snapshot:
-        """Raises `Unavailable`; then nothing is passed over, the next look finds it."""
+    async def poll(self) -> Snapshot:
+        """Raises `Unavailable`; nothing is lost, the next poll finds it."""
         listeners = list(self._listeners)
         logins, users = frozenset(login for login, _ in listeners), {user for _, user in listeners}
         now = self.resources.clock.now()
@@ -145,7 +145,7 @@ class Updates:
             newest = await db.scalar(select(func.coalesce(func.max(Event.id), 0))) or 0
             events = await self._new_events(db, newest)
             found = await _changes(db, events, users, now=now)
-            places = await self._look_at_places(db, logins)
+            places = await self._read_places(db, logins)
             counters = select(NoticeCounter.user_id, NoticeCounter.last).where(NoticeCounter.user_id.in_(users))
             notices = {row.user_id: row.last for row in await db.execute(counters)}
         self._note(newest, events, found)
@@ -153,7 +153,7 @@ class Updates:
 
     def _reset(self) -> None:
         self._places: dict[int, Place] = {}
-        self._changes: tuple[Change, ...] = ()
+        self._changes: tuple[AccessChange, ...] = ()
         # When what was found, by this process's own time: the clocks of a fleet differ, and jump.
         self._seen: dict[int, float] = {}
         self._tops: list[tuple[float, int]] = []
@@ -161,18 +161,18 @@ class Updates:
     async def _new_events(self, db: AsyncSession, newest: int) -> Sequence[Event]:
         """Those not seen yet, among them the ones whose transactions took their time."""
         passed = [top for at, top in self._tops if at <= _time() - OVERLAP_SECONDS]
-        low = passed[-1] if passed else (self._tops[0][1] if self._tops else newest) - GLANCE
+        low = passed[-1] if passed else (self._tops[0][1] if self._tops else newest) - INITIAL_LOOKBACK
         recent = select(Event).where(Event.id > low, Event.kind.in_(KINDS)).order_by(Event.id)
         return [event for event in await db.scalars(recent) if event.id not in self._seen]
 
-    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[Change]) -> None:
+    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[AccessChange]) -> None:
         now = _time()
         self._tops = [*[each for each in self._tops if each[0] > now - 2 * OVERLAP_SECONDS], (now, newest)]
         self._seen = {event_id: at for event_id, at in self._seen.items() if at > now - 4 * OVERLAP_SECONDS}
         self._seen |= {each.id: now for each in events}
         self._changes = (*(each for each in self._changes if each.at > now - OVERLAP_SECONDS), *changes)
 
-    async def _look_at_places(self, db: AsyncSession, logins: frozenset[int]) -> dict[int, Place]:
+    async def _read_places(self, db: AsyncSession, logins: frozenset[int]) -> dict[int, Place]:
         """The data of a session is read only where its version is another one."""
         versions = {
             row.login_id: row.version
@@ -188,18 +188,18 @@ class Updates:
         self._places = places
         return dict(places)
 
-    async def _missed(self, user_id: int, since: int) -> list[Change]:
-        """What a browser that comes back has not been told."""
+    async def _missed(self, user_id: int, since: int) -> list[AccessChange]:
+        """The changes that a reconnecting browser has missed."""
         now = self.resources.clock.now()
         async with self.resources.database.read() as db:
             newest = await db.scalar(select(func.max(Event.id))) or 0
-            if newest - since > REPLAYED:
+            if newest - since > MAX_REPLAYED:
                 return []
-            missed = select(Event).where(Event.id > since, Event.kind.in_(KINDS)).order_by(Event.id).limit(REPLAYED)
+            missed = select(Event).where(Event.id > since, Event.kind.in_(KINDS)).order_by(Event.id).limit(MAX_REPLAYED)
             return await _changes(db, list(await db.scalars(missed)), {user_id}, now=now)
 
 
-async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *, now: datetime) -> list[Change]:
+async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *, now: datetime) -> list[AccessChange]:
     """How those of `users` whom these events concern stand to the deals now."""
     concerned = {event: _people_in(event) & users for event in events if event.deal_id is not None}
     if not any(people or event.kind in _FOR_ALL for event, people in concerned.items()):
@@ -213,7 +213,7 @@ async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *
         for user_id in sorted(named | everybody):
             role = roles.get((user_id, event.deal_id or 0))
             if role is None or event.actor_id != user_id:
-                changes.append(Change(event.id, _name(event, user_id), user_id, event.deal_id or 0, role, event.actor_id, _time()))
+                changes.append(AccessChange(event.id, _name(event, user_id), user_id, event.deal_id or 0, role, event.actor_id, _time()))
     return changes
 
 

@@ -10,7 +10,7 @@ import click
 
 from app.core.config import Settings, load_settings
 from app.core.database import Database
-from app.events.audit import Tell, Verdict, verify
+from app.events.audit import Progress, Verdict, verify
 from app.ops.commands import as_json_option
 
 
@@ -45,10 +45,10 @@ def verify_(*, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _verify(settings: Settings, tell: Tell) -> Verdict:
+async def _verify(settings: Settings, progress: Progress) -> Verdict:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
-        return await verify(database, await database.synchronized_clock(), tell=tell)
+        return await verify(database, await database.synchronized_clock(), progress=progress)
     finally:
         await database.close()
 

@@ -1,12 +1,15 @@
-"""The commands that run, migrate and look after an installation."""
+"""The commands that run, migrate and maintain an installation."""
 
 import asyncio
 import json
 import os
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 import click
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.commands import revoke
 from app.core.clock import Clock
@@ -16,12 +19,15 @@ from app.core.logging import configure_logging, warn_of_weak_settings
 from app.core.metrics import SHARED_DIRECTORY
 from app.core.migrate import MigrationError, downgrade, upgrade
 from app.core.python_versions import warn_if_untested
-from app.ops.health.checks import check_up
+from app.ops.health.checks import check_health
 from app.ops.health.doctor import examine
 from app.ops.statistics.counts import SessionFigures, count_sessions
+from app.resources import record_flip
 from app.server.server import serve
 from app.sessions.expiry import Expired, expire_sessions
 from app.sessions.raise_epoch import become_another_installation, raise_epoch
+
+T = TypeVar("T")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -76,7 +82,7 @@ def config(*, as_json: bool) -> None:
 @as_json_option
 def health(*, as_json: bool) -> None:
     """Check database, Redis and session backend. Exit status 1 when sessions cannot be kept."""
-    found = asyncio.run(check_up(load_settings()))
+    found = asyncio.run(check_health(load_settings()))
     lines = [f"status: {found.status}", f"backend: {found.backend}", *(f"{name}: {result}" for name, result in found.checks.items())]
     click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(lines))
     if found.status == "unhealthy":
@@ -129,14 +135,14 @@ def raise_epoch_by_hand() -> None:
 
     Costs nobody anything: the next read of each session comes from SQL.
     """
-    epoch = asyncio.run(_raise_epoch(load_settings()))
+    epoch = asyncio.run(_write(load_settings(), raise_epoch))
     click.echo(f"Epoch {epoch}. Sessions are read from SQL until Redis is back under a newer one, which happens by itself.")
 
 
 @sessions.command("new-installation-id")
 def new_installation_id() -> None:
     """Have a copy of a database go by names of its own in Redis: on the copy, before its processes start, or restart them then."""
-    installation_id = asyncio.run(_become_another_installation(load_settings()))
+    installation_id = asyncio.run(_write(load_settings(), become_another_installation))
     click.echo(f"Installation {installation_id}: its keys begin with hf:{installation_id}: unless REDIS_PREFIX says otherwise.")
     click.echo("Restart every web and worker process of this installation now.")
 
@@ -176,19 +182,10 @@ async def _purge(settings: Settings) -> Expired:
         await database.close()
 
 
-async def _raise_epoch(settings: Settings) -> int:
+async def _write(settings: Settings, change: Callable[..., Awaitable[T]]) -> T:
     database = Database(settings.database_url, name="holdfast-cli")
     try:
         async with database.write() as db:
-            return await raise_epoch(db, database.clock)
-    finally:
-        await database.close()
-
-
-async def _become_another_installation(settings: Settings) -> str:
-    database = Database(settings.database_url, name="holdfast-cli")
-    try:
-        async with database.write() as db:
-            return await become_another_installation(db, database.clock)
+            return await change(db, database.clock, record_flip=record_flip)
     finally:
         await database.close()

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.admin import service
 from app.admin.guard import OperatorAccount
@@ -17,36 +16,25 @@ from app.auth.devices import describe_device
 from app.auth.links import NewLink, invite
 from app.auth.store import list_live_logins
 from app.core.errors import AppError, BadRequest, Conflict
+from app.http.ids import parse_id
 from app.http.query import parse_query
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
+from app.pages.kit.flash import see_other
 from app.pages.kit.shell import shell_values
 from app.sessions.interface import current_session
 
 blueprint = Blueprint("admin_pages", __name__, url_prefix="/admin")
 
-SEE_OTHER = 303
 ROLES = ("admin", "member")
-# What a page says after the form that led to it; the address carries the code.
-DONE = {
-    "role": "The role is changed. They were signed out and sign in again with it.",
-    "disabled": "Disabled. They were signed out everywhere and cannot sign in; what they did stays.",
-    "enabled": "Enabled. They sign in again with the password they had.",
-    "signed-out": "Signed out. They come back to their deal when they sign in again.",
-    "withdrawn": "The access is withdrawn. The deal left their browsers with it.",
-    "invitation": "The invitation is withdrawn. Its link does not work any more.",
-    "restore": "Your organisation's choice is saved.",
-}
 
 
 @blueprint.get("/people")
-@hide
 @signed_in
 async def people() -> ResponseReturnValue:
     return await _show_people()
 
 
 @blueprint.post("/people/invite")
-@hide
 @signed_in
 async def invite_somebody() -> ResponseReturnValue:
     """The answer shows the link, once: no address leads to it."""
@@ -62,79 +50,66 @@ async def invite_somebody() -> ResponseReturnValue:
     return await _show_people(link=link)
 
 
-@blueprint.post("/invitations/<link_id>/withdraw")
-@hide
+@blueprint.post("/invitations/<id:link_id>/withdraw")
 @signed_in
-async def withdraw_invitation(link_id: str) -> ResponseReturnValue:
-    await service.withdraw_invitation(current_resources(), current_user().id, path_id(link_id))
-    return redirect("/admin/people?done=invitation", SEE_OTHER)
+async def withdraw_invitation(link_id: int) -> ResponseReturnValue:
+    await service.withdraw_invitation(current_resources(), current_user().id, link_id)
+    return see_other("/admin/people", "invitation")
 
 
-@blueprint.get("/people/<user_id>")
-@hide
+@blueprint.get("/people/<id:user_id>")
 @signed_in
-async def person(user_id: str) -> ResponseReturnValue:
-    return await _show_person(path_id(user_id))
+async def person(user_id: int) -> ResponseReturnValue:
+    return await _show_person(user_id)
 
 
-@blueprint.post("/people/<user_id>/role")
-@hide
+@blueprint.post("/people/<id:user_id>/role")
 @signed_in
-async def role(user_id: str) -> ResponseReturnValue:
-    wanted, chosen = path_id(user_id), (await request.form).get("role", "")
+async def role(user_id: int) -> ResponseReturnValue:
+    chosen = (await request.form).get("role", "")
     if chosen not in ROLES:
         raise BadRequest("Choose what the person is to be.")
-    return await _do(wanted, "role", service.change_role(current_resources(), current_user().id, wanted, chosen))
+    return await _do(user_id, "role", service.change_role(current_resources(), current_user().id, user_id, chosen))
 
 
-@blueprint.post("/people/<user_id>/disable")
-@hide
+@blueprint.post("/people/<id:user_id>/disable")
 @signed_in
-async def disable(user_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
-    return await _do(wanted, "disabled", service.disable_person(current_resources(), current_user().id, wanted))
+async def disable(user_id: int) -> ResponseReturnValue:
+    return await _do(user_id, "disabled", service.disable_person(current_resources(), current_user().id, user_id))
 
 
-@blueprint.post("/people/<user_id>/enable")
-@hide
+@blueprint.post("/people/<id:user_id>/enable")
 @signed_in
-async def enable(user_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
-    return await _do(wanted, "enabled", service.enable_person(current_resources(), current_user().id, wanted))
+async def enable(user_id: int) -> ResponseReturnValue:
+    return await _do(user_id, "enabled", service.enable_person(current_resources(), current_user().id, user_id))
 
 
-@blueprint.post("/people/<user_id>/reset")
-@hide
+@blueprint.post("/people/<id:user_id>/reset")
 @signed_in
-async def reset(user_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
+async def reset(user_id: int) -> ResponseReturnValue:
     try:
-        link = await service.offer_new_password(current_resources(), current_user().id, wanted)
+        link = await service.offer_new_password(current_resources(), current_user().id, user_id)
     except (Conflict, OperatorAccount) as refusal:
-        return await _show_person(wanted, refusal=refusal)
-    return await _show_person(wanted, link=link)
+        return await _show_person(user_id, refusal=refusal)
+    return await _show_person(user_id, link=link)
 
 
-@blueprint.post("/people/<user_id>/sign-out")
-@hide
+@blueprint.post("/people/<id:user_id>/sign-out")
 @signed_in
-async def sign_out(user_id: str) -> ResponseReturnValue:
+async def sign_out(user_id: int) -> ResponseReturnValue:
     """Of one browser, or of all."""
-    wanted, login_id = path_id(user_id), (await request.form).get("login_id", "")
-    which = path_id(login_id) if login_id else None
-    return await _do(wanted, "signed-out", service.end_logins_of(current_resources(), current_user().id, wanted, which))
+    login_id = (await request.form).get("login_id", "")
+    which = parse_id(login_id) if login_id else None
+    return await _do(user_id, "signed-out", service.end_logins_of(current_resources(), current_user().id, user_id, which))
 
 
-@blueprint.post("/people/<user_id>/grants/<deal_id>/withdraw")
-@hide
+@blueprint.post("/people/<id:user_id>/grants/<id:deal_id>/withdraw")
 @signed_in
-async def withdraw_grant(user_id: str, deal_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
-    return await _do(wanted, "withdrawn", service.withdraw_grant(current_resources(), current_user().id, wanted, path_id(deal_id)))
+async def withdraw_grant(user_id: int, deal_id: int) -> ResponseReturnValue:
+    return await _do(user_id, "withdrawn", service.withdraw_grant(current_resources(), current_user().id, user_id, deal_id))
 
 
 @blueprint.get("/restore")
-@hide
 @signed_in
 async def restore() -> ResponseReturnValue:
     resources = current_resources()
@@ -143,16 +118,15 @@ async def restore() -> ResponseReturnValue:
         state = await get_restore_state(db, resources, organisation_id)
         figures = await get_figures(db, organisation_id, now=resources.clock.now())
         shell = await shell_values(db)
-    targets = {"target_of_all": TARGET_OF_ALL, "target_of_possible": TARGET_OF_POSSIBLE, "done": _done()}
+    targets = {"target_of_all": TARGET_OF_ALL, "target_of_possible": TARGET_OF_POSSIBLE}
     return await render_template("admin/restore.html", switch=state, figures=figures, **shell, **targets)
 
 
 @blueprint.post("/restore")
-@hide
 @signed_in
 async def choose() -> ResponseReturnValue:
     await choose_restore(current_resources(), current_user().id, enabled="enabled" in await request.form)
-    return redirect("/admin/restore?done=restore", SEE_OTHER)
+    return see_other("/admin/restore", "restore")
 
 
 async def _show_people(*, link: NewLink | None = None, refusal: AppError | None = None, typed: str = "") -> ResponseReturnValue:
@@ -166,7 +140,7 @@ async def _show_people(*, link: NewLink | None = None, refusal: AppError | None 
         invitations = await list_invitations(db, organisation_id, now=resources.clock.now())
         shell = await shell_values(db)
     values: dict[str, Any] = {"people": found, "next_cursor": next_cursor, "total": total, "invitations": invitations} | shell
-    values |= {"query": query, "refusal": refusal, "typed": typed, "done": _done(), "link": link, "link_url": link and link_url(link)}
+    values |= {"query": query, "refusal": refusal, "typed": typed, "link": link, "link_url": link and link_url(link)}
     return await render_template("admin/people.html", **values), refusal.status if refusal else 200
 
 
@@ -181,24 +155,20 @@ async def _show_person(user_id: int, *, link: NewLink | None = None, refusal: Ap
         grants, next_cursor = await list_grants(db, admin_id, user_id, cursor=query.cursor, settings=resources.settings, now=now)
         shell = await shell_values(db)
     values: dict[str, Any] = {"person": row, "logins": logins, "grants": grants, "next_cursor": next_cursor} | shell
-    values |= {"cursor": query.cursor, "refusal": refusal, "done": _done(), "link": link, "link_url": link and link_url(link)}
+    values |= {"cursor": query.cursor, "refusal": refusal, "link": link, "link_url": link and link_url(link)}
     values |= {"login_here": current_session().login_id}
     return await render_template("admin/person.html", **values), refusal.status if refusal else 200
 
 
-async def _do(user_id: int, done: str, deed: Any) -> ResponseReturnValue:
+async def _do(user_id: int, done: str, action: Any) -> ResponseReturnValue:
     """Do it and show the person again; a refusal of what was asked is shown there too."""
     try:
-        await deed
+        await action
     except (Conflict, OperatorAccount) as refusal:
         return await _show_person(user_id, refusal=refusal)
-    return redirect(f"/admin/people/{user_id}?done={done}", SEE_OTHER)
+    return see_other(f"/admin/people/{user_id}", done)
 
 
 async def _require_administrator() -> None:
     async with current_resources().database.read() as db:
         await get_administered(db, current_user().id)
-
-
-def _done() -> str | None:
-    return DONE.get(request.args.get("done", ""))

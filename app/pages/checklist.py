@@ -6,7 +6,6 @@ from typing import Any
 
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import EDITING_ROLES
@@ -17,44 +16,41 @@ from app.checklist.store import MAX_ITEMS, get_item, list_items
 from app.core.errors import BadRequest, Conflict, NotFound
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
+from app.http.ids import parse_id
 from app.http.query import parse_query
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.pages.findings import person_options
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
 from app.pages.kit.listing import ListState, Options
-from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
+from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 checklist = Blueprint("checklist_pages", __name__)
 
 NEW = "item-new"
 
 
-@checklist.get("/deals/<deal_id>/checklist")
-@hide
+@checklist.get("/deals/<id:deal_id>/checklist")
 @signed_in
-async def show_list(deal_id: str) -> ResponseReturnValue:
+async def show_list(deal_id: int) -> ResponseReturnValue:
     return await show_deal(deal_id, "checklist", "checklist/list.html", partial(_load_list, sheet=None))
 
 
-@checklist.get("/deals/<deal_id>/checklist/order")
-@hide
+@checklist.get("/deals/<id:deal_id>/checklist/order")
 @signed_in
-async def show_order(deal_id: str) -> ResponseReturnValue:
+async def show_order(deal_id: int) -> ResponseReturnValue:
     """The list to be put into another order, with a button for every step."""
     template = "checklist/order.html"
     return await show_deal(deal_id, "checklist", template, partial(_load_list, sheet=None), roles=EDITING_ROLES)
 
 
-@checklist.get("/deals/<deal_id>/checklist/<item_id>")
-@hide
+@checklist.get("/deals/<id:deal_id>/checklist/<id:item_id>")
 @signed_in
-async def edit(deal_id: str, item_id: str) -> ResponseReturnValue:
-    return await _show_form(deal_id, path_id(item_id), None)
+async def edit(deal_id: int, item_id: int) -> ResponseReturnValue:
+    return await _show_form(deal_id, item_id, None)
 
 
-@checklist.post("/deals/<deal_id>/checklist")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist")
 @signed_in
 @deal_write("checklist")
 async def create(deal_id: int, form: Form) -> ResponseReturnValue:
@@ -68,12 +64,11 @@ async def create(deal_id: int, form: Form) -> ResponseReturnValue:
     status = await sheet.submit(form, NewItem, save)
     if status != SAVED:
         load = partial(_load_list, sheet=sheet)
-        return await show_deal(str(deal_id), "checklist", "checklist/list.html", load, roles=EDITING_ROLES, status=status)
+        return await show_deal(deal_id, "checklist", "checklist/list.html", load, roles=EDITING_ROLES, status=status)
     return after(deal_id, "checklist", "item_created", saved=NEW, anchor=f"item-{made[0]}", section=request.args.get("section", ""))
 
 
-@checklist.post("/deals/<deal_id>/checklist/order")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist/order")
 @signed_in
 @deal_write("checklist")
 async def move(deal_id: int, form: Form) -> ResponseReturnValue:
@@ -84,7 +79,7 @@ async def move(deal_id: int, form: Form) -> ResponseReturnValue:
         lower, _, upper = form[button].partition(":")
         try:
             section = button.startswith("section")
-            await raise_item(current_resources(), current_user().id, deal_id, path_id(lower), above_id=path_id(upper), section=section)
+            await raise_item(current_resources(), current_user().id, deal_id, parse_id(lower), above_id=parse_id(upper), section=section)
         except Conflict as conflict:
             if conflict.code != "order_moved":
                 raise
@@ -94,8 +89,7 @@ async def move(deal_id: int, form: Form) -> ResponseReturnValue:
     raise BadRequest("Some fields are missing.")
 
 
-@checklist.post("/deals/<deal_id>/checklist/templates")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist/templates")
 @signed_in
 @deal_write("checklist")
 async def add_standard(deal_id: int, form: Form) -> ResponseReturnValue:
@@ -113,19 +107,17 @@ async def add_standard(deal_id: int, form: Form) -> ResponseReturnValue:
     return after(deal_id, "checklist", "template_added", number=added.number, first=added.first_id, last=added.last_id)
 
 
-@checklist.post("/deals/<deal_id>/checklist/untouched")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist/untouched")
 @signed_in
 @deal_write("checklist")
 async def take_back(deal_id: int, form: Form) -> ResponseReturnValue:
     """Undo of a standard list that was added."""
-    first, last = path_id(form.get("first", "")), path_id(form.get("last", ""))
+    first, last = parse_id(form.get("first", "")), parse_id(form.get("last", ""))
     number = await remove_untouched(current_resources(), current_user().id, deal_id, first_id=first, last_id=last)
     return after(deal_id, "checklist", "template_removed", number=number)
 
 
-@checklist.post("/deals/<deal_id>/checklist/<item_id>")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist/<id:item_id>")
 @signed_in
 @deal_write("checklist")
 async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
@@ -140,14 +132,13 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     except NotFound:
         sheet.message, sheet.version = "This item was deleted meanwhile. What you typed is kept here: save it as a new one", None
         load = partial(_load_list, sheet=sheet)
-        return await show_deal(str(deal_id), "checklist", "checklist/list.html", load, roles=EDITING_ROLES, status=404)
+        return await show_deal(deal_id, "checklist", "checklist/list.html", load, roles=EDITING_ROLES, status=404)
     if status != SAVED:
-        return await _show_form(str(deal_id), item_id, sheet, status)
+        return await _show_form(deal_id, item_id, sheet, status)
     return after(deal_id, "checklist", "edit_saved", saved=f"item-{item_id}", anchor=f"item-{item_id}")
 
 
-@checklist.post("/deals/<deal_id>/checklist/<item_id>/tick")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist/<id:item_id>/tick")
 @signed_in
 @deal_write("checklist")
 async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
@@ -166,17 +157,16 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     status = await sheet.submit(typed, ItemChanges, save)
     if status != SAVED:
         sheet.message = "This item was changed while you looked at it. See whether it still is what you have done"
-        return await _show_form(str(deal_id), item_id, sheet, status)
+        return await _show_form(deal_id, item_id, sheet, status)
     return after(deal_id, "checklist", "", anchor=f"item-{item_id}", **_kept_filters(form))
 
 
-@checklist.post("/deals/<deal_id>/checklist/<item_id>/delete")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist/<id:item_id>/delete")
 @signed_in
 @deal_write("checklist")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     try:
-        await delete_thing(current_resources(), ITEM, current_user().id, deal_id, item_id, expected={path_id(form.get("version", ""))})
+        await delete_thing(current_resources(), ITEM, current_user().id, deal_id, item_id, expected={parse_id(form.get("version", ""))})
     except Conflict as conflict:
         if "current" not in conflict.extra:
             raise
@@ -184,16 +174,15 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     return after(deal_id, "checklist", "item_deleted", undo=item_id)
 
 
-@checklist.post("/deals/<deal_id>/checklist/<item_id>/restore")
-@hide
+@checklist.post("/deals/<id:deal_id>/checklist/<id:item_id>/restore")
 @signed_in
 @deal_write("checklist")
 async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await bring_back_thing(current_resources(), ITEM, current_user().id, deal_id, item_id)
+    await undelete_thing(current_resources(), ITEM, current_user().id, deal_id, item_id)
     return after(deal_id, "checklist", "item_undeleted", anchor=f"item-{item_id}")
 
 
-async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None) -> dict[str, Any]:
+async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | None) -> dict[str, Any]:
     resources, user, query = current_resources(), current_user(), parse_query(ChecklistQuery, request.args)
     now = resources.clock.now()
     found = await list_items(db, user.id, deal.id, query, now=now)
@@ -217,7 +206,7 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None)
     }
 
 
-async def _show_form(deal_id: str, item_id: int, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: int, item_id: int, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         now = current_resources().clock.now()
         item = await get_item(db, current_user().id, deal.id, item_id, now=now)

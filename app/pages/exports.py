@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.access.permissions import ANY_ROLE
 from app.checklist.schemas import ChecklistQuery
@@ -23,7 +22,7 @@ from app.findings.schemas import FindingQuery
 from app.findings.store import list_findings
 from app.http.query import parse_query
 from app.http.ratelimit import limit_rate
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.imports.mapping import LABELS, LIST_HEADINGS
 from app.imports.references import reference_of
 from app.models import Deal
@@ -78,7 +77,6 @@ _ACTIVITY = (
 
 @exports.get("/deals.csv")
 @exports.get("/deals.xlsx")
-@hide
 @signed_in
 async def deals() -> ResponseReturnValue:
     """Its reference and headings are such that importing it again changes nothing."""
@@ -89,33 +87,30 @@ async def deals() -> ResponseReturnValue:
     return await download(table, _format(), plain_name="deals", name=f"{user.organisation} deals")
 
 
-@exports.get("/deals/<deal_id>/findings.csv")
-@exports.get("/deals/<deal_id>/findings.xlsx")
-@hide
+@exports.get("/deals/<id:deal_id>/findings.csv")
+@exports.get("/deals/<id:deal_id>/findings.xlsx")
 @signed_in
-async def findings(deal_id: str) -> ResponseReturnValue:
+async def findings(deal_id: int) -> ResponseReturnValue:
     return await _of_deal(deal_id, "findings", FindingQuery, _FINDINGS, _finding_rows)
 
 
-@exports.get("/deals/<deal_id>/checklist.csv")
-@exports.get("/deals/<deal_id>/checklist.xlsx")
-@hide
+@exports.get("/deals/<id:deal_id>/checklist.csv")
+@exports.get("/deals/<id:deal_id>/checklist.xlsx")
 @signed_in
-async def checklist(deal_id: str) -> ResponseReturnValue:
+async def checklist(deal_id: int) -> ResponseReturnValue:
     return await _of_deal(deal_id, "checklist", ChecklistQuery, _CHECKLIST, _item_rows)
 
 
-@exports.get("/deals/<deal_id>/activity.csv")
-@exports.get("/deals/<deal_id>/activity.xlsx")
-@hide
+@exports.get("/deals/<id:deal_id>/activity.csv")
+@exports.get("/deals/<id:deal_id>/activity.xlsx")
 @signed_in
-async def activity(deal_id: str) -> ResponseReturnValue:
+async def activity(deal_id: int) -> ResponseReturnValue:
     """All that the filters leave, the latest first."""
     return await _of_deal(deal_id, "activity", ActivityQuery, _ACTIVITY, _event_rows)
 
 
 async def _of_deal(
-    deal_id: str,
+    deal_id: int,
     page: str,
     query_model: type[Query],
     columns: Sequence[Column],
@@ -124,14 +119,13 @@ async def _of_deal(
     resources, user = current_resources(), current_user()
     query = parse_query(query_model, request.args)
     try:
-        wanted = path_id(deal_id)
         async with resources.database.read() as db:
-            await require_role(db, user.id, wanted, ANY_ROLE, now=resources.clock.now())
-            deal = await db.get_one(Deal, wanted)
+            await require_role(db, user.id, deal_id, ANY_ROLE, now=resources.clock.now())
+            deal = await db.get_one(Deal, deal_id)
     except NotFound:
         return await show_missing(deal_id, page)
-    table = Table(page.capitalize(), columns, rows_of(resources, user.id, wanted, query))
-    return await download(table, _format(), plain_name=f"deal-{wanted}-{page}", name=f"{deal.name} {page}")
+    table = Table(page.capitalize(), columns, rows_of(resources, user.id, deal_id, query))
+    return await download(table, _format(), plain_name=f"deal-{deal_id}-{page}", name=f"{deal.name} {page}")
 
 
 def _format() -> Format:

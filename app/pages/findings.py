@@ -6,7 +6,6 @@ from urllib.parse import parse_qsl
 
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import EDITING_ROLES
@@ -17,13 +16,14 @@ from app.findings.markdown import render_markdown
 from app.findings.schemas import FindingChanges, FindingQuery, NewFinding
 from app.findings.service import FINDING, change_findings
 from app.findings.store import get_finding, list_findings
+from app.http.ids import parse_id
 from app.http.query import parse_query
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.models import FINDING_STATUSES, SEVERITIES
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
 from app.pages.kit.listing import ListState, Options
-from app.work.service import bring_back_thing, change_thing, create_thing, delete_thing
+from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 findings = Blueprint("findings_pages", __name__)
 
@@ -33,36 +33,31 @@ STATUS_OPTIONS = tuple((each, STATUS_TEXTS[each].capitalize()) for each in FINDI
 _KEEP = "keep"
 
 
-@findings.get("/deals/<deal_id>/findings")
-@hide
+@findings.get("/deals/<id:deal_id>/findings")
 @signed_in
-async def show_list(deal_id: str) -> ResponseReturnValue:
+async def show_list(deal_id: int) -> ResponseReturnValue:
     return await show_deal(deal_id, "findings", "findings/list.html", _load_list)
 
 
-@findings.get("/deals/<deal_id>/findings/new")
-@hide
+@findings.get("/deals/<id:deal_id>/findings/new")
 @signed_in
-async def write(deal_id: str) -> ResponseReturnValue:
+async def write(deal_id: int) -> ResponseReturnValue:
     return await _show_form(deal_id, None, blank_sheet((), severity="medium", status="open"))
 
 
-@findings.get("/deals/<deal_id>/findings/<item_id>")
-@hide
+@findings.get("/deals/<id:deal_id>/findings/<id:item_id>")
 @signed_in
-async def show(deal_id: str, item_id: str) -> ResponseReturnValue:
-    return await show_deal(deal_id, "findings", "findings/one.html", partial(_load_one, item_id=path_id(item_id)))
+async def show(deal_id: int, item_id: int) -> ResponseReturnValue:
+    return await show_deal(deal_id, "findings", "findings/one.html", partial(_load_one, item_id=item_id))
 
 
-@findings.get("/deals/<deal_id>/findings/<item_id>/edit")
-@hide
+@findings.get("/deals/<id:deal_id>/findings/<id:item_id>/edit")
 @signed_in
-async def edit(deal_id: str, item_id: str) -> ResponseReturnValue:
-    return await _show_form(deal_id, path_id(item_id), None)
+async def edit(deal_id: int, item_id: int) -> ResponseReturnValue:
+    return await _show_form(deal_id, item_id, None)
 
 
-@findings.post("/deals/<deal_id>/findings")
-@hide
+@findings.post("/deals/<id:deal_id>/findings")
 @signed_in
 @deal_write("findings")
 async def create(deal_id: int, form: Form) -> ResponseReturnValue:
@@ -75,12 +70,11 @@ async def create(deal_id: int, form: Form) -> ResponseReturnValue:
 
     status = await sheet.submit(form, NewFinding, save)
     if status != SAVED:
-        return await _show_form(str(deal_id), None, sheet, status)
+        return await _show_form(deal_id, None, sheet, status)
     return after(deal_id, f"findings/{made[0]}", "finding_created", saved="finding-new")
 
 
-@findings.post("/deals/<deal_id>/findings/bulk")
-@hide
+@findings.post("/deals/<id:deal_id>/findings/bulk")
 @signed_in
 @deal_write("findings")
 async def change_many(deal_id: int, form: Form) -> ResponseReturnValue:
@@ -96,8 +90,7 @@ async def change_many(deal_id: int, form: Form) -> ResponseReturnValue:
     return after(deal_id, "findings", "findings_changed", number=len(outcome.done), moved=moved, **here)
 
 
-@findings.post("/deals/<deal_id>/findings/<item_id>")
-@hide
+@findings.post("/deals/<id:deal_id>/findings/<id:item_id>")
 @signed_in
 @deal_write("findings")
 async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
@@ -112,14 +105,13 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     except NotFound:
         # Deleted meanwhile: what was typed becomes a new one, if the person wants it.
         sheet.message, sheet.version = "This finding was deleted meanwhile. What you typed is kept here: save it as a new one", None
-        return await _show_form(str(deal_id), None, sheet, NotFound.status)
+        return await _show_form(deal_id, None, sheet, NotFound.status)
     if status != SAVED:
-        return await _show_form(str(deal_id), item_id, sheet, status)
+        return await _show_form(deal_id, item_id, sheet, status)
     return after(deal_id, f"findings/{item_id}", "edit_saved", saved=f"finding-{item_id}")
 
 
-@findings.post("/deals/<deal_id>/findings/<item_id>/delete")
-@hide
+@findings.post("/deals/<id:deal_id>/findings/<id:item_id>/delete")
 @signed_in
 @deal_write("findings")
 async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
@@ -132,12 +124,11 @@ async def delete(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     return after(deal_id, "findings", "finding_deleted", undo=item_id)
 
 
-@findings.post("/deals/<deal_id>/findings/<item_id>/restore")
-@hide
+@findings.post("/deals/<id:deal_id>/findings/<id:item_id>/restore")
 @signed_in
 @deal_write("findings")
 async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
-    await bring_back_thing(current_resources(), FINDING, current_user().id, deal_id, item_id)
+    await undelete_thing(current_resources(), FINDING, current_user().id, deal_id, item_id)
     return after(deal_id, f"findings/{item_id}", "finding_undeleted")
 
 
@@ -176,7 +167,7 @@ async def _load_one(db: AsyncSession, deal: DealDetail, *, item_id: int) -> dict
     return {"finding": finding, "html": await render_markdown(finding.text), "status_texts": STATUS_TEXTS}
 
 
-async def _show_form(deal_id: str, item_id: int | None, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: int, item_id: int | None, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     """The form of a new finding, or of `item_id`; `sheet` is what was typed already."""
 
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
@@ -218,7 +209,7 @@ def _bulk_facts(form: Form) -> dict[str, Any]:
     facts: dict[str, Any] = {name: form[name] for name in ("severity", "status") if form.get(name, _KEEP) != _KEEP}
     owner = form.get("owner_id", _KEEP)
     if owner != _KEEP:
-        facts["owner_id"] = path_id(owner) if owner else None
+        facts["owner_id"] = parse_id(owner) if owner else None
     if facts.get("severity", SEVERITIES[0]) not in SEVERITIES or facts.get("status", FINDING_STATUSES[0]) not in FINDING_STATUSES:
         raise BadRequest("Some fields are missing.")
     return facts
@@ -227,8 +218,8 @@ def _bulk_facts(form: Form) -> dict[str, Any]:
 def _ticked(text: str) -> tuple[int, int]:
     """`id:version` of a row."""
     item_id, _, version = text.partition(":")
-    return path_id(item_id), path_id(version)
+    return parse_id(item_id), parse_id(version)
 
 
 def _versions(form: Form) -> set[int]:
-    return {path_id(form.get("version", ""))}
+    return {parse_id(form.get("version", ""))}

@@ -3,19 +3,18 @@
 from pathlib import PurePath
 from typing import Any
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.auth.administrators import get_administered
 from app.core.errors import AppError, BadRequest, Conflict, PayloadTooLarge, UnsupportedMediaType
 from app.exports.answer import Format, download
 from app.http.quotas import room_for_deals
-from app.http.uploads import LARGEST_FILE
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.uploads import MAX_FILE
+from app.http.web import current_resources, current_user, signed_in
 from app.imports import incoming
 from app.imports.conventions import DateOrderNeeded
-from app.imports.files import LARGEST_IN_WORDS
+from app.imports.files import MAX_FILE_TEXT
 from app.imports.history import find_name, get_import, list_imports, list_problems
 from app.imports.layout import columns_of, require_answers
 from app.imports.limits import MAX_LINES
@@ -25,32 +24,23 @@ from app.imports.problem_table import problem_table
 from app.imports.unreadable import UnreadableFile
 from app.imports.upload import take_file
 from app.models import Import
+from app.pages.kit.flash import see_other
 from app.pages.kit.shell import shell_values
 
 blueprint = Blueprint("import_pages", __name__)
 
-SEE_OTHER = 303
-# What a page says after the form that led to it; the address carries the code.
-DONE = {
-    "checked": "The columns are placed as you said, and the rows were checked again.",
-    "changed": "You changed the columns, so the rows were checked again. Nothing is imported yet.",
-    "sheet": "The rows of the sheet you chose were checked. Nothing is imported yet.",
-    "discarded": "The file was thrown away. Nothing was imported.",
-}
 Chosen = tuple[list[str], list[str]]
 
 _REFUSALS = (UnreadableFile, PayloadTooLarge, Conflict, UnsupportedMediaType)
 
 
 @blueprint.get("/imports")
-@hide
 @signed_in
 async def list_() -> ResponseReturnValue:
     return await _show_list()
 
 
 @blueprint.post("/imports")
-@hide
 @signed_in
 async def upload() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
@@ -64,77 +54,67 @@ async def upload() -> ResponseReturnValue:
         if isinstance(refusal, _REFUSALS) or refusal.code == "no_file":
             return await _show_list(refusal)
         raise
-    return redirect(f"/imports/{import_id}", SEE_OTHER)
+    return see_other(f"/imports/{import_id}")
 
 
-@blueprint.get("/imports/<import_id>")
-@hide
+@blueprint.get("/imports/<id:import_id>")
 @signed_in
-async def show(import_id: str) -> ResponseReturnValue:
-    return await _show(path_id(import_id))
+async def show(import_id: int) -> ResponseReturnValue:
+    return await _show(import_id)
 
 
-@blueprint.post("/imports/<import_id>/columns")
-@hide
+@blueprint.post("/imports/<id:import_id>/columns")
 @signed_in
-async def columns(import_id: str) -> ResponseReturnValue:
-    wanted = path_id(import_id)
-    found = await _get(wanted)
+async def columns(import_id: int) -> ResponseReturnValue:
+    found = await _get(import_id)
     chosen = await _chosen(found)
     try:
-        await incoming.choose_columns(current_resources(), current_user().id, wanted, *chosen)
+        await incoming.choose_columns(current_resources(), current_user().id, import_id, *chosen)
     except BadMapping as refusal:
-        return await _show(wanted, chosen, refusal)
-    return redirect(f"/imports/{wanted}?done=checked", SEE_OTHER)
+        return await _show(import_id, chosen, refusal)
+    return see_other(f"/imports/{import_id}", "checked")
 
 
-@blueprint.post("/imports/<import_id>/sheet")
-@hide
+@blueprint.post("/imports/<id:import_id>/sheet")
 @signed_in
-async def sheet(import_id: str) -> ResponseReturnValue:
-    wanted = path_id(import_id)
-    found = await _get(wanted)
+async def sheet(import_id: int) -> ResponseReturnValue:
+    found = await _get(import_id)
     try:
-        await incoming.choose_sheet(current_resources(), current_user().id, wanted, (await request.form).get("sheet", ""))
+        await incoming.choose_sheet(current_resources(), current_user().id, import_id, (await request.form).get("sheet", ""))
     except (BadMapping, UnreadableFile) as refusal:
-        return await _show(wanted, (found.layout["fields"], []), refusal)
-    return redirect(f"/imports/{wanted}?done=sheet", SEE_OTHER)
+        return await _show(import_id, (found.layout["fields"], []), refusal)
+    return see_other(f"/imports/{import_id}", "sheet")
 
 
-@blueprint.post("/imports/<import_id>/start")
-@hide
+@blueprint.post("/imports/<id:import_id>/start")
 @signed_in
-async def start(import_id: str) -> ResponseReturnValue:
+async def start(import_id: int) -> ResponseReturnValue:
     """What is imported is what was shown: with other columns than those, they are checked first."""
-    wanted = path_id(import_id)
-    found, resources, user_id = await _get(wanted), current_resources(), current_user().id
+    found, resources, user_id = await _get(import_id), current_resources(), current_user().id
     try:
         if found.state == "draft" and _differs(chosen := await _chosen(found), found):
-            await incoming.choose_columns(resources, user_id, wanted, *chosen)
-            return redirect(f"/imports/{wanted}?done=changed", SEE_OTHER)
-        await incoming.start_import(resources, user_id, wanted)
+            await incoming.choose_columns(resources, user_id, import_id, *chosen)
+            return see_other(f"/imports/{import_id}", "changed")
+        await incoming.start_import(resources, user_id, import_id)
     except (BadMapping, DateOrderNeeded) as refusal:
-        return await _show(wanted, await _chosen(found), refusal)
-    return redirect(f"/imports/{wanted}", SEE_OTHER)
+        return await _show(import_id, await _chosen(found), refusal)
+    return see_other(f"/imports/{import_id}")
 
 
-@blueprint.post("/imports/<import_id>/cancel")
-@hide
+@blueprint.post("/imports/<id:import_id>/cancel")
 @signed_in
-async def cancel(import_id: str) -> ResponseReturnValue:
-    wanted = path_id(import_id)
-    was_draft = (await _get(wanted)).state == "draft"
-    await incoming.cancel_import(current_resources(), current_user().id, wanted)
-    return redirect("/imports?done=discarded" if was_draft else f"/imports/{wanted}", SEE_OTHER)
+async def cancel(import_id: int) -> ResponseReturnValue:
+    was_draft = (await _get(import_id)).state == "draft"
+    await incoming.cancel_import(current_resources(), current_user().id, import_id)
+    return see_other("/imports", "discarded") if was_draft else see_other(f"/imports/{import_id}")
 
 
-@blueprint.get("/imports/<import_id>/problems.csv")
-@blueprint.get("/imports/<import_id>/problems.xlsx")
-@hide
+@blueprint.get("/imports/<id:import_id>/problems.csv")
+@blueprint.get("/imports/<id:import_id>/problems.xlsx")
 @signed_in
-async def problems(import_id: str) -> ResponseReturnValue:
+async def problems(import_id: int) -> ResponseReturnValue:
     """The refused rows as they stand in the file, with why: correct them and import this very file."""
-    found = await _get(path_id(import_id))
+    found = await _get(import_id)
     kind = "warning" if request.args.get("kind") == "warning" else "refused"
     format_: Format = "xlsx" if request.path.endswith(".xlsx") else "csv"
     name = f"{PurePath(found.filename).stem} {'rows to look at' if kind == 'warning' else 'rows left out'}"
@@ -151,8 +131,8 @@ async def _show_list(refusal: AppError | None = None) -> ResponseReturnValue:
         found, next_cursor = await list_imports(db, user.id, organisation_id, cursor=cursor, settings=resources.settings)
         shell = await shell_values(db)
     rows = [view_of(each, by, {"refused": [], "warning": []}) for each, by in found]
-    limits = {"largest": LARGEST_FILE, "largest_in_words": LARGEST_IN_WORDS, "most_lines": MAX_LINES}
-    paging = {"cursor": cursor, "next_cursor": next_cursor, "done": DONE.get(request.args.get("done", ""))}
+    limits = {"largest": MAX_FILE, "largest_in_words": MAX_FILE_TEXT, "most_lines": MAX_LINES}
+    paging = {"cursor": cursor, "next_cursor": next_cursor}
     page = await render_template("imports/list.html", imports=rows, refusal=refusal, **shell, **limits, **paging)
     return page, refusal.status if refusal else 200
 
@@ -164,9 +144,9 @@ async def _show(import_id: int, chosen: Chosen | None = None, refusal: BadReques
         view = view_of(found, await find_name(db, found.user_id), await list_problems(db, import_id))
         shell = await shell_values(db)
         room = await room_for_deals(db, found.organisation_id, resources.settings.quota_deals) if found.state == "draft" else None
-    values: dict[str, Any] = {"shown_import": view, "room": room, **shell, "done": DONE.get(request.args.get("done", ""))}
+    values: dict[str, Any] = {"shown_import": view, "room": room, **shell}
     if found.state != "draft":
-        stuck = incoming.stands_still(found, resources.clock.now())
+        stuck = incoming.is_stalled(found, resources.clock.now())
         return await render_template("imports/progress.html", progress=progress_of(found), stuck=stuck, **values)
     fields, orders = chosen or ((), ())
     for column, field in zip(view.columns, fields, strict=False):

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import quart_auth
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from werkzeug.datastructures import MultiDict
 
 from app.auth.browser import sign_in_here, sign_out_here
@@ -16,17 +15,16 @@ from app.http.security_events import note_refusal
 from app.http.security_headers import return_to
 from app.http.sign_in_redirect import was_just_refused
 from app.http.web import public, user_card
+from app.pages.kit.flash import see_other
 from app.sessions.interface import current_session
 
 blueprint = Blueprint("login_pages", __name__)
 
-SEE_OTHER = 303
 KEPT = "typed:"
 NOTHING_TYPED: Mapping[str, str] = {}
 
 
 @blueprint.get("/login")
-@hide
 @public
 async def login_form() -> ResponseReturnValue:
     wanted = return_to(request.args.get("next"))
@@ -36,11 +34,10 @@ async def login_form() -> ResponseReturnValue:
         return await _show_form(wanted, message=message)
     if was_just_refused():
         return await _show_form(wanted, message="You are signed in here, but the page you asked for did not know it. Sign in once more.")
-    return redirect(wanted, SEE_OTHER)
+    return see_other(wanted)
 
 
 @blueprint.post("/login")
-@hide
 @public
 async def login() -> ResponseReturnValue:
     form = await request.form
@@ -53,25 +50,23 @@ async def login() -> ResponseReturnValue:
     author = form.get(f"{KEPT}by", "")
     if typed and typed_for != "/" and author == str(current_session().user_id):
         return await render_template("login/typed.html", next=wanted, typed=typed, typed_for=typed_for)
-    return redirect(wanted, SEE_OTHER)
+    return see_other(wanted)
 
 
 @blueprint.post("/login/forget")
-@hide
 @public
 async def forget() -> ResponseReturnValue:
-    """Take a cookie that cannot be read out of this browser, and nothing else: no login is ended by it, and none is said to be."""
+    """Delete an unreadable cookie from this browser. It ends no login, and claims none."""
     if current_session().cookie_is_unreadable:
         quart_auth.logout_user()
-    return redirect("/login", SEE_OTHER)
+    return see_other("/login")
 
 
 @blueprint.post("/logout")
-@hide
 @public
 async def logout() -> ResponseReturnValue:
     await sign_out_here()
-    return redirect("/login", SEE_OTHER)
+    return see_other("/login")
 
 
 def kept_fields(form: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -97,7 +92,7 @@ async def _show_form(
 
 
 def _explain(refusal: AppError) -> dict[str, Any]:
-    """What happened, and what to do. It says no more of an account than the API does."""
+    """What happened and what to do. Reveals no more about an account than the API."""
     wait = _in_words(_seconds(refusal))
     if isinstance(refusal, TooManyRequests):
         title, detail = "Too many attempts", f"Try again in {wait}. Until then no password from here is looked at."

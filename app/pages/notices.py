@@ -1,14 +1,14 @@
 """The page behind the bell."""
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
 from app.notices.schemas import NoticeQuery
 from app.notices.store import list_notices, update_read
-from app.pages.kit.shell import SEE_OTHER, shell_values
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import shell_values
 
 inbox = Blueprint("inbox", __name__)
 
@@ -16,7 +16,6 @@ LAST_ID = 2**31 - 1
 
 
 @inbox.get("/notices")
-@hide
 @signed_in
 async def show_inbox() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
@@ -29,7 +28,6 @@ async def show_inbox() -> ResponseReturnValue:
 
 
 @inbox.post("/notices/read")
-@hide
 @signed_in
 async def read() -> ResponseReturnValue:
     """For those without a script; with one, what is seen is read."""
@@ -37,4 +35,4 @@ async def read() -> ResponseReturnValue:
     up_to = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else LAST_ID
     async with resources.database.write() as db:
         await update_read(db, current_user().id, up_to=up_to, now=resources.clock.now())
-    return redirect("/notices", SEE_OTHER)
+    return see_other("/notices")

@@ -2,26 +2,24 @@
 
 from collections.abc import Mapping
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.auth.browser import sign_in_here
-from app.auth.links import LinkSpent, join, look_at_link, reset_by_link
+from app.auth.links import LinkSpent, get_open_link, join, reset_by_link
 from app.auth.people import clean_name
 from app.auth.sign_in_lanes import sign_in_lanes_of
 from app.core.errors import AppError, BadRequest, Conflict
 from app.http.security_events import note_refusal
 from app.http.web import current_resources, public
+from app.pages.kit.flash import see_other
 
 blueprint = Blueprint("link_pages", __name__)
 
-SEE_OTHER = 303
 NOTHING_TYPED: Mapping[str, str] = {}
 
 
 @blueprint.get("/link")
-@hide
 @public
 async def open_link() -> ResponseReturnValue:
     async with sign_in_lanes_of(current_resources().database).place(request.remote_addr or ""):
@@ -29,7 +27,6 @@ async def open_link() -> ResponseReturnValue:
 
 
 @blueprint.post("/link")
-@hide
 @public
 async def use_link() -> ResponseReturnValue:
     """Use it up, and sign in: the person has just said who they are and what their password is."""
@@ -39,7 +36,7 @@ async def use_link() -> ResponseReturnValue:
     if not isinstance(email, str):
         return email
     await sign_in_here(email, form.get("password", ""), keep_signed_in=False, has_link=True)
-    return redirect("/", SEE_OTHER)
+    return see_other("/")
 
 
 async def _use(form: Mapping[str, str]) -> str | ResponseReturnValue:
@@ -47,7 +44,7 @@ async def _use(form: Mapping[str, str]) -> str | ResponseReturnValue:
     resources, token, password = current_resources(), form.get("token", ""), form.get("password", "")
     try:
         async with resources.database.read() as db:
-            link = await look_at_link(db, token, now=resources.clock.now())
+            link = await get_open_link(db, token, now=resources.clock.now())
         if password != form.get("again", ""):
             raise BadRequest("The two passwords are not the same.", code="passwords_differ")
         if link.kind == "invitation":
@@ -63,7 +60,7 @@ async def _show(token: str, typed: Mapping[str, str] = NOTHING_TYPED, *, refusal
     resources = current_resources()
     try:
         async with resources.database.read() as db:
-            link = await look_at_link(db, token, now=resources.clock.now())
+            link = await get_open_link(db, token, now=resources.clock.now())
     except LinkSpent as spent:
         return await _show_spent(spent)
     values = {"link": link, "token": token, "name": typed.get("name", ""), "refusal": refusal}

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from quart import Blueprint, Response, redirect, render_template, request
+from quart import Blueprint, Response, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.auth.browser import change_password_here, sign_out_here
 from app.auth.devices import describe_device
@@ -14,14 +13,14 @@ from app.auth.service import end_logins
 from app.auth.store import find_login_before, list_live_logins
 from app.core.errors import AppError, BadRequest, Conflict, NotFound, TooManyRequests
 from app.http.security_events import note_refusal
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.models import Login
+from app.pages.kit.flash import see_other
 from app.pages.kit.shell import shell_values
 from app.sessions.interface import current_session
 
 blueprint = Blueprint("account_pages", __name__, url_prefix="/settings")
 
-SEE_OTHER = 303
 # The field that a refused password is about, by the code of the refusal; any other refusal is about the form.
 _FIELDS = {
     "wrong_password": "current_password",
@@ -30,24 +29,15 @@ _FIELDS = {
         ("password_too_short", "password_too_long", "password_too_common", "password_unchanged", "password_personal"), "new_password"
     ),
 }
-# What a page says after the form that led to it; the address carries the code.
-DONE = {
-    "name": "Your name is saved.",
-    "password": "Your password is changed. Your other devices were signed out.",
-    "device": "That device is signed out.",
-    "others": "All other devices are signed out.",
-}
 
 
 @blueprint.get("/profile")
-@hide
 @signed_in
 async def profile() -> ResponseReturnValue:
     return await _show_profile()
 
 
 @blueprint.post("/profile")
-@hide
 @signed_in
 async def save_profile() -> ResponseReturnValue:
     typed, session = (await request.form).get("name", ""), current_session()
@@ -58,11 +48,10 @@ async def save_profile() -> ResponseReturnValue:
     records = await change_preferences(current_resources(), session.user_id, {"name": name})
     if session.loaded and (record := records.get(session.loaded.token_hash)):
         session.adopt(record)
-    return redirect("/settings/profile?done=name", SEE_OTHER)
+    return see_other("/settings/profile", "name")
 
 
 @blueprint.post("/password")
-@hide
 @signed_in
 async def save_password() -> ResponseReturnValue:
     form = await request.form
@@ -72,11 +61,10 @@ async def save_password() -> ResponseReturnValue:
         await change_password_here(form.get("current_password", ""), form.get("new_password", ""))
     except (BadRequest, Conflict, TooManyRequests) as refusal:
         return await _show_profile(about=_FIELDS.get(refusal.code, "password"), refusal=refusal)
-    return redirect("/settings/profile?done=password", SEE_OTHER)
+    return see_other("/settings/profile", "password")
 
 
 @blueprint.get("/devices")
-@hide
 @signed_in
 async def devices() -> ResponseReturnValue:
     resources, session = current_resources(), current_session()
@@ -87,36 +75,33 @@ async def devices() -> ResponseReturnValue:
         shell = await shell_values(db)
     shown = [(login, describe_device(login.user_agent)) for login in logins]
     shown.sort(key=lambda each: each[0].id != session.login_id)
-    values = {"logins": shown, "login_here": session.login_id, **shell, "done": _done()}
+    values = {"logins": shown, "login_here": session.login_id, **shell}
     return await render_template("settings/devices.html", before=before and (before, describe_device(before.user_agent)), **values)
 
 
-@blueprint.post("/devices/<login_id>/sign-out")
-@hide
+@blueprint.post("/devices/<id:login_id>/sign-out")
 @signed_in
-async def sign_out_device(login_id: str) -> ResponseReturnValue:
-    session, wanted = current_session(), path_id(login_id)
-    if wanted == session.login_id:
+async def sign_out_device(login_id: int) -> ResponseReturnValue:
+    session = current_session()
+    if login_id == session.login_id:
         await sign_out_here()
-        return redirect("/login", SEE_OTHER)
-    mine = (Login.id == wanted) & (Login.user_id == session.user_id)
+        return see_other("/login")
+    mine = (Login.id == login_id) & (Login.user_id == session.user_id)
     if not await end_logins(current_resources(), mine, reason="revoked", actor_id=session.user_id):
         raise NotFound
-    return redirect("/settings/devices?done=device", SEE_OTHER)
+    return see_other("/settings/devices", "device")
 
 
 @blueprint.post("/devices/sign-out-others")
-@hide
 @signed_in
 async def sign_out_others() -> ResponseReturnValue:
     session = current_session()
     others = (Login.user_id == session.user_id) & (Login.id != session.login_id)
     await end_logins(current_resources(), others, reason="revoked", actor_id=session.user_id)
-    return redirect("/settings/devices?done=others", SEE_OTHER)
+    return see_other("/settings/devices", "others")
 
 
 @blueprint.get("/export")
-@hide
 @signed_in
 async def export() -> ResponseReturnValue:
     """Everything kept of the person who asks, as a file."""
@@ -127,7 +112,7 @@ async def export() -> ResponseReturnValue:
 async def _show_profile(*, about: str = "", refusal: AppError | None = None, typed: str | None = None) -> ResponseReturnValue:
     async with current_resources().database.read() as db:
         shell = await shell_values(db)
-    values: dict[str, Any] = {"about": about, "refusal": refusal, **shell, "done": _done()}
+    values: dict[str, Any] = {"about": about, "refusal": refusal, **shell}
     values["name"] = current_user().name if typed is None else typed
     headers = {}
     if refusal:
@@ -135,7 +120,3 @@ async def _show_profile(*, about: str = "", refusal: AppError | None = None, typ
     if refusal and refusal.retry_after:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after.total_seconds())))
     return await render_template("settings/profile.html", **values), refusal.status if refusal else 200, headers
-
-
-def _done() -> str | None:
-    return DONE.get(request.args.get("done", ""))

@@ -1,26 +1,24 @@
-"""Addresses that other programs know: whom to tell of a hole (RFC 9116), where a password is changed, that robots are to stay away."""
+"""Well-known addresses: security.txt (RFC 9116), change-password, robots.txt."""
 
 from datetime import timedelta
 
-from quart import Blueprint, Response, redirect, url_for
+from quart import Blueprint, Response, url_for
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.core.errors import NotFound
 from app.http.web import current_resources, public, signed_in
+from app.pages.kit.flash import see_other
 
 blueprint = Blueprint("well_known", __name__)
 
-SEE_OTHER = 303
-# RFC 9116 asks for less than a year. Told anew each day, it never runs out while the site runs.
+# RFC 9116 asks for less than a year. Renewed each day, it never expires while the site runs.
 SECURITY_TXT_LIFE = timedelta(days=180)
 
 
 @blueprint.get("/.well-known/security.txt")
-@hide
 @public
 async def security_txt() -> ResponseReturnValue:
-    """404 where nobody said who is to be told (SECURITY_CONTACT)."""
+    """404 without SECURITY_CONTACT."""
     resources = current_resources()
     if not resources.settings.security_contact:
         raise NotFound
@@ -34,15 +32,13 @@ async def security_txt() -> ResponseReturnValue:
 
 
 @blueprint.get("/.well-known/change-password")
-@hide
 @signed_in
 async def change_password() -> ResponseReturnValue:
     """For password managers. Who is not signed in signs in first and is led here again."""
-    return redirect(url_for("account_pages.profile", _anchor="current_password"), SEE_OTHER)
+    return see_other(url_for("account_pages.profile", _anchor="current_password"))
 
 
 @blueprint.get("/robots.txt")
-@hide
 @public
 async def robots() -> ResponseReturnValue:
     return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")

@@ -1,4 +1,4 @@
-"""The end of a web process, in an order in which nobody is refused: first readiness says no, later the port closes.
+"""Shuts a web process down without refusing requests: readiness fails first, the port closes later.
 
 At SIGTERM a process goes on serving for DRAIN_SECONDS, so that whoever sends it requests can find out by `/health/ready`; each answer ends
 its connection. Only then event streams end, and the server closes its port and waits for the answers under way.
@@ -21,7 +21,7 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 def init_drain(app: Quart, period: timedelta) -> None:
-    """Call it after `init_live`: what hears of the signal last is told first."""
+    """Call it after `init_live`: the handler installed last runs first."""
     drain = Drain(period)
     app.extensions["drain"] = drain
     app.before_serving(drain.start)
@@ -45,7 +45,7 @@ class Drain:
         self._then: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Stand before the server's own handler of SIGTERM. SIGINT, a person's Ctrl-C, does not wait."""
+        """Wrap the server's own handler of SIGTERM. SIGINT, a person's Ctrl-C, does not wait."""
         self.draining = False
         if threading.current_thread() is not threading.main_thread():
             return
@@ -78,7 +78,7 @@ class Drain:
     def _begin(self, number: int) -> None:
         assert self._loop
         seconds = self.period.total_seconds()
-        log.info("Draining: readiness says no, requests are answered, the port closes later.", drain_seconds=seconds)
+        log.info("Draining: readiness fails, requests are answered, the port closes later.", drain_seconds=seconds)
         self._then = self._loop.call_later(seconds, self._end, number)
 
     def _end(self, number: int) -> None:

@@ -1,6 +1,6 @@
-"""Who may connect, and how long a connection may dawdle: what all connections of one web process share.
+"""Limits on who may connect and how slow a connection may be, shared by all connections of a web process.
 
-One sweep a second looks at every connection, so that a request costs no timers of its own.
+One sweep a second checks every connection, so that requests need no timers of their own.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ LOG_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a client may ask of a process before the application has seen anything of it."""
+class ConnectionLimits:
+    """Limits on a client before the application sees its request."""
 
     max_connections: int
     max_connections_per_address: int
@@ -40,7 +40,7 @@ class Limits:
     max_chunk_silence: int = 16 * 1024
     # Requests sent ahead of their answers. Browsers and proxies send none.
     max_pipelined: int = 16
-    # Above all that the application takes or throws away (`uploads.LARGEST_DISCARDED`).
+    # Above all that the application takes or throws away (`uploads.MAX_DISCARDED_BODY`).
     max_body: int = 257 * 1024 * 1024
     # For the rest of a body whose answer is sent: a browser shows an answer only once it has sent everything.
     linger_seconds: float = 300.0
@@ -48,7 +48,7 @@ class Limits:
     close_seconds: float = 30.0
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def of(cls, settings: Settings) -> "ConnectionLimits":
         return cls(
             max_connections=settings.max_connections,
             max_connections_per_address=settings.max_connections_per_address,
@@ -63,19 +63,19 @@ class Connection(Protocol):
     address: str
 
     def sweep(self, now: float, elapsed: float) -> None:
-        """Close the connection where it takes too long."""
+        """Close the connection if it takes too long."""
 
     def waiting_since(self) -> float | None:
-        """Since when it has been open without a request under way; None while one is."""
+        """Since when it has been idle; None while a request is under way."""
 
-    def close_for_another(self) -> None:
-        """Make room."""
+    def close_to_make_room(self) -> None:
+        """Close an idle connection so that another may connect."""
 
 
 class Gate:
     """Goes to each web process with its server, empty."""
 
-    def __init__(self, limits: Limits, trusted: str) -> None:
+    def __init__(self, limits: ConnectionLimits, trusted: str) -> None:
         self.limits = limits
         self._proxies = TrustedProxies(trusted)
         self.connections: dict[Connection, str] = {}
@@ -86,7 +86,7 @@ class Gate:
         self._unlogged: Counter[str] = Counter()
 
     def enter(self, connection: Connection) -> str | None:
-        """None where it may stay, else why not."""
+        """None if it may stay, else the reason."""
         address = connection.address
         key = network_of(address)
         if not self.is_trusted(address) and self._per_address[key] >= self.limits.max_connections_per_address:
@@ -132,7 +132,7 @@ class Gate:
         _, longest = min(strangers, key=lambda found: found[0])
         self.leave(longest)
         self.count_refusal("made_room", longest.address)
-        longest.close_for_another()
+        longest.close_to_make_room()
         return True
 
     def _sweep_later(self) -> None:
@@ -142,7 +142,7 @@ class Gate:
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
-        # A process that stood still for longer blames nobody for it.
+        # If this process itself stood still, no client is at fault.
         elapsed = min(now - self._swept_at, 2 * SWEEP_SECONDS)
         for connection in list(self.connections):
             connection.sweep(now, elapsed)

@@ -15,16 +15,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.server.gate import Gate, plain_address
 
 # A client that is still sending gets to read why it was refused, if it stops within this time and so many bytes.
-LAST_WORDS_SECONDS = 2.0
+REFUSAL_READ_SECONDS = 2.0
 MAX_DISCARDED = 1024 * 1024
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ABSOLUTE = re.compile(rb"(?i)https?://([^/?#@]+)((?:[/?][^#]*)?)$")
 
 Refusal = tuple[HTTPStatus, str]
 
 
 class Refused(Exception):
-    """Leaves a callback of the parser; `_refusal` says why."""
+    """Raised out of a callback of the parser; `_refusal` has the reason."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -36,7 +35,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.limits = gate.limits
         self.address = ""
         self._refusal: Refusal | None = None
-        # Nothing that comes is looked at any more.
+        # Further input is ignored.
         self._ended = False
         self._close_by: float | None = None
         self._discarded = 0
@@ -68,16 +67,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if refusal:
             self.gate.count_refusal(refusal, self.address)
             self._ended = True
-            self._say(HTTPStatus.SERVICE_UNAVAILABLE)
+            self._write_error(HTTPStatus.SERVICE_UNAVAILABLE)
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gate.leave(self)
-        # The one being answered may have others behind it: uvicorn itself tells the last of them only.
-        for cycle in (self._running, *(queued for queued, _ in self.pipeline)):
-            if cycle is not None and not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
+        # The request being answered may have others behind it: uvicorn itself disconnects the last of them only.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -100,10 +98,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(self._refusal or (HTTPStatus.BAD_REQUEST, "malformed"))
             return
         if self._in_head:
-            self._weigh_head(len(data), goes_on=in_head and not self._begun, is_alone=not in_body and self._begun == 1)
+            self._check_head_size(len(data), goes_on=in_head and not self._begun, is_alone=not in_body and self._begun == 1)
         elif self._in_body:
             if self._chunked and in_body and not self._begun:
-                self._weigh_chunks(len(data))
+                self._check_chunk_overhead(len(data))
         elif self._head_until is None and (self._running is None or self._running.response_complete):
             # Empty lines between requests, of which uvicorn took the first for the end of the wait.
             self._head_until = self.loop.time() + self.limits.head_seconds
@@ -112,7 +110,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= self.limits.max_pipelined:
-            self._give_up(HTTPStatus.TOO_MANY_REQUESTS, "pipelined")
+            self._abort_parsing(HTTPStatus.TOO_MANY_REQUESTS, "pipelined")
         self._begun += 1
         self._in_head, self._head_bytes = True, 0
         if self._head_until is None:
@@ -122,13 +120,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > self.limits.max_request_line:
-            self._give_up(HTTPStatus.REQUEST_URI_TOO_LONG, "request_line")
+            self._abort_parsing(HTTPStatus.REQUEST_URI_TOO_LONG, "request_line")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer, which would else pass for a header
         if len(self.headers) >= self.limits.max_headers:
-            self._give_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_count")
+            self._abort_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_count")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -142,7 +140,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._payload += len(body)
         if self._payload > self.limits.max_body:
-            self._give_up(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body")
+            self._abort_parsing(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body")
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -175,15 +173,13 @@ class GuardedProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         self._chunked = bool(codings)
         if size > self.limits.max_header_bytes:
-            self._give_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_bytes")
+            self._abort_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_bytes")
         if version not in ("1.1", "1.0"):
-            self._give_up(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "version")
-        if _CONTROL.search(b"".join([value for _, value in self.headers])):
-            self._give_up(HTTPStatus.BAD_REQUEST, "control_bytes")
+            self._abort_parsing(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "version")
         if hosts > 1 or (not hosts and version == "1.1"):
-            self._give_up(HTTPStatus.BAD_REQUEST, "host")
+            self._abort_parsing(HTTPStatus.BAD_REQUEST, "host")
         if codings and (codings != [b"chunked"] or version == "1.0"):
-            self._give_up(HTTPStatus.BAD_REQUEST, "transfer_encoding")
+            self._abort_parsing(HTTPStatus.BAD_REQUEST, "transfer_encoding")
         if self.url[:1] != b"/" or self.parser.get_method() == b"CONNECT":
             self._take_absolute_target()
 
@@ -191,17 +187,17 @@ class GuardedProtocol(HttpToolsProtocol):
         """The host in the target counts, not the one in the header (RFC 9112, 3.2.2). Other targets are for proxies."""
         found = _ABSOLUTE.match(self.url)
         if found is None or self.parser.get_method() == b"CONNECT":
-            self._give_up(HTTPStatus.BAD_REQUEST, "target")
+            self._abort_parsing(HTTPStatus.BAD_REQUEST, "target")
         self.headers[:] = [(name, found[1] if name == b"host" else value) for name, value in self.headers]
         self.url = found[2] if found[2].startswith(b"/") else b"/" + found[2]
 
-    def _weigh_head(self, size: int, *, goes_on: bool, is_alone: bool) -> None:
-        """What came of a head that is not complete. Where it shares its bytes with something before it, those are not counted."""
+    def _check_head_size(self, size: int, *, goes_on: bool, is_alone: bool) -> None:
+        """Limit an incomplete head. Bytes shared with a previous message are not counted."""
         self._head_bytes = self._head_bytes + size if goes_on else size if is_alone else 0
         if self._head_bytes > self.limits.max_header_bytes + self.limits.max_request_line:
             self._refuse((HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_bytes"))
 
-    def _weigh_chunks(self, size: int) -> None:
+    def _check_chunk_overhead(self, size: int) -> None:
         gained = self._payload - self._payload_seen
         self._payload_seen = self._payload
         self._overhead += size - gained
@@ -215,7 +211,7 @@ class GuardedProtocol(HttpToolsProtocol):
         is_busy = self._in_body or (self._running is not None and not self._running.response_complete)
         return None if is_busy else self._since
 
-    def close_for_another(self) -> None:
+    def close_to_make_room(self) -> None:
         self._ended = True
         self.transport.close()
 
@@ -236,7 +232,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _end_head(self) -> None:
         if self._in_head:
             self._refuse((HTTPStatus.REQUEST_TIMEOUT, "slow_head"))
-        else:  # it never asked for anything, so it is told nothing
+        else:  # it never sent a request, so it gets no answer
             self.gate.count_refusal("silent", self.address)
             self.transport.close()
 
@@ -264,8 +260,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # Refusing
 
-    def _give_up(self, status: HTTPStatus, reason: str) -> NoReturn:
-        """Stop the parser, from inside of one of its callbacks."""
+    def _abort_parsing(self, status: HTTPStatus, reason: str) -> NoReturn:
+        """Stop the parser from inside one of its callbacks."""
         self._refusal = (status, reason)
         raise Refused
 
@@ -275,27 +271,27 @@ class GuardedProtocol(HttpToolsProtocol):
         self._ended = True
         running = self._running
         if self._in_body:
-            self._break_off(status)
+            self._abort_response(status)
         elif running is not None and not running.response_complete:
             # Those before it were in order and are answered; the last of them ends the connection.
             self.cycle.keep_alive = False
         else:
-            self._say(status)
-            self._wait_for_the_end()
+            self._write_error(status)
+            self._discard_rest()
 
-    def _break_off(self, status: HTTPStatus) -> None:
-        """The request that is being answered is the broken one: whoever reads it learns that there is no more."""
+    def _abort_response(self, status: HTTPStatus) -> None:
+        """The request being answered is the faulty one: end its response so that the client notices."""
         cycle = self.cycle
         is_unanswered = cycle is self._running and not cycle.response_started
         cycle.disconnected = True
         cycle.message_event.set()
         if is_unanswered:
-            self._say(status)
-            self._wait_for_the_end()
+            self._write_error(status)
+            self._discard_rest()
         else:
             self.transport.close()
 
-    def _say(self, status: HTTPStatus) -> None:
+    def _write_error(self, status: HTTPStatus) -> None:
         text = f"{status.phrase}\n".encode()
         head = [f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()]
         head += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
@@ -304,7 +300,7 @@ class GuardedProtocol(HttpToolsProtocol):
             head.append(b"retry-after: 5\r\n")
         self.transport.write(b"".join([*head, b"\r\n", text]))
 
-    def _wait_for_the_end(self) -> None:
-        # Closed while something is unread, the kernel would reset the connection and take the answer back.
-        self._close_by = self.loop.time() + LAST_WORDS_SECONDS
+    def _discard_rest(self) -> None:
+        # If it closed with unread input, the kernel would reset the connection and discard the answer.
+        self._close_by = self.loop.time() + REFUSAL_READ_SECONDS
         self.transport.write_eof()

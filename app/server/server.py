@@ -14,8 +14,8 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.core.config import Settings
-from app.core.port import open_sockets, place, refuse_newcomers, refuse_port_in_use
-from app.server.gate import Gate, Limits
+from app.core.port import open_sockets, place, refuse_new_connections, refuse_port_in_use
+from app.server.gate import ConnectionLimits, Gate
 from app.server.protocol import GuardedProtocol
 
 log = structlog.get_logger()
@@ -23,14 +23,14 @@ log = structlog.get_logger()
 # A process manager kills after ten seconds; what is left of them once the port is closed is for the answers under way.
 GRACE = timedelta(seconds=8)
 MIN_GRACE = timedelta(seconds=3)
-# For connections the kernel has completed, and no process has taken yet.
-LAST_ARRIVALS = timedelta(milliseconds=200)
+# For connections that the kernel has completed and no process has accepted yet.
+ACCEPT_GRACE = timedelta(milliseconds=200)
 # Files and connections beside those of visitors: databases, Redis, static files.
 OTHER_FILES = 256
 
 
 def serve(settings: Settings) -> None:
-    """Until SIGTERM or Ctrl-C. Raises ConfigError where HOST and PORT cannot be had."""
+    """Serve until SIGTERM or Ctrl-C. Raises ConfigError if HOST and PORT cannot be bound."""
     refuse_port_in_use(settings)
     sockets = open_sockets(settings)
     _allow_files(settings.max_connections + OTHER_FILES)
@@ -47,7 +47,7 @@ def serve(settings: Settings) -> None:
 
 
 def make_config(settings: Settings) -> uvicorn.Config:
-    gate = Gate(Limits.of(settings), settings.forwarded_allow_ips)
+    gate = Gate(ConnectionLimits.of(settings), settings.forwarded_allow_ips)
     return uvicorn.Config(
         "app.asgi:app",
         host=settings.host,
@@ -67,11 +67,11 @@ def make_config(settings: Settings) -> uvicorn.Config:
 
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Whoever has reached the port is served: a connection nobody took is reset with its request, and a proxy answers 502."""
+        """Serve connections that have reached the port: one not accepted would be reset, and a proxy would answer 502."""
         for each in sockets or ():
-            refuse_newcomers(each)
+            refuse_new_connections(each)
         if sockets:
-            await asyncio.sleep(LAST_ARRIVALS.total_seconds())
+            await asyncio.sleep(ACCEPT_GRACE.total_seconds())
         await super().shutdown(sockets)
 
 
@@ -82,20 +82,20 @@ class _Processes(Multiprocess):
 
     def terminate_all(self) -> None:
         """As one process ends. The port is one for all: each of them ends alone at times, and must not close it to newcomers."""
-        if self._drain > LAST_ARRIVALS:
+        if self._drain > ACCEPT_GRACE:
             super().terminate_all()
-            self._wait(self._drain - LAST_ARRIVALS)
+            self._wait(self._drain - ACCEPT_GRACE)
         for each in self.sockets:
-            refuse_newcomers(each)
-        if self._drain <= LAST_ARRIVALS:
-            self._wait(LAST_ARRIVALS)
+            refuse_new_connections(each)
+        if self._drain <= ACCEPT_GRACE:
+            self._wait(ACCEPT_GRACE)
             super().terminate_all()
         # The port closes with the last process that serves it. Held open here, it would go on taking connections nobody answers.
         for each in self.sockets:
             each.close()
 
     def _wait(self, period: timedelta) -> None:
-        """Unless they have all ended meanwhile, as at a second signal they do."""
+        """Stop waiting once all have ended, as after a second signal."""
         end = time.monotonic() + period.total_seconds()
         while time.monotonic() < end and any(each.process.is_alive() for each in self.processes):
             time.sleep(0.02)

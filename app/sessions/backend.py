@@ -1,12 +1,13 @@
 """The backend flag: one row in SQL that says whether sessions may be read from Redis, under which epoch, from which instance.
 
-Anyone flips it down, in the transaction of a write that Redis did not take, and tells the others by a number in Redis before
-that write is answered. It goes up only with a new epoch, so that what was left in Redis can never be read again, and only
-under the lock that every write shares.
+Anyone flips it down, in the transaction of a write that Redis did not take, and announces that by a number in Redis before
+the write is answered. It goes up only with a new epoch, so that what was left in Redis can never be read again, and only
+under the lock that every write shares. `poll.py` keeps this view of it fresh.
 """
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -18,27 +19,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.breaker import Breaker
 from app.core.clock import Clock
 from app.core.database import COMMIT_SECONDS, Database
-from app.core.errors import DatabaseUnavailable, StoreUnavailable, Unavailable
+from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
-from app.core.redis import HEALTH_LIMIT, Instance, RedisClient, check_redis_health
+from app.core.redis import Instance, RedisClient, check_redis_health
 from app.core.redis_keys import RedisKeys
-from app.events.service import record_always
-from app.models import SessionBackend, Switch
+from app.core.statements import execute_dml
+from app.models.sessions import SessionBackend
 from app.sessions.fleet import Fleet, Pin, RedisView
-from app.sessions.neighbours import Presence
 from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import Fence
 from app.sessions.standstill import Standstill
 
 log = structlog.get_logger()
 
-# The advisory lock of `session_fence()` in the migrations: writers share it, a rise takes it alone.
+# The advisory lock of `session_fence()` in the migrations: writers share it, a failback takes it alone.
 FAILBACK_LOCK = 7301
 # Comes on top of a call of 250 ms that failed; who waits for both is to be answered within 400 ms.
 ANNOUNCE_LIMIT = timedelta(milliseconds=100)
-# Beyond this a clock is worth telling of. Nothing but logs and certificates goes by it.
+# Beyond this a clock is worth a warning. Nothing but logs and certificates goes by it.
 SKEW_LIMIT = timedelta(seconds=1)
-# Round trips of one look at Redis: SET, GET, DEL and two of INFO.
+# Round trips of one health check of Redis: SET, GET, DEL and two of INFO.
 TRIP_COUNT = 5
 
 
@@ -57,8 +57,24 @@ class Flag:
         return Fence(self.mode, self.epoch)
 
 
+@dataclass(frozen=True)
+class Flip:
+    """A move of the flag."""
+
+    at: datetime
+    mode: Literal["redis", "sql"]
+    epoch: int
+    reason: str
+
+
+# What the app writes down of a flip, in the transaction that makes it.
+RecordFlip = Callable[[AsyncSession, Flip], Awaitable[None]]
+# What the app wants read by every poll, in the transaction that reads the flag.
+ReadAlong = Callable[[AsyncSession], Awaitable[None]]
+
+
 class BackendFlag:
-    """This process's view of the flag and of Redis, kept fresh by a poll."""
+    """This process's view of the flag and of Redis."""
 
     def __init__(
         self,
@@ -71,6 +87,8 @@ class BackendFlag:
         kind: str,
         pin: Pin,
         poll: timedelta,
+        record_flip: RecordFlip,
+        read_along: ReadAlong | None = None,
     ) -> None:
         self.database = database
         self.redis = redis if pin != "sql" else None
@@ -79,22 +97,17 @@ class BackendFlag:
         self.clock = clock
         self.pin: Pin = pin
         self.fleet = Fleet(database, clock=clock, kind=kind, pin=pin, poll=poll)
-        self._presence = Presence(probe if kind != "cli" else None, keys, process=self.fleet.process_id, database=database.url)
         self.poll_interval = poll
         self.flag = Flag("sql", 0, None, "not read yet", clock.now())
         self.view = RedisView() if self.redis else RedisView(fault="no Redis is used")
-        self.switches: dict[str, bool] = {}
-        self._bootstrapped = False
+        self._record_flip = record_flip
+        self._read_along = read_along
         self._database_time = func.clock_timestamp() if database.dialect == "postgresql" else null()
-        self._announced = ""
         self._is_skewed = False
-        self._is_flag_unreadable = False
-        self._standstill = Standstill(poll)
-        self._sure_of = 0  # how often it had stood still by then, when the flag was read last
-        self._poll_requested = asyncio.Event()
+        self.standstill = Standstill(poll)
+        self._standstills_at_read = 0  # how many there had been when the flag was read last
+        self.poll_requested = asyncio.Event()
         self._refreshing = asyncio.Lock()
-        self._poller: asyncio.Task[None] | None = None
-        self._stopping = False
 
     @property
     def breaker(self) -> Breaker | None:
@@ -123,7 +136,7 @@ class BackendFlag:
     @property
     def in_doubt(self) -> bool:
         """This process stood still since it read the flag: an epoch may have ended, and been forgotten by Redis, meanwhile."""
-        if self._standstill.count() == self._sure_of:
+        if self.standstill.count() == self._standstills_at_read:
             return False
         self.poll_now()
         return True
@@ -137,31 +150,9 @@ class BackendFlag:
         """Degraded: Redis is configured and meant to be used, and is not."""
         return "healthy" if self.backend == "redis" or not self.redis else "degraded"
 
-    async def start(self) -> None:
-        """Check Redis before serving, take part in the fleet, and keep both views fresh. Survives Redis or SQL being away."""
-        self._standstill.start()
-        await self._poll_once(HEALTH_LIMIT)
-        self._announce()
-        self._poller = asyncio.create_task(self._poll_forever(), name="session-backend-poll")
-
-    async def stop(self) -> None:
-        self._standstill.stop()
-        if self._poller:
-            # A driver in the middle of something may swallow the cancellation, so the loop is told as well.
-            self._stopping = True
-            self.poll_now()
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
-        if self.view.instance:
-            await self._presence.end()
-        try:
-            await self.fleet.leave()
-        except Unavailable:
-            log.warning("Heartbeat row not removed: the database is away. It counts for nothing in a few seconds.")
-
     def poll_now(self) -> None:
         """Something disagreed with this view of the flag: read it now rather than at the next poll."""
-        self._poll_requested.set()
+        self.poll_requested.set()
 
     async def probe_redis(self, limit: timedelta) -> RedisView:
         """One trial in the background: it feeds the view and the breaker, so that no request has to."""
@@ -173,7 +164,7 @@ class BackendFlag:
         except StoreUnavailable as fault:
             self.view = RedisView(None, fault.detail)
         if self.breaker:
-            self.breaker.tried(self.view.fault, timedelta(seconds=time.monotonic() - began) / TRIP_COUNT)
+            self.breaker.record_trial(self.view.fault, timedelta(seconds=time.monotonic() - began) / TRIP_COUNT)
         return self.view
 
     async def refresh(self, *, since: Fence | None = None) -> Flag:
@@ -196,9 +187,10 @@ class BackendFlag:
                     await self._read_flag()
 
     async def _read_flag(self) -> None:
-        stood_still = self._standstill.count()
+        standstills = self.standstill.count()
         async with self.database.read() as db:
-            self.switches = dict((await db.execute(select(Switch.name, Switch.enabled))).all())
+            if self._read_along:
+                await self._read_along(db)
             asked_at = self.clock.monotonic()  # the transaction has begun: nothing is waited for but this one answer
             row, time_there = (await db.execute(select(SessionBackend, self._database_time))).one()
         self.keys.learn(row.installation_id, row.redis_prefix)
@@ -206,36 +198,35 @@ class BackendFlag:
             self.clock.synchronize(asked_at, time_there, self.clock.monotonic())
             self._log_skew()
         await self._adopt(row)
-        self._sure_of = stood_still
+        self._standstills_at_read = standstills
 
     async def fail_over(self, fence: Fence, reason: str) -> None:
-        """Flip down, in a transaction of its own, and tell everybody."""
+        """Flip down, in a transaction of its own, and announce it."""
         async with self.database.write() as db:
             await self.flip_down(db, fence, reason)
         await self.announce_failover(fence)
 
     async def announce_failover(self, fence: Fence) -> None:
-        """After the commit of a fall from `fence`: this process and, by Redis, the others know of it when this returns, if they can."""
+        """After the commit of a failover from `fence`: this process and, by Redis, the others know of it when this returns, if they can."""
         try:
-            async with asyncio.timeout(COMMIT_SECONDS):  # many may tell, and each waits for those before it
+            async with asyncio.timeout(COMMIT_SECONDS):  # many may announce it, and each waits for those before it
                 await self.refresh(since=fence)
         except (DatabaseUnavailable, TimeoutError):
             METRICS.backend_unannounced.inc()
         self.poll_now()  # so that the probe knows at once what this process sees of Redis
 
     async def flip_down(self, db: AsyncSession, fence: Fence, reason: str) -> None:
-        """Inside the caller's transaction; `announce_failover` after its commit. Never takes the rise's lock."""
+        """Inside the caller's transaction; `announce_failover` after its commit. Never takes the lock of a failback."""
         if fence.mode != "redis":
             return
         now = self.clock.now()
-        flipped = await db.execute(
+        flipped = (
             update(SessionBackend)
             .where(SessionBackend.mode == "redis", SessionBackend.epoch == fence.epoch)
             .values(mode="sql", reason=reason, changed_at=self.fleet.database_now(), changed_by=self.fleet.process_id)
         )
-        if flipped.rowcount:  # type: ignore[attr-defined]
-            # The probe measures its pauses by these.
-            await record_always(db, "backend.flipped", at=now, mode="sql", epoch=fence.epoch, reason=reason)
+        if await execute_dml(db, flipped):
+            await self._record_flip(db, Flip(now, "sql", fence.epoch, reason))
             METRICS.backend_flips.labels("sql").inc()
             log.warning("Session backend goes to SQL for every process. It comes back by a new epoch.", epoch=fence.epoch, reason=reason)
 
@@ -244,14 +235,15 @@ class BackendFlag:
         if self.redis is None or self.probe is None:
             return False
         known = self.flag  # the poll may go on to another one while this waits
-        # Redis may have been told of a higher epoch by a database that is no more. Asked through the probe: the client
-        # for sessions stays bound to the old instance until the new epoch is there.
-        told = await self.redis.raise_epoch_floor(0, self.probe, known=known.epoch)
-        now, epoch = self.clock.now(), max(known.epoch, told) + 1
+        # Redis may hold a higher epoch of a database that is no more. Asked through the probe: the client for sessions stays
+        # bound to the old instance until the new epoch is there.
+        floor = await self.redis.raise_epoch_floor(0, self.probe, known=known.epoch)
+        now, epoch = self.clock.now(), max(known.epoch, floor) + 1
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":
                 await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FAILBACK_LOCK})
-            risen = await db.execute(
+            flipped = await execute_dml(
+                db,
                 update(SessionBackend)
                 .where(SessionBackend.mode == known.mode, SessionBackend.epoch == known.epoch)
                 .values(
@@ -262,85 +254,13 @@ class BackendFlag:
                     reason=reason,
                     changed_at=self.fleet.database_now(),
                     changed_by=self.fleet.process_id,
-                )
+                ),
             )
-            if risen.rowcount:  # type: ignore[attr-defined]
-                await record_always(db, "backend.flipped", at=now, mode="redis", epoch=epoch, reason=reason)
+            if flipped:
+                await self._record_flip(db, Flip(now, "redis", epoch, reason))
                 METRICS.backend_flips.labels("redis").inc()
         await self.refresh()
-        return bool(risen.rowcount)  # type: ignore[attr-defined]
-
-    async def _poll_forever(self) -> None:
-        while not self._stopping:
-            try:
-                async with asyncio.timeout(self.poll_interval.total_seconds()):
-                    await self._poll_requested.wait()
-            except TimeoutError:
-                pass
-            self._poll_requested.clear()
-            try:
-                await self._poll_once(self.probe.timeout if self.probe else HEALTH_LIMIT)
-                self._announce()
-            except Exception:  # whatever it was: without its poll a process would believe an old flag for ever
-                log.exception("Backend poll failed; trying again at the next one.")
-
-    async def _poll_once(self, limit: timedelta) -> None:
-        looked_for = self.keys.are_known
-        try:
-            if not looked_for:
-                await self.refresh()  # what one looks at has its name from there
-                looked_for = self.keys.are_known
-            await self.resolve_doubt()  # readers go to SQL until then, so this does not wait for Redis
-        except DatabaseUnavailable as fault:
-            self._log_outage_once(fault.detail)
-        await self.probe_redis(limit)
-        try:
-            await self.refresh()
-            if not looked_for:
-                await self.probe_redis(limit)
-            await self.fleet.beat(self.view, self.breaker.state if self.breaker else "closed")
-            self._log_outage_once("")
-            if not self._bootstrapped:
-                await self._bootstrap_epoch()
-            await self._mirror_epoch()
-            if self.view.instance:
-                await self._presence.show(self.clock.monotonic())
-        except DatabaseUnavailable as fault:
-            self._log_outage_once(fault.reason)
-        except StoreUnavailable:
-            pass  # Redis fails at this very moment: the next look says so
-        METRICS.uses_redis.set(self.backend == "redis")
-        METRICS.breaker_open.set(bool(self.breaker and self.breaker.is_open))
-
-    async def _mirror_epoch(self) -> None:
-        """Once a poll, so that Redis knows the epoch also after it lost all its keys, and its end also where that could not be told."""
-        flag = self.flag
-        if self.redis is None or self.probe is None:
-            return
-        if flag.mode == "sql" and self.view.instance:
-            # Whoever ended the epoch told of it in the very hang that cost the hold; a process that stood still meanwhile believes in it.
-            await self.redis.raise_epoch_floor(flag.epoch + 1, self.probe)
-        if self.usable_epoch is None:
-            return
-        if await self.redis.raise_epoch_floor(flag.epoch, self.probe) > flag.epoch:
-            # The database lost what it once knew, or Redis serves another one as well: nobody would believe this epoch any more.
-            await self.fail_over(flag.fence, "Redis was told of a newer epoch than the database knows")
-
-    async def _bootstrap_epoch(self) -> None:
-        """While this process is young: begin an epoch where Redis serves and no older process of its kind lives.
-
-        Later, and in a living fleet, coming back to Redis is for the worker's probe, which asks every process.
-        """
-        if (
-            self.redis is None
-            or (self.flag.mode == "redis" and self.flag.instance == self.view.instance)
-            or self.clock.monotonic() - self.fleet.started_at > 3 * self.fleet.live_window.total_seconds()
-        ):
-            self._bootstrapped = True
-        elif self.view.instance is None:
-            return
-        elif self.fleet.kind == "web" and not await self.fleet.an_older_one_lives():
-            self._bootstrapped = await self.begin_epoch(self.view.instance, "start: Redis is healthy")
+        return bool(flipped)
 
     async def _adopt(self, row: SessionBackend) -> None:
         instance = Instance(row.redis_run_id, row.redis_replid or "") if row.redis_run_id else None
@@ -355,14 +275,6 @@ class BackendFlag:
         if self.redis and flag.mode == "redis":
             self.redis.client.bind(instance)
 
-    def _log_outage_once(self, fault: str) -> None:
-        """Once an outage, not at every poll."""
-        if fault and not self._is_flag_unreadable:
-            log.warning("Backend flag cannot be read; the last known one stays in force until it can.", fault=fault)
-        elif self._is_flag_unreadable and not fault:
-            log.info("Backend flag can be read again.")
-        self._is_flag_unreadable = bool(fault)
-
     def _log_skew(self) -> None:
         skew = self.clock.skew or timedelta(0)
         METRICS.clock_skew.set(abs(skew).total_seconds())
@@ -373,19 +285,3 @@ class BackendFlag:
                 log.warning(what, seconds_ahead=round(skew.total_seconds(), 1))
             else:
                 log.info("The clock of this machine and the database's agree again.")
-
-    def _announce(self) -> None:
-        """The log line operators grep for, at the start and at each flip."""
-        if self.backend == "redis":
-            line = "Session backend: Redis (healthy)"
-        elif self.redis is None:
-            line = (
-                "Session backend: SQLAlchemy (no Redis configured)"
-                if self.pin != "sql"
-                else "Session backend: SQLAlchemy (pinned by SESSION_BACKEND)"
-            )
-        else:
-            line = "Session backend: SQLAlchemy (Redis unavailable)"
-        if line != self._announced:
-            self._announced = line
-            log.info(line, epoch=self.flag.epoch, reason=self.redis_fault or self.flag.reason)

@@ -2,7 +2,7 @@
 
 `R2`, 16 bytes of keyed BLAKE2b over all that follows and the key it lies under (so over epoch and login), until when it may be believed,
 the record. A format we do not know, damaged, foreign or forged bytes are no error: they are a miss, counted by the caller.
-Claims are not proven: who forges one makes us ask SQL.
+Holds and leases are not proven: who forges one makes us ask SQL.
 """
 
 import hashlib
@@ -33,8 +33,8 @@ class TooLong(Damaged):
     """To be taken away: it would be fetched again by every request."""
 
 
-def encode_claim(claim: Hold | Lease) -> bytes:
-    return (_HOLD if isinstance(claim, Hold) else _LEASE) + claim.token.encode()
+def encode_marker(marker: Hold | Lease) -> bytes:
+    return (_HOLD if isinstance(marker, Hold) else _LEASE) + marker.token.encode()
 
 
 class Codec:

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.batches import MAX_ROWS, BatchSizer, ProgressCallback, no_progress
 from app.core.clock import Clock
 from app.core.database import Database
-from app.models import Login, Session
+from app.core.statements import execute_dml
+from app.models.sessions import Login, Session
 
 # What a login leaves behind is that its address is known to the account, which no stranger's failures then lock out (auth/backoff.py).
 LOGINS_REMEMBERED = timedelta(days=90)
@@ -24,7 +25,7 @@ class Expired:
     logins: int = 0
 
 
-async def expire_sessions(database: Database, clock: Clock, *, most: int = MAX_ROWS, tell: ProgressCallback = no_progress) -> Expired:
+async def expire_sessions(database: Database, clock: Clock, *, most: int = MAX_ROWS, progress: ProgressCallback = no_progress) -> Expired:
     """Delete what is over, in transactions of at most `most` rows each. Raises `DatabaseUnavailable`; what is done by then stays done."""
     now, batches = clock.now(), BatchSizer(most=most)
     long_ago, gone = now - LOGINS_REMEMBERED, {"sessions": 0, "logins": 0}
@@ -37,7 +38,7 @@ async def expire_sessions(database: Database, clock: Clock, *, most: int = MAX_R
     for table, moment, before in ways_to_end:
         while count := await _delete_batch(database, table, moment, before, batches):
             gone[table.__tablename__] += count
-            await tell(**gone)
+            await progress(**gone)
             await batches.throttle()
     return Expired(**gone)
 
@@ -50,6 +51,4 @@ async def _delete_batch(
         # SKIP LOCKED: a row that a request holds right now is in use; the next run will see. (SQLite has one writer and ignores it.)
         found = select(table.id).where(moment <= before).order_by(moment).limit(rows).with_for_update(skip_locked=True)
         async with database.write() as db:
-            done = await db.execute(delete(table).where(table.id.in_(found), moment <= before).execution_options(synchronize_session=False))
-    assert isinstance(done, CursorResult)
-    return done.rowcount
+            return await execute_dml(db, delete(table).where(table.id.in_(found), moment <= before))

@@ -1,4 +1,4 @@
-"""The living processes: each tells the others, in SQL, that it lives and what it sees of Redis."""
+"""The live processes: each writes to SQL that it lives and what it sees of Redis, for the others to read."""
 
 import os
 import socket
@@ -12,23 +12,24 @@ from sqlalchemy import ColumnElement, case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock
-from app.core.database import Database, insert_into
+from app.core.database import Database
 from app.core.redis import Instance
-from app.models import Process, SessionBackend
+from app.core.statements import execute_dml, insert_into
+from app.models.sessions import Process, SessionBackend
 
 Pin = Literal["auto", "redis", "sql"]
 
 
 @dataclass(frozen=True)
 class RedisView:
-    """What one look at Redis found: the instance that served, or the fault."""
+    """What the last health check of Redis found: the instance that served, or the fault."""
 
     instance: Instance | None = None
     fault: str = "not looked at yet"
 
 
 async def ask_time(db: AsyncSession, clock: Clock) -> datetime:
-    """By the clock that heartbeats are told by: the database's, as `Fleet.database_now` has it inside a statement."""
+    """By the clock of the heartbeats: the database's, as `Fleet.database_now` has it inside a statement."""
     if db.get_bind().dialect.name != "postgresql":
         return clock.now()
     now: datetime = (await db.execute(select(func.now()))).scalar_one()
@@ -46,13 +47,13 @@ class Fleet:
         self.live_window = max(timedelta(seconds=5), 5 * poll)
         self.process_id = f"{socket.gethostname()}:{os.getpid()}:{token_hex(3)}"
         self.started_at = clock.monotonic()
-        self._told: tuple[RedisView, str] | None = None
-        self._told_at = self.started_at
+        self._last_beat: tuple[RedisView, str] | None = None
+        self._last_beat_at = self.started_at
 
     async def beat(self, view: RedisView, breaker: str) -> None:
         """The heartbeat: at once when something changed, else three in a live window. Raises `DatabaseUnavailable`."""
         now = self.clock.monotonic()
-        if self._told == (view, breaker) and now - self._told_at < self.live_window.total_seconds() / 3:
+        if self._last_beat == (view, breaker) and now - self._last_beat_at < self.live_window.total_seconds() / 3:
             return
         serves_since = self.database_now() if view.instance else None
         values: dict[str, Any] = {
@@ -74,16 +75,16 @@ class Fleet:
             changed: dict[str, Any] = {name: insert.excluded[name] for name in values if name not in ("id", "started_at")}
             changed["redis_ok_since"] = case((unbroken, Process.redis_ok_since), else_=insert.excluded.redis_ok_since)
             await db.execute(insert.on_conflict_do_update(index_elements=["id"], set_=changed))
-        self._told, self._told_at = (view, breaker), now
+        self._last_beat, self._last_beat_at = (view, breaker), now
 
     def _clock_skew_ms(self) -> int | None:
         return None if self.clock.skew is None else self.clock.skew // timedelta(milliseconds=1)
 
     async def leave(self) -> None:
         async with self.database.write() as db:
-            await db.execute(delete(Process).where(Process.id == self.process_id))
+            await execute_dml(db, delete(Process).where(Process.id == self.process_id))
 
-    async def an_older_one_lives(self) -> bool:
+    async def has_older_peer(self) -> bool:
         """Of this kind, other than this process; by the database's clock, since a server's may be behind."""
         mine = select(Process.started_at).where(Process.id == self.process_id).scalar_subquery()
         since = func.coalesce(mine, self.database_now())
@@ -104,7 +105,7 @@ class Fleet:
             row = (await db.execute(objecting.limit(1))).first()
         return None if row is None else f"{row.id}: {row.redis_fault or 'not steady yet'}"
 
-    async def has_rested(self, pause: timedelta) -> bool:
+    async def has_been_still_for(self, pause: timedelta) -> bool:
         """Whether the flag has not moved for so long."""
         async with self.database.read() as db:
             return bool(await db.scalar(select(SessionBackend.changed_at <= self.database_now() - pause)))

@@ -1,7 +1,12 @@
 """Reading and changing sessions so that nothing is lost and nothing comes back: the protocol of docs/sessions.md.
 
-Read:  Redis if it can be proven current, else a lease, SQL, refill.
-Write: hold beside the SQL statements, commit, publish. Only then is it acknowledged.
+    read    MGET hf:epoch key ──┬─ record of this epoch, not older than the cookie ──► served
+                                ├─ hold, other epoch, fault ──► SQL
+                                └─ nothing ──► SET key lease NX ──► SQL ──► key = record, if my lease is still there
+
+    write   SET key hold ∥ SQL statements ──► both done? ──► COMMIT ──► my hold becomes the record ──► answer
+
+A change of many sessions takes all holds, runs one transaction, and leaves nothing in Redis; the next read refills.
 """
 
 import asyncio
@@ -21,12 +26,13 @@ from app.core.clock import Clock, to_unix_ms
 from app.core.database import Contended, Database
 from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
-from app.models import Login, Session
+from app.core.statements import execute_dml, execute_returning
+from app.models.sessions import Login, Session
 from app.sessions.backend import BackendFlag
-from app.sessions.claim import Claim
+from app.sessions.holds import WriteHolds
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Lease, Record, SessionData, next_version
-from app.sessions.sql_store import INDEXED_KEY, NO_VERSION, ColdRead, SqlSessions, insert_session
+from app.sessions.sql_store import NO_VERSION, ColdRead, SqlSessions
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -124,7 +130,7 @@ class SessionManager:
             expires_at=to_unix_ms(now + self.sql.limits.session_lifetime),
             data=data,
         )
-        await insert_session(db, record, now=now)
+        await self.sql.insert(db, record, now=now)
         return record
 
     async def change_sessions(self, which: ColumnElement[bool], change: Change, *, also: Also | None = None) -> dict[str, Record]:
@@ -147,15 +153,15 @@ class SessionManager:
                 if data is None:
                     continue
                 version = next_version(row.version, self.clock.unix_ms())
-                rows.append({"row_id": row.id, "version": version, "data": data, "indexed": data.get(INDEXED_KEY)})
+                rows.append({"row_id": row.id, "version": version, "data": data} | self.sql.indexed(data))
                 idle_ms, ends_ms, expires_ms = map(to_unix_ms, (idle_at, ends_at, row.expires_at))
                 changed[token_hash] = Record(version, row.login_id, row.user_id, idle_ms, ends_ms, expires_ms, data)
             if rows:
-                table = Session.__table__
+                table, columns = Session.__table__, ("version", "data", *self.sql.indexed_keys)
                 await db.execute(
                     update(table)  # type: ignore[arg-type]
                     .where(table.c.id == bindparam("row_id"))
-                    .values(version=bindparam("version"), data=bindparam("data"), current_deal_id=bindparam("indexed")),
+                    .values({name: bindparam(name) for name in columns}),
                     rows,
                 )
             return changed
@@ -176,10 +182,10 @@ class SessionManager:
             ended.clear()
             await _lock_logins(db, which & Login.ended_at.is_(None))
             ended_now = update(Login).where(which, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
-            rows = (await db.execute(ended_now.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
+            rows = await execute_returning(db, ended_now.returning(Login.id, Login.token_hash))
             ended.extend(row.id for row in rows)
             if ended:
-                await db.execute(delete(Session).where(Session.login_id.in_(ended)).execution_options(synchronize_session=False))
+                await execute_dml(db, delete(Session).where(Session.login_id.in_(ended)))
             return {row.token_hash: None for row in rows}
 
         await self.finish(self._write_many(select(Login.token_hash).where(which, Login.ended_at.is_(None)), work, also))
@@ -198,19 +204,18 @@ class SessionManager:
             if also:
                 await also(db)
             await _lock_logins(db, concerned)
-            done = await db.execute(update(Login).where(mine).values(token_hash=new_hash).execution_options(synchronize_session=False))
-            rotated = bool(done.rowcount)  # type: ignore[attr-defined]
+            rotated = bool(await execute_dml(db, update(Login).where(mine).values(token_hash=new_hash)))
             # A write under way that was made from the old token's session is not to be published under that token any more.
             moved = update(Session).where(Session.login_id == login_id).values(version=Session.version + 1)
-            await db.execute(moved.execution_options(synchronize_session=False))
+            await execute_dml(db, moved)
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             await swap(db)
             dropped: dict[str, Record | None] = {old_hash: None}
             if ending is not None:
                 ended = update(Login).where(ending, Login.id != login_id, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
-                rows = (await db.execute(ended.returning(Login.id, Login.token_hash).execution_options(synchronize_session=False))).all()
-                await db.execute(delete(Session).where(Session.login_id.in_([row.id for row in rows])))
+                rows = await execute_returning(db, ended.returning(Login.id, Login.token_hash))
+                await execute_dml(db, delete(Session).where(Session.login_id.in_([row.id for row in rows])))
                 dropped |= {row.token_hash: None for row in rows}
             return dropped
 
@@ -272,14 +277,14 @@ class SessionManager:
                 # Nobody has asked SQL yet. If it is away, a hold would hide the record for its life from those who still can read it.
                 await self.database.ping()
             await self.backend.resolve_doubt()
-            claim = Claim(self.backend, [loaded.token_hash])
+            holds = WriteHolds(self.backend, [loaded.token_hash])
             try:
-                record = await self._commit(claim, loaded.token_hash, plan, change, also)
+                record = await self._commit(holds, loaded.token_hash, plan, change, also)
             except (_Moved, Contended):
-                await self.backend.refresh(since=claim.fence)
+                await self.backend.refresh(since=holds.fence)
                 loaded = await self._reload(loaded.token_hash)
                 continue
-            await claim.publish({loaded.token_hash: record})
+            await holds.publish({loaded.token_hash: record})
             METRICS.session_writes.labels("committed").inc()
             return record
         raise StoreUnavailable("This session is being changed by too many requests at once.")
@@ -292,24 +297,24 @@ class SessionManager:
             return None
         return self._next(base, data, loaded.stale_version), base.version
 
-    async def _commit(self, claim: Claim, token_hash: str, plan: tuple[Record, int], change: Change, also: Also | None) -> Record:
+    async def _commit(self, holds: WriteHolds, token_hash: str, plan: tuple[Record, int], change: Change, also: Also | None) -> Record:
         """Where somebody was quicker, `plan` is made anew from the locked row, so that each of many writers loses no more than once."""
         if self.database.dialect == "sqlite":
             # One writer at a time: it must not make the others wait for Redis.
-            await claim.ready()
+            await holds.ready()
         async with self.database.write() as db:
             if also:
                 await also(db)
-            sessions = self.sql.within(db, fence=claim.fence)
+            sessions = self.sql.within(db, fence=holds.fence)
             if await sessions.write(token_hash, *plan):
-                await claim.await_holds(db)
+                await holds.await_holds(db)
                 return plan[0]
             METRICS.session_writes.labels("conflict").inc()
             anew = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
-            await claim.add([token_hash])
+            await holds.add([token_hash])
             if anew is None or not await sessions.write(token_hash, *anew):
                 raise _Moved
-            await claim.await_holds(db)
+            await holds.await_holds(db)
             return anew[0]
 
     async def _write_many(
@@ -320,22 +325,22 @@ class SessionManager:
             async with self.database.read() as db:
                 concerned = (await db.scalars(keys)).all()
             await self.backend.resolve_doubt()
-            claim = Claim(self.backend, concerned)
-            await claim.ready()
+            holds = WriteHolds(self.backend, concerned)
+            await holds.ready()
             try:
                 async with self.database.write() as db:
                     if also:
                         await also(db)
                     changed = await work(db)
-                    await claim.add(changed)
-                    if not await db.scalar(select(self.sql.within(db, fence=claim.fence).fence_holds())):
+                    await holds.add(changed)
+                    if not await db.scalar(select(self.sql.within(db, fence=holds.fence).fence_holds())):
                         raise _Moved
                     if changed:  # else Redis knows nothing that is over now
-                        await claim.await_holds(db)
+                        await holds.await_holds(db)
             except (_Moved, Contended):
-                await self.backend.refresh(since=claim.fence)
+                await self.backend.refresh(since=holds.fence)
                 continue
-            await claim.publish({})
+            await holds.publish({})
             return changed
         raise StoreUnavailable("These sessions are being changed by too many requests at once.")
 

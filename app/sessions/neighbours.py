@@ -1,4 +1,4 @@
-"""Who else uses this Redis: every process of every installation shows itself there, so that `doctor` can tell of the others.
+"""Who else uses this Redis: every process of every installation shows itself there, so that `doctor` can report the others.
 
 Nothing is decided by it. One key for all, in which whoever fell silent is gone after a minute.
 """
@@ -18,8 +18,8 @@ from app.core.redis_keys import INSTALLATIONS_KEY, RedisKeys
 
 log = structlog.get_logger()
 
-SHOW_EVERY = timedelta(seconds=10)
-FORGET_AFTER = timedelta(minutes=1)
+ANNOUNCE_INTERVAL = timedelta(seconds=10)
+EXPIRES_AFTER = timedelta(minutes=1)
 # More than a fleet has; whoever writes there to fill our memory is not read.
 MAX_READ = 1000
 
@@ -80,11 +80,11 @@ class Presence:
 
         Raises `StoreUnavailable`.
         """
-        if self.client is None or (self._shown_at is not None and now - self._shown_at < SHOW_EVERY.total_seconds()):
+        if self.client is None or (self._shown_at is not None and now - self._shown_at < ANNOUNCE_INTERVAL.total_seconds()):
             return
         self._shown_at = now
         async with self.client.deadline() as commands:
-            limit = str(int(FORGET_AFTER.total_seconds()))
+            limit = str(int(EXPIRES_AFTER.total_seconds()))
             await commands.eval(_SHOW, 1, INSTALLATIONS_KEY, msgspec.json.encode(self.me), limit)  # type: ignore[arg-type,misc]
 
     async def end(self) -> None:
@@ -96,7 +96,7 @@ class Presence:
 
 async def find_neighbours(client: RedisClient) -> list[Neighbour]:
     """All that were seen within the last minute, oneself among them. Raises `StoreUnavailable`."""
-    limits = (str(int(FORGET_AFTER.total_seconds())), str(MAX_READ))
+    limits = (str(int(EXPIRES_AFTER.total_seconds())), str(MAX_READ))
     async with client.deadline() as commands:
         shown: list[bytes] = await commands.eval(_FIND, 1, INSTALLATIONS_KEY, *limits)  # type: ignore[misc]
     found = []

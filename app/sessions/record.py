@@ -1,4 +1,4 @@
-"""What a session is at rest: one versioned record with its deadlines, and the claims that protect it in Redis."""
+"""What a session is at rest: one versioned record with its deadlines, and the markers that protect it in Redis."""
 
 import json
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hold(NamedTuple):
-    """A writer's claim: until it publishes, readers ask SQL."""
+    """A writer's marker: until it publishes, readers ask SQL."""
 
     token: str
 
 
 class Lease(NamedTuple):
-    """A reader's claim on a missing key, taken before it reads SQL: only its owner may refill."""
+    """A reader's marker on a missing key, taken before it reads SQL: only its owner may refill."""
 
     token: str
 

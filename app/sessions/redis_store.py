@@ -26,7 +26,7 @@ EPOCH = "epoch"
 # A hold must outlive every transaction: those end after 5 s, and the manager looks at the hold's age before it commits.
 HOLD_LIFE = timedelta(seconds=10)
 LEASE_LIFE = timedelta(seconds=2)
-# So many take a few milliseconds, far from the deadline of a call: a deal that thousands work on is no reason to leave Redis.
+# So many take a few milliseconds, far from the deadline of a call: a change of thousands of sessions is no reason to leave Redis.
 HOLDS_AT_ONCE = 500
 # A database restored from a backup may be behind Redis by the returns since, one a minute at most. Beyond two years of them it was not us.
 MAX_AHEAD = 1_000_000
@@ -69,7 +69,7 @@ if redis.call('STRLEN', KEYS[1]) > tonumber(ARGV[1]) then redis.call('DEL', KEYS
 
 @dataclass(frozen=True)
 class Seen:
-    """One look: the entry under the key, and whether Redis itself is at the epoch asked for."""
+    """What one MGET found: the entry under the key, and whether Redis itself is at the epoch asked for."""
 
     entry: Entry | None
     epoch_is_current: bool
@@ -96,11 +96,11 @@ class RedisSessions:
         return EpochSessions(self, epoch)
 
     async def raise_epoch_floor(self, epoch: int, through: RedisClient, *, known: int = 0, limit: timedelta | None = None) -> int:
-        """Tell Redis the epoch of the flag, or where that fell the next number. It never goes back; the highest it has been told.
+        """Raise the number in Redis to the epoch of the flag, or after a failover to the next one. It never falls; returns the highest.
 
-        Whoever still believes in a lower one reads in SQL and looks at the flag. After a fall the number is raised and not
-        taken away: a process that has not looked yet would put it back. `through` a client that neither a breaker nor the
-        instance of an epoch keeps from it. `known`: the epoch of the flag, where another is told.
+        Whoever still believes in a lower one reads in SQL and polls the flag. After a failover the number is raised and not
+        deleted: a process that has not polled yet would put it back. `through` a client that neither a breaker nor the
+        instance of an epoch keeps from it. `known`: the epoch of the flag, where `epoch` is another.
         """
         async with through.deadline(limit) as commands:
             key, most = self.client.keys.name(EPOCH), max(epoch, known) + MAX_AHEAD
@@ -143,7 +143,10 @@ class RedisSessions:
 
 @dataclass(frozen=True)
 class EpochSessions:
-    """The `SessionStore` of one epoch. The proof of a write is one's own claim: a hold (publish) or a lease (refill)."""
+    """Under one epoch. The proof of a write is one's own hold (publish) or lease (refill); False where somebody came between.
+
+    What is missing, damaged or forged is no entry, never an error.
+    """
 
     redis: RedisSessions
     epoch: int
@@ -165,19 +168,15 @@ class EpochSessions:
                     await self.redis.remove_long_script(keys=[key], args=[codec.MAX_BYTES], client=commands)
             return Seen(None, current)
 
-    async def find(self, token_hash: str) -> Record | None:
-        entry = (await self.get_entry(token_hash)).entry
-        return entry if isinstance(entry, Record) and entry.is_live(self.redis.clock.unix_ms()) else None
-
     async def hold(self, token_hashes: list[str]) -> dict[str, Hold]:
-        """Claim keys for a write, whatever is there. A hold is never taken back: it becomes the record, or it lapses."""
+        """Mark keys for a write, whatever is there. A hold is never taken back: it becomes the record, or it lapses."""
         holds = {token_hash: Hold(token_hex(16)) for token_hash in token_hashes}
         entries = iter(holds.items())
         while batch := list(islice(entries, HOLDS_AT_ONCE)):
             async with self.redis.client.deadline(essential=True) as commands:
                 pipeline = commands.pipeline(transaction=False)
                 for token_hash, hold in batch:
-                    pipeline.set(self._key(token_hash), codec.encode_claim(hold), px=HOLD_LIFE)
+                    pipeline.set(self._key(token_hash), codec.encode_marker(hold), px=HOLD_LIFE)
                 await pipeline.execute()
         return holds
 
@@ -186,32 +185,29 @@ class EpochSessions:
         entries = iter(holds.items())
         while batch := list(islice(entries, HOLDS_AT_ONCE)):
             async with self.redis.client.deadline(essential=True) as commands:
-                keys, args = [self._key(token_hash) for token_hash, _ in batch], [codec.encode_claim(hold) for _, hold in batch]
+                keys, args = [self._key(token_hash) for token_hash, _ in batch], [codec.encode_marker(hold) for _, hold in batch]
                 await self.redis.drop_script(keys=keys, args=args, client=commands)
 
     async def lease(self, token_hash: str) -> Lease | None:
-        """Claim a missing key before reading SQL; None where somebody else has something there."""
+        """Mark a missing key before reading SQL; None where somebody else has something there."""
         lease = Lease(token_hex(16))
         async with self.redis.client.deadline() as commands:
-            taken = await commands.set(self._key(token_hash), codec.encode_claim(lease), nx=True, px=LEASE_LIFE)
+            taken = await commands.set(self._key(token_hash), codec.encode_marker(lease), nx=True, px=LEASE_LIFE)
         return lease if taken else None
 
     async def write(self, token_hash: str, record: Record, proof: Hold | Lease) -> bool:
-        """`record` in the place of one's own claim. It is never extended: reading SQL again afterwards is the touch."""
+        """`record` in the place of one's own hold or lease. It is never extended: reading SQL again afterwards is the touch."""
         now, key = self.redis.clock.unix_ms(), self._key(token_hash)
         life = self.redis.limits.record_life_ms(record, now)
         if life <= 0:
             return await self._replace(token_hash, b"", 0, proof)
         return await self._replace(token_hash, self.redis.codec.encode(record, under=key, until_ms=now + life), life, proof)
 
-    async def delete(self, token_hash: str, proof: Hold | Lease) -> bool:
-        return await self._replace(token_hash, b"", 0, proof)
-
     async def _replace(self, token_hash: str, payload: bytes, life_ms: int, proof: Hold | Lease) -> bool:
         is_hold = isinstance(proof, Hold)
         script = self.redis.publish_script if is_hold else self.redis.refill_script
         async with self.redis.client.deadline(essential=is_hold) as commands:
-            args: list[bytes | int] = [codec.encode_claim(proof), payload, life_ms]
+            args: list[bytes | int] = [codec.encode_marker(proof), payload, life_ms]
             return bool(await script(keys=[self._key(token_hash)], args=args, client=commands))
 
     def _key(self, token_hash: str) -> str:

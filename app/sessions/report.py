@@ -1,15 +1,15 @@
-"""The session backend as one look finds it, in numbers and codes: what the five-minute check records."""
+"""The session backend at this moment, in numbers and codes: what the five-minute check records."""
 
 from typing import Any
 
 from sqlalchemy import func, select
 
-from app.models import Process
+from app.models.sessions import Process
 from app.sessions.backend import BackendFlag
 
 
 async def report_backend(backend: BackendFlag) -> dict[str, Any]:
-    """The flag, this process's own look at Redis, and how many live processes are served by it. Raises `DatabaseUnavailable`."""
+    """The flag, this process's own check of Redis, and how many live processes are served by it. Raises `DatabaseUnavailable`."""
     if backend.probe:
         await backend.probe_redis(backend.probe.timeout)
     flag = await backend.refresh()

@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock, from_unix_ms, to_unix_ms
-from app.core.database import Database, as_columns, insert_into
-from app.models import Login, Session, SessionBackend
+from app.core.database import Database
+from app.core.statements import as_columns, execute_dml, insert_into
+from app.models.sessions import Login, Session, SessionBackend
 from app.sessions.record import Record, SessionData, SessionLimits
 
-# The one key of the data that has a column of its own, so that all sessions with a value of it are found by an index.
-INDEXED_KEY = "current_deal_id"
 NO_VERSION = 0
 
 
@@ -48,13 +47,25 @@ class ColdRead:
 
 
 class SqlSessions:
-    """Sessions in one database."""
+    """Sessions in one database.
 
-    def __init__(self, database: Database, *, clock: Clock, limits: SessionLimits, context: ColdContext | None = None) -> None:
+    `indexed_keys` of the data have a column of the same name in `sessions`, so that the app finds all sessions with a value of one.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        limits: SessionLimits,
+        context: ColdContext | None = None,
+        indexed_keys: Sequence[str] = (),
+    ) -> None:
         self.database = database
         self.clock = clock
         self.limits = limits
         self.cold_read = _cold_read(context or ColdContext())
+        self.indexed_keys = tuple(indexed_keys)
 
     def within(self, db: AsyncSession, *, fence: Fence | None = None) -> "TransactionSessions":
         return TransactionSessions(self, db, fence)
@@ -64,25 +75,37 @@ class SqlSessions:
         async with self.database.read() as db:
             return await self.within(db).read(token_hash)
 
+    async def insert(self, db: AsyncSession, record: Record, *, now: datetime) -> None:
+        """The session of a login that is being made in this very transaction: nobody can know its token, so nothing guards it."""
+        values = {"login_id": record.login_id, "user_id": record.user_id, "created_at": now} | self.row_of(record, now)
+        await db.execute(insert(Session).values(**values))
+
+    def row_of(self, record: Record, now: datetime) -> dict[str, Any]:
+        """The columns that change with every version."""
+        return {
+            "version": record.version,
+            "data": record.data,
+            "touched_at": now,
+            "expires_at": from_unix_ms(record.expires_at),
+        } | self.indexed(record.data)
+
+    def indexed(self, data: SessionData) -> dict[str, Any]:
+        return {key: data.get(key) for key in self.indexed_keys}
+
     async def touch(self, login_id: int) -> None:
         """Note activity: the session and the idle clock of its login live on from now. Never revives what has ended."""
         now = self.clock.now()
         async with self.database.write() as db:
             alive = Login.ended_at.is_(None) & (Login.idle_expires_at > now) & (Login.expires_at > now)
-            touched = await db.execute(
-                update(Login).where(Login.id == login_id, alive).values(seen_at=now, idle_expires_at=now + self.limits.login_idle)
-            )
-            if touched.rowcount:  # type: ignore[attr-defined]
-                await db.execute(
-                    update(Session)
-                    .where(Session.login_id == login_id, Session.expires_at > now)
-                    .values(touched_at=now, expires_at=now + self.limits.session_lifetime)
-                )
+            touched = update(Login).where(Login.id == login_id, alive).values(seen_at=now, idle_expires_at=now + self.limits.login_idle)
+            if await execute_dml(db, touched):
+                living = update(Session).where(Session.login_id == login_id, Session.expires_at > now)
+                await execute_dml(db, living.values(touched_at=now, expires_at=now + self.limits.session_lifetime))
 
 
 @dataclass(frozen=True)
 class TransactionSessions:
-    """The `SessionStore` inside one transaction. The proof of a write is the version it was made from, `NO_VERSION` for none."""
+    """Inside one transaction. The proof of a write is the version it was made from, `NO_VERSION` for none."""
 
     sql: SqlSessions
     db: AsyncSession
@@ -117,18 +140,9 @@ class TransactionSessions:
             blank=blank,
         )
 
-    async def find(self, token_hash: str) -> Record | None:
-        found = await self.read(token_hash)
-        return found.record if found else None
-
     async def write(self, token_hash: str, record: Record, proof: int) -> bool:
         """False: the row moved, the login ended, or the flag did (fence); the caller looks again."""
         return await (self._insert(token_hash, record) if proof == NO_VERSION else self._compare_and_set(record, proof))
-
-    async def delete(self, token_hash: str, proof: int) -> bool:
-        login = select(Login.id).where(Login.token_hash == token_hash).scalar_subquery()
-        done = await self.db.execute(delete(Session).where(Session.login_id == login, Session.version == proof, self.fence_holds()))
-        return bool(done.rowcount)  # type: ignore[attr-defined]
 
     def fence_holds(self) -> ColumnElement[bool]:
         """Evaluated inside the transaction. On PostgreSQL the function first takes the lock that a rise of the flag takes alone."""
@@ -140,18 +154,13 @@ class TransactionSessions:
 
     async def _compare_and_set(self, record: Record, base: int) -> bool:
         now = self.sql.clock.now()
-        done = await self.db.execute(
-            update(Session)
-            .where(Session.login_id == record.login_id, Session.version == base, Session.expires_at > now, self.fence_holds())
-            .values(**_row_of(record, now))
-            .execution_options(synchronize_session=False)
-        )
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        unchanged = (Session.login_id == record.login_id, Session.version == base, Session.expires_at > now, self.fence_holds())
+        return bool(await execute_dml(self.db, update(Session).where(*unchanged).values(**self.sql.row_of(record, now))))
 
     async def _insert(self, token_hash: str, record: Record) -> bool:
         """A row for a login without one, or over an expired one, while the login is live and locked."""
         now = self.sql.clock.now()
-        values = {"user_id": record.user_id, "created_at": now} | _row_of(record, now)
+        values = {"user_id": record.user_id, "created_at": now} | self.sql.row_of(record, now)
         live_login = (
             select(Login.id, *as_columns(Session, values))
             .where(
@@ -165,14 +174,12 @@ class TransactionSessions:
         )
         statement = insert_into(self.db, Session).from_select(["login_id", *values], live_login)
         new = statement.excluded
-        done = await self.db.execute(
-            statement.on_conflict_do_update(
-                index_elements=["login_id"],
-                set_={name: new[name] for name in values if name != "user_id"},
-                where=(Session.expires_at <= now) & (Session.version < new.version),
-            )
+        over_expired = statement.on_conflict_do_update(
+            index_elements=["login_id"],
+            set_={name: new[name] for name in values if name != "user_id"},
+            where=(Session.expires_at <= now) & (Session.version < new.version),
         )
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        return bool(await execute_dml(self.db, over_expired))
 
 
 def _cold_read(context: ColdContext) -> Select[Any]:
@@ -197,18 +204,3 @@ def _cold_read(context: ColdContext) -> Select[Any]:
     for table, condition in context.joins:
         statement = statement.outerjoin(table, condition)
     return statement
-
-
-async def insert_session(db: AsyncSession, record: Record, *, now: datetime) -> None:
-    """The session of a login that is being made in this very transaction: nobody can know its token, so nothing guards it."""
-    await db.execute(insert(Session).values(login_id=record.login_id, user_id=record.user_id, created_at=now, **_row_of(record, now)))
-
-
-def _row_of(record: Record, now: datetime) -> SessionData:
-    return {
-        "version": record.version,
-        "data": record.data,
-        "current_deal_id": record.data.get(INDEXED_KEY),
-        "touched_at": now,
-        "expires_at": from_unix_ms(record.expires_at),
-    }

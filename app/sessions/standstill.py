@@ -42,7 +42,7 @@ class Standstill:
             self._next.cancel()
 
     def count(self) -> int:
-        """Asked at every read of a session: one look at a clock."""
+        """Asked at every read of a session: one reading of a clock."""
         now = self._stopwatch()
         stood = now - self._moved_at
         self._moved_at = now
@@ -52,5 +52,5 @@ class Standstill:
             if now - self._logged_at < LOG_EVERY_SECONDS:  # the metric counts each
                 return self._count
             self._logged_at = now
-            log.warning("This process stood still; it looks at the backend flag before it trusts Redis again.", seconds=round(stood, 1))
+            log.warning("This process stood still; it reads the backend flag before it trusts Redis again.", seconds=round(stood, 1))
         return self._count

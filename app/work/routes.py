@@ -12,11 +12,12 @@ from quart import Blueprint, Response, jsonify
 
 from app.access.permissions import EDITING_ROLES
 from app.deals.store import require_role
+from app.http.json_bodies import read_json
 from app.http.openapi import Empty, documented
 from app.http.preconditions import expected_versions
 from app.http.schemas import Nothing
-from app.http.web import current_resources, current_user, path_id, read_json, signed_in
-from app.work.service import Kind, bring_back_thing, change_thing, create_thing, delete_thing
+from app.http.web import current_resources, current_user, signed_in
+from app.work.service import Kind, change_thing, create_thing, delete_thing, undelete_thing
 from app.work.store import require_thing
 
 View = Callable[..., Any]
@@ -24,7 +25,7 @@ View = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Api:
-    """How one kind is talked about: the topic it is documented under, and its bodies. `one` has it in the field `field`."""
+    """The API of one kind: its topic in the documentation, and its bodies. `one` holds the thing in `field`."""
 
     kind: Kind[Any]
     topic: str
@@ -60,59 +61,56 @@ def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
         return add
 
     @route("POST", "", about_create, api.one, 201, 400, 403, 404, 409, 413, 415, body=api.new)
-    async def create(deal_id: str) -> Response:
-        wanted = await require(deal_id, EDITING_ROLES)
+    async def create(deal_id: int) -> Response:
+        await require(deal_id, EDITING_ROLES)
         facts = await read_json(api.new)
-        item_id = await create_thing(current_resources(), kind, current_user().id, wanted, facts.model_dump())
-        response = api.answer(await api.find(wanted, item_id), 201)
-        response.headers["Location"] = f"/api/deals/{wanted}/{api.topic}/{item_id}"
+        item_id = await create_thing(current_resources(), kind, current_user().id, deal_id, facts.model_dump())
+        response = api.answer(await api.find(deal_id, item_id), 201)
+        response.headers["Location"] = f"/api/deals/{deal_id}/{api.topic}/{item_id}"
         return response
 
-    @route("GET", "/<item_id>", f"One {word}. Its ETag is the version to change it from.", api.one, 200, 404)
-    async def show(deal_id: str, item_id: str) -> Response:
-        return api.answer(await api.find(path_id(deal_id), path_id(item_id)))
+    @route("GET", "/<id:item_id>", f"One {word}. Its ETag is the version to change it from.", api.one, 200, 404)
+    async def show(deal_id: int, item_id: int) -> Response:
+        return api.answer(await api.find(deal_id, item_id))
 
     from_where = f"With a version, in the body or as If-Match, only if the {word} is still at it; else 409 with both versions."
 
-    @route("PATCH", "/<item_id>", f"State other facts. {from_where}", api.one, 200, 400, 403, 404, 409, 413, 415, body=api.changes)
-    async def change(deal_id: str, item_id: str) -> Response:
-        wanted, item = await require_item(kind, deal_id, item_id)
+    @route("PATCH", "/<id:item_id>", f"State other facts. {from_where}", api.one, 200, 400, 403, 404, 409, 413, 415, body=api.changes)
+    async def change(deal_id: int, item_id: int) -> Response:
+        await require_item(kind, deal_id, item_id)
         body: Any = await read_json(api.changes)
         facts = body.model_dump(exclude_unset=True, exclude={"version"})
         expected = expected_versions(body.version)
-        return api.answer(await change_thing(current_resources(), kind, current_user().id, wanted, item, facts, expected=expected))
+        return api.answer(await change_thing(current_resources(), kind, current_user().id, deal_id, item_id, facts, expected=expected))
 
     about_remove = "Delete it; `restore` undoes that. With If-Match only if it is still at that version."
 
-    @route("DELETE", "/<item_id>", about_remove, Empty, 204, 400, 403, 404, 409)
-    async def remove(deal_id: str, item_id: str) -> tuple[str, int]:
-        wanted, item = await require_item(kind, deal_id, item_id)
-        await delete_thing(current_resources(), kind, current_user().id, wanted, item, expected=expected_versions(None))
+    @route("DELETE", "/<id:item_id>", about_remove, Empty, 204, 400, 403, 404, 409)
+    async def remove(deal_id: int, item_id: int) -> tuple[str, int]:
+        await require_item(kind, deal_id, item_id)
+        await delete_thing(current_resources(), kind, current_user().id, deal_id, item_id, expected=expected_versions(None))
         return "", 204
 
-    @route("POST", "/<item_id>/restore", "Undo its deletion.", api.one, 200, 400, 403, 404, 409, 413, 415, body=Nothing)
-    async def bring_back(deal_id: str, item_id: str) -> Response:
-        wanted = await require(deal_id, EDITING_ROLES)
-        item = path_id(item_id)
+    @route("POST", "/<id:item_id>/restore", "Undo its deletion.", api.one, 200, 400, 403, 404, 409, 413, 415, body=Nothing)
+    async def bring_back(deal_id: int, item_id: int) -> Response:
+        await require(deal_id, EDITING_ROLES)
         await read_json(Nothing)
-        await bring_back_thing(current_resources(), kind, current_user().id, wanted, item)
-        return api.answer(await api.find(wanted, item))
+        await undelete_thing(current_resources(), kind, current_user().id, deal_id, item_id)
+        return api.answer(await api.find(deal_id, item_id))
 
 
-async def require(deal_id: str, roles: Collection[str]) -> int:
-    """The id, once it is sure that this person sees the deal in one of `roles`: before the body is looked at."""
-    resources, wanted = current_resources(), path_id(deal_id)
+async def require(deal_id: int, roles: Collection[str]) -> None:
+    """That this person sees the deal in one of `roles`: before the body is looked at."""
+    resources = current_resources()
     async with resources.database.read() as db:
-        await require_role(db, current_user().id, wanted, roles, now=resources.clock.now())
-    return wanted
+        await require_role(db, current_user().id, deal_id, roles, now=resources.clock.now())
 
 
-async def require_item(kind: Kind[Any], deal_id: str, item_id: str) -> tuple[int, int]:
-    """Both ids, once it is sure that this person may change the thing."""
-    resources, wanted, item = current_resources(), path_id(deal_id), path_id(item_id)
+async def require_item(kind: Kind[Any], deal_id: int, item_id: int) -> None:
+    """That this person may change the thing."""
+    resources = current_resources()
     async with resources.database.read() as db:
-        await require_thing(db, kind.table, current_user().id, wanted, item, EDITING_ROLES, now=resources.clock.now())
-    return wanted, item
+        await require_thing(db, kind.table, current_user().id, deal_id, item_id, EDITING_ROLES, now=resources.clock.now())
 
 
 def as_json(model: BaseModel) -> Response:

@@ -1,4 +1,4 @@
-"""What can be done to a thing inside a deal. Each change is one transaction: the deal is locked, the row changes, the event is written."""
+"""Changes of the things inside a deal. Each is one transaction: lock the deal, change the row, write the event."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ async def change_thing(
 async def delete_thing(
     resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int, *, expected: Collection[int] | None = None
 ) -> None:
-    """Out of every list; `bring_back_thing` undoes it. Raises `Conflict` like `change_thing`."""
+    """Out of every list; `undelete_thing` undoes it. Raises `Conflict` like `change_thing`."""
     now = resources.clock.now()
     async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
@@ -97,7 +97,7 @@ async def delete_thing(
         await record_thing(db, kind, "deleted", deal, thing, user_id, now)
 
 
-async def bring_back_thing(resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int) -> None:
+async def undelete_thing(resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, item_id: int) -> None:
     """Undo its deletion. Nothing happens where it is not deleted. Raises `NotFound` where there never was one."""
     now = resources.clock.now()
     async with resources.database.write() as db:

@@ -15,7 +15,7 @@ from tests.servers import redis
 
 RACE_TRIALS = 100
 # Sessions are read this often, from the moment Redis is back until it is in use again, and this much longer.
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 LOOK_ON_SECONDS = 2
 RETURN_LIMIT_SECONDS = 30
 OLD, NEW = 0, 1
@@ -139,7 +139,7 @@ async def watch(site: Site, slow_tab: Visitor, thief: Visitor) -> tuple[list[Ans
         replays.append(await thief.copy().read())
         if back is None and await site.back_to_normal():
             back = time.monotonic() - began
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     return values, replays, back
 
 

@@ -32,10 +32,10 @@ async def test_every_admin_route_on_a_person_refuses_an_operator(app: Quart) -> 
         login_id = await db.scalar(select(Login.id).where(Login.user_id == operator.id))
     before, asked = await everything_of(scene, operator.id), 0
     for rule in app.url_map.iter_rules():
-        if "<user_id>" not in rule.rule or not rule.rule.startswith(("/admin/", "/api/admin/")):
+        if "<id:user_id>" not in rule.rule or not rule.rule.startswith(("/admin/", "/api/admin/")):
             continue
         ids = {"user_id": operator.id, "login_id": login_id, "deal_id": scene.deal.id}
-        path = re.sub(r"<(\w+)>", lambda match, ids=ids: str(ids[match[1]]), rule.rule)  # type: ignore[misc]
+        path = re.sub(r"<(?:id:)?(\w+)>", lambda match, ids=ids: str(ids[match[1]]), rule.rule)  # type: ignore[misc]
         for method in sorted((rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}):
             options = BODIES.get(method, {} if rule.rule.startswith("/api/") else {"form": FORM})
             response = await admin.open(path, method=method, **options)

@@ -97,6 +97,23 @@ def test_every_setting_is_documented() -> None:
     assert [name for name in variables() if f"`{name}`" not in text] == []
 
 
+def test_log_lines_of_the_runbook_are_written_by_the_code() -> None:
+    page = (ROOT / "docs" / "operations" / "quick-reference.md").read_text()
+    [section] = re.findall(r"^## Log lines\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    lines = [line for cell in re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE) for line in re.findall(r"`(.+?)`", cell)]
+    source = "".join(path.read_text() for room in ("app", "worker") for path in (ROOT / room).rglob("*.py"))
+    assert len(lines) > 15, "the table was found"
+    assert [line for line in lines if line not in source] == []
+
+
+@pages
+def test_named_headings_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        text = (page.parent / target if target else page).read_text()
+        headings = {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+        assert anchor in headings, f"{target}#{anchor}"
+
+
 def assert_is_command(words: list[str]) -> None:
     command: click.Command | None = cli
     for word in words:

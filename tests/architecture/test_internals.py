@@ -29,11 +29,11 @@ from app.http.uploads import RequestBody, UploadBody
 SIGNATURES = {
     "arq.connections:ArqRedis.enqueue_job": (
         "self function args _job_id _queue_name _defer_until _defer_by _expires _job_try kwargs",
-        "worker/queue.py",
+        "worker/arq_queue.py",
     ),
-    "arq.worker:Worker.async_run": ("self", "worker/queue.py"),
-    "arq.worker:Worker.close": ("self", "worker/queue.py"),
-    "arq.worker:func": ("coroutine name keep_result timeout keep_result_forever max_tries", "worker/queue.py"),
+    "arq.worker:Worker.async_run": ("self", "worker/arq_queue.py"),
+    "arq.worker:Worker.close": ("self", "worker/arq_queue.py"),
+    "arq.worker:func": ("coroutine name keep_result timeout keep_result_forever max_tries", "worker/arq_queue.py"),
     "asyncpg:Connection.close": ("self timeout", "app/core/postgresql.py"),
     "asyncpg:Connection.execute": ("self query args timeout", "app/core/postgresql.py"),
     "asyncpg:Connection.is_closed": ("self", "app/core/postgresql.py"),
@@ -190,8 +190,10 @@ def test_supervisor_keeps_its_sockets_where_we_look() -> None:
 
 def test_arq_keeps_its_pool_where_we_look() -> None:
     source = inspect.getsource(find("arq.worker:Worker.__init__"))
-    assert "self._pool" in source or "self.pool" in source, "arq.worker.Worker no longer keeps `pool`: worker/queue.py offers runs by it"
-    assert hasattr(find("arq.worker:Worker"), "pool"), "arq.worker.Worker.pool is gone: worker/queue.py offers runs by it"
+    assert "self._pool" in source or "self.pool" in source, (
+        "arq.worker.Worker no longer keeps `pool`: worker/arq_queue.py offers runs by it"
+    )
+    assert hasattr(find("arq.worker:Worker"), "pool"), "arq.worker.Worker.pool is gone: worker/arq_queue.py offers runs by it"
 
 
 def find(name: str) -> Any:

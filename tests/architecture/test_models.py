@@ -1,6 +1,7 @@
 """The models and the migrations tell the same story, and both keep the naming rules."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ def test_every_foreign_key_is_indexed() -> None:
 def test_transactions_are_committed_in_one_place_only() -> None:
     assert [str(path.relative_to(ROOT)) for path in SOURCES if ".commit(" in path.read_text()] == ["app/core/database.py"]
     assert (ROOT / "app/core/database.py").read_text().count(".commit(") == 1
+
+
+def test_rows_are_changed_and_counted_by_one_helper() -> None:
+    """Statements of the ORM that skip `execute_dml` look for loaded objects of the rows they change: a query more, or a slower one."""
+    helper = ["app/core/statements.py"]
+    for word in (r"\.rowcount\b", r"synchronize_session", r"\.execute\(\s*(?:update|delete)\((?!table\))"):
+        assert [str(path.relative_to(ROOT)) for path in SOURCES if re.search(word, path.read_text())] in (helper, []), word
 
 
 def test_session_never_names_a_database_handle() -> None:

@@ -8,6 +8,7 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import update
+from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
 from app.http.web import Access, access_of
 from app.models import User
@@ -125,9 +126,43 @@ async def test_operators_routes_are_for_operators(app: Quart) -> None:
 async def test_document_describes_every_call_and_no_other(app: Quart) -> None:
     document = await load_document(app)
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item if method.upper() in METHODS}
-    served = {(each.method, each.rule.replace("<", "{").replace(">", "}")) for each in routes(app) if each.is_api}
+    served = {(each.method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", each.rule)) for each in routes(app) if each.is_api}
     assert served - {("GET", path) for path in UNDESCRIBED} <= described
     assert {(method, path) for method, path in described if path.startswith(API)} <= served
+    assert {path for _, path in described if not path.startswith(API)} == {"/health/live", "/health/ready"}, "pages are for people"
+
+
+async def test_document_says_what_an_id_is(app: Quart) -> None:
+    paths = (await load_document(app))["paths"]
+    found = [each for item in paths.values() for operation in item.values() for each in operation["parameters"] if each["in"] == "path"]
+    ids = [each["schema"] for each in found if each["name"].endswith("_id")]
+    assert len(ids) > 60
+    assert all(schema == {"type": "integer", "minimum": 1, "maximum": 2**63 - 1} for schema in ids)
+
+
+NO_IDS = ("0", "-1", "01", "+1", "1.0", "1e3", "abc", "٣", "²", "1\0", "\0", "1\n", " 1", str(2**63), "9" * 19, "1" * 20, "9" * 5000)
+
+
+async def test_an_address_with_something_else_for_an_id_leads_nowhere(app: Quart) -> None:
+    adapter, ruled = app.url_map.bind("localhost"), [route for route in routes(app) if "<id:" in route.rule]
+    assert len(ruled) > 90
+    for text in NO_IDS:
+        for route in ruled:
+            path = re.sub(r"<id:[^>]*>", text, re.sub(r"<(?!id:)[^>]*>", "1", route.rule))
+            with pytest.raises(WerkzeugNotFound):
+                adapter.match(path, route.method)
+    for number in (1, 9, 10, 2**62, 2**63 - 10, 2**63 - 1):
+        assert all(number in adapter.match(re.sub(r"<[^>]*>", str(number), each.rule), each.method)[1].values() for each in ruled)
+
+
+async def test_what_leads_nowhere_is_answered_as_other_addresses_that_do(app: Quart, operator: Client) -> None:
+    """To whoever asks: JSON for programs, a page for people."""
+    for client in (operator, app.test_client()):
+        for text in ("abc", "1%00", "%D9%A3", "9" * 40):
+            problem, page = await client.get(f"/api/deals/{text}"), await client.get(f"/deals/{text}/overview")
+            assert (problem.status_code, problem.mimetype) == (404, "application/problem+json")
+            assert (await problem.get_json())["code"] == "not_found"
+            assert (page.status_code, page.mimetype) == (404, "text/html")
 
 
 async def test_document_is_sound_openapi(app: Quart) -> None:

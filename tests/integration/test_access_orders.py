@@ -20,7 +20,7 @@ from app.deals.realign import Realignment
 from app.factory import create_app
 from app.models import Session
 from app.resources import Resources
-from app.sessions.claim import Claim
+from app.sessions.holds import WriteHolds
 from app.sessions.manager import SessionManager
 from tests.conftest import StartRedis
 from tests.factories import PASSWORD, make_deal
@@ -108,16 +108,16 @@ async def test_a_deal_that_is_deleted_while_somebody_on_it_changes_their_passwor
     await scene.select("viewer")
     await scene.client("owner")
     settled, go_on = [[asyncio.Event() for _ in range(2)] for _ in range(2)]
-    await_holds, order = Claim.await_holds, iter(range(2))
+    await_holds, order = WriteHolds.await_holds, iter(range(2))
 
-    async def slow_settle(self: Claim, db: AsyncSession) -> None:
+    async def slow_await_holds(self: WriteHolds, db: AsyncSession) -> None:
         number = next(order, None)
         if number is not None:
             settled[number].set()
             await go_on[number].wait()
         await await_holds(self, db)
 
-    monkeypatch.setattr(Claim, "await_holds", slow_settle)
+    monkeypatch.setattr(WriteHolds, "await_holds", slow_await_holds)
     password = asyncio.create_task(scene.call("viewer", "POST", "/api/me/password", json=NEW_PASSWORD))
     await settled[0].wait()
     delete = asyncio.create_task(scene.call("owner", "DELETE", "~"))
@@ -321,12 +321,12 @@ async def test_choosing_a_deal_to_begin_at_does_not_wait_for_its_withdrawal(app:
     scene = await Scene.set(app)
     await scene.select("viewer")
     await scene.client("owner")
-    arrived, go_on, look = asyncio.Event(), asyncio.Event(), Realignment.look
+    arrived, go_on, load = asyncio.Event(), asyncio.Event(), Realignment.load
 
     async def slow(self: Realignment, *arguments: Any, **options: Any) -> None:
         arrived.set()
         await go_on.wait()
-        await look(self, *arguments, **options)
+        await load(self, *arguments, **options)
 
     monkeypatch.setattr(Realignment, "look", slow)
     withdraw = asyncio.create_task(scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}"))

@@ -98,7 +98,7 @@ async def test_every_page_works_on_an_empty_site_and_from_sql_alone(desk: Desk) 
 @on_sqlite
 async def test_a_job_is_run_paused_and_resumed_from_the_page_and_audited(desk: Desk) -> None:
     await desk.schedule()
-    assert await desk.post("/ops/jobs/expire_sessions/run") == "/ops/jobs?said=queued"
+    assert await desk.post("/ops/jobs/expire_sessions/run") == "/ops/jobs?done=queued"
     (queued,) = (await desk.get("/api/ops/jobs"))["active"]
     assert (queued["job"], queued["trigger"], queued["status"]) == ("expire_sessions", "console", "queued")
     await Runner(desk.resources).run(queued["id"])
@@ -106,7 +106,7 @@ async def test_a_job_is_run_paused_and_resumed_from_the_page_and_audited(desk: D
     assert (done["status"], done["requested_by"]) == ("succeeded", "operator@test.example")
     assert "succeeded" in await desk.page(f"/ops/jobs/runs/{queued['id']}")
 
-    assert await desk.post("/ops/jobs/expire_sessions/pause") == "/ops/jobs?said=paused"
+    assert await desk.post("/ops/jobs/expire_sessions/pause") == "/ops/jobs?done=paused"
     paused = next(each for each in (await desk.get("/api/ops/jobs"))["schedule"] if each["job"] == "expire_sessions")
     assert (paused["state"], paused["paused_by"], paused["next_due_at"]) == ("paused", "operator@test.example", None)
     await desk.post("/ops/jobs/expire_sessions/resume")
@@ -121,9 +121,9 @@ async def test_a_group_of_failures_is_retried_and_no_other(desk: Desk) -> None:
     groups = (await desk.get("/api/ops/jobs"))["failures"]
     assert {(each["error_class"], each["count"]) for each in groups} == {("TimeoutError", 2), ("KeyError", 1)}
     assert "Yes, retry them" in await desk.page("/ops/jobs"), "a group is confirmed first"
-    assert await desk.post("/ops/jobs/failures/retry", job="expire_sessions", error_class="TimeoutError") == "/ops/jobs?said=retried"
+    assert await desk.post("/ops/jobs/failures/retry", job="expire_sessions", error_class="TimeoutError") == "/ops/jobs?done=retried"
     again = await desk.post("/ops/jobs/failures/retry", job="expire_sessions", error_class="TimeoutError")
-    assert again == "/ops/jobs?said=nothing-retried"
+    assert again == "/ops/jobs?done=nothing-retried"
     view = await desk.get("/api/ops/jobs")
     assert [each["retry_of_id"] for each in view["active"]] == failed
     assert [each["last_run_id"] for each in view["failures"]] == [other]
@@ -138,6 +138,23 @@ async def test_a_group_of_failures_is_retried_and_no_other(desk: Desk) -> None:
     assert status == 200
     assert (await desk.get(f"/api/ops/jobs/runs/{body['run_id']}"))["status"] == "cancelled"
     assert (await desk.scene.call("operator", "POST", f"/api/ops/jobs/runs/{other}/retry"))[0] == 409, "once only"
+
+
+@on_sqlite
+async def test_runs_under_the_former_name_of_a_job_are_shown_as_runs_of_the_job(desk: Desk) -> None:
+    """`import_deals` is what a version before workbooks called `import_file`; what it queued still ends."""
+    former = await desk.runs("failed", "succeeded", name="import_deals", error_class="Broken")
+    now = await desk.runs("failed", name="import_file", error_class="Broken")
+    view = await desk.get("/api/ops/jobs")
+    assert [each["job"] for each in view["schedule"]].count("import_file") == 1
+    assert [(each["job"], each["count"], each["last_run_id"]) for each in view["failures"]] == [("import_file", 2, now[0])]
+    for name in ("import_file", "import_deals"):
+        runs = (await desk.get(f"/api/ops/jobs/runs?job={name}"))["runs"]
+        assert [(each["id"], each["job"]) for each in runs] == [(run_id, "import_file") for run_id in sorted(former + now, reverse=True)]
+        assert "<option selected>import_file" in await desk.page(f"/ops/jobs?job={name}")
+    assert "import_deals" not in await desk.page("/ops/jobs")
+    assert await desk.post("/ops/jobs/failures/retry", job="import_file", error_class="Broken") == "/ops/jobs?done=retried"
+    assert {each["retry_of_id"] for each in (await desk.get("/api/ops/jobs"))["active"]} == {former[0], now[0]}
 
 
 @on_sqlite
@@ -240,7 +257,7 @@ def statements_of(desk: Desk) -> Iterator[list[tuple[str, Any]]]:
 
 async def test_the_switch_counts_at_once_and_says_who_turned_it(desk: Desk, clock: FakeClock) -> None:
     await desk.scene.select("viewer")
-    assert await desk.post("/ops/sessions/auto-restore", enabled="false") == "/ops/sessions?said=restore-off"
+    assert await desk.post("/ops/sessions/auto-restore", enabled="false") == "/ops/sessions?done=restore-off"
     again = await desk.scene.client("viewer", again=True)
     assert (await (await again.get("/api/deals/current")).get_json())["deal"] is None
     switch = (await desk.get("/api/ops/sessions"))["auto_restore"]
@@ -284,7 +301,7 @@ async def test_an_operator_ends_somebodys_logins_and_their_deal_comes_back(desk:
     viewer = scene.id_of("viewer")
     login_id = (await desk.get(f"/api/ops/users/explain?q={scene.users['viewer'].email}"))["browsers"][0]["login_id"]
     told = await desk.post(f"/ops/users/{viewer}/end-logins", login_id=str(login_id), next="/ops/users?q=x")
-    assert told == "/ops/users?q=x&said=logins-ended"
+    assert told == "/ops/users?q=x&done=logins-ended"
     gone = [(await client.get("/api/me")).status_code for client in (scene.clients["viewer"], second)]
     assert sorted(gone) == [200, 401], "one of the two"
     status, body = await scene.call("operator", "POST", f"/api/ops/users/{viewer}/end-logins", json={})
@@ -330,8 +347,8 @@ async def test_dead_letters_are_requeued_from_sql(desk: Desk) -> None:
     assert (view["dead_letters"], [each["dead_letters"] for each in view["groups"]]) == (3, [1, 2])
     assert len((await desk.get("/api/ops/streams?group=notify"))["letters"]) == 2
     first = view["letters"][-1]["id"]
-    assert await desk.post(f"/ops/streams/dead-letters/{first}/requeue") == "/ops/streams?said=requeued"
-    assert await desk.post(f"/ops/streams/dead-letters/{first}/requeue") == "/ops/streams?said=nothing-requeued"
+    assert await desk.post(f"/ops/streams/dead-letters/{first}/requeue") == "/ops/streams?done=requeued"
+    assert await desk.post(f"/ops/streams/dead-letters/{first}/requeue") == "/ops/streams?done=nothing-requeued"
     assert await desk.scene.call("operator", "POST", "/api/ops/streams/dead-letters/requeue", json={"group": "notify"}) == (
         202,
         {"count": 2},

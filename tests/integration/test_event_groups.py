@@ -22,17 +22,17 @@ from app.events.rollup import roll_up
 from app.events.statistics import read_figures
 from app.events.streams import DEAD_STREAM as DEAD_KEY
 from app.events.streams import STREAM as KEY
-from app.events.streams import StreamState, list_dead_letters, look_at_streams, requeue_dead_letters
+from app.events.streams import StreamState, list_dead_letters, read_stream_state, requeue_dead_letters
 from app.models import DeadLetter, Event, EventEffect, Outbox, UserNotice
 from app.resources import open_resources
 from tests.conftest import StartRedis
 from tests.factories import make_organisation, make_user
 from tests.waiting import until
-from worker.consumers.loops import Upkeep
+from worker.event_loops import Upkeep
 
 CLOCK = Clock()
 STREAM, DEAD_STREAM = RedisKeys().name(KEY), RedisKeys().name(DEAD_KEY)
-PACE = StreamTimeouts(block=timedelta(milliseconds=10), claim_after=timedelta(milliseconds=20))
+TIMEOUTS = StreamTimeouts(block=timedelta(milliseconds=10), claim_after=timedelta(milliseconds=20))
 POISON: dict[str, Any] = {"kind": "deal.restored", "payload": {"source": "restored", "ms": "soon"}}
 MakeConsumer = Callable[..., Consumer]
 
@@ -52,8 +52,9 @@ async def commands(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def consumer(database: Database, redis: RedisClient) -> MakeConsumer:
-    def make(group: str = "analytics", name: str = "one", **pace: timedelta) -> Consumer:
-        return Consumer(database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), pace=StreamTimeouts(**pace) if pace else PACE)
+    def make(group: str = "analytics", name: str = "one", **timeouts: timedelta) -> Consumer:
+        chosen = StreamTimeouts(**timeouts) if timeouts else TIMEOUTS
+        return Consumer(database, CLOCK, redis, group=group, name=name, lost=asyncio.Event(), timeouts=chosen)
 
     return make
 
@@ -71,7 +72,7 @@ async def drain(*consumers: Consumer) -> None:
 
 
 async def state(database: Database, redis: RedisClient | None) -> StreamState:
-    return await look_at_streams(database, redis, now=CLOCK.now())
+    return await read_stream_state(database, redis, now=CLOCK.now())
 
 
 async def selected(database: Database) -> int:
@@ -131,7 +132,7 @@ async def test_a_dead_consumers_entries_are_claimed(
     await until(done)
     assert (await state(database, redis)).groups[0].pending == 0
     await drain(consumer("notify"))
-    await trim(redis, pace=StreamTimeouts(forget_after=timedelta(0)))
+    await trim(redis, timeouts=StreamTimeouts(forget_after=timedelta(0)))
     assert [each["name"] for each in await commands.xinfo_consumers(STREAM, "analytics")] != ["dead", "survivor"]
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from quart import Quart
 from sqlalchemy import update
 
-from app.core.database import upsert
+from app.core.statements import upsert
 from app.models import Deal, Member, Organisation, Switch, User
 from app.ops.console.schemas import Explanation
 from app.ops.explain.command import explain as explain_command

@@ -155,7 +155,7 @@ async def test_list_of_deals_that_is_imported_again_changes_nothing(scene: Scene
         assert row[column[LABELS["announced_on"]] - 1].value == datetime(2014, 4, 3)  # noqa: DTZ001  # a cell knows no zone
         assert row[column[LABELS["price_usd"]] - 1].value == 1_234
     found = await send(scene, data, name=f"deals.{ending}")
-    await run_import(scene.resources, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], progress=quiet)
     found = await look(scene, found["id"])
     assert {"imported": 0, "updated": 0, "refused": 0, "unchanged": len(before)}.items() <= found["counts"].items(), found["refused"]
     assert await state_of(scene) == before
@@ -164,7 +164,7 @@ async def test_list_of_deals_that_is_imported_again_changes_nothing(scene: Scene
 async def test_our_references_name_deals_of_this_organisation_alone(scene: Scene) -> None:
     elsewhere = await make_deal(scene.resources.database, scene.elsewhere, owner=scene.users["outsider"], name="Theirs")
     found = await send(scene, f"Target,Reference\nMine,holdfast:{scene.deal.id}\nStolen,holdfast:{elsewhere.id}\n")
-    await run_import(scene.resources, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], progress=quiet)
     async with scene.resources.database.read() as db:
         names = {deal.id: (deal.name, deal.organisation_id) for deal in await db.scalars(select(Deal))}
     assert names[scene.deal.id][0] == "Mine"
@@ -183,7 +183,7 @@ async def test_rows_left_out_come_back_as_they_were_meant(scene: Scene, ending: 
         ";''+Acme;12/11/2014;1.234.567;'plain\n"
     )
     found = await send(scene, content)
-    await run_import(scene.resources, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], progress=quiet)
     assert (await look(scene, found["id"]))["counts"]["refused"] == 3
     response, data = await fetch(scene, f"/imports/{found['id']}/problems.{ending}", "admin")
     assert re.search(r"filename\*=UTF-8''deals%20rows%20left%20out\." + ending, response.headers["Content-Disposition"])
@@ -205,7 +205,7 @@ async def test_rows_left_out_come_back_as_they_were_meant(scene: Scene, ending: 
     assert [column["field"] for column in again["columns"]] == ["", "", "name", "acquirer", "announced_on", "price_usd", "tagline"]
     assert again["date_questions"] == []
     assert (await scene.call("admin", "POST", f"/api/imports/{again['id']}/start"))[0] == 202
-    await run_import(scene.resources, again["id"], tell=quiet)
+    await run_import(scene.resources, again["id"], progress=quiet)
     async with scene.resources.database.read() as db:
         deals = await db.scalars(select(Deal).where(Deal.import_id == again["id"]).order_by(Deal.name))
         facts = [(deal.name, deal.acquirer, deal.announced_on, deal.price_usd, deal.tagline) for deal in deals]

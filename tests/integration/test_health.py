@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from quart import Quart
 
-from app.core import database
 from app.core.clock import Clock
 from app.core.config import Settings, load_settings
+from app.core.time_budget import current_time_budget
 from app.factory import create_app
 from app.ops.commands import doctor as doctor_command
-from app.ops.health.checks import check_up
+from app.ops.health.checks import check_health
 from app.ops.health.doctor import Check, examine
 from app.resources import Resources
 from tests.conftest import StartRedis, StartWeb
@@ -129,7 +129,7 @@ async def test_doctor_and_health_know_a_database_without_tables_from_one_that_is
     findings = await examine(settings, Clock())
     assert [(finding.check, finding.state) for finding in findings] == [("database", "ok"), ("redis", "ok"), ("schema", "failed")]
     assert findings[-1].fix == "holdfast migrate"
-    found = await check_up(settings)
+    found = await check_health(settings)
     assert (found.status, found.checks["database"]) == ("unhealthy", "The tables are missing: holdfast migrate.")
 
 
@@ -147,7 +147,7 @@ async def test_what_a_server_starts_is_no_request_with_a_time_budget_of_two_seco
 
     @app.before_serving
     async def note() -> None:
-        budgets.append(database._time_budget.get())
+        budgets.append(current_time_budget())
 
     async with app.test_app():
         assert budgets == [None]

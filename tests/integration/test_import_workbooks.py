@@ -14,9 +14,10 @@ from quart.datastructures import FileStorage
 from sqlalchemy import select, update
 
 from app.core import subprocesses
-from app.core.database import Contended, set_time_budget
+from app.core.database import Contended
+from app.core.time_budget import set_time_budget
 from app.imports import files, survey_process
-from app.imports.files import WORKBOOK, keep_locally
+from app.imports.files import WORKBOOK, spool
 from app.imports.run import run_import
 from app.models import Deal, Import, ImportPiece
 from tests.integration.scene import Scene
@@ -78,7 +79,7 @@ async def test_workbook_is_looked_at_asked_about_and_imported(scene: Scene) -> N
     assert (status, body["import"]["date_questions"][0]["chosen"]) == (200, "month_first")
     assert (await scene.call("admin", "POST", f"{path}/columns", json={"fields": fields}))[1]["import"]["date_questions"][0]["chosen"]
     assert (await scene.call("admin", "POST", f"{path}/start"))[0] == 202
-    await run_import(scene.resources, draft["id"], tell=quiet)
+    await run_import(scene.resources, draft["id"], progress=quiet)
     done = await look(scene, draft["id"])
     assert (done["state"], done["percent"], done["counts"]["imported"], done["counts"]["refused"]) == ("done", 100, 1, 1)
     assert await deals_of(scene, draft["id"]) == [("Nest", "Google", date(2014, 3, 4), 3_200_000_000)]
@@ -99,7 +100,7 @@ async def test_another_sheet_is_chosen(scene: Scene) -> None:
     assert body["import"]["columns"][2]["date_order"] == "month_first"
     assert (await scene.call("admin", "POST", f"{path}/start"))[0] == 202
     assert (await scene.call("admin", "POST", f"{path}/sheet", json={"sheet": "Open"}))[0] == 409
-    await run_import(scene.resources, draft["id"], tell=quiet)
+    await run_import(scene.resources, draft["id"], progress=quiet)
     assert [row[:3] for row in await deals_of(scene, draft["id"])] == [
         ("Waze", "Google", date(2013, 6, 11)),
         ("Palm", "HP", date(2010, 4, 28)),
@@ -119,7 +120,7 @@ async def test_sheet_and_order_are_said_with_the_file(scene: Scene) -> None:
     assert (await post("sheet=Gone"))[1]["code"] == "unreadable_file"
     status, body = await post("sheet=Open&date_order=announced=day_first")
     assert (status, body["import"]["state"]) == (202, "queued")
-    await run_import(scene.resources, body["import"]["id"], tell=quiet)
+    await run_import(scene.resources, body["import"]["id"], progress=quiet)
     assert (await deals_of(scene, body["import"]["id"]))[0][2] == date(2014, 4, 3)
     assert await count(scene.resources.database, Import.state.in_(("draft", "arriving")), of=Import) == 0, "what was refused left nothing"
 
@@ -133,13 +134,13 @@ async def test_run_that_was_cut_off_goes_on_in_the_sheet(scene: Scene) -> None:
         raise Contended
 
     with pytest.raises(Contended):
-        await run_import(scene.resources, found["id"], tell=die)
+        await run_import(scene.resources, found["id"], progress=die)
     async with scene.resources.database.write() as db:
         await db.execute(update(Import).values(state="running", error=""))
     # Its pieces go with its end; here the process died instead.
     if not await count(scene.resources.database, of=ImportPiece):
         pytest.fail("the file went with an error that another run can mend")
-    await run_import(scene.resources, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], progress=quiet)
     assert [row[0] for row in await deals_of(scene, found["id"])] == [f"T{n}" for n in range(1_200)]
 
 
@@ -189,7 +190,7 @@ async def test_survey_has_none_of_our_secrets_and_ends_with_its_request(scene: S
     async def is_gone() -> bool:
         return not found[0].is_running()
 
-    with await keep_locally(chunks()) as file:
+    with await spool(chunks()) as file:
         upload = asyncio.create_task(survey_process.survey(file))
         await until(is_there, within=20)
         assert set(found[0].environ()) <= {"PYTHONPATH", "PATH", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"}

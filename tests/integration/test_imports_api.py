@@ -29,7 +29,7 @@ from tests.integration.scene import Scene
 from tests.servers.process import ServerProcess, held_directory, remove_directory
 from tests.servers.web import ROOT
 from tests.waiting import until
-from worker.jobs.import_file import import_file
+from worker.jobs import import_file
 
 REAL = (ROOT / "app/demo/data/acquisitions.csv").read_bytes()
 CSV = {"Content-Type": "text/csv"}
@@ -95,10 +95,10 @@ async def test_real_export_is_checked_then_imported_once_with_its_rows_to_look_a
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/start"))[0] == 409
     told: list[int] = []
 
-    async def tell(done: int, total: int, **_: Any) -> None:
+    async def progress(done: int, total: int, **_: Any) -> None:
         told.append(done * 100 // total)
 
-    await run_import(scene.resources, draft["id"], tell=tell)
+    await run_import(scene.resources, draft["id"], progress=progress)
     done = await look(scene, draft["id"])
     assert (done["state"], done["percent"], done["error"]) == ("done", 100, "")
     assert done["counts"] | {"warnings": 17} == {**done["counts"], "rows": 1643, "imported": 1643, "refused": 0, "warnings": 17}
@@ -116,7 +116,7 @@ async def test_real_export_is_checked_then_imported_once_with_its_rows_to_look_a
 @sqlite_only
 async def test_rows_that_cannot_be_deals_are_left_out_told_and_handed_back(scene: Scene) -> None:
     found = await send(scene, BAD)
-    await run_import(scene.resources, found["id"], tell=quiet)
+    await run_import(scene.resources, found["id"], progress=quiet)
     found = await look(scene, found["id"])
     assert {"imported": 2, "refused": 2, "warnings": 2}.items() <= found["counts"].items()
     assert [(row["line"], row["cells"]) for row in found["refused"]] == [
@@ -153,7 +153,7 @@ async def test_columns_are_placed_by_hand(scene: Scene) -> None:
     status, body = await scene.call("admin", "POST", f"{path}/columns", json={"fields": ["name", "acquirer", "announced_year", ""]})
     assert (status, body["import"]["checked"]["imported"]) == (200, 1)
     assert (await scene.call("admin", "POST", f"{path}/start"))[0] == 202
-    await run_import(scene.resources, odd["id"], tell=quiet)
+    await run_import(scene.resources, odd["id"], progress=quiet)
     async with scene.resources.database.read() as db:
         deal = await db.scalar(select(Deal).where(Deal.import_id == odd["id"]))
     assert deal is not None
@@ -171,7 +171,7 @@ async def test_import_that_is_cancelled_keeps_what_is_in_and_goes_on_later_witho
     async def cancel(done: int, total: int, **counts: Any) -> None:
         await cancel_soon()
 
-    await run_import(scene.resources, found["id"], tell=cancel)
+    await run_import(scene.resources, found["id"], progress=cancel)
     cancelled = await look(scene, found["id"])
     kept = await count(scene.resources.database, *deals_of(scene))
     assert (cancelled["state"], cancelled["counts"]["imported"]) == ("cancelled", kept)
@@ -179,7 +179,7 @@ async def test_import_that_is_cancelled_keeps_what_is_in_and_goes_on_later_witho
     assert await count(scene.resources.database, of=ImportPiece) == 0
     assert (await scene.call("admin", "POST", f"/api/imports/{found['id']}/cancel"))[1]["code"] == "import_over"
     rest = await send(scene, REAL)
-    await run_import(scene.resources, rest["id"], tell=quiet)
+    await run_import(scene.resources, rest["id"], progress=quiet)
     assert (await look(scene, rest["id"]))["counts"]["imported"] == 1643 - kept
     assert await count(scene.resources.database, *deals_of(scene)) == 1643
 
@@ -191,10 +191,10 @@ async def test_run_that_lost_its_import_writes_nothing_more(scene: Scene) -> Non
 
     async def begin_another(done: int, total: int, **_: Any) -> None:
         if not other:
-            other.append(asyncio.create_task(run_import(scene.resources, found["id"], tell=quiet)))
+            other.append(asyncio.create_task(run_import(scene.resources, found["id"], progress=quiet)))
         await asyncio.sleep(0)
 
-    await run_import(scene.resources, found["id"], tell=begin_another)
+    await run_import(scene.resources, found["id"], progress=begin_another)
     await asyncio.gather(*other)
     done = await look(scene, found["id"])
     assert (done["state"], done["counts"]["rows"], done["counts"]["imported"]) == ("done", 1643, 1643)
@@ -226,7 +226,7 @@ async def test_import_of_somebody_demoted_meanwhile_stops(scene: Scene) -> None:
         async with scene.resources.database.write() as db:
             await db.execute(update(User).where(User.id == scene.id_of("admin")).values(role="member"))
 
-    await run_import(scene.resources, found["id"], tell=demote)
+    await run_import(scene.resources, found["id"], progress=demote)
     async with scene.resources.database.read() as db:
         ended = await db.get_one(Import, found["id"])
     assert (ended.state, ended.error, ended.rows_done) == ("failed", "not_an_administrator", ended.counts["imported"])
@@ -301,7 +301,7 @@ async def test_form_without_a_script_leads_through_the_whole_import(scene: Scene
     assert response.headers["Location"] == address
     page = await (await client.get(address)).get_data(as_text=True)
     assert "Waiting to begin" in page
-    await run_import(scene.resources, int(address.rpartition("/")[2]), tell=quiet)
+    await run_import(scene.resources, int(address.rpartition("/")[2]), progress=quiet)
     page = await (await client.get(address)).get_data(as_text=True)
     assert "Show the 2 imported deals" in page
     # Its deals are the list, filtered; what is not of it, and what one may not see, is not in it.

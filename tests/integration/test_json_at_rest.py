@@ -1,5 +1,6 @@
 """Versions side by side: JSON that another one wrote has keys this one does not know, or lacks some; everything reads it all the same."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.integration.scene import Scene
 from worker.probe import Probe
 
 NEW = {"from_another_version": {"nested": [1, {"x": None}]}}
-STREAMS = ("/api/events", "/api/imports/<import_id>/progress", "/api/ops/live/")
+STREAMS = ("/api/events", "/api/imports/<id:import_id>/progress", "/api/ops/live/")
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -87,7 +88,7 @@ def routes(scene: Scene) -> Iterator[str]:
         if "GET" in (rule.methods or ()) and rule.endpoint != "static" and not rule.rule.startswith(STREAMS):
             path = rule.rule
             for name, value in known.items():
-                path = path.replace(f"<{name}>", str(value))
+                path = re.sub(rf"<(?:id:)?{name}>", str(value), path)
             yield path + (f"?q={scene.users['admin'].email}" if path.endswith(("explain", "/users")) else "")
 
 

@@ -48,10 +48,10 @@ async def test_every_route_that_changes_something_or_makes_a_file_has_a_limit(ap
     unlimited = {route for route, limit in limits.items() if limit is None and not route.startswith("GET ")}
     assert unlimited == {
         f"POST {path}"
-        for path in ("/api/deals/<deal_id>/select", "/api/deals/<deal_id>/visit", "/deals/<deal_id>/select", "/workspace/select")
+        for path in ("/api/deals/<id:deal_id>/select", "/api/deals/<id:deal_id>/visit", "/deals/<id:deal_id>/select", "/workspace/select")
     }, "these have a limit of their own, RATE_LIMIT_SELECT"
     exports = {route for route, limit in limits.items() if limit == "export"}
-    assert {"GET /deals/<deal_id>/activity.csv", "GET /settings/export", "GET /imports/<import_id>/problems.csv"} <= exports
+    assert {"GET /deals/<id:deal_id>/activity.csv", "GET /settings/export", "GET /imports/<id:import_id>/problems.csv"} <= exports
     assert {"POST /ops/jobs/<name>/run", "POST /api/ops/jobs/<name>/run"} <= {route for route, limit in limits.items() if limit == "run"}
 
 
@@ -134,7 +134,7 @@ async def test_quota_of_deals_counts_what_imports_add(scene: Scene) -> None:
     status, problem = await scene.call("admin", "POST", f"/api/imports/{second}/start", json={})
     assert (status, problem["code"]) == (409, "quota_deals"), "the first will fill it"
     assert (await scene.call("admin", "POST", "/api/deals", json={"name": "Made meanwhile"}))[0] == 201
-    await run_import(scene.resources, first, tell=quiet)
+    await run_import(scene.resources, first, progress=quiet)
     shown = (await scene.call("admin", "GET", f"/api/imports/{first}"))[1]["import"]
     assert (shown["state"], shown["error"], shown["counts"].get("imported", 0)) == ("failed", "quota_deals", 0)
 
@@ -149,7 +149,7 @@ async def test_long_file_says_that_it_is_too_much_and_ends_there(scene: Scene) -
     assert "the first 5,000 of 6,000 rows" in page
     assert "The file has 6,000 rows, and your organisation may have 699 more deals." in page
     assert (await scene.call("admin", "POST", f"/api/imports/{draft['id']}/start", json={}))[0] == 202
-    await run_import(scene.resources, draft["id"], tell=quiet)
+    await run_import(scene.resources, draft["id"], progress=quiet)
     shown = (await scene.call("admin", "GET", f"/api/imports/{draft['id']}"))[1]["import"]
     assert (shown["state"], shown["error"]) == ("failed", "quota_deals")
     assert 200 <= shown["counts"]["imported"] <= 699, "what is in before stays"

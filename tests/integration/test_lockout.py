@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from http.cookiejar import Cookie
 from typing import Any
@@ -20,7 +20,7 @@ from app.auth.people import add_user
 from app.auth.service import reset_password
 from app.auth.sign_in_lanes import AT_ONCE, MAX_SLOWED_PER_ADDRESS, MAX_WAITING, SignInLanes, TooBusy, sign_in_lanes_of
 from app.core.config import Settings
-from app.core.errors import NotAuthenticated
+from app.core.errors import NotAuthenticated, Unavailable
 from app.factory import create_app
 from app.models import KnownBrowser, LoginAttempt
 from app.resources import Resources
@@ -314,6 +314,50 @@ async def test_places_are_few_and_the_queue_ends() -> None:
         pass
 
 
+async def test_address_whose_attempts_fail_waits_behind_one_that_has_not_failed() -> None:
+    lanes, order = SignInLanes(), []
+    for _ in range(3):
+        with suppress(NotAuthenticated):
+            async with lanes.place("10.0.0.1"):
+                raise NotAuthenticated
+
+    async def come(address: str) -> None:
+        async with lanes.place(address):
+            order.append(address)
+            await asyncio.sleep(0)
+
+    async with AsyncExitStack() as held:
+        for _ in range(AT_ONCE):
+            await held.enter_async_context(lanes.place("10.0.0.9"))
+        waiting = [asyncio.ensure_future(come(each)) for each in ["10.0.0.1"] * 10 + ["10.0.0.2"] * 10]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert order == ["10.0.0.2"] * 10 + ["10.0.0.1"] * 10
+
+
+async def test_full_queue_puts_out_who_has_failed_before_who_has_not() -> None:
+    lane = sign_in_lanes._Lane(1, 4, 2)
+    await lane.enter("10.0.0.9")
+    lane.note_failures("10.0.0.3")
+    waiting = {each: asyncio.ensure_future(lane.enter(each)) for each in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")}
+    await asyncio.sleep(0)
+    waiting["10.0.0.5"] = asyncio.ensure_future(lane.enter("10.0.0.5"))
+    await until(lambda: any(each.done() for each in waiting.values()))
+    assert [address for address, each in waiting.items() if each.done()] == ["10.0.0.3"]
+    for _ in waiting:
+        lane.leave()
+    outcomes = await asyncio.gather(*waiting.values(), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [type(None), type(None), TooBusy, type(None), type(None)]
+
+
+async def test_an_outage_is_no_failure_of_the_address_that_met_it() -> None:
+    lanes = SignInLanes()
+    with suppress(Unavailable):
+        async with lanes.place("10.0.0.1"):
+            raise Unavailable("The database is away.")
+    assert not lanes._strangers._failures
+
+
 async def test_crowd_of_strangers_is_refused_before_the_database_and_readers_are_served(app: Quart, resources: Resources) -> None:
     reader = app.test_client()
     assert await sign_in(reader) == 200
@@ -368,7 +412,7 @@ async def test_one_who_comes_late_gets_in_beside_six_hundred_from_many_addresses
                     await asyncio.sleep(0.005)
                     served += 1
                     raise NotAuthenticated
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
     crowd = [asyncio.ensure_future(attack(n)) for n in range(600)]
     await until(lambda: served > 100, within=30)

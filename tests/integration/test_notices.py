@@ -9,7 +9,7 @@ from quart import Quart
 from sqlalchemy import select, text
 
 from app.core.config import Settings
-from app.core.database import _time_budget, set_time_budget
+from app.core.time_budget import current_time_budget, set_time_budget
 from app.events.effects import catch_up
 from app.factory import create_app
 from app.models import Login
@@ -119,7 +119,7 @@ async def test_what_begins_with_the_server_has_no_time_budget(settings: Settings
     """The poll of the backend flag, for one: with a request's time budget it would fail for ever once that is used up."""
     app = create_app(settings)
     limits: list[object] = []
-    app.before_serving(lambda: limits.append(_time_budget.get()))
+    app.before_serving(lambda: limits.append(current_time_budget()))
     async with app.test_app():
         pass
     assert limits == [None]

@@ -25,7 +25,15 @@ ROOT = "/holdfast"
 PROXY = {"client": ("127.0.0.1", 40000)}
 CSV = "Target,Acquirer,Year,Price,Date\nNest,Google,2014,$3.2bn,13/01/2014\n,Google,2013,$5m,\n"
 # By a link that is shown once, by a job's run, or for programs.
-NO_PAGE_LEADS_THERE = {"/health/live", "/health/ready", "/metrics", "/link", "/workspace", "/workspace/<page>", "/ops/jobs/runs/<run_id>"}
+NO_PAGE_LEADS_THERE = {
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/link",
+    "/workspace",
+    "/workspace/<page>",
+    "/ops/jobs/runs/<id:run_id>",
+}
 NO_PAGE_LEADS_THERE |= {"/robots.txt", "/.well-known/security.txt", "/.well-known/change-password"}
 
 
@@ -94,7 +102,7 @@ async def test_no_page_leads_out_of_the_root_path(app: Quart, below: Quart, way:
 
 
 def fits(rule: str, path: str) -> bool:
-    return bool(re.fullmatch(re.sub(r"<path:[^>]*>", ".+", re.sub(r"<\w+>", "[^/]+", rule)), path.partition("?")[0]))
+    return bool(re.fullmatch(re.sub(r"<path:[^>]*>", ".+", re.sub(r"<(?:id:)?\w+>", "[^/]+", rule)), path.partition("?")[0]))
 
 
 @pytest.mark.parametrize("way", ["passed through", "taken off"])
@@ -113,7 +121,7 @@ async def test_forms_scripts_and_programs_stay_below_the_root_path(app: Quart, b
         (f"/deals/{deal}/pin", {"next": "/../other"}, "/"),
         ("/workspace/select", {"deal_id": str(deal)}, f"/deals/{deal}/overview"),
         ("/settings/theme", {"theme": "dark", "next": "/settings"}, "/settings"),
-        ("/ops/sessions/auto-restore", {"enabled": "false"}, "/ops/sessions?said=restore-off"),
+        ("/ops/sessions/auto-restore", {"enabled": "false"}, "/ops/sessions?done=restore-off"),
     ):
         answer = await ask("POST", path, form=form)
         assert (answer.status_code, answer.headers.get("Location")) == (303, ROOT + leads_to), path

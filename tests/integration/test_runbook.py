@@ -21,6 +21,7 @@ from app.cli import cli
 from app.core.config import load_settings
 from app.core.database import Database
 from app.factory import create_app
+from app.resources import record_flip
 from app.sessions.raise_epoch import raise_epoch
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
@@ -170,7 +171,7 @@ async def test_a_restored_backup_is_believed_once_the_epoch_was_raised(
 async def test_an_epoch_raised_by_hand_is_above_all_that_were_ever_used(database: Database, clock: FakeClock) -> None:
     """The database that is no more may have been further, and Redis may have forgotten that it was told."""
     async with database.write() as db:
-        first, second = await raise_epoch(db, clock), await raise_epoch(db, clock)
+        first, second = await raise_epoch(db, clock, record_flip=record_flip), await raise_epoch(db, clock, record_flip=record_flip)
     assert first > clock.now().timestamp()
     assert second == first + 1
 

@@ -129,7 +129,7 @@ async def test_no_number_of_an_epoch_keeps_everybody_from_redis(resources: Resou
     assert (await resources.sessions.read(KEY)).record
 
     async def is_told() -> bool:
-        await resources.backend._poll_once(timedelta(seconds=2))
+        await resources.poll.run_once(timedelta(seconds=2))
         return bool(await commands.get(key) == str(resources.backend.flag.epoch).encode())
 
     await until(is_told)

@@ -14,11 +14,12 @@ from sqlalchemy import insert, make_url, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import load_settings
-from app.core.database import COMMIT_SECONDS, set_time_budget
+from app.core.database import COMMIT_SECONDS
 from app.core.metrics import METRICS
+from app.core.time_budget import set_time_budget
 from app.models import Login, Session, SessionBackend
-from app.resources import Resources, make_resources
-from app.sessions.claim import Claim
+from app.resources import Resources, make_resources, record_flip
+from app.sessions.holds import WriteHolds
 from app.sessions.notes import begin_notes
 from app.sessions.raise_epoch import raise_epoch
 from app.sessions.token import hash_token
@@ -87,15 +88,15 @@ async def test_a_bulk_change_that_waited_for_a_rotate_reaches_the_new_token(
     record = (await resources.sessions.read(KEY)).record
     assert record is not None
     rotating, rotate_on, changing, change_on = (asyncio.Event() for _ in range(4))
-    await_holds = Claim.await_holds
+    await_holds = WriteHolds.await_holds
 
-    async def slow_settle(self: Claim, db: AsyncSession) -> None:
+    async def slow_await_holds(self: WriteHolds, db: AsyncSession) -> None:
         here, on = (rotating, rotate_on) if self.backend is resources.backend else (changing, change_on)
         here.set()
         await on.wait()
         await await_holds(self, db)
 
-    monkeypatch.setattr(Claim, "await_holds", slow_settle)
+    monkeypatch.setattr(WriteHolds, "await_holds", slow_await_holds)
     rotate = asyncio.create_task(resources.sessions.rotate(record.login_id, KEY, NEW))
     await rotating.wait()
     strip = asyncio.create_task(other.sessions.change_sessions(Session.login_id == record.login_id, lambda data: data | {"n": "stripped"}))
@@ -142,7 +143,7 @@ async def test_an_epoch_raised_by_hand_is_not_taken_back(
     late = asyncio.create_task(one.backend.begin_epoch(instance, "late"))
     await arrived.wait()
     async with resources.database.write() as db:
-        raised = await raise_epoch(db, clock)
+        raised = await raise_epoch(db, clock, record_flip=record_flip)
     await one.backend.refresh()
     go_on.set()
     assert not await late
@@ -224,7 +225,7 @@ async def test_those_who_tell_of_a_fall_do_not_wait_one_after_the_other(resource
 
 
 async def test_many_who_find_out_of_a_fall_at_once_read_the_flag_once(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
-    await resources.backend.stop()  # its poll would read it as well
+    await resources.poll.stop()  # its poll would read it as well
     fence, read, looks = resources.backend.flag.fence, resources.database.read, 0
     async with resources.database.write() as db:
         await resources.backend.flip_down(db, fence, "a test")
@@ -317,7 +318,7 @@ async def test_a_bulk_change_of_no_session_leaves_redis_in_use(servers: StartSer
 async def test_leaving_an_instance_that_does_not_answer_fails_no_request(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a connection by TLS does, which waits for a goodbye."""
     loaded = await resources.sessions.read(KEY)
-    await resources.backend.stop()  # its poll would do it first
+    await resources.poll.stop()  # its poll would do it first
     async with resources.database.write() as db:
         await db.execute(update(SessionBackend).values(epoch=SessionBackend.epoch + 1, redis_run_id="b" * 40))
 
@@ -347,5 +348,5 @@ async def test_a_web_process_raises_the_flag_while_it_is_young_only(servers: Sta
     clock.advance(timedelta(seconds=1))
     await resources.backend.fleet.leave()
     second.backend.poll_now()
-    await until(lambda: second.backend._bootstrapped)
+    await until(lambda: second.poll._bootstrapped)
     assert (await second.backend.refresh()).mode == "sql"

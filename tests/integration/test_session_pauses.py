@@ -20,12 +20,12 @@ from tests.waiting import until
 
 def go_on(resources: Resources) -> None:
     """As seen from inside: the loop moved just now, however long a loaded machine took over the test's own steps."""
-    resources.backend._standstill._moved_at = read_stopwatch()
+    resources.backend.standstill._moved_at = read_stopwatch()
 
 
 def stand_still(resources: Resources) -> None:
     """As seen from inside when it goes on: much time has gone by since the loop moved last."""
-    resources.backend._standstill._moved_at -= 60
+    resources.backend.standstill._moved_at -= 60
 
 
 async def end_untold(one: Resources, proxy: TcpProxy) -> None:
@@ -48,8 +48,8 @@ async def test_who_stood_still_looks_at_the_flag_before_it_trusts_redis(
             assert (await other.sessions.read(KEY)).outcome is Outcome.FOUND
         epoch = other.backend.flag.epoch
         # Nobody repeats it here, since neither polls: only the doubt is left.
-        await other.backend.stop()
-        await one.backend.stop()
+        await other.poll.stop()
+        await one.poll.stop()
         await end_untold(one, proxy)
         redis.say(f"SET {one.keys.name('epoch')} {epoch}")
         go_on(other)
@@ -70,7 +70,7 @@ async def test_an_end_that_could_not_be_told_is_told_when_redis_answers(
     async with opened(environ, clock, proxy.port) as one:
         await sign_in(one)
         epoch = one.backend.flag.epoch
-        await one.backend.stop()
+        await one.poll.stop()
         await end_untold(one, proxy)
         key = one.keys.name("epoch")
         assert f"{epoch}" in redis.say(f"GET {key}")
@@ -82,13 +82,13 @@ async def test_an_end_that_could_not_be_told_is_told_when_redis_answers(
 
 async def tells(resources: Resources, redis: object, epoch: int) -> bool:
     """One more poll, and Redis has been told."""
-    await resources.backend._poll_once(timedelta(seconds=1))
+    await resources.poll.run_once(timedelta(seconds=1))
     return str(epoch) in redis.say(f"GET {resources.keys.name('epoch')}")  # type: ignore[attr-defined]
 
 
 async def test_a_write_after_a_standstill_leaves_redis_in_use(resources: Resources) -> None:
     loaded = await resources.sessions.read(KEY)
-    await resources.backend.stop()
+    await resources.poll.stop()
     before = METRICS.standstills._value.get()
     stand_still(resources)
     await set_key(resources, "n", 1, loaded)

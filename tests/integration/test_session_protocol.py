@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.models import Login, Session, SessionBackend
 from app.resources import Resources
-from app.sessions.claim import Claim
+from app.sessions.holds import WriteHolds
 from app.sessions.manager import Outcome
 from app.sessions.record import Record
 from app.sessions.redis_store import HOLDS_AT_ONCE, EpochSessions
@@ -70,7 +70,7 @@ async def test_thousands_of_sessions_are_held_a_few_hundred_at_a_time(resources:
 
 async def test_readers_ask_sql_while_a_writer_holds(resources: Resources) -> None:
     await resources.sessions.read(KEY)
-    await Claim(resources.backend, [KEY]).ready()
+    await WriteHolds(resources.backend, [KEY]).ready()
     assert (await resources.sessions.read(KEY)).context is not None
     assert (await resources.sessions.read(KEY)).context is not None
 
@@ -78,14 +78,14 @@ async def test_readers_ask_sql_while_a_writer_holds(resources: Resources) -> Non
 async def test_the_commit_waits_for_the_hold(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the hold is under way nobody else sees the new version."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
-    await_holds = Claim.await_holds
+    await_holds = WriteHolds.await_holds
 
-    async def slow_settle(self: Claim, db: AsyncSession) -> None:
+    async def slow_await_holds(self: WriteHolds, db: AsyncSession) -> None:
         arrived.set()
         await go_on.wait()
         await await_holds(self, db)
 
-    monkeypatch.setattr(Claim, "await_holds", slow_settle)
+    monkeypatch.setattr(WriteHolds, "await_holds", slow_await_holds)
     writing = asyncio.create_task(set_key(resources, "n", 1))
     await arrived.wait()
     assert (await resources.sessions.read(KEY)).record.data["n"] == 0  # type: ignore[union-attr]
@@ -155,14 +155,14 @@ async def test_a_late_writer_goes_on_in_its_own_transaction(resources: Resources
 
 async def test_a_write_of_a_cancelled_request_goes_on_to_its_end(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
-    publish = Claim.publish
+    publish = WriteHolds.publish
 
-    async def slow_publish(self: Claim, records: dict[str, Record]) -> None:
+    async def slow_publish(self: WriteHolds, records: dict[str, Record]) -> None:
         arrived.set()
         await go_on.wait()
         await publish(self, records)
 
-    monkeypatch.setattr(Claim, "publish", slow_publish)
+    monkeypatch.setattr(WriteHolds, "publish", slow_publish)
     request = asyncio.create_task(set_key(resources, "n", 1))
     await arrived.wait()
     request.cancel()
@@ -270,7 +270,7 @@ async def test_a_write_that_began_before_the_flag_moved_decides_again(resources:
         await db.execute(update(SessionBackend).values(epoch=SessionBackend.epoch + 1))
     record = await set_key(resources, "n", 1, loaded)
     assert resources.backend.flag.epoch == 2
-    assert await epoch_of(resources).find(KEY) == record
+    assert (await epoch_of(resources).get_entry(KEY)).entry == record
 
 
 async def test_a_restarted_redis_is_not_believed_before_a_new_epoch(servers: StartServer, start_redis: StartRedis) -> None:
@@ -280,9 +280,9 @@ async def test_a_restarted_redis_is_not_believed_before_a_new_epoch(servers: Sta
     await resources.sessions.read(KEY)
     server.restart()
     with pytest.raises(StoreUnavailable):
-        await epoch_of(resources).find(KEY)
+        await epoch_of(resources).get_entry(KEY)
     assert (await resources.sessions.read(KEY)).context is not None, "SQL answered"
-    await resources.backend.stop()
+    await resources.poll.stop()
     again = await servers(server.url)
     assert (again.backend.backend, again.backend.flag.epoch) == ("redis", 2)
 
@@ -315,22 +315,22 @@ async def test_a_write_that_overtakes_a_logout_is_not_published_after_it(
     """It commits between the logout's hold and the logout's row lock, and publishes when the logout has been answered."""
     other = await servers()
     held, overtaken, committed, ended = (asyncio.Event() for _ in range(4))
-    ready, publish = Claim.ready, Claim.publish
+    ready, publish = WriteHolds.ready, WriteHolds.publish
 
-    async def ready_then_wait(self: Claim) -> None:
+    async def ready_then_wait(self: WriteHolds) -> None:
         await ready(self)
         if self.backend is resources.backend and not held.is_set():
             held.set()
             await overtaken.wait()
 
-    async def publish_late(self: Claim, records: dict[str, Record]) -> None:
+    async def publish_late(self: WriteHolds, records: dict[str, Record]) -> None:
         if self.backend is other.backend:
             committed.set()
             await ended.wait()
         await publish(self, records)
 
-    monkeypatch.setattr(Claim, "ready", ready_then_wait)
-    monkeypatch.setattr(Claim, "publish", publish_late)
+    monkeypatch.setattr(WriteHolds, "ready", ready_then_wait)
+    monkeypatch.setattr(WriteHolds, "publish", publish_late)
     logout = asyncio.create_task(resources.sessions.end_logins(Login.token_hash == KEY))
     await held.wait()
     write = asyncio.create_task(set_key(other, "n", 1))

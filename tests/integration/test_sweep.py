@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from app.access.permissions import BIN_LIFE
 from app.core.batches import BatchSizer
 from app.core.database import Database
-from app.current_deal.sweep import Swept, _forget, _look, sweep_stale_deals
+from app.current_deal.sweep import Swept, _forget, _next_window, sweep_stale_deals
 from app.models import Deal, Event, Member, Organisation, User
 from tests.factories import make_deal, make_member, make_organisation, make_user
 from tests.fakes import FakeClock
@@ -85,7 +85,7 @@ async def test_who_is_granted_or_chooses_meanwhile_is_not_swept(office: Office, 
     """Between the look and the transaction that clears."""
     deal, other = await office.deal(), await office.deal()
     granted, chose, still_stale = [await office.colleague(deal, granted=False) for _ in range(3)]
-    window = {row.id: row for row in await _look(office.database, clock.now(), 0)}
+    window = {row.id: row for row in await _next_window(office.database, clock.now(), 0)}
     assert {row.id for row in window.values() if not row.sees} == {granted, chose, still_stale}
     async with office.database.write() as db:
         db.add(Member(deal_id=deal.id, user_id=granted, role="viewer", created_at=clock.now()))
@@ -103,10 +103,10 @@ async def test_many_are_swept_in_batches_each_once(office: Office) -> None:
         db.add_all(people)
     told: list[dict[str, int]] = []
 
-    async def tell(done: int | None = None, total: int | None = None, **counts: int) -> None:
+    async def progress(done: int | None = None, total: int | None = None, **counts: int) -> None:
         told.append(counts)
 
-    assert (await sweep_stale_deals(office.database, office.clock, tell=tell)).revoked == 1203
+    assert (await sweep_stale_deals(office.database, office.clock, progress=progress)).revoked == 1203
     assert len(told) > 1, "in more than one transaction"
     events = await office.events("deal.swept")
     assert sorted(user_id or 0 for user_id, _, _ in events) == sorted(person.id for person in people)

@@ -26,7 +26,7 @@ from app.factory import create_app
 from app.jobs.service import request_run
 from app.models import Analytics, EventMark, SessionBackend
 from app.ops.health.doctor import Check, examine
-from app.resources import Resources, make_resources
+from app.resources import Resources, make_resources, record_flip
 from app.sessions.raise_epoch import become_another_installation
 from app.sessions.record import Record
 from tests.conftest import StartWeb
@@ -293,7 +293,7 @@ async def test_doctor_tells_of_others_of_copies_and_of_those_with_the_same_names
 
     of_copy = Database(copied["DATABASE_URL"], name="holdfast-test")
     async with of_copy.write() as db:
-        installation_id = await become_another_installation(db, of_copy.clock)
+        installation_id = await become_another_installation(db, of_copy.clock, record_flip=record_flip)
     await of_copy.close()
     assert await keys_in_sql(copied["DATABASE_URL"]) == (installation_id, installation_id)
     copy = await start_web(copied)

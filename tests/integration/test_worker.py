@@ -19,7 +19,7 @@ from tests.conftest import StartRedis
 from tests.servers.process import ServerProcess, held_directory, remove_directory, wait_until
 from tests.servers.web import ROOT
 from tests.waiting import until
-from worker.queue import make_pool
+from worker.arq_queue import make_pool
 
 STOP_SECONDS = 10
 CHECK = "check_session_backend"

@@ -178,7 +178,7 @@ class Protocol:
             else:
                 yield "does not refill", _with(state, i, request.over())
 
-    # manager._write and _write_many, claim.Claim
+    # manager._write and _write_many, holds.WriteHolds
 
     def _write(self, state: State, i: int, request: Request) -> Iterator[Step]:
         if request.step in ("look", "look again"):

@@ -21,7 +21,7 @@ from app.events.audit import seal
 from app.events.effects import EFFECTS
 from app.events.groups import Consumer, StreamTimeouts
 from app.resources import make_resources
-from worker.consumers.loops import Upkeep, run_forever
+from worker.event_loops import Upkeep, run_forever
 
 ROLES = ("relay", "upkeep", "seal", *EFFECTS)
 PACE = StreamTimeouts(block=timedelta(seconds=0.05), claim_after=timedelta(seconds=0.3))
@@ -45,7 +45,7 @@ async def live(role: str) -> None:
         await run_forever(role, lambda: seal(resources.database, resources.clock), QUICK)
     else:
         consumer = Consumer(
-            resources.database, resources.clock, redis, group=role, name=f"{role}-{os.getpid()}", lost=asyncio.Event(), pace=PACE
+            resources.database, resources.clock, redis, group=role, name=f"{role}-{os.getpid()}", lost=asyncio.Event(), timeouts=PACE
         )
         await run_forever(role, partial(step_and_tell, consumer), timedelta(0))
 

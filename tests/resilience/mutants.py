@@ -39,8 +39,8 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant(
         "the end of an epoch is told again at every poll",
-        "app/sessions/backend.py",
-        'if flag.mode == "sql" and self.view.instance:',
+        "app/sessions/poll.py",
+        'if flag.mode == "sql" and backend.view.instance:',
         "if False:",
         f"{PAUSES}::test_an_end_that_could_not_be_told_is_told_when_redis_answers",
     ),
@@ -61,27 +61,27 @@ MUTANTS = [
     Mutant(
         "a write that stood still asks before it claims",
         "app/sessions/manager.py",
-        "            await self.backend.resolve_doubt()\n            claim = Claim(self.backend, [loaded.token_hash])",
-        "            claim = Claim(self.backend, [loaded.token_hash])",
+        "            await self.backend.resolve_doubt()\n            holds = WriteHolds(self.backend, [loaded.token_hash])",
+        "            holds = WriteHolds(self.backend, [loaded.token_hash])",
         f"{PAUSES}::test_a_write_after_a_standstill_leaves_redis_in_use",
     ),
     Mutant(
         "hold",
-        "app/sessions/claim.py",
+        "app/sessions/holds.py",
         "self._holds |= await self.backend.redis.within(self._epoch).hold(token_hashes)",
         "pass",
         f"{PROTOCOL}::test_readers_ask_sql_while_a_writer_holds",
     ),
     Mutant(
         "the commit waits for the hold",
-        "app/sessions/claim.py",
+        "app/sessions/holds.py",
         "        await self.ready()\n        if read_stopwatch()",
         "        if read_stopwatch()",
         "tests/resilience/test_crash_points.py",
     ),
     Mutant(
         "holds are taken again under the row lock",
-        "app/sessions/claim.py",
+        "app/sessions/holds.py",
         "        await self._take(list(token_hashes))",
         "",
         f"{PROTOCOL}::test_a_write_that_overtakes_a_logout_is_not_published_after_it",
@@ -117,7 +117,7 @@ MUTANTS = [
     Mutant(
         "epoch",
         "app/sessions/backend.py",
-        "max(known.epoch, told) + 1",
+        "max(known.epoch, floor) + 1",
         "max(known.epoch, 1)",
         f"{FAILOVER}::test_changed_during_the_outage",
     ),
@@ -130,7 +130,7 @@ MUTANTS = [
     ),
     Mutant(
         "the flag falls with the write",
-        "app/sessions/claim.py",
+        "app/sessions/holds.py",
         "            await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)",
         "            pass",
         f"{FAILOVER}::test_one_of_three_servers_is_cut_off",
@@ -144,21 +144,21 @@ MUTANTS = [
     ),
     Mutant(
         "told before the change is answered",
-        "app/sessions/claim.py",
+        "app/sessions/holds.py",
         "            await self.backend.announce_failover(self.fence)",
         "            self.backend.poll_now()",
         f"{FAILOVER}::test_fall_is_told_before_the_change_is_answered",
     ),
     Mutant(
         "it is told although the request has no time left",
-        "app/sessions/claim.py",
+        "app/sessions/holds.py",
         "        ensure_time_budget(COMMIT_SECONDS)",
         "",
         f"{ORDERS}::test_what_is_committed_is_told_although_the_request_has_no_time_left",
     ),
     Mutant(
         "Redis that failed a request is not asked by it again",
-        "app/sessions/claim.py",
+        "app/sessions/holds.py",
         "if notes_of_request().redis_failed else",
         "if False else",
         f"{ORDERS}::test_redis_that_failed_a_request_is_not_asked_by_its_bulk_change_either",
@@ -172,9 +172,9 @@ MUTANTS = [
     ),
     Mutant(
         "a Redis that knows a newer epoch than SQL is left",
-        "app/sessions/backend.py",
-        "raise_epoch_floor(flag.epoch, self.probe) > flag.epoch:",
-        "raise_epoch_floor(flag.epoch, self.probe) > 10**12:",
+        "app/sessions/poll.py",
+        "raise_epoch_floor(flag.epoch, backend.probe) > flag.epoch:",
+        "raise_epoch_floor(flag.epoch, backend.probe) > 10**12:",
         f"{ORDERS}::test_a_redis_that_knows_a_newer_epoch_than_sql_gets_a_newer_one_still",
     ),
     Mutant(
@@ -215,7 +215,7 @@ MUTANTS = [
     Mutant(
         "an instance that is no more need not take leave",
         "app/core/redis.py",
-        "    except Exception as error:  # an instance that is no more need not take leave",
+        "    except Exception as error:  # an instance that is no more cannot close its connections",
         "    except ValueError as error:",
         f"{ORDERS}::test_leaving_an_instance_that_does_not_answer_fails_no_request",
     ),

@@ -22,7 +22,7 @@ from app.core.redis_keys import RedisKeys
 from app.events.audit import verify
 from app.events.effects import EFFECTS
 from app.events.measures import FIVE_MINUTES, HOUR, measures_of, period_of
-from app.events.streams import STREAM, look_at_streams
+from app.events.streams import STREAM, read_stream_state
 from app.models import Analytics, DeadLetter, Event, EventEffect, Outbox, UserNotice
 from app.models.event_stream import ALL_ORGANISATIONS
 from tests.conftest import StartRedis
@@ -114,7 +114,7 @@ async def test_a_hundred_kills_and_an_empty_redis_lose_and_repeat_nothing(databa
     assert by_the_stream > 0, "how much depends on the machine; SQL makes up for what the stream lost"
     verdict = await verify(database, Clock())
     assert (verdict.events, verdict.faults) == (EVENTS, [])
-    state = await look_at_streams(database, None, now=Clock().now())
+    state = await read_stream_state(database, None, now=Clock().now())
     assert state.dead_letters == 3
 
 
@@ -153,7 +153,7 @@ async def everything_is_done(database: Database) -> bool:
     await asyncio.sleep(0.1)
     async with database.read() as db:
         waiting = await db.scalar(select(func.count()).select_from(Outbox))
-    state = await look_at_streams(database, None, now=Clock().now())
+    state = await read_stream_state(database, None, now=Clock().now())
     return not waiting and all(group.behind == 0 for group in state.groups)
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from app.server.gate import Gate, Limits
+from app.server.gate import ConnectionLimits, Gate
 from app.server.protocol import GuardedProtocol
 from tests.waiting import until
 
@@ -69,7 +69,7 @@ async def guarded_site(*, trusted: str = "192.0.2.1", host: str = "127.0.0.1", k
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((host, 0))
-        site = Site(Gate(Limits(**LIMITS | limits), trusted), listener.getsockname()[1])
+        site = Site(Gate(ConnectionLimits(**LIMITS | limits), trusted), listener.getsockname()[1])
         site.may_answer.set()
         http = cast(Any, partial(GuardedProtocol, gate=site.gate))
         config = uvicorn.Config(

@@ -15,7 +15,7 @@ from app.core.config import load_settings
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailable
 from app.core.migrate import MigrationError, upgrade
-from app.ops.health.checks import check_up
+from app.ops.health.checks import check_health
 from app.ops.health.doctor import examine
 from tests.servers.blocking import blocking
 from tests.servers.pgbouncer import PgBouncer
@@ -66,7 +66,7 @@ async def told(url: str) -> str:
     finding = (await examine(settings, Clock()))[0]
     assert (finding.check, finding.state) == ("database", "failed")
     assert finding.fix
-    found = await check_up(settings)
+    found = await check_health(settings)
     assert found.status == "unhealthy"
     assert found.checks["database"] == f"{finding.found}. {finding.fix}"
     assert "hunter2" not in found.checks["database"]

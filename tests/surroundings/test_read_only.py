@@ -9,7 +9,7 @@ from app.core.clock import Clock
 from app.core.config import load_settings
 from app.core.database import Database
 from app.core.errors import ReadOnlyDatabase
-from app.ops.health.checks import check_up
+from app.ops.health.checks import check_health
 from app.ops.health.doctor import examine
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.resilience.site import SETTINGS
@@ -92,7 +92,7 @@ async def _see_it(url: str, copy: str, copy_url: str, webs: list[WebServer]) -> 
         assert findings["database"].state == "failed"
         assert findings["database"].found.startswith("read-only")
         assert "worker" not in "".join(each.fix for each in findings.values())
-        assert (await check_up(settings)).checks["database"].startswith("read-only")
+        assert (await check_health(settings)).checks["database"].startswith("read-only")
         assert "Traceback" not in on_standby.output()
         # Promoted, it is whole without a restart.
         connection = await asyncpg.connect(copy_url.replace("+asyncpg", ""))

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.auth.sign_in_lanes import _Name
+from app.auth.sign_in_lanes import _NameQueue
 from app.core.database_admission import Admission, Rank
 from app.core.errors import DatabaseUnavailable
 from tests.waiting import until
@@ -66,7 +66,7 @@ async def test_a_slow_minute_refuses_nobody_long_afterwards() -> None:
 
 
 async def test_a_turn_at_a_name_goes_to_who_has_failed_least_when_it_comes() -> None:
-    name, order, taken = _Name(), list[str](), asyncio.Event()
+    name, order, taken = _NameQueue(), list[str](), asyncio.Event()
 
     async def take() -> float:
         taken.set()

@@ -9,7 +9,7 @@ from app.core.stored_json import from_json
 from app.http.web import UserCard
 from app.sessions.codec import Codec, _prove
 from app.sessions.record import Record
-from worker.queue import run_job
+from worker.arq_queue import run_job
 
 NEW = {"from_another_version": {"nested": [1, {"x": None}]}}
 

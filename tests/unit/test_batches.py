@@ -2,7 +2,7 @@
 
 import time
 
-from app.core.batches import AIM, FIRST_ROWS, MAX_ROWS, MIN_ROWS, BatchSizer
+from app.core.batches import FIRST_ROWS, MAX_ROWS, MIN_ROWS, TARGET, BatchSizer
 
 
 def sizes_after(seconds: float, *, most: int = MAX_ROWS) -> list[int]:
@@ -22,7 +22,7 @@ def test_batches_grow_while_they_are_quick_and_never_beyond_the_most() -> None:
 
 
 def test_batches_shrink_when_they_are_slow_and_never_below_the_fewest() -> None:
-    assert sizes_after(1.1 * AIM.total_seconds()) == [125, MIN_ROWS, MIN_ROWS, MIN_ROWS]
+    assert sizes_after(1.1 * TARGET.total_seconds()) == [125, MIN_ROWS, MIN_ROWS, MIN_ROWS]
 
 
 async def test_rest_is_as_long_as_the_batch() -> None:

@@ -4,10 +4,10 @@ import pytest
 
 from app.demo.seed import DEMO_FILE
 from app.imports.mapping import SYNONYMS, BadMapping, map_columns, normalise, parse_override
-from app.imports.reader import Table
+from app.imports.reader import TextTable
 
 with DEMO_FILE.open("rb") as file:
-    REAL = Table(file).headings
+    REAL = TextTable(file).headings
 
 
 def test_every_heading_of_the_real_export_is_known() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.imports.dates import parse_date
 from app.imports.malformed import Malformed
 from app.imports.parsing import clean_text, is_blank, parse_addresses, parse_year
-from app.imports.prices import HIGHEST_PRICE, is_no_price, parse_price
+from app.imports.prices import MAX_PRICE, is_no_price, parse_price
 
 DATES = st.dates(min_value=date(1583, 1, 1), max_value=date(2999, 12, 31))
 
@@ -175,7 +175,7 @@ def test_nonsense_price_is_refused(text: str) -> None:
         parse_price(text)
 
 
-@given(st.integers(min_value=0, max_value=HIGHEST_PRICE))
+@given(st.integers(min_value=0, max_value=MAX_PRICE))
 def test_every_price_reads_back(price: int) -> None:
     assert parse_price(f"${price:,}") == parse_price(str(price)) == parse_price(f"{price:,}.00 USD") == price
 

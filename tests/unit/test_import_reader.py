@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from app.imports import reader
 from app.imports.mapping import guess_fields
-from app.imports.reader import Record, Table, UnreadableFile
+from app.imports.reader import Record, TextTable, UnreadableFile
 
 TEXT = "Target;Käufer\nCafé;Zoë\n"
 
 
 def records(data: bytes) -> list[Record]:
-    return [record for batch in Table(io.BytesIO(data)).batches() for record in batch.records]
+    return [record for batch in TextTable(io.BytesIO(data)).batches() for record in batch.records]
 
 
 def cells(data: bytes) -> list[list[str]]:
@@ -31,20 +31,20 @@ def cells(data: bytes) -> list[list[str]]:
     ],
 )
 def test_encoding_is_found(data: bytes, encoding: str) -> None:
-    table = Table(io.BytesIO(data))
+    table = TextTable(io.BytesIO(data))
     assert (table.encoding, table.headings) == (encoding, ["Target", "Käufer"])
     assert [record.cells for batch in table.batches() for record in batch.records] == [["Café", "Zoë"]]
 
 
 def test_encoding_is_that_of_the_whole_file() -> None:
     data = b"Target\n" + b"plain\n" * 50_000 + "Zoë\n".encode("cp1252")
-    assert Table(io.BytesIO(data)).encoding == "cp1252"
+    assert TextTable(io.BytesIO(data)).encoding == "cp1252"
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_delimiter_is_read_off_the_heading_line(delimiter: str) -> None:
     data = delimiter.join(["Target", '"Value; in, USD"', "Buyer"]) + "\n" + delimiter.join(["Acme", "1", "Big"])
-    table = Table(io.BytesIO(data.encode()))
+    table = TextTable(io.BytesIO(data.encode()))
     assert table.headings == ["Target", "Value; in, USD", "Buyer"]
     assert table.delimiter == delimiter
 
@@ -87,7 +87,7 @@ def test_text_behind_a_closing_quote_is_a_problem() -> None:
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", b"\n\n  \n", b",,,\n"])
 def test_empty_file(data: bytes) -> None:
     with pytest.raises(UnreadableFile, match="The file is empty"):
-        Table(io.BytesIO(data))
+        TextTable(io.BytesIO(data))
 
 
 def test_headings_alone_are_a_table_without_records() -> None:
@@ -109,7 +109,7 @@ def test_headings_alone_are_a_table_without_records() -> None:
 )
 def test_what_is_no_text_is_refused_at_once(data: bytes) -> None:
     with pytest.raises(UnreadableFile):
-        Table(io.BytesIO(data))
+        TextTable(io.BytesIO(data))
 
 
 def test_one_stray_control_character_is_left_to_its_row() -> None:
@@ -119,12 +119,12 @@ def test_one_stray_control_character_is_left_to_its_row() -> None:
 def test_line_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MAX_LINE", 1000)
     with pytest.raises(UnreadableFile, match="longer than"):
-        list(Table(io.BytesIO(b"Target\n" + b"A\n" * 100 + b"x" * 5000)).batches())
+        list(TextTable(io.BytesIO(b"Target\n" + b"A\n" * 100 + b"x" * 5000)).batches())
 
 
 def test_batches_tell_how_far_the_file_was_read() -> None:
     data = b"Target\n" + b"Acme\n" * 60_000
-    positions = [batch.position for batch in Table(io.BytesIO(data)).batches()]
+    positions = [batch.position for batch in TextTable(io.BytesIO(data)).batches()]
     assert positions == sorted(positions)
     assert positions[0] < len(data) // 2
     assert positions[-1] == len(data)
@@ -162,14 +162,14 @@ HEAD, ROW = ["Target", "Buyer", "Year"], ["Nest", "Google", "2014"]
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_file_is_read_however_a_program_wrote_it(text: str, line: int, encoding: str) -> None:
-    table = Table(io.BytesIO(text.encode(encoding)))
+    table = TextTable(io.BytesIO(text.encode(encoding)))
     assert table.headings == HEAD
     [record] = [record for batch in table.batches() for record in batch.records]
     assert record == Record(line, ROW)
 
 
 def test_headings_nobody_knows_are_found_below_a_title() -> None:
-    table = Table(io.BytesIO(b"Our list\n\nWer;Wen;Wann\nNest;Google;2014\nWaze;Google;2013\n"))
+    table = TextTable(io.BytesIO(b"Our list\n\nWer;Wen;Wann\nNest;Google;2014\nWaze;Google;2013\n"))
     assert (table.headings, table.delimiter) == (["Wer", "Wen", "Wann"], ";")
 
 
@@ -204,7 +204,7 @@ def test_extra_cells_that_say_something_are_a_problem() -> None:
 )
 def test_what_it_is_instead_is_said_with_what_to_do(data: bytes, said: str) -> None:
     with pytest.raises(UnreadableFile, match=said):
-        Table(io.BytesIO(data))
+        TextTable(io.BytesIO(data))
 
 
 LETTERS = st.characters(codec="utf-8", exclude_characters="\x00\ufeff", exclude_categories=["Cc"])

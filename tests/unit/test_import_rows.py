@@ -5,14 +5,14 @@ import pytest
 
 from app.demo import seed
 from app.imports.mapping import map_columns
-from app.imports.reader import Record, Table
-from app.imports.report import WARNINGS_KEPT, Refusal, Report, RowWarning
+from app.imports.reader import Record, TextTable
+from app.imports.report import MAX_WARNINGS, Report, RowRefusal, RowWarning
 from app.imports.rows import Row, read_row
 
 COLUMNS = map_columns(["Target", "Buyer", "Date", "Year", "Price", "Homepage", "City", "Ref"])
 
 
-def read(*cells: str) -> Row | Refusal:
+def read(*cells: str) -> Row | RowRefusal:
     return read_row(Record(7, [*cells, *[""] * (8 - len(cells))]), COLUMNS)
 
 
@@ -24,7 +24,7 @@ def row(*cells: str) -> Row:
 
 def reason(*cells: str) -> str:
     found = read(*cells)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, RowRefusal)
     assert found.line == 7
     return found.reason
 
@@ -95,7 +95,7 @@ def test_control_characters_refuse_the_row() -> None:
 
 
 def test_unreadable_record_is_refused_with_its_reason() -> None:
-    assert read_row(Record(3, [], "it has 1 columns"), COLUMNS) == Refusal(3, "it has 1 columns")
+    assert read_row(Record(3, [], "it has 1 columns"), COLUMNS) == RowRefusal(3, "it has 1 columns")
 
 
 def test_long_values_are_cut_in_the_report() -> None:
@@ -104,10 +104,10 @@ def test_long_values_are_cut_in_the_report() -> None:
 
 def test_report_counts_every_warning_and_keeps_the_first() -> None:
     report = Report("Acme")
-    for line in range(WARNINGS_KEPT + 5):
+    for line in range(MAX_WARNINGS + 5):
         report.warn(RowWarning(line, "malformed_date", ""))
-    assert len(report.warnings) == WARNINGS_KEPT
-    assert report.warning_counts["malformed_date"] == WARNINGS_KEPT + 5
+    assert len(report.warnings) == MAX_WARNINGS
+    assert report.warning_counts["malformed_date"] == MAX_WARNINGS + 5
 
 
 def test_the_real_data_reads_as_it_should() -> None:
@@ -143,5 +143,5 @@ def test_newest_is_by_credible_date_then_by_reference() -> None:
 
 def test_table_reads_the_real_file() -> None:
     with seed.DEMO_FILE.open("rb") as stream:
-        table = Table(stream)
+        table = TextTable(stream)
         assert (table.encoding, table.delimiter, len(table.headings)) == ("utf-8", ",", 18)

@@ -11,8 +11,9 @@ from app.jobs.cron import Cron
 from app.jobs.definitions import JOBS, get_job
 from worker.jobs import BODIES
 
-UTC_ZONE, PARIS, TOKYO = ZoneInfo("UTC"), ZoneInfo("Europe/Paris"), ZoneInfo("Asia/Tokyo")
+UTC_ZONE, PARIS, TOKYO, CHATHAM = (ZoneInfo(name) for name in ("UTC", "Europe/Paris", "Asia/Tokyo", "Pacific/Chatham"))
 SUNDAY, NIGHTLY, OFTEN = Cron(hour=2, weekday="sun"), Cron(hour=3), Cron(minute=(0, 20, 40))
+QUARTER_PAST = Cron(hour=2, minute=(15,))
 
 
 def at(text: str) -> datetime:
@@ -31,6 +32,10 @@ def at(text: str) -> datetime:
         (SUNDAY, PARIS, "2026-10-24 12:00", "2026-10-25 00:00"),
         (SUNDAY, PARIS, "2026-10-25 00:00", "2026-11-01 01:00"),
         (SUNDAY, PARIS, "2026-10-25 01:00", "2026-11-01 01:00"),
+        # The same for a time within the skipped hour, and where the clock skips from 02:45 to 03:45.
+        (QUARTER_PAST, PARIS, "2026-03-28 12:00", "2026-03-29 01:00"),
+        (NIGHTLY, CHATHAM, "2026-09-26 00:00", "2026-09-26 14:00"),
+        (QUARTER_PAST, PARIS, "2026-10-25 00:15", "2026-10-26 01:15"),
         # By the hour of UTC, so that the hour which Paris has twice is seen twice.
         (OFTEN, PARIS, "2026-10-25 00:40", "2026-10-25 01:00"),
         (OFTEN, PARIS, "2026-10-25 01:00", "2026-10-25 01:20"),
@@ -45,10 +50,13 @@ def test_last_of_many_missed_due_times_is_found_at_once() -> None:
     assert SUNDAY.last_until(at("2026-11-24 08:00"), UTC_ZONE, since=long_ago) == at("2026-11-22 02:00")
     assert OFTEN.last_until(at("2026-11-24 08:41"), UTC_ZONE, since=long_ago) == at("2026-11-24 08:40")
     assert NIGHTLY.last_until(at("2026-11-24 03:00"), UTC_ZONE, since=at("2026-11-24 03:00")) == at("2026-11-24 03:00")
+    # In the second of the two hours of that night, the first one's time is the last.
+    assert QUARTER_PAST.last_until(at("2026-10-25 01:00"), PARIS, since=at("2026-10-24 00:15")) == at("2026-10-25 00:15")
 
 
 @pytest.mark.parametrize("job", [job for job in JOBS.values() if job.cron], ids=lambda job: job.name)
-def test_schedule_is_written_in_words_that_arq_reads(job: object) -> None:
+def test_stored_schedule_means_the_same_to_a_worker_of_the_version_before(job: object) -> None:
+    """That version gives the stored words to arq's cron()."""
     assert hasattr(job, "cron")
     cron: Cron = job.cron
     assert Cron.parse(str(cron)) == cron

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from app.core.config import ConfigError, load_settings
-from app.core.port import has_ipv6, open_sockets, refuse_newcomers, refuse_port_in_use
+from app.core.port import has_ipv6, open_sockets, refuse_new_connections, refuse_port_in_use
 from tests.servers.process import free_port
 
 
@@ -44,7 +44,7 @@ def test_whoever_has_reached_a_port_gets_in_and_nobody_after_them() -> None:
         socket.socket() as late,
     ):
         early.sendall(b"asked")
-        refuse_newcomers(listening)
+        refuse_new_connections(listening)
         late.settimeout(0.2)
         with pytest.raises(TimeoutError):
             late.connect(listening.getsockname())

@@ -7,7 +7,7 @@ import pytest
 from quart import Quart, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.http.uploads import HELD, LARGEST_DISCARDED, LARGEST_FILE, RequestBody, UploadBody, init_uploads
+from app.http.uploads import HELD, MAX_DISCARDED_BODY, MAX_FILE, RequestBody, UploadBody, init_uploads
 from app.imports.incoming import clean_filename
 from tests.waiting import until
 
@@ -105,7 +105,7 @@ async def test_body_nobody_reads_is_bounded() -> None:
 async def test_body_that_turns_out_too_large_is_no_short_file() -> None:
     """What came before the limit must not pass for the whole, not even for a reader who was waiting for more."""
     body, size = UploadBody(None), 0
-    while size < LARGEST_FILE:
+    while size < MAX_FILE:
         body.append(PIECE)
         size += len(await anext(body))
     waiting = asyncio.create_task(anext(body))
@@ -120,7 +120,7 @@ async def test_body_that_turns_out_too_large_is_no_short_file() -> None:
 
 async def test_body_beyond_all_bounds_is_refused_at_once() -> None:
     with pytest.raises(RequestEntityTooLarge):
-        await anext(UploadBody(LARGEST_DISCARDED + 1))
+        await anext(UploadBody(MAX_DISCARDED_BODY + 1))
 
 
 @pytest.mark.parametrize(

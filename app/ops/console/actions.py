@@ -1,23 +1,25 @@
 """What operators do, as forms: each a POST, by an operator, audited with the change itself, and answered by the page it was made on."""
 
-from quart import Blueprint, redirect, request
+import re
+
+from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.core.errors import BadRequest
+from app.http.ids import parse_id
 from app.http.security_headers import return_to
-from app.http.web import current_resources, current_user, operators_only, path_id
+from app.http.web import current_resources, current_user, operators_only
 from app.ops.console.service import end_logins_of, switch_auto_restore
 from app.ops.jobs import service as jobs_service
 from app.ops.streams.view import requeue
+from app.pages.kit.flash import see_other
 
 blueprint = Blueprint("ops_actions", __name__)
-
-SEE_OTHER = 303
+# What the page said before.
+_SAYS = re.compile(r"[?&](?:done|said)=.*")
 
 
 @blueprint.post("/ops/sessions/auto-restore")
-@hide
 @operators_only
 async def auto_restore() -> ResponseReturnValue:
     wanted = (await request.form).get("enabled")
@@ -28,7 +30,6 @@ async def auto_restore() -> ResponseReturnValue:
 
 
 @blueprint.post("/ops/jobs/<name>/run")
-@hide
 @operators_only
 async def run_job(name: str) -> ResponseReturnValue:
     await jobs_service.run_now(current_resources(), name, by=current_user())
@@ -36,7 +37,6 @@ async def run_job(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/ops/jobs/<name>/pause")
-@hide
 @operators_only
 async def pause_job(name: str) -> ResponseReturnValue:
     await jobs_service.pause(current_resources(), name, by=current_user())
@@ -44,32 +44,28 @@ async def pause_job(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/ops/jobs/<name>/resume")
-@hide
 @operators_only
 async def resume_job(name: str) -> ResponseReturnValue:
     await jobs_service.resume(current_resources(), name, by=current_user())
     return _back("/ops/jobs", "resumed")
 
 
-@blueprint.post("/ops/jobs/runs/<run_id>/retry")
-@hide
+@blueprint.post("/ops/jobs/runs/<id:run_id>/retry")
 @operators_only
-async def retry_run(run_id: str) -> ResponseReturnValue:
-    new_id = await jobs_service.retry(current_resources(), path_id(run_id), by=current_user())
+async def retry_run(run_id: int) -> ResponseReturnValue:
+    new_id = await jobs_service.retry(current_resources(), run_id, by=current_user())
     return _back(f"/ops/jobs/runs/{new_id}", "queued")
 
 
-@blueprint.post("/ops/jobs/runs/<run_id>/cancel")
-@hide
+@blueprint.post("/ops/jobs/runs/<id:run_id>/cancel")
 @operators_only
-async def cancel_run(run_id: str) -> ResponseReturnValue:
-    form, wanted = await request.form, path_id(run_id)
-    said = await jobs_service.cancel(current_resources(), wanted, by=current_user())
-    return _back(form.get("next", f"/ops/jobs/runs/{wanted}"), said)
+async def cancel_run(run_id: int) -> ResponseReturnValue:
+    form = await request.form
+    done = await jobs_service.cancel(current_resources(), run_id, by=current_user())
+    return _back(form.get("next", f"/ops/jobs/runs/{run_id}"), done)
 
 
 @blueprint.post("/ops/jobs/failures/retry")
-@hide
 @operators_only
 async def retry_failures() -> ResponseReturnValue:
     form = await request.form
@@ -78,35 +74,31 @@ async def retry_failures() -> ResponseReturnValue:
 
 
 @blueprint.post("/ops/streams/dead-letters/requeue")
-@blueprint.post("/ops/streams/dead-letters/<letter_id>/requeue")
-@hide
+@blueprint.post("/ops/streams/dead-letters/<id:letter_id>/requeue")
 @operators_only
-async def requeue_letters(letter_id: str | None = None) -> ResponseReturnValue:
+async def requeue_letters(letter_id: int | None = None) -> ResponseReturnValue:
     group = (await request.form).get("group") or None
     if group not in (None, "analytics", "notify"):
         raise BadRequest("There is no such group.")
-    wanted = path_id(letter_id) if letter_id is not None else None
     return _back(
         "/ops/streams",
-        "requeued" if await requeue(current_resources(), letter_id=wanted, group=group, by=current_user()) else "nothing-requeued",
+        "requeued" if await requeue(current_resources(), letter_id=letter_id, group=group, by=current_user()) else "nothing-requeued",
     )
 
 
-@blueprint.post("/ops/users/<user_id>/end-logins")
-@hide
+@blueprint.post("/ops/users/<id:user_id>/end-logins")
 @operators_only
-async def end_logins(user_id: str) -> ResponseReturnValue:
+async def end_logins(user_id: int) -> ResponseReturnValue:
     """All logins of this person, or the one named by `login_id`."""
     form = await request.form
-    login_id = path_id(form["login_id"]) if form.get("login_id") else None
-    ended = await end_logins_of(current_resources(), path_id(user_id), login_id=login_id, by=current_user())
+    login_id = parse_id(form["login_id"]) if form.get("login_id") else None
+    ended = await end_logins_of(current_resources(), user_id, login_id=login_id, by=current_user())
     return _back(form.get("next", "/ops/users"), "logins-ended" if ended else "no-logins")
 
 
-def _back(path: str, said: str) -> ResponseReturnValue:
+def _back(path: str, done: str) -> ResponseReturnValue:
     """To a page of the console, whatever a form claims."""
     path = return_to(path)
     if not path.startswith("/ops"):
         path = "/ops"
-    kept = path.partition("said=")[0].rstrip("?&")
-    return redirect(f"{kept}{'&' if '?' in kept else '?'}said={said}", SEE_OTHER)
+    return see_other(_SAYS.sub("", path), done)

@@ -7,9 +7,10 @@ from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
 
 from app.core.errors import NotFound
+from app.http.json_bodies import read_json
 from app.http.openapi import documented
 from app.http.query import parse_query
-from app.http.web import current_resources, current_user, operators_only, path_id, read_json
+from app.http.web import current_resources, current_user, operators_only
 from app.ops.console import screens
 from app.ops.console.console import current_console
 from app.ops.console.schemas import ExplainedPerson, Explanation
@@ -164,12 +165,12 @@ async def runs() -> ResponseReturnValue:
         return _json(await view_history(db, query, settings=resources.settings))
 
 
-@blueprint.get("/jobs/runs/<run_id>")
+@blueprint.get("/jobs/runs/<id:run_id>")
 @documented(TOPIC, RunDetail, problems=(403, 404))
 @operators_only
-async def run(run_id: str) -> ResponseReturnValue:
+async def run(run_id: int) -> ResponseReturnValue:
     async with current_resources().database.read() as db:
-        return _json(await view_run(db, path_id(run_id)))
+        return _json(await view_run(db, run_id))
 
 
 @blueprint.post("/jobs/<name>/run")
@@ -195,18 +196,18 @@ async def resume_job(name: str) -> ResponseReturnValue:
     return "", 204
 
 
-@blueprint.post("/jobs/runs/<run_id>/retry")
+@blueprint.post("/jobs/runs/<id:run_id>/retry")
 @documented(TOPIC, Queued, 202, problems=(403, 404, 409))
 @operators_only
-async def retry_run(run_id: str) -> ResponseReturnValue:
-    return {"run_id": await jobs_service.retry(current_resources(), path_id(run_id), by=current_user())}, 202
+async def retry_run(run_id: int) -> ResponseReturnValue:
+    return {"run_id": await jobs_service.retry(current_resources(), run_id, by=current_user())}, 202
 
 
-@blueprint.post("/jobs/runs/<run_id>/cancel")
+@blueprint.post("/jobs/runs/<id:run_id>/cancel")
 @documented(TOPIC, Cancelled, problems=(403, 404, 409))
 @operators_only
-async def cancel_run(run_id: str) -> ResponseReturnValue:
-    return {"status": await jobs_service.cancel(current_resources(), path_id(run_id), by=current_user())}
+async def cancel_run(run_id: int) -> ResponseReturnValue:
+    return {"status": await jobs_service.cancel(current_resources(), run_id, by=current_user())}
 
 
 @blueprint.post("/jobs/failures/retry")
@@ -234,12 +235,12 @@ async def requeue_all() -> ResponseReturnValue:
     return {"count": await requeue(current_resources(), letter_id=None, group=body.group, by=current_user())}, 202
 
 
-@blueprint.post("/streams/dead-letters/<letter_id>/requeue")
+@blueprint.post("/streams/dead-letters/<id:letter_id>/requeue")
 @documented(TOPIC, Requeued, 202, problems=(403, 404))
 @operators_only
-async def requeue_one(letter_id: str) -> ResponseReturnValue:
+async def requeue_one(letter_id: int) -> ResponseReturnValue:
     """Counts 0 where it waits for another try already."""
-    return {"count": await requeue(current_resources(), letter_id=path_id(letter_id), group=None, by=current_user())}, 202
+    return {"count": await requeue(current_resources(), letter_id=letter_id, group=None, by=current_user())}, 202
 
 
 @blueprint.get("/users")
@@ -265,10 +266,9 @@ async def explain_user() -> ResponseReturnValue:
     return _json(found)
 
 
-@blueprint.post("/users/<user_id>/end-logins")
+@blueprint.post("/users/<id:user_id>/end-logins")
 @documented(TOPIC, Ended, body=EndLoginsBody, problems=(400, 403, 404, 413, 415))
 @operators_only
-async def end_logins(user_id: str) -> ResponseReturnValue:
-    wanted = path_id(user_id)
+async def end_logins(user_id: int) -> ResponseReturnValue:
     body = await read_json(EndLoginsBody)
-    return {"login_ids": await end_logins_of(current_resources(), wanted, login_id=body.login_id, by=current_user())}
+    return {"login_ids": await end_logins_of(current_resources(), user_id, login_id=body.login_id, by=current_user())}

@@ -1,4 +1,4 @@
-"""What the console of one web process keeps between requests: counts that cost something, and the recorder of traffic."""
+"""State of the console in one web process: cached counts, and the recorder of traffic."""
 
 import asyncio
 from datetime import timedelta
@@ -17,7 +17,7 @@ from app.ops.statistics.traffic import Recorder
 from app.ops.statistics.windows import WINDOWS, Window
 from app.resources import Resources
 
-# Counting a million rows takes a tenth of a second, so however many look at it, it is done this often at most.
+# Counting a million rows takes a tenth of a second, so it happens at most this often, for all viewers.
 COUNTS_LIFE = timedelta(seconds=10)
 FINDINGS_LIFE = timedelta(seconds=5)
 # Below any interval of a scraper: two scrapers that ask at once, and ten of a restarted one, cost what one does.
@@ -61,7 +61,7 @@ class Console:
 
 
 def init_console(app: Quart, resources: Resources) -> None:
-    """Call it before what closes `resources`: the recorder ends first."""
+    """Call it before the hook that closes `resources`, so that the recorder ends first."""
     console = Console(resources)
     app.extensions["console"] = console
     app.before_serving(console.start)

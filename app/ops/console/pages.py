@@ -6,10 +6,9 @@ from urllib.parse import urlencode
 from pydantic import BaseModel
 from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.http.query import parse_query
-from app.http.web import current_resources, operators_only, path_id
+from app.http.web import current_resources, operators_only
 from app.ops.console import screens
 from app.ops.console.console import current_console
 from app.ops.console.render import init_filters
@@ -20,33 +19,14 @@ from app.ops.streams.view import StreamsQuery
 blueprint = Blueprint("ops", __name__)
 init_filters(blueprint)
 
-# What a page says after the form that led to it; the address carries the code.
-SAID = {
-    "restore-on": "Auto-restore is on. Everybody comes back to their last deal again.",
-    "restore-off": "Auto-restore is off for everybody until you switch it on again. Nothing is forgotten.",
-    "queued": "Queued. A worker takes it up within a second.",
-    "retried": "Queued again. What was run again no longer counts among the open failures.",
-    "nothing-retried": "There was nothing left to run again.",
-    "cancelled": "Cancelled.",
-    "cancelling": "It is asked to stop, and does within seconds.",
-    "paused": "Paused. It is not due until you resume it; you can still run it by hand.",
-    "resumed": "Resumed. What would have been due meanwhile is not caught up.",
-    "requeued": "Queued for another try, from SQL.",
-    "nothing-requeued": "There was nothing left to requeue.",
-    "logins-ended": "Signed out. The next request of that browser asks for the password.",
-    "no-logins": "There was nothing to end: no browser of this person is signed in.",
-}
-
 
 @blueprint.get("/ops")
-@hide
 @operators_only
 async def overview() -> ResponseReturnValue:
     return await show("ops/page.html", "/ops", "Overview", await screens.overview(current_console(), screens.NoQuery()), stream="overview")
 
 
 @blueprint.get("/ops/sessions")
-@hide
 @operators_only
 async def sessions() -> ResponseReturnValue:
     query = parse_query(screens.WindowQuery, request.args)
@@ -55,7 +35,6 @@ async def sessions() -> ResponseReturnValue:
 
 
 @blueprint.get("/ops/jobs")
-@hide
 @operators_only
 async def jobs() -> ResponseReturnValue:
     query = parse_query(JobsQuery, request.args)
@@ -64,17 +43,15 @@ async def jobs() -> ResponseReturnValue:
     return await show("ops/jobs.html", "/ops/jobs", "Jobs", regions, stream="jobs", query=query, kept="&" + urlencode(kept) if kept else "")
 
 
-@blueprint.get("/ops/jobs/runs/<run_id>")
-@hide
+@blueprint.get("/ops/jobs/runs/<id:run_id>")
 @operators_only
-async def run(run_id: str) -> ResponseReturnValue:
-    asked = screens.RunAsked(path_id(run_id))
+async def run(run_id: int) -> ResponseReturnValue:
+    asked = screens.RunAsked(run_id)
     regions = await screens.run(current_console(), asked)
     return await show("ops/run.html", "/ops/jobs", f"Run {asked.id}", regions, stream=f"runs/{asked.id}")
 
 
 @blueprint.get("/ops/streams")
-@hide
 @operators_only
 async def streams() -> ResponseReturnValue:
     query = parse_query(StreamsQuery, request.args)
@@ -83,7 +60,6 @@ async def streams() -> ResponseReturnValue:
 
 
 @blueprint.get("/ops/users")
-@hide
 @operators_only
 async def users() -> ResponseReturnValue:
     query = parse_query(screens.UserQuery, request.args)
@@ -105,6 +81,5 @@ async def show(
         stream=address,
         query=query,
         now=current_resources().clock.now(),
-        said=SAID.get(request.args.get("said", "")),
         **values,
     )

@@ -38,7 +38,7 @@ def figure(value: float) -> str:
 
 
 def wanted(target: Any) -> str:
-    """What a target asks for: `at least 95 %`, `below 10`."""
+    """A target in words: `at least 95 %`, `below 10`."""
     return f"{target.wants} {figure(target.target)} {target.unit}".rstrip()
 
 

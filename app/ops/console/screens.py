@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.jobs.definitions import JOBS
+from app.jobs.definitions import FORMER_NAMES, JOBS
 from app.jobs.service import MAX_RETRIED
 from app.ops.console.console import Console
 from app.ops.console.overview import view_work
@@ -180,7 +180,7 @@ async def jobs(console: Console, query: JobsQuery) -> Regions:
         history=history,
         query=query,
         window=window,
-        jobs=JOBS,
+        jobs=[name for name in JOBS if name not in FORMER_NAMES],
         charts=_job_charts(buckets, window, now),
         ended=sum(each.succeeded + each.failed + each.cancelled for each in buckets),
         failed=sum(each.failed for each in buckets),

@@ -4,8 +4,8 @@ from sqlalchemy import and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.service import end_logins
-from app.core.database import upsert
 from app.core.errors import NotFound
+from app.core.statements import upsert
 from app.current_deal.restore import RESTORE_SWITCH
 from app.events.service import record_event
 from app.http.web import UserCard
@@ -26,7 +26,7 @@ async def switch_auto_restore(resources: Resources, *, enabled: bool, by: UserCa
 async def end_logins_of(resources: Resources, user_id: int, *, login_id: int | None, by: UserCard) -> list[int]:
     """Sign a person out everywhere, or in one browser; the ids of what was ended. Raises `NotFound`.
 
-    It keeps nobody out: who knows the password signs in again. For that there is `holdfast user disable`.
+    It does not lock the account: whoever knows the password can sign in again. For that there is `holdfast user disable`.
     """
     async with resources.database.write() as db:
         if await db.get(User, user_id) is None:

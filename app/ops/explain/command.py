@@ -8,7 +8,7 @@ import click
 from app.core.config import Settings, load_settings
 from app.core.database import Database
 from app.ops.console.schemas import Explanation, Happening
-from app.ops.explain.explain import explain as look_at
+from app.ops.explain.explain import explain as explain_person
 
 TITLES = {
     "url": "address",
@@ -38,7 +38,7 @@ async def _explain(settings: Settings, email: str) -> Explanation | None:
     database = Database(settings.database_url, name="holdfast-explain")
     try:
         async with database.read() as db:
-            return await look_at(db, settings, email, now=database.clock.now())
+            return await explain_person(db, settings, email, now=database.clock.now())
     finally:
         await database.close()
 

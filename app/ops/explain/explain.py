@@ -1,6 +1,6 @@
 """Why a person's deal is, or is not, the current one: every step of the precedence rule with its values.
 
-What would happen is asked of the code that does it (`app/current_deal/restore.py`), never decided here. SQL alone is read, so it
+The code that restores decides (`app/current_deal/restore.py`); nothing is decided here. SQL alone is read, so it
 works with Redis away. Operators get ids and states of deals, no names: those are the organisation's.
 """
 
@@ -28,7 +28,7 @@ _ACCESS = ("member.granted", "member.changed", "member.revoked", "deal.deleted",
 
 
 async def explain(db: AsyncSession, settings: Settings, email: str, *, now: datetime) -> Explanation | None:
-    """None where there is no such person."""
+    """None if there is no such person."""
     account = await find_account_by_email(db, email)
     if account is None:
         return None
@@ -36,7 +36,7 @@ async def explain(db: AsyncSession, settings: Settings, email: str, *, now: date
 
 
 class Explainer:
-    """One look at one person. `db` is one transaction, so what is told is of one moment."""
+    """Explains one person. `db` is one transaction, so everything is of one moment."""
 
     def __init__(self, db: AsyncSession, settings: Settings, now: datetime) -> None:
         self.db = db
@@ -101,21 +101,21 @@ class Explainer:
     async def _outlook(self, data: dict[str, Any], *, is_new: bool) -> Outlook:
         """What the next request of a session with `data` does."""
         if self.candidate is None:
-            return self._told("cannot_sign_in", "disabled", None)
+            return self._explained("cannot_sign_in", "disabled", None)
         now_ms = to_unix_ms(self.now)
         if has_deal(data, now_ms):
-            return self._told("keeps", data.get("source") or "selected", data["current_deal_id"])
+            return self._explained("keeps", data.get("source") or "selected", data["current_deal_id"])
         looks = self._whether_restored(organisation=True)[0]
         if not is_due(data, is_new=is_new, enabled=looks, now_ms=now_ms):
-            return self._told("none", self._why_nothing(self.candidate, data), None)
+            return self._explained("none", self._why_nothing(self.candidate, data), None)
         plan = decide(self.candidate, data, enabled=self.enabled)
         if plan.may_be_only_deal:
             plan = await plan.or_only_deal(self.db, self.now)
         if plan.card:
-            return self._told(plan.outcome, plan.outcome, plan.card["id"])
+            return self._explained(plan.outcome, plan.outcome, plan.card["id"])
         if plan.outcome == "none":
-            return self._told("none", self._why_nothing(self.candidate, data), None)
-        return self._told(plan.outcome, plan.outcome, self.candidate.pointer)
+            return self._explained("none", self._why_nothing(self.candidate, data), None)
+        return self._explained(plan.outcome, plan.outcome, self.candidate.pointer)
 
     def _whether_restored(self, organisation: bool) -> tuple[bool, str]:
         return who_decides_restore(self.settings.auto_restore_deal, self.switch.enabled if self.switch else None, organisation=organisation)
@@ -138,7 +138,7 @@ class Explainer:
             return "waits"
         return "sees_none" if self.visible == 0 else "undecided"
 
-    def _told(self, outcome: str, reason: str, deal_id: int | None) -> Outlook:
+    def _explained(self, outcome: str, reason: str, deal_id: int | None) -> Outlook:
         about = self.deals.get(deal_id) if deal_id is not None else self.lost
         if reason == "already_refused":
             about = self.deals.get(self.user.last_deal_id or 0)

@@ -1,4 +1,4 @@
-"""What an explanation says: the outcome and its fix in plain sentences, from facts that others found."""
+"""The sentences of an explanation: outcome and fix, from given facts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,14 +37,14 @@ def outlook(outcome: str, reason: str, facts: Facts) -> str:
     if outcome == "keeps":
         how = {"restored": "was restored to", "only_deal": "opened as the only one"}.get(reason, "selected")
         return f"The next request stays on {deal}, which this session {how}."
-    told = {
+    sentences = {
         "restored": f"The next request reopens {deal}.",
         "only_deal": f"The next request opens {deal}, the only one this person can see.",
         "refused_deleted": f"The next request reopens nothing: {_why_not(facts)} The pointer stays, so the deal comes back with it.",
         "refused_revoked": f"The next request reopens nothing: {_why_not(facts)} The pointer is cleared by it.",
         "cannot_sign_in": f"Nobody can sign in: the account is disabled since {_moment(facts.user.disabled_at)}.",
     }
-    return told.get(outcome) or f"The next request shows the list of deals: {_nothing(reason, facts)}"
+    return sentences.get(outcome) or f"The next request shows the list of deals: {_nothing(reason, facts)}"
 
 
 def fix(outcome: str, reason: str, facts: Facts) -> str:
@@ -117,7 +117,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def _nothing(reason: str, facts: Facts) -> str:
-    told = {
+    sentences = {
         "switched_off_by_environment": "AUTO_RESTORE_DEAL=false switches auto-restore off for everybody.",
         "switched_off_by_organisation": "this person's organisation switched auto-restore off.",
         "switched_off_by_operator": f"{_switcher(facts.switch)} switched auto-restore off for everybody.",
@@ -130,7 +130,7 @@ def _nothing(reason: str, facts: Facts) -> str:
         "undecided": f"no deal was ever selected, and {facts.visible} can be seen.",
         "sees_none": "this person can see no deal.",
     }
-    return told[reason]
+    return sentences[reason]
 
 
 def _why_not(facts: Facts) -> str:
@@ -151,8 +151,11 @@ def _standing(deal: DealState | None) -> str:
     if deal.state == "visible":
         until = f" until {_moment(deal.access_until)}" if deal.access_until else ""
         return f"may be seen as {deal.role}{until}{', archived' if deal.archived else ''}"
-    told = {"deleted": f"in the bin since {_moment(deal.deleted_at)}", "grant_ended": f"the grant ended on {_moment(deal.access_until)}"}
-    return told.get(deal.state, "no access")
+    sentences = {
+        "deleted": f"in the bin since {_moment(deal.deleted_at)}",
+        "grant_ended": f"the grant ended on {_moment(deal.access_until)}",
+    }
+    return sentences.get(deal.state, "no access")
 
 
 def _switcher(switch: Switch | None) -> str:

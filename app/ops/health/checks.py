@@ -1,4 +1,4 @@
-"""Whether database and Redis serve, asked from outside of the site: takes no part in the fleet and changes nothing."""
+"""Checks database and Redis from outside the site: joins no fleet and changes nothing."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +14,7 @@ from app.models import SessionBackend
 
 
 @dataclass
-class Checkup:
+class HealthReport:
     """`degraded`: everything works, on SQL alone although Redis is configured. `unhealthy`: sessions cannot be kept."""
 
     status: Literal["healthy", "degraded", "unhealthy"] = "healthy"
@@ -24,8 +24,8 @@ class Checkup:
     checks: dict[str, str] = field(default_factory=dict)
 
 
-async def check_up(settings: Settings) -> Checkup:
-    found = Checkup()
+async def check_health(settings: Settings) -> HealthReport:
+    found = HealthReport()
     wants_redis = settings.redis_url is not None and settings.session_backend != "sql"
     found.checks["redis"] = await check_redis(settings) if wants_redis else "not used"
     found.checks["database"] = await _check_database(settings, found)
@@ -36,7 +36,7 @@ async def check_up(settings: Settings) -> Checkup:
     return found
 
 
-async def _check_database(settings: Settings, found: Checkup) -> str:
+async def _check_database(settings: Settings, found: HealthReport) -> str:
     database = Database(settings.database_url, name="holdfast-health")
     try:
         await database.ping()

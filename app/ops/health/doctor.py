@@ -74,19 +74,19 @@ async def _examine(database: Database, clock: Clock, redis: str, settings: Setti
         async with database.read() as db:
             findings.insert(0, Check("database", "ok", "answers") if obstacle is None else _of_outage(obstacle))
             findings.append(schema := await _schema(db))
-            # The others need its tables, and are about who writes: nobody can tell that they live, and no worker helps.
+            # The other checks need its tables, or depend on processes that write to it.
             if schema.state == "ok" and obstacle is None:
                 now = await ask_time(db, clock)
                 findings += [await check(db, now, wants_redis) for check in _CHECKS]
                 findings.append(await _clocks(db, now, clock))
-                findings += [Check("installations", *told) for told in await judge_neighbours(db, neighbours, settings)]
+                findings += [Check("installations", *result) for result in await judge_neighbours(db, neighbours, settings)]
     except DatabaseUnavailable as outage:
         findings.insert(0, _of_outage(outage))
     return [*findings, *_of_python()]
 
 
 def _of_python() -> list[Check]:
-    """Nothing on a Python that was tested."""
+    """No finding on a tested Python."""
     untested = find_untested()
     return [Check("python", "warning", untested, FIX)] if untested else []
 

@@ -1,4 +1,4 @@
-"""What `doctor` says of the others in this Redis."""
+"""Checks of `doctor` for other installations in the same Redis."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -13,7 +13,7 @@ from app.models import Process, SessionBackend
 from app.sessions.neighbours import Kinship, Neighbour, find_neighbours, kinship
 
 # State, what was found, the fix.
-Told = tuple[Literal["ok", "warning", "failed"], str, str]
+Result = tuple[Literal["ok", "warning", "failed"], str, str]
 
 _COPY = (
     "a copy of this database is in use under the same names in this Redis, and either may serve the other's sessions: {}",
@@ -26,7 +26,7 @@ _SAME = (
 
 
 async def ask_neighbours(where: Settings | RedisClient) -> list[Neighbour]:
-    """None where Redis does not answer, of which another check tells."""
+    """None if Redis does not answer, which another check reports."""
     client = where if isinstance(where, RedisClient) else _client(where)
     try:
         return await find_neighbours(client)
@@ -37,8 +37,8 @@ async def ask_neighbours(where: Settings | RedisClient) -> list[Neighbour]:
             await client.close()
 
 
-async def judge_neighbours(db: AsyncSession, found: Sequence[Neighbour], settings: Settings) -> list[Told]:
-    """Nothing where nobody else is there. Asked of SQL after Redis, so that no process of one's own is taken for a stranger."""
+async def judge_neighbours(db: AsyncSession, found: Sequence[Neighbour], settings: Settings) -> list[Result]:
+    """Empty if there is no other. SQL is read after Redis, so that no own process looks like a stranger."""
     row = (await db.execute(select(SessionBackend))).scalar_one()
     own = set(await db.scalars(select(Process.id)))
     prefix = settings.redis_prefix or row.redis_prefix
@@ -48,7 +48,7 @@ async def judge_neighbours(db: AsyncSession, found: Sequence[Neighbour], setting
     return list(_describe(others))
 
 
-def _describe(others: dict[Kinship, list[Neighbour]]) -> Iterator[Told]:
+def _describe(others: dict[Kinship, list[Neighbour]]) -> Iterator[Result]:
     if copies := others.get("copy"):
         yield "failed", _COPY[0].format(_named(copies)), _COPY[1]
     if namesakes := others.get("same names"):

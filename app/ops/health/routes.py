@@ -8,7 +8,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.core.config import LOOPBACK_HOSTS
 from app.core.errors import DatabaseUnavailable, Forbidden
@@ -91,7 +90,6 @@ async def _is_for_operator() -> bool:
 
 
 @health.get("/metrics")
-@hide
 @public
 async def metrics() -> ResponseReturnValue:
     """For Prometheus: with METRICS_TOKEN as a bearer, or, where none is set, from this machine only."""

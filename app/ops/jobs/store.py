@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Integer, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.jobs.definitions import LATE_AFTER
+from app.jobs.definitions import LATE_AFTER, names_of
 from app.models import JobRun, JobSchedule, User
 from app.ops.statistics.windows import Window
 
@@ -53,12 +53,12 @@ async def list_history(
 
 def _conditions(wanted: RunsWanted) -> list[ColumnElement[bool]]:
     pairs = (
-        (JobRun.name, wanted.job),
         (JobRun.status, wanted.status),
         (JobRun.trigger, wanted.trigger),
         (JobRun.error_class, wanted.error_class),
     )
-    return [column == value for column, value in pairs if value]
+    of_job = [JobRun.name.in_(names_of(wanted.job))] if wanted.job else []
+    return [*of_job, *(column == value for column, value in pairs if value)]
 
 
 async def list_active(db: AsyncSession, *, limit: int) -> list[JobRun]:

@@ -1,9 +1,9 @@
 """What `/ops/jobs` shows: the schedule, the queue, what fails, what ran. The queue is in SQL, so Redis has no say in it."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,8 +11,8 @@ from app.core.config import Settings
 from app.http.cursors import Cursors
 from app.http.query import Cursor
 from app.jobs.cron import Cron
-from app.jobs.definitions import JOBS, LATE_AFTER, Job
-from app.jobs.store import count_waiting, get_run, list_failures, list_schedules
+from app.jobs.definitions import FORMER_NAMES, JOBS, LATE_AFTER, Job, shown_name
+from app.jobs.store import FailureGroup, count_waiting, get_run, list_failures, list_schedules
 from app.models import JobRun, JobSchedule, User
 from app.ops.jobs.store import RunFigures, RunsWanted, count_active, list_active, list_history
 from app.ops.statistics.windows import WindowName
@@ -31,7 +31,7 @@ class RunQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    job: str | None = Field(default=None, max_length=60)
+    job: Annotated[str, AfterValidator(shown_name)] | None = Field(default=None, max_length=60)
     status: Status | None = None
     trigger: Trigger | None = None
     error: str | None = Field(default=None, max_length=120)
@@ -72,7 +72,7 @@ class RunView(BaseModel):
     @classmethod
     def of(cls, run: JobRun, requested_by: str | None = None) -> "RunView":
         own = {
-            "job": run.name,
+            "job": shown_name(run.name),
             "requested_by": requested_by,
             "is_cancelling": run.status == "running" and run.cancel_requested_at is not None,
         }
@@ -168,20 +168,19 @@ async def view_jobs(db: AsyncSession, *, now: datetime) -> JobsView:
         ),
         schedule=schedule,
         active=[RunView.of(run) for run in await list_active(db, limit=ACTIVE_SHOWN)],
-        failures=[
-            FailureView(job=each.name, error_class=each.error_class, count=each.count, last_run_id=each.last_id)
-            for each in await list_failures(db)
-        ],
+        failures=_merged(await list_failures(db)),
     )
 
 
 async def list_schedule(db: AsyncSession, now: datetime) -> list[ScheduleView]:
-    """Every job there is, in the order of `JOBS`; one without a schedule runs on demand."""
+    """Every job there is, in the order of `JOBS`, under its present name; one without a schedule runs on demand."""
     known = {schedule.name: (schedule, run) for schedule, run in await list_schedules(db)}
     pausers = {schedule.paused_by_id for schedule, _ in known.values() if schedule.paused_by_id is not None}
     emails = {row.id: row.email for row in await db.execute(select(User.id, User.email).where(User.id.in_(pausers)))} if pausers else {}
     views = []
     for name, job in JOBS.items():
+        if name in FORMER_NAMES:
+            continue
         schedule, run = known.get(name, (None, None))
         cron = Cron.parse(schedule.cron) if schedule else job.cron
         views.append(
@@ -230,6 +229,18 @@ async def view_run(db: AsyncSession, run_id: int) -> RunDetail:
         earlier_attempts=run.earlier_attempts,
         retried_as=list(again),
     )
+
+
+def _merged(groups: list[FailureGroup]) -> list[FailureView]:
+    """One row for a job and an error, whatever the job was called then; the latest first, as they come."""
+    rows: dict[tuple[str, str], FailureView] = {}
+    for each in groups:
+        row = rows.setdefault(
+            (shown_name(each.name), each.error_class),
+            FailureView(job=shown_name(each.name), error_class=each.error_class, count=0, last_run_id=each.last_id),
+        )
+        row.count += each.count
+    return list(rows.values())
 
 
 def _state(job: Job, schedule: JobSchedule | None, now: datetime) -> ScheduleState:

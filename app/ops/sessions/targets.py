@@ -1,4 +1,4 @@
-"""What good is, in figures: the targets and the alerts of the product, each judged against what was counted."""
+"""The product's targets and alert thresholds, each judged against the counts."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -197,8 +197,8 @@ async def list_flips(db: AsyncSession, *, limit: int = SHOWN_FLIPS) -> list[Flip
     """The latest first."""
     flips = select(Event.id, Event.at, Event.payload).where(Event.organisation_id.is_(None), Event.kind == FLIP_KIND)
     rows = await db.execute(flips.order_by(Event.id.desc()).limit(limit))
-    told = [(row, row.payload.get("epoch", 0), row.payload.get("reason", "")) for row in rows]
-    return [Flip(event_id=row.id, at=row.at, to=_mode(row.payload), epoch=epoch, reason=reason) for row, epoch, reason in told]
+    changes = [(row, row.payload.get("epoch", 0), row.payload.get("reason", "")) for row in rows]
+    return [Flip(event_id=row.id, at=row.at, to=_mode(row.payload), epoch=epoch, reason=reason) for row, epoch, reason in changes]
 
 
 async def count_sessions_cheaply(db: AsyncSession, now: datetime) -> SessionCounts:

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Cached(Generic[T]):
-    """`get` makes the value when it is older than `life`; who asks meanwhile waits for that one. A failure is not kept."""
+    """`get` recomputes the value when it is older than `life`; concurrent callers share it. Failures are not cached."""
 
     def __init__(self, make: Callable[[], Awaitable[T]], life: timedelta, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._make = make
@@ -29,5 +29,5 @@ class Cached(Generic[T]):
             return self._value
 
     def forget(self) -> None:
-        """The next one asks anew: something was changed."""
+        """Drop the value because something changed."""
         self._made_at = None

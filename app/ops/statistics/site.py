@@ -1,4 +1,4 @@
-"""The figures of `/metrics` that SQL knows and no process counts: the flag, sessions, jobs, the way of events.
+"""The gauges of `/metrics` that come from SQL: the flag, sessions, jobs, events.
 
 Asked once a scrape, by whichever process answers it, and kept for some seconds, so that several scrapers cost what one does.
 """
@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy import func, select
 
 from app.core.errors import Unavailable
-from app.events.streams import GROUPS, look_at_streams
+from app.events.streams import GROUPS, read_stream_state
 from app.jobs.definitions import JOBS
 from app.jobs.store import count_waiting
 from app.models import JobSchedule, Process, SessionBackend
@@ -94,7 +94,7 @@ async def _of_sql(resources: Resources, now: datetime) -> list[Sample]:
 
 
 async def _of_streams(resources: Resources, now: datetime) -> list[Sample]:
-    state = await look_at_streams(resources.database, resources.redis, now=now)
+    state = await read_stream_state(resources.database, resources.redis, now=now)
     samples: list[Sample] = [
         ("outbox_backlog", "", state.outbox_backlog),
         ("outbox_oldest_seconds", "", _waited(state.outbox_oldest_at, now)),

@@ -1,4 +1,4 @@
-"""What the web processes count, kept in SQL by minute: hit ratio, restores and their latency can be drawn with Redis away.
+"""Counters of the web processes, stored in SQL by minute, so that charts work with Redis down.
 
 Each process adds what it counted since the last time to the row of the minute, so the table holds one row a minute
 whatever the number of processes. A process that is killed loses the minute it had not written yet; nothing else is counted from it.
@@ -14,9 +14,9 @@ import structlog
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import insert_into
 from app.core.errors import Unavailable
 from app.core.metrics import METRICS, RESTORE_BUCKETS
+from app.core.statements import execute_dml, insert_into
 from app.models import Traffic
 from app.ops.statistics.windows import Window
 from app.resources import Resources
@@ -24,7 +24,7 @@ from app.resources import Resources
 log = structlog.get_logger()
 
 INTERVAL = timedelta(minutes=1)
-KEPT = timedelta(days=35)
+RETENTION = timedelta(days=35)
 COLUMNS = tuple(column.name for column in Traffic.__table__.columns if column.name != "minute")
 BUCKET_COLUMNS = tuple(name for name in COLUMNS if name.startswith(("restore_within_", "restore_over_")))
 # Where each counter of `app/core/metrics.py` goes, by its labels.
@@ -45,29 +45,29 @@ class Recorder:
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
-        self._told = read_counters()
+        self._recorded = read_counters()
 
     async def run(self) -> None:
-        """Until cancelled. An outage of SQL only delays: what was counted meanwhile is added later."""
+        """Run until cancelled. An outage of SQL only delays: counts are added later."""
         while True:
             await asyncio.sleep(INTERVAL.total_seconds())
             try:
                 await self.record()
             except Unavailable as outage:
                 log.warning("The figures of the last minute could not be written; they are added to the next.", fault=outage.detail)
-            except Exception:  # a chart is no reason to end anything
+            except Exception:  # a chart must not end the process
                 log.exception("The figures of the last minute could not be written.")
 
     async def record(self) -> None:
         """Add what was counted since the last time. Writes nothing where nothing was."""
         now = read_counters()
-        new = {name: now[name] - self._told[name] for name in COLUMNS if now[name] > self._told[name]}
+        new = {name: now[name] - self._recorded[name] for name in COLUMNS if now[name] > self._recorded[name]}
         if new:
             moment = self.resources.clock.now()
             async with self.resources.database.write() as db:
                 await add(db, moment, new)
-                await db.execute(delete(Traffic).where(Traffic.minute < to_minute(moment - KEPT)))
-        self._told = now
+                await execute_dml(db, delete(Traffic).where(Traffic.minute < to_minute(moment - RETENTION)))
+        self._recorded = now
 
 
 async def add(db: AsyncSession, moment: datetime, counts: Mapping[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""What `/ops/streams` shows: the way of an event from SQL into the stream and to its readers, and what got stuck on it."""
+"""What `/ops/streams` shows: backlog of the outbox, the stream and its groups, and dead letters."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.events.measures import EVERYTHING
 from app.events.service import record_event
 from app.events.statistics import read_figures
-from app.events.streams import DEAD_STREAM, MAX_COUNTED, STREAM, StreamState, list_dead_letters, look_at_streams, requeue_dead_letters
-from app.http.web import MAX_ID, UserCard
+from app.events.streams import DEAD_STREAM, MAX_COUNTED, STREAM, StreamState, list_dead_letters, read_stream_state, requeue_dead_letters
+from app.http.ids import MAX_ID
+from app.http.web import UserCard
 from app.ops.statistics.windows import WindowName
 from app.resources import Resources
 
@@ -90,7 +91,7 @@ def _shown(resources: Resources, key: str) -> str:
 
 async def view_streams(resources: Resources, query: StreamsQuery) -> StreamsView:
     now = resources.clock.now()
-    state: StreamState = await look_at_streams(resources.database, resources.redis, now=now)
+    state: StreamState = await read_stream_state(resources.database, resources.redis, now=now)
     async with resources.database.read() as db:
         letters = await list_dead_letters(db, group=query.group, before=query.before, limit=LETTERS_PAGE + 1)
         figures = await read_figures(db, query.window, now=now)

@@ -2,40 +2,35 @@
 
 from typing import Any
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.access.permissions import BIN_LIFE
-from app.auth.people import change_preferences
+from app.auth.people import THEMES, change_preferences
 from app.core.errors import BadRequest, NotFound
-from app.deals.service import archive_deal, bring_back_deal, change_deal, delete_deal, pin_deal
+from app.deals.service import archive_deal, change_deal, delete_deal, pin_deal, undelete_deal
 from app.deals.store import list_bin
 from app.http.security_headers import return_to
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
-from app.pages.kit.shell import SEE_OTHER, address_of, shell_values, show_gone
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import address_of, shell_values, show_gone
 from app.sessions.interface import current_session
 
 actions = Blueprint("deal_actions", __name__)
 
-MAX_IN_BIN = 100
-THEMES = ("system", "light", "dark")
-
 
 @actions.get("/deals/bin")
-@hide
 @signed_in
 async def show_bin() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
     async with resources.database.read() as db:
-        deals = await list_bin(db, user.id, now=resources.clock.now(), limit=MAX_IN_BIN)
+        deals = await list_bin(db, user.id, now=resources.clock.now())
         values = await shell_values(db)
     return await render_template("deals/bin.html", deals=deals, bin_life=BIN_LIFE, **values)
 
 
 @actions.post("/settings/theme")
-@hide
 @signed_in
 async def set_theme() -> ResponseReturnValue:
     """From the person's menu."""
@@ -43,88 +38,77 @@ async def set_theme() -> ResponseReturnValue:
     if form.get("theme") not in THEMES:
         raise BadRequest("Some fields are missing.")
     await _prefer({"theme": form["theme"]})
-    return redirect(return_to(form.get("next")), SEE_OTHER)
+    return see_other(return_to(form.get("next")))
 
 
-@actions.post("/deals/<deal_id>/pin")
-@hide
+@actions.post("/deals/<id:deal_id>/pin")
 @signed_in
-async def pin(deal_id: str) -> ResponseReturnValue:
+async def pin(deal_id: int) -> ResponseReturnValue:
     return await _set_pinned(deal_id, pinned=True)
 
 
-@actions.post("/deals/<deal_id>/unpin")
-@hide
+@actions.post("/deals/<id:deal_id>/unpin")
 @signed_in
-async def unpin(deal_id: str) -> ResponseReturnValue:
+async def unpin(deal_id: int) -> ResponseReturnValue:
     return await _set_pinned(deal_id, pinned=False)
 
 
-@actions.post("/deals/<deal_id>/archive")
-@hide
+@actions.post("/deals/<id:deal_id>/archive")
 @signed_in
-async def archive(deal_id: str) -> ResponseReturnValue:
+async def archive(deal_id: int) -> ResponseReturnValue:
     return await _set_archived(deal_id, archived=True)
 
 
-@actions.post("/deals/<deal_id>/unarchive")
-@hide
+@actions.post("/deals/<id:deal_id>/unarchive")
 @signed_in
-async def unarchive(deal_id: str) -> ResponseReturnValue:
+async def unarchive(deal_id: int) -> ResponseReturnValue:
     return await _set_archived(deal_id, archived=False)
 
 
-@actions.post("/deals/<deal_id>/delete")
-@hide
+@actions.post("/deals/<id:deal_id>/delete")
 @signed_in
-async def delete(deal_id: str) -> ResponseReturnValue:
+async def delete(deal_id: int) -> ResponseReturnValue:
     """Into the bin. The list it leads to offers to undo that."""
-    wanted = path_id(deal_id)
     try:
-        await delete_deal(current_resources(), current_user().id, wanted)
+        await delete_deal(current_resources(), current_user().id, deal_id)
     except NotFound:
         return await show_gone()
-    return redirect(f"/deals?deleted={wanted}", SEE_OTHER)
+    return see_other(f"/deals?deleted={deal_id}")
 
 
-@actions.post("/deals/<deal_id>/restore")
-@hide
+@actions.post("/deals/<id:deal_id>/restore")
 @signed_in
-async def bring_back(deal_id: str) -> ResponseReturnValue:
-    wanted = path_id(deal_id)
+async def bring_back(deal_id: int) -> ResponseReturnValue:
     try:
-        await bring_back_deal(current_resources(), current_user().id, wanted)
+        await undelete_deal(current_resources(), current_user().id, deal_id)
     except NotFound:
         return await show_gone()
-    return redirect(f"{address_of(wanted)}?done=restored", SEE_OTHER)
+    return see_other(address_of(deal_id), "restored")
 
 
-@actions.post("/deals/<deal_id>/stage")
-@hide
+@actions.post("/deals/<id:deal_id>/stage")
 @signed_in
-async def move(deal_id: str) -> ResponseReturnValue:
+async def move(deal_id: int) -> ResponseReturnValue:
     """To another stage, from the version the form was drawn at."""
-    form, wanted = await request.form, path_id(deal_id)
+    form = await request.form
     if form.get("stage") not in STAGES or not form.get("version", "").isdigit():
         raise BadRequest("Some fields are missing.")
     try:
-        await change_deal(current_resources(), current_user().id, wanted, {"stage": form["stage"]}, expected={int(form["version"])})
+        await change_deal(current_resources(), current_user().id, deal_id, {"stage": form["stage"]}, expected={int(form["version"])})
     except NotFound:
         return await show_gone()
-    return redirect(return_to(form.get("next") or "/deals/board"), SEE_OTHER)
+    return see_other(return_to(form.get("next") or "/deals/board"))
 
 
-@actions.post("/deals/<deal_id>/start")
-@hide
+@actions.post("/deals/<id:deal_id>/start")
 @signed_in
-async def start_here(deal_id: str) -> ResponseReturnValue:
+async def start_here(deal_id: int) -> ResponseReturnValue:
     """Start at this deal from now on."""
-    wanted = path_id(deal_id)
     try:
-        await _prefer({"start_at": "deal", "start_deal_id": wanted})
+        await _prefer({"start_at": "deal", "start_deal_id": deal_id})
     except BadRequest:
         return await show_gone()
-    return redirect(f"{address_of(wanted)}?done=start", SEE_OTHER)
+    return see_other(address_of(deal_id), "start")
 
 
 async def _prefer(preferences: dict[str, Any]) -> None:
@@ -134,19 +118,17 @@ async def _prefer(preferences: dict[str, Any]) -> None:
         session.adopt(record)
 
 
-async def _set_pinned(deal_id: str, *, pinned: bool) -> ResponseReturnValue:
-    wanted = path_id(deal_id)
+async def _set_pinned(deal_id: int, *, pinned: bool) -> ResponseReturnValue:
     try:
-        await pin_deal(current_resources(), current_user().id, wanted, pinned=pinned)
+        await pin_deal(current_resources(), current_user().id, deal_id, pinned=pinned)
     except NotFound:
         return await show_gone()
-    return redirect(return_to((await request.form).get("next") or address_of(wanted)), SEE_OTHER)
+    return see_other(return_to((await request.form).get("next") or address_of(deal_id)))
 
 
-async def _set_archived(deal_id: str, *, archived: bool) -> ResponseReturnValue:
-    wanted = path_id(deal_id)
+async def _set_archived(deal_id: int, *, archived: bool) -> ResponseReturnValue:
     try:
-        await archive_deal(current_resources(), current_user().id, wanted, archived=archived)
+        await archive_deal(current_resources(), current_user().id, deal_id, archived=archived)
     except NotFound:
         return await show_gone()
-    return redirect(f"{address_of(wanted)}?done={'archived' if archived else 'unarchived'}", SEE_OTHER)
+    return see_other(address_of(deal_id), "archived" if archived else "unarchived")

@@ -4,7 +4,6 @@ from typing import Any
 
 from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.deals.activity import KINDS, ActivityQuery, list_activity, list_actors
@@ -18,10 +17,9 @@ from app.pages.kit.listing import ListState
 activity = Blueprint("activity_pages", __name__)
 
 
-@activity.get("/deals/<deal_id>/activity")
-@hide
+@activity.get("/deals/<id:deal_id>/activity")
 @signed_in
-async def show(deal_id: str) -> ResponseReturnValue:
+async def show(deal_id: int) -> ResponseReturnValue:
     return await show_deal(deal_id, "activity", "deals/activity.html", _load)
 
 

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 
 from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.deals.board import load_board
 from app.deals.listing import ListQuery
@@ -23,7 +22,6 @@ CARDS = 20
 
 
 @board.get("/deals/board")
-@hide
 @signed_in
 async def show_board() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 
 from app.core.errors import Unavailable
 from app.deals.schemas import NewDeal
 from app.deals.service import create_deal
 from app.http.web import current_resources, current_user, signed_in
-from app.pages.kit.shell import SEE_OTHER, address_of, shell_values
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import address_of, shell_values
 
 new_deal = Blueprint("new_deal", __name__)
 
@@ -27,14 +27,12 @@ NOTHING_TYPED: Mapping[str, str] = {}
 
 
 @new_deal.get("/deals/new")
-@hide
 @signed_in
 async def form() -> ResponseReturnValue:
     return await _show({"acquirer": current_user().organisation, "stage": "diligence"})
 
 
 @new_deal.post("/deals/new")
-@hide
 @signed_in
 async def create() -> ResponseReturnValue:
     typed = {name: value.strip() for name, value in (await request.form).items() if name in FIELDS}
@@ -44,7 +42,7 @@ async def create() -> ResponseReturnValue:
         wrong = {str(each["loc"][0]): each["msg"].removeprefix("Value error, ") for each in error.errors(include_url=False)}
         return await _show(typed, {name: _WORDS.get(name, said) for name, said in wrong.items()}), 400
     deal_id = await create_deal(current_resources(), current_user().id, facts.model_dump())
-    return redirect(f"{address_of(deal_id)}?done=created", SEE_OTHER)
+    return see_other(address_of(deal_id), "created")
 
 
 async def _show(typed: Mapping[str, str], wrong: Mapping[str, str] = NOTHING_TYPED) -> str:

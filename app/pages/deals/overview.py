@@ -4,7 +4,6 @@ from typing import Any
 
 from quart import Blueprint
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import EDITING_ROLES
@@ -16,7 +15,7 @@ from app.deals.service import change_deal
 from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
 from app.pages.deals.progress import find_progress
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
 
 overview = Blueprint("overview_pages", __name__)
@@ -60,22 +59,19 @@ GROUPS = (
 FIELDS = tuple(field for _, fields in GROUPS for field in fields)
 
 
-@overview.get("/deals/<deal_id>/overview")
-@hide
+@overview.get("/deals/<id:deal_id>/overview")
 @signed_in
-async def show(deal_id: str) -> ResponseReturnValue:
+async def show(deal_id: int) -> ResponseReturnValue:
     return await show_deal(deal_id, "overview", "deals/overview.html", _load)
 
 
-@overview.get("/deals/<deal_id>/edit")
-@hide
+@overview.get("/deals/<id:deal_id>/edit")
 @signed_in
-async def edit(deal_id: str) -> ResponseReturnValue:
+async def edit(deal_id: int) -> ResponseReturnValue:
     return await _show_form(deal_id, None)
 
 
-@overview.post("/deals/<deal_id>/edit")
-@hide
+@overview.post("/deals/<id:deal_id>/edit")
 @signed_in
 @deal_write("overview")
 async def change(deal_id: int, form: Form) -> ResponseReturnValue:
@@ -94,7 +90,7 @@ async def change(deal_id: int, form: Form) -> ResponseReturnValue:
 
     status = await sheet.submit(form, DealChanges, save)
     if status != SAVED:
-        return await _show_form(str(deal_id), sheet, status)
+        return await _show_form(deal_id, sheet, status)
     return after(deal_id, "overview", "edit_saved", saved=DRAFT)
 
 
@@ -103,7 +99,7 @@ async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
     return {"members": await list_members(db, deal.id, now=now), "progress": await find_progress(db, deal.id, today=now.date())}
 
 
-async def _show_form(deal_id: str, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: int, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         return {"sheet": sheet or sheet_of(FIELDS, deal.model_dump()), "groups": GROUPS, "draft": DRAFT}
 

@@ -10,7 +10,7 @@ from app.findings.store import UNSETTLED
 from app.models import ChecklistItem, Finding
 
 
-class Progress(NamedTuple):
+class DealProgress(NamedTuple):
     findings: int
     unsettled: int
     grave: int
@@ -19,7 +19,7 @@ class Progress(NamedTuple):
     overdue: int
 
 
-async def find_progress(db: AsyncSession, deal_id: int, *, today: date) -> Progress:
+async def find_progress(db: AsyncSession, deal_id: int, *, today: date) -> DealProgress:
     """`grave` are the unsettled ones of high or critical severity. The caller has made sure that the asker sees the deal."""
     unsettled = Finding.status.in_(UNSETTLED)
     open_items = ChecklistItem.done_at.is_(None)
@@ -31,7 +31,7 @@ async def find_progress(db: AsyncSession, deal_id: int, *, today: date) -> Progr
         _count(ChecklistItem, deal_id, ChecklistItem.done_at.is_not(None)),
         _count(ChecklistItem, deal_id, open_items, ChecklistItem.due_on < today),
     )
-    return Progress(*(await db.execute(select(*counts))).one())
+    return DealProgress(*(await db.execute(select(*counts))).one())
 
 
 def _count(table: Any, deal_id: int, *conditions: ColumnElement[bool]) -> Any:

@@ -5,21 +5,21 @@ from typing import Any
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import in_bin_of
-from app.auth.people import change_preferences
+from app.auth.people import STARTS, THEMES, change_preferences
 from app.core.errors import BadRequest, NotFound, Unavailable
 from app.current_deal.service import clear_selection, dismiss_notice, select_deal, undo_restore
 from app.current_deal.visits import PAGES, find_last_page
 from app.deals.listing import ListQuery
 from app.deals.schemas import DealDetail
 from app.deals.store import get_detail
+from app.http.ids import parse_id
 from app.http.query import parse_query
 from app.http.ratelimit import limit_rate, limits_itself
 from app.http.security_headers import return_to
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.web import current_resources, current_user, signed_in
 from app.models import Deal
 from app.pages.checklist import checklist
 from app.pages.deals.actions import actions
@@ -32,7 +32,8 @@ from app.pages.deals.team import team
 from app.pages.exports import exports
 from app.pages.findings import findings
 from app.pages.kit.context import current_deal, init_context
-from app.pages.kit.shell import SEE_OTHER, address_of, current_id, filename_of, list_here, list_others, shell_values, show_gone
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import address_of, current_id, filename_of, list_here, list_others, shell_values, show_gone
 from app.pages.notices import inbox
 from app.sessions.interface import current_session
 
@@ -41,11 +42,8 @@ init_context(blueprint)
 for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity, exports):
     blueprint.register_blueprint(part)
 
-THEMES, STARTS = ("system", "light", "dark"), ("last_deal", "deal", "list")
-
 
 @blueprint.get("/")
-@hide
 @signed_in
 async def start() -> ResponseReturnValue:
     user, deal = current_user(), current_deal()
@@ -56,7 +54,6 @@ async def start() -> ResponseReturnValue:
 
 @blueprint.get("/workspace")
 @blueprint.get("/workspace/<page>")
-@hide
 @signed_in
 async def workspace(page: str = "") -> ResponseReturnValue:
     """My current deal, whichever it is, on `page` or on the one I left it on."""
@@ -69,7 +66,6 @@ async def workspace(page: str = "") -> ResponseReturnValue:
 
 
 @blueprint.get("/deals")
-@hide
 @signed_in
 async def deals() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
@@ -87,59 +83,56 @@ async def deals() -> ResponseReturnValue:
     return await render_template("deals/deals.html", found=found, **values)
 
 
-@blueprint.get("/deals/<deal_id>")
-@hide
+@blueprint.get("/deals/<id:deal_id>")
 @signed_in
-async def deal(deal_id: str) -> ResponseReturnValue:
-    return redirect(await _page_left(path_id(deal_id)))
+async def deal(deal_id: int) -> ResponseReturnValue:
+    return redirect(await _page_left(deal_id))
 
 
-@blueprint.post("/deals/<deal_id>/select")
-@hide
+@blueprint.post("/deals/<id:deal_id>/select")
 @limits_itself
 @signed_in
-async def select(deal_id: str) -> ResponseReturnValue:
+async def select(deal_id: int) -> ResponseReturnValue:
     """Make the deal whose page this is the current one, for those without a script."""
     return await _select(deal_id, (await request.form).get("page", ""))
 
 
 @blueprint.post("/workspace/select")
-@hide
 @limits_itself
 @signed_in
 async def switch() -> ResponseReturnValue:
     form = await request.form
-    return await _select(form.get("deal_id", ""), form.get("page", ""), is_undo="undo" in form)
+    try:
+        deal_id = parse_id(form.get("deal_id", ""))
+    except NotFound:
+        return await show_gone()
+    return await _select(deal_id, form.get("page", ""), is_undo="undo" in form)
 
 
 @blueprint.post("/workspace/undo")
-@hide
 @signed_in
 async def undo() -> ResponseReturnValue:
     """Out of the deal that was restored; it stays the last deal of every other browser."""
     await undo_restore(current_resources(), current_session())
-    return redirect("/deals?done=undone", SEE_OTHER)
+    return see_other("/deals", "undone")
 
 
 @blueprint.post("/workspace/clear")
-@hide
 @signed_in
 async def clear() -> ResponseReturnValue:
     await clear_selection(current_resources(), current_session())
-    return redirect("/deals?done=cleared", SEE_OTHER)
+    return see_other("/deals", "cleared")
 
 
 @blueprint.post("/notices/dismiss")
-@hide
 @signed_in
 async def dismiss() -> ResponseReturnValue:
     form = await request.form
     await dismiss_notice(current_resources(), current_session(), form.get("code"))
-    return redirect(return_to(form.get("next")), SEE_OTHER)
+    return see_other(return_to(form.get("next")))
 
 
 @blueprint.get("/settings")
-@hide
 @signed_in
 async def settings() -> ResponseReturnValue:
     async with current_resources().database.read() as db:
@@ -149,7 +142,6 @@ async def settings() -> ResponseReturnValue:
 
 
 @blueprint.post("/settings")
-@hide
 @signed_in
 async def save_settings() -> ResponseReturnValue:
     form, session = await request.form, current_session()
@@ -162,20 +154,20 @@ async def save_settings() -> ResponseReturnValue:
     records = await change_preferences(current_resources(), session.user_id, preferences)
     if session.loaded and (record := records.get(session.loaded.token_hash)):
         session.adopt(record)
-    return redirect("/settings?done=saved", SEE_OTHER)
+    return see_other("/settings", "saved")
 
 
-async def _select(deal_id: str, page: str, *, is_undo: bool = False) -> ResponseReturnValue:
+async def _select(deal_id: int, page: str, *, is_undo: bool = False) -> ResponseReturnValue:
     """`page` is where to go; none is the page this person left the deal on."""
     if page:
         _check_page(page)
     resources = current_resources()
     await limit_rate(resources, "select", current_user().id, resources.settings.rate_limit_select)
     try:
-        card = await select_deal(resources, current_session(), path_id(deal_id), page=page or None, is_undo=is_undo)
+        card = await select_deal(resources, current_session(), deal_id, page=page or None, is_undo=is_undo)
     except NotFound:
         return await show_gone()
-    return redirect(address_of(card["id"], page) if page else await _page_left(card["id"]), SEE_OTHER)
+    return see_other(address_of(card["id"], page) if page else await _page_left(card["id"]))
 
 
 async def _page_left(deal_id: int) -> str:
@@ -203,7 +195,9 @@ async def _find_deleted(db: AsyncSession) -> Deal | None:
     number = request.args.get("deleted", "")
     if not number:
         return None
-    deal: Deal | None = await db.scalar(in_bin_of(current_user().id, now=current_resources().clock.now()).where(Deal.id == path_id(number)))
+    deal: Deal | None = await db.scalar(
+        in_bin_of(current_user().id, now=current_resources().clock.now()).where(Deal.id == parse_id(number))
+    )
     return deal
 
 
@@ -220,7 +214,7 @@ async def _sees(deal_id: int) -> bool:
 def _chosen_id(text: str) -> int:
     if not text:
         raise BadRequest("Choose the deal to start at.")
-    return path_id(text)
+    return parse_id(text)
 
 
 def _check_page(page: str) -> None:

@@ -5,9 +5,8 @@ from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from quart import Blueprint, redirect, request
+from quart import Blueprint, request
 from quart.typing import ResponseReturnValue
-from quart_schema import hide
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,11 +18,12 @@ from app.deals.members import change_grant, grant_access, list_colleagues, list_
 from app.deals.schemas import DealDetail, MemberView, NewMember, PersonRef
 from app.deals.service import transfer_deal
 from app.deals.store import colleague, find_grant, get_grant, require_role
-from app.http.web import current_resources, current_user, path_id, signed_in
+from app.http.ids import parse_id
+from app.http.web import current_resources, current_user, signed_in
 from app.models import Member, User
-from app.pages.kit.forms import SAVED, Field, Sheet, blank_sheet, sheet_of
+from app.pages.kit.flash import see_other
+from app.pages.kit.forms import SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, show_deal
-from app.pages.kit.shell import SEE_OTHER
 
 team = Blueprint("team_pages", __name__)
 
@@ -52,22 +52,19 @@ class GrantChanges(BaseModel):
     expires_on: Day | None = None
 
 
-@team.get("/deals/<deal_id>/team")
-@hide
+@team.get("/deals/<id:deal_id>/team")
 @signed_in
-async def show(deal_id: str) -> ResponseReturnValue:
+async def show(deal_id: int) -> ResponseReturnValue:
     return await _show(deal_id)
 
 
-@team.get("/deals/<deal_id>/team/<user_id>")
-@hide
+@team.get("/deals/<id:deal_id>/team/<id:user_id>")
 @signed_in
-async def edit(deal_id: str, user_id: str) -> ResponseReturnValue:
-    return await _show_form(deal_id, path_id(user_id), None)
+async def edit(deal_id: int, user_id: int) -> ResponseReturnValue:
+    return await _show_form(deal_id, user_id, None)
 
 
-@team.post("/deals/<deal_id>/team")
-@hide
+@team.post("/deals/<id:deal_id>/team")
 @signed_in
 @deal_write("team")
 async def add(deal_id: int, form: Form) -> ResponseReturnValue:
@@ -80,24 +77,22 @@ async def add(deal_id: int, form: Form) -> ResponseReturnValue:
 
     status = await sheet.submit(form, NewGrant, save)
     if status != SAVED:
-        return await _show(str(deal_id), sheet, status)
+        return await _show(deal_id, sheet, status)
     return after(deal_id, "team", "member_added", saved=NEW)
 
 
-@team.post("/deals/<deal_id>/team/transfer")
-@hide
+@team.post("/deals/<id:deal_id>/team/transfer")
 @signed_in
 @deal_write("team")
 async def transfer(deal_id: int, form: Form) -> ResponseReturnValue:
     to = form.get("user_id", "")
     if not to:
         return after(deal_id, "team", "nobody_chosen")
-    await transfer_deal(current_resources(), current_user().id, deal_id, to=PersonRef(user_id=path_id(to)))
+    await transfer_deal(current_resources(), current_user().id, deal_id, to=PersonRef(user_id=parse_id(to)))
     return after(deal_id, "team", "transferred")
 
 
-@team.post("/deals/<deal_id>/team/<user_id>")
-@hide
+@team.post("/deals/<id:deal_id>/team/<id:user_id>")
 @signed_in
 @deal_write("team")
 async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
@@ -107,7 +102,7 @@ async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
         member = await find_grant(db, deal_id, user_id)
     if member is None or _is_over(member):
         return await _show_ended(deal_id, user_id, form)
-    sheet = Sheet(_TERMS, dict.fromkeys(("role", "expires_on"), ""), version=1)
+    sheet = FormSheet(_TERMS, dict.fromkeys(("role", "expires_on"), ""), version=1)
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         changes = {"expires_at" if name == "expires_on" else name: value for name, value in facts.items()}
@@ -127,12 +122,11 @@ async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
     except NotFound:
         return await _show_ended(deal_id, user_id, form)
     if status != SAVED:
-        return await _show_form(str(deal_id), user_id, sheet, status)
+        return await _show_form(deal_id, user_id, sheet, status)
     return after(deal_id, "team", "edit_saved", saved=f"member-{user_id}")
 
 
-@team.post("/deals/<deal_id>/team/<user_id>/withdraw")
-@hide
+@team.post("/deals/<id:deal_id>/team/<id:user_id>/withdraw")
 @signed_in
 @deal_write("team")
 async def withdraw(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
@@ -143,12 +137,11 @@ async def withdraw(deal_id: int, form: Form, user_id: int) -> ResponseReturnValu
         member = await get_grant(db, deal_id, user_id)
     await withdraw_access(resources, me.id, deal_id, user_id)
     if user_id == me.id and me.role != "admin":
-        return redirect("/deals?done=left", SEE_OTHER)
+        return see_other("/deals", "left")
     return after(deal_id, "team", "member_withdrawn", undo=user_id, role=member.role, until=_said(member)["expires_on"])
 
 
-@team.post("/deals/<deal_id>/team/<user_id>/restore")
-@hide
+@team.post("/deals/<id:deal_id>/team/<id:user_id>/restore")
 @signed_in
 @deal_write("team")
 async def give_back(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
@@ -163,11 +156,11 @@ async def give_back(deal_id: int, form: Form, user_id: int) -> ResponseReturnVal
     return after(deal_id, "team", "member_back")
 
 
-async def _show(deal_id: str, sheet: Sheet | None = None, status: int = 200) -> ResponseReturnValue:
+async def _show(deal_id: int, sheet: FormSheet | None = None, status: int = 200) -> ResponseReturnValue:
     return await show_deal(deal_id, "team", "deals/team/list.html", partial(_load, sheet=sheet), status=status)
 
 
-async def _load(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None) -> dict[str, Any]:
+async def _load(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | None) -> dict[str, Any]:
     now, me = current_resources().clock.now(), current_user()
     members = await list_members(db, deal.id, now=now)
     # Whom one could add is nobody's business who may not.
@@ -177,7 +170,7 @@ async def _load(db: AsyncSession, deal: DealDetail, *, sheet: Sheet | None) -> d
     return {"members": members, "colleagues": colleagues, "sheet": shown, "withdrawn": undo, "last_day": _last_day}
 
 
-async def _show_form(deal_id: str, user_id: int, sheet: Sheet | None, status: int = 200) -> ResponseReturnValue:
+async def _show_form(deal_id: int, user_id: int, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         members = await list_members(db, deal.id, now=current_resources().clock.now())
         member = next((each for each in members if each.user_id == user_id and each.role in ("editor", "viewer")), None)
@@ -202,7 +195,7 @@ async def _show_ended(deal_id: int, user_id: int, form: Form) -> ResponseReturnV
     sheet.message = (
         f"The access of {person.name} ended meanwhile: {why}. What you chose is kept below; add them again if they are to have it"
     )
-    return await _show(str(deal_id), sheet, NotFound.status)
+    return await _show(deal_id, sheet, NotFound.status)
 
 
 def _is_over(member: Member) -> bool:

@@ -10,11 +10,12 @@ from app.http.security_headers import return_to
 from app.http.web import UserCard, current_resources, user_card
 from app.models import STAGES
 from app.pages.kit import presentation
+from app.pages.kit.flash import flash_of
 from app.sessions.interface import UserSession, current_session
 
 asset = presentation.Assets()
 
-# How long a switch is offered to be undone, unless the offer is dismissed before.
+# How long an undo of a switch is offered, unless dismissed.
 SWITCH_NOTICE = timedelta(minutes=1)
 # The pages of a deal: name, text, icon, and the key that goes there after `g`. A page is shown once it has a route.
 RAIL = (
@@ -35,19 +36,6 @@ MENU = (
     ("/ops", "Operations", "activity", "operator"),
     ("/settings", "Settings", "settings", ""),
 )
-# What a page says after the form that led to it; the address carries the code.
-DONE = {
-    "archived": "Archived. Everybody keeps reading it; nobody changes it.",
-    "cleared": "You have no current deal any more, in any browser. Choose the one to work on.",
-    "created": "Your deal is there. Nobody else but the admins of your organisation sees it yet.",
-    "left": "You have left that deal and no longer see it.",
-    "moved": "Moved to another stage.",
-    "restored": "Back out of the bin. Those who worked on it come back to it.",
-    "saved": "Your settings are saved.",
-    "start": "This is the deal you start at from now on.",
-    "unarchived": "Out of the archive. It can be changed again.",
-    "undone": "You are out of that deal here. Your other browsers, and the next sign-in, still come back to it.",
-}
 
 
 def init_context(blueprint: Blueprint) -> None:
@@ -71,7 +59,7 @@ def template_context() -> dict[str, Any]:
     return {
         "asset": asset,
         "current_deal": current_deal(),
-        "done": DONE.get(request.args.get("done", "")),
+        "flash": flash_of(request.args) if request.method in ("GET", "HEAD") else None,
         "here": return_to(request.full_path.rstrip("?")),
         "me": card,
         "notice": session.get("notice") or _switch_notice(session),
@@ -79,7 +67,7 @@ def template_context() -> dict[str, Any]:
         "menu": [entry for entry in MENU if entry[0] in _rules() and entry[3] in _parts(card)],
         "has_inbox": "/notices" in _rules(),
         "has_events": "/api/events" in _rules(),
-        "rail": [entry for entry in RAIL if f"/deals/<deal_id>/{entry[0]}" in _rules()],
+        "rail": [entry for entry in RAIL if f"/deals/<id:deal_id>/{entry[0]}" in _rules()],
         "request_id": g.get("request_id", ""),
         "selected_at": session.get("selected_at", ""),
         "stages": STAGES,

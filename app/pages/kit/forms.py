@@ -1,4 +1,4 @@
-"""The forms of the deal pages: what was typed against which rules, and against what somebody else made of the thing meanwhile.
+"""Forms of the deal pages: validation, and conflicts with concurrent changes.
 
 A form carries, beside each field, what the field said when the page was drawn (`was-…`) and the version it was drawn at.
 So a conflict can tell who changed what, nothing typed is ever lost, and all of it works without a script.
@@ -21,7 +21,7 @@ MINE, THEIRS = "mine", "theirs"
 _PLAIN = {"string_too_short": "Fill this in.", "literal_error": "Choose one from the list."}
 _NEVER_EMPTY = ("whole", "day", "person")
 
-Change = Callable[[dict[str, Any], int | None], Awaitable[None]]
+Save = Callable[[dict[str, Any], int | None], Awaitable[None]]
 
 
 class Field(NamedTuple):
@@ -61,7 +61,7 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class Sheet:
+class FormSheet:
     """One form as it is shown: `values` are its fields as text, `was` what they said when it was first drawn."""
 
     fields: tuple[Field, ...]
@@ -75,7 +75,7 @@ class Sheet:
     changed_at: datetime | None = None
     message: str = ""
 
-    async def submit(self, form: Mapping[str, str], model: type[BaseModel], change: Change) -> int:
+    async def submit(self, form: Mapping[str, str], model: type[BaseModel], change: Save) -> int:
         """Take what was typed, and save it with `change`. SAVED, else INVALID or CONFLICT: then show the form again, it says why."""
         self._take(form)
         facts = self._check(model)
@@ -124,7 +124,7 @@ class Sheet:
             self.message = problem
 
     def _meet(self, conflict: Conflict) -> int:
-        """Somebody was first. Where they made it what was asked for, all is well."""
+        """Somebody else saved first. No conflict if the result is the same."""
         current = conflict.extra.get("current")
         if current is None:
             self._refuse("external_ref" if conflict.code == "external_ref_taken" else "", conflict.detail.removesuffix("."))
@@ -146,15 +146,15 @@ def values_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> dict[str, 
     return {each.name: _as_text(_value(thing, each)) for each in fields}
 
 
-def sheet_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> Sheet:
+def sheet_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> FormSheet:
     """The form to change a thing with."""
     values = values_of(fields, thing)
-    return Sheet(fields, values, version=thing["version"], was=dict(values))
+    return FormSheet(fields, values, version=thing["version"], was=dict(values))
 
 
-def blank_sheet(fields: tuple[Field, ...], **values: str) -> Sheet:
+def blank_sheet(fields: tuple[Field, ...], **values: str) -> FormSheet:
     """The form to make a new thing with."""
-    return Sheet(fields, dict.fromkeys((each.name for each in fields), "") | values)
+    return FormSheet(fields, dict.fromkeys((each.name for each in fields), "") | values)
 
 
 def _value(thing: Mapping[str, Any], field: Field) -> Any:

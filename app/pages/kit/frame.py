@@ -1,12 +1,11 @@
-"""What every page inside a deal does: who sees it, what stands around it, and which deal a form was drawn for."""
+"""The frame of every page inside a deal: access, surroundings, and the check which deal a form was made for."""
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from functools import wraps
 from typing import Any
-from urllib.parse import urlencode
 
-from quart import redirect, render_template, request
+from quart import render_template, request
 from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 from werkzeug.datastructures import MultiDict
@@ -16,17 +15,17 @@ from app.core.errors import Conflict, NotFound
 from app.deals.news import count_news
 from app.deals.schemas import DealDetail
 from app.deals.store import checked_role, get_detail, require_role
-from app.http.web import current_resources, current_user, path_id
+from app.http.web import current_resources, current_user
 from app.models import Deal
-from app.pages.kit.said import said_of
-from app.pages.kit.shell import SEE_OTHER, address_of, current_id, shell_values, show_gone
+from app.pages.kit.flash import see_other
+from app.pages.kit.shell import address_of, current_id, shell_values, show_gone
 
 Form = MultiDict[str, str]
 Load = Callable[[AsyncSession, DealDetail], Awaitable[dict[str, Any]]]
 
 
 async def show_deal(
-    deal_id: str, page: str, template: str, load: Load, *, roles: Collection[str] = ANY_ROLE, status: int = 200
+    deal_id: int, page: str, template: str, load: Load, *, roles: Collection[str] = ANY_ROLE, status: int = 200
 ) -> ResponseReturnValue:
     """A page of the deal with what `load` finds for it, in a number of statements that no number of rows changes.
 
@@ -34,20 +33,18 @@ async def show_deal(
     """
     resources, user = current_resources(), current_user()
     try:
-        wanted = path_id(deal_id)
         async with resources.database.read() as db:
-            deal = await get_detail(db, user.id, wanted, current_deal_id=current_id(), now=resources.clock.now())
+            deal = await get_detail(db, user.id, deal_id, current_deal_id=current_id(), now=resources.clock.now())
             checked_role(deal.role, roles)
             if roles is EDITING_ROLES and deal.is_archived:
                 raise Conflict("An archived deal cannot be edited; bring it back first.", code="deal_archived")
             values = await load(db, deal)
             values |= await shell_values(db)
-            news = await count_news(db, user.id, wanted)
+            news = await count_news(db, user.id, deal_id)
     except NotFound:
         return await show_missing(deal_id, page)
-    said = said_of(request.args) if request.method == "GET" else None
     left = (deal.access_until - resources.clock.now()) // timedelta(milliseconds=1) if deal.access_until else None
-    return await render_template(template, deal=deal, page=page, news=news, said=said, access_left_ms=left, **values), status
+    return await render_template(template, deal=deal, page=page, news=news, access_left_ms=left, **values), status
 
 
 async def nothing_more(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
@@ -62,17 +59,17 @@ def deal_write(page: str) -> Callable[[Callable[..., Awaitable[ResponseReturnVal
 
     def wrap(view: Callable[..., Awaitable[ResponseReturnValue]]) -> Callable[..., Awaitable[ResponseReturnValue]]:
         @wraps(view)
-        async def write(deal_id: str, **more: str) -> ResponseReturnValue:
+        async def write(deal_id: int, **more: int) -> ResponseReturnValue:
             try:
-                wanted, form = path_id(deal_id), await request.form
+                form = await request.form
                 if form.get("by", str(current_user().id)) != str(current_user().id):
                     # Another tab of this browser has changed hands since.
                     raise Conflict(
                         "This page was opened by somebody else who was signed in here. Nothing was changed.", code="other_person"
                     )
-                if form.get("deal") != str(wanted):
-                    return await _show_mismatch(wanted, form, page)
-                return await view(wanted, form, **{name: path_id(text) for name, text in more.items()})
+                if form.get("deal") != str(deal_id):
+                    return await _show_mismatch(deal_id, form, page)
+                return await view(deal_id, form, **more)
             except NotFound:
                 return await show_missing(deal_id, page)
 
@@ -83,8 +80,7 @@ def deal_write(page: str) -> Callable[[Callable[..., Awaitable[ResponseReturnVal
 
 def after(deal_id: int, page: str, done: str, *, anchor: str = "", **more: object) -> ResponseReturnValue:
     """Back to a page of the deal, which says what was done; `saved` names the form whose draft is no longer needed."""
-    query = urlencode({name: value for name, value in {"done": done, **more}.items() if value != ""})
-    return redirect(address_of(deal_id, page) + (f"?{query}" if query else "") + (f"#{anchor}" if anchor else ""), SEE_OTHER)
+    return see_other(address_of(deal_id, page), done, anchor=anchor, **more)
 
 
 async def require_editing(deal_id: int) -> None:
@@ -94,12 +90,12 @@ async def require_editing(deal_id: int) -> None:
         await require_role(db, current_user().id, deal_id, EDITING_ROLES, now=resources.clock.now())
 
 
-async def show_missing(deal_id: str, page: str) -> ResponseReturnValue:
-    """What is looked for in the deal is not there; or the deal itself is not, for this person."""
+async def show_missing(deal_id: int, page: str) -> ResponseReturnValue:
+    """The 404 page for something missing in the deal, or for a deal that this person does not see."""
     resources = current_resources()
     try:
         async with resources.database.read() as db:
-            deal = await get_detail(db, current_user().id, path_id(deal_id), current_deal_id=current_id(), now=resources.clock.now())
+            deal = await get_detail(db, current_user().id, deal_id, current_deal_id=current_id(), now=resources.clock.now())
             values = await shell_values(db)
     except NotFound:
         return await show_gone()

@@ -7,20 +7,19 @@ from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
-from app.deals.listing import ListQuery, list_at_hand, list_deals
+from app.deals.listing import ListQuery, list_deals, list_switcher
 from app.deals.schemas import DealList, DealSummary
 from app.http.web import current_resources, current_user
 from app.imports.history import find_filename
 from app.pages.kit.context import current_deal
 
-SEE_OTHER = 303
 # Deals offered where the one asked for cannot be shown, or none was chosen yet.
 OTHERS = 5
 
 
 async def shell_values(db: AsyncSession) -> dict[str, Any]:
     """What shell.html shows from SQL: the deals of the switcher."""
-    deals = await list_at_hand(db, current_user().id, current_deal_id=current_id(), now=current_resources().clock.now())
+    deals = await list_switcher(db, current_user().id, current_deal_id=current_id(), now=current_resources().clock.now())
     return {"at_hand": deals}
 
 

@@ -1,4 +1,4 @@
-"""What runs in the worker beside the jobs: sealing, the relay to the stream, one consumer per group, and the upkeep."""
+"""The worker's event loops: sealing, the relay to the stream, one consumer per group, and maintenance. Each survives any outage."""
 
 import asyncio
 from collections import Counter
@@ -20,21 +20,21 @@ from app.resources import Resources
 
 log = structlog.get_logger()
 
-# Whether there is more to do at once.
+# Returns whether there is more to do at once.
 Step = Callable[[], Awaitable[Any]]
 
-# Longer than a consumer waits for entries. No request ever waits for this client.
+# Longer than a consumer blocks for entries. No request waits for this client.
 REDIS_TIMEOUT = timedelta(seconds=2)
 RELAY_PAUSE = timedelta(seconds=0.5)
 SEAL_PAUSE = timedelta(seconds=1)
 UPKEEP_PAUSE = timedelta(seconds=5)
 MAX_PAUSE = timedelta(seconds=5)
-# What may be on its way through the stream is left to it for so long.
+# For so long an event is left to the stream before its effect is applied from SQL.
 GRACE = timedelta(seconds=30)
 
 
 async def run_events(resources: Resources) -> None:
-    """Until cancelled. Nothing that Redis or SQL does ends it."""
+    """Run until cancelled. No failure of Redis or SQL ends it."""
     redis = None
     if resources.settings.redis_url:
         redis = RedisClient(resources.settings.redis_url, name="holdfast-worker-events", timeout=REDIS_TIMEOUT, keys=resources.keys)
@@ -61,22 +61,22 @@ def _loops(resources: Resources, redis: RedisClient | None) -> Iterator[Coroutin
 
 async def _seal(resources: Resources) -> bool:
     await seal(resources.database, resources.clock)
-    return False  # it went on until nothing was left; on SQLite others want to write too
+    return False  # it sealed everything; on SQLite others want to write too
 
 
 async def run_forever(name: str, step: Step, pause: timedelta) -> None:
-    """One step after the other, for ever; an outage is told when it begins and when it is over."""
+    """Repeat a step until cancelled; log an outage when it begins and when it ends."""
     failing, wait = False, pause
     while True:
         more = False
         try:
             more = bool(await step())
             if failing:
-                log.info("It goes on.", loop=name)
+                log.info("Event loop resumed.", loop=name)
             failing, wait = False, pause
         except Unavailable as outage:
             if not failing:
-                log.warning("Events wait until this is over.", loop=name, fault=outage.detail)
+                log.warning("Event loop paused by an outage; events wait in SQL.", loop=name, fault=outage.detail)
             failing, wait = True, min(max(2 * wait, RELAY_PAUSE), MAX_PAUSE)
         except Exception:  # a bug in one step must not stop the others, nor the next one
             log.exception("Event loop iteration failed; trying again.", loop=name)
@@ -85,20 +85,20 @@ async def run_forever(name: str, step: Step, pause: timedelta) -> None:
 
 
 class Upkeep:
-    """Relay and the look after it: who knows whether the stream works knows how long to leave events to it."""
+    """The relay and what the stream misses. Whether the relay works decides how long events are left to the stream."""
 
     def __init__(self, resources: Resources, redis: RedisClient | None, *, grace: timedelta = GRACE) -> None:
         self.resources = resources
         self.redis = redis
         self.grace = grace
-        # At a start nobody knows what became of the stream meanwhile.
+        # At a start it is unknown what happened to the stream meanwhile.
         self.lost = asyncio.Event()
         self.lost.set()
         self._relay_fails = False
         self._failures: dict[str, Counter[int]] = {group: Counter() for group in EFFECTS}
 
     async def relay(self) -> bool:
-        """Unless there was a full batch, what comes next waits a moment and goes together."""
+        """True after a full batch; otherwise the next events wait for a moment and go together."""
         assert self.redis
         try:
             sent = await relay_once(self.resources.database, self.redis)
@@ -109,7 +109,7 @@ class Upkeep:
         return sent == BATCH
 
     async def step(self) -> bool:
-        """Effects the stream will not bring, what operators asked for, and old entries."""
+        """Apply effects that the stream will not deliver, retry requeued dead letters, and trim the stream."""
         alone = self.redis is None or self._relay_fails or self.lost.is_set()
         self.lost.clear()
         database, clock = self.resources.database, self.resources.clock

@@ -1,4 +1,4 @@
-"""A writer's claim on the keys it is about to change: hold, wait before the commit, publish after it."""
+"""The holds of one write on the keys it is about to change: taken, waited for before the commit, published after it."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended, ensure_time_budget
+from app.core.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended
 from app.core.errors import StoreUnavailable
 from app.core.metrics import METRICS
+from app.core.time_budget import ensure_time_budget
 from app.sessions.backend import BackendFlag
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Hold, Record
@@ -18,11 +19,11 @@ from app.sessions.standstill import read_stopwatch
 log = structlog.get_logger()
 
 
-class Claim:
+class WriteHolds:
     """The holds of one write under the flag as it was known when they were taken.
 
-    Used in this order: make (the holds start at once), `await_holds(db)` as the last thing inside the transaction, `publish`
-    after its commit. A claim is never taken back: what is not published lapses.
+    Used in this order: make (they start at once), `await_holds(db)` as the last thing inside the transaction, `publish`
+    after its commit. A hold is never taken back: what is not published lapses.
     """
 
     def __init__(self, backend: BackendFlag, token_hashes: Iterable[str]) -> None:
@@ -60,8 +61,8 @@ class Claim:
             await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)
 
     async def publish(self, records: Mapping[str, Record]) -> None:
-        """After the commit: each hold becomes its record, or nothing. Where the flag fell, all are told before anything is acknowledged."""
-        # What the request may wait for the database may be used up by now; what is committed is told all the same.
+        """After the commit: each hold becomes its record, or nothing. A failover is announced before anything is acknowledged."""
+        # What the request may wait for the database may be used up by now; what is committed is announced all the same.
         ensure_time_budget(COMMIT_SECONDS)
         if self._fails_over:
             await self.backend.announce_failover(self.fence)

@@ -1,0 +1,43 @@
+"""Statements that change rows: what each database says its own way, and how all of them are run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVarTuple, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Insert, Row, UpdateBase, literal
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.selectable import TypedReturnsRows
+
+Ts = TypeVarTuple("Ts")
+
+# Objects this session has loaded are left as they are: nobody changes rows by a statement and goes on with objects of the same rows,
+# and to find those would cost a query of its own.
+_PAST_LOADED_OBJECTS = {"synchronize_session": False}
+
+
+async def execute_dml(db: AsyncSession, statement: UpdateBase) -> int:
+    """Run an INSERT, UPDATE or DELETE. Returns how many rows it changed."""
+    return cast(CursorResult[Any], await db.execute(statement, execution_options=_PAST_LOADED_OBJECTS)).rowcount
+
+
+async def execute_returning(db: AsyncSession, statement: TypedReturnsRows[*Ts]) -> Sequence[Row[*Ts]]:
+    """The same for a statement with RETURNING. Returns its rows."""
+    return (await db.execute(statement, execution_options=_PAST_LOADED_OBJECTS)).all()
+
+
+def insert_into(db: AsyncSession, table: type) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows ON CONFLICT, in the words of the database at hand."""
+    return postgresql.insert(table) if db.get_bind().dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def upsert(db: AsyncSession, table: type, values: Mapping[str, Any], *, key: list[str]) -> Insert:
+    """INSERT, or where `key` exists UPDATE everything else."""
+    changed = {name: value for name, value in values.items() if name not in key}
+    return insert_into(db, table).values(**values).on_conflict_do_update(index_elements=key, set_=changed)
+
+
+def as_columns(table: type[DeclarativeBase], values: Mapping[str, Any]) -> list[ColumnElement[Any]]:
+    """Plain values as the columns of an INSERT … SELECT, each with the type its column has."""
+    types: dict[str, Any] = {column.name: column.type for column in table.__table__.columns}
+    return [literal(value, types[name]).label(name) for name, value in values.items()]
