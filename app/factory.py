@@ -6,7 +6,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from prometheus_client import Counter
-from quart import Quart, Request, Response, current_app, request
+from quart import Request, Response, current_app, request
 from quart.typing import ResponseReturnValue
 from quart_schema import APIKeySecurityScheme, QuartSchema
 from werkzeug.routing import RequestRedirect
