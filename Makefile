@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons chaos fuzz mutants lint check bench bench-faults bench-sweeps clean
+.PHONY: help run test test-pythons chaos fuzz mutants lint check bench bench-faults bench-scale bench-sweeps load clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -15,11 +15,16 @@ PYTHONS ?= python3.12 python3.13 python3.14
 # How long the chaos lasts, and which one; another SEED makes other choices.
 SECONDS ?= 180
 SEED ?= $(shell date +%s)
+# How many people make the load, and for how long; LOAD_UI=1 shows Locust's page instead.
+USERS ?= 200
+MINUTES ?= 5
+LOAD_UI ?= 0
 PY := .venv/bin/python
 URL ?= http://127.0.0.1:5001
 LOG := .venv/install.log
 FAULTS := benchmarks/faults
 SPEED := benchmarks/speed
+LOAD := benchmarks/load
 
 help: ## Say what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,8 +67,14 @@ bench-faults: .venv/installed-dev $(FAULTS)/.venv/installed ## Run five session 
 bench-sweeps: .venv/installed-dev ## Run the sweeps on a million sessions while somebody works; the table goes to benchmarks/sweeps/RESULTS.md
 	$(PY) -m benchmarks.sweeps $(ARGS)
 
+bench-scale: .venv/installed-dev ## Compare a large database with an empty one, on both databases (ARGS="--deals 200000 --sessions 1000000")
+	$(PY) -m benchmarks.scale $(ARGS)
+
+load: .venv/installed $(LOAD)/.venv/installed ## Put people to work on a running site (URL=http://127.0.0.1:5001 USERS=200 MINUTES=5, LOAD_UI=1 for Locust's page)
+	@$(PY) -m benchmarks.load $(URL) --users $(USERS) --minutes $(MINUTES) $(if $(filter-out 0,$(LOAD_UI)),--ui) $(ARGS)
+
 clean: ## Remove what was installed and cached; data/ stays
-	rm -rf .venv .venv-* $(FAULTS)/.venv $(SPEED)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf .venv .venv-* $(FAULTS)/.venv $(SPEED)/.venv $(LOAD)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 
 # The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp. The locks are complete, hence
 # --no-deps: older pips look for the newest of what is wanted with an extra, and refuse it for its missing hash.
@@ -88,9 +99,9 @@ clean: ## Remove what was installed and cached; data/ stays
 	@$(call pip_install,--no-deps --require-hashes -r requirements-dev.lock)
 	@touch $@
 
-# The peers of the comparisons, in environments of their own: they want other versions than Holdfast does.
-$(FAULTS)/.venv/installed $(SPEED)/.venv/installed: %/.venv/installed: .venv/made %/requirements.lock
-	@echo "Installing what it is compared with into $*/.venv (only this first time)"
+# The peers of the comparisons, and Locust, in environments of their own: they want other versions than Holdfast does.
+$(FAULTS)/.venv/installed $(SPEED)/.venv/installed $(LOAD)/.venv/installed: %/.venv/installed: .venv/made %/requirements.lock
+	@echo "Installing what $* needs into $*/.venv (only this first time)"
 	@$(PY) -m venv $(@D)
 	@$(call pip_install,--no-deps --require-hashes -r $*/requirements.lock,$(@D)/bin/python)
 	@touch $@
