@@ -35,7 +35,17 @@ def main(*, url: str, users: int, minutes: float, ui: bool, accounts: Path | Non
         raise click.UsageError(f"{url} is not on this machine. Load on somebody else's server is an attack: add --yes-this-is-mine.")
     environ = {**os.environ, **({"LOAD_ACCOUNTS": str(accounts.resolve())} if accounts else {})}
     rate = max(users / ARRIVAL_SECONDS, 1)
-    command = [LOCUST, "-f", HERE / "locustfile.py", "--host", url.rstrip("/"), "--users", str(users), "--spawn-rate", f"{rate:.2f}"]
+    command: list[str | Path] = [
+        LOCUST,
+        "-f",
+        HERE / "locustfile.py",
+        "--host",
+        url.rstrip("/"),
+        "--users",
+        str(users),
+        "--spawn-rate",
+        f"{rate:.2f}",
+    ]
     if ui:
         command += ["--web-host", "127.0.0.1"]
     else:

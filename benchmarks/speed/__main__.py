@@ -12,7 +12,7 @@ from benchmarks.speed.chart import as_svg
 from benchmarks.speed.machine import cores
 from benchmarks.speed.measuring import Results, ceiling, measure, sites_for, spare_logins_for
 from benchmarks.speed.report import Run, as_comparison, as_json, as_page, as_table, busiest
-from benchmarks.speed.rows import ROWS, Row
+from benchmarks.speed.rows import DATABASES, ROWS, Row
 from benchmarks.speed.sites import HERE, THIS, Checkout
 from tests.servers import leash
 from tests.servers.web import ROOT
@@ -28,12 +28,22 @@ TOO_BUSY = 0.7
 @click.option(
     "--against", metavar="GITREF", help="Run the rows of another commit of Holdfast, too, round by round; of the peers bare Quart only."
 )
+@click.option("--database", "databases", multiple=True, type=click.Choice(DATABASES), help="Holdfast on this one only.")
 @click.option("--ours", is_flag=True, help="No peers but bare Quart.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures to this file, too.")
-def main(*, wanted: tuple[str, ...], rounds: int, seconds: float, against: str | None, ours: bool, json_file: Path | None) -> None:
+def main(
+    *,
+    wanted: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    against: str | None,
+    databases: tuple[str, ...],
+    ours: bool,
+    json_file: Path | None,
+) -> None:
     """Measure Holdfast and its peers: all rows, or those named. The results beside this file are written only by all, of all."""
     names = wanted if wanted and "all" not in wanted else tuple(ROWS)
-    rows = [ROWS[name] for name in dict.fromkeys(names)]
+    rows = [ROWS[name].on(databases or DATABASES) for name in dict.fromkeys(names)]
     _, other_core = cores()
     os.sched_setaffinity(0, {other_core})
     try:
@@ -48,7 +58,7 @@ def main(*, wanted: tuple[str, ...], rounds: int, seconds: float, against: str |
     _say_how_busy(run, results)
     if json_file:
         json_file.write_text(as_json(results, run))
-    if len(rows) == len(ROWS) and not other and not ours:
+    if len(rows) == len(ROWS) and not (other or ours or databases):
         (HERE / "RESULTS.md").write_text(as_page(results, run))
         (HERE / "results.json").write_text(as_json(results, run))
         (HERE / "speed.svg").write_text(as_svg(results))

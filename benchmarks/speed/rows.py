@@ -1,14 +1,14 @@
 """What is measured: rows of the table, whom each row compares, and what Holdfast is to reach in it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from benchmarks.speed.client import Sample, at_rate, closed_loop, in_bursts
 from benchmarks.speed.measured import Measured
 
 SQLITE, POSTGRES = "sqlite", "postgresql"
-OURS = (SQLITE, POSTGRES)
+DATABASES = OURS = (SQLITE, POSTGRES)
 ALONE = ("sqlite-alone", "postgresql-alone")
 PEERS = ("starsessions", "quart-session", "django", "flask-session")
 CONNECTIONS, RATE, AT_ONCE = 16, 50, 16
@@ -40,6 +40,11 @@ class Row:
     connections: int = CONNECTIONS
     rate: int = 0
     at_once: int = 0
+
+    def on(self, databases: tuple[str, ...]) -> "Row":
+        """The same row with Holdfast on these databases only."""
+        left_out = tuple(each for each in DATABASES if each not in databases)
+        return replace(self, subjects=tuple(key for key in self.subjects if not left_out or not key.startswith(left_out)))
 
     async def load(self, port: int, requests: Iterator[bytes], seconds: float) -> Sample:
         if self.rate:
