@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import TypeVar
 
 import click
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.commands import revoke
 from app.core.clock import Clock
