@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons chaos fuzz mutants lint check bench-faults bench-sweeps clean
+.PHONY: help run test test-pythons chaos fuzz mutants lint check bench bench-faults bench-scale bench-sweeps load clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -15,10 +15,16 @@ PYTHONS ?= python3.12 python3.13 python3.14
 # How long the chaos lasts, and which one; another SEED makes other choices.
 SECONDS ?= 180
 SEED ?= $(shell date +%s)
+# How many people make the load, and for how long; LOAD_UI=1 shows Locust's page instead.
+USERS ?= 200
+MINUTES ?= 5
+LOAD_UI ?= 0
 PY := .venv/bin/python
 URL ?= http://127.0.0.1:5001
 LOG := .venv/install.log
 FAULTS := benchmarks/faults
+SPEED := benchmarks/speed
+LOAD := benchmarks/load
 
 help: ## Say what can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,14 +58,23 @@ lint: .venv/installed-dev ## Check style, types, import contracts, and that migr
 
 check: lint test ## What CI runs: lint, then test
 
+bench: .venv/installed-dev $(SPEED)/.venv/installed ## Measure Holdfast beside five others, or another commit (ARGS="warm select --rounds 3 --against HEAD~1")
+	$(PY) -m benchmarks.speed $(ARGS)
+
 bench-faults: .venv/installed-dev $(FAULTS)/.venv/installed ## Run five session layers through the same faults; the table goes to benchmarks/faults/RESULTS.md
 	$(PY) -m benchmarks.faults $(ARGS)
 
 bench-sweeps: .venv/installed-dev ## Run the sweeps on a million sessions while somebody works; the table goes to benchmarks/sweeps/RESULTS.md
 	$(PY) -m benchmarks.sweeps $(ARGS)
 
+bench-scale: .venv/installed-dev ## Compare a large database with an empty one, on both databases (ARGS="--deals 200000 --sessions 1000000")
+	$(PY) -m benchmarks.scale $(ARGS)
+
+load: .venv/installed $(LOAD)/.venv/installed ## Put people to work on a running site (URL=http://127.0.0.1:5001 USERS=200 MINUTES=5, LOAD_UI=1 for Locust's page)
+	@$(PY) -m benchmarks.load $(URL) --users $(USERS) --minutes $(MINUTES) $(if $(filter-out 0,$(LOAD_UI)),--ui) $(ARGS)
+
 clean: ## Remove what was installed and cached; data/ stays
-	rm -rf .venv .venv-* $(FAULTS)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf .venv .venv-* $(FAULTS)/.venv $(SPEED)/.venv $(LOAD)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 
 # The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp. The locks are complete, hence
 # --no-deps: older pips look for the newest of what is wanted with an extra, and refuse it for its missing hash.
@@ -84,11 +99,11 @@ clean: ## Remove what was installed and cached; data/ stays
 	@$(call pip_install,--no-deps --require-hashes -r requirements-dev.lock)
 	@touch $@
 
-# The peers of the comparison, in an environment of their own: they want other versions than Holdfast does.
-$(FAULTS)/.venv/installed: .venv/made $(FAULTS)/requirements.lock
-	@echo "Installing the other session layers into $(FAULTS)/.venv (only this first time)"
+# The peers of the comparisons, and Locust, in environments of their own: they want other versions than Holdfast does.
+$(FAULTS)/.venv/installed $(SPEED)/.venv/installed $(LOAD)/.venv/installed: %/.venv/installed: .venv/made %/requirements.lock
+	@echo "Installing what $* needs into $*/.venv (only this first time)"
 	@$(PY) -m venv $(@D)
-	@$(call pip_install,--no-deps --require-hashes -r $(FAULTS)/requirements.lock,$(@D)/bin/python)
+	@$(call pip_install,--no-deps --require-hashes -r $*/requirements.lock,$(@D)/bin/python)
 	@touch $@
 
 define pip_install
