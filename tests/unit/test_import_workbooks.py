@@ -200,7 +200,7 @@ def test_archive_says_how_much_it_holds_and_is_held_to_it(monkeypatch: pytest.Mo
     many = rewritten(saved(book_of(HEADINGS, ["A"])), lambda parts: parts.update({f"xl/x{n}": b"" for n in range(workbooks.MAX_ENTRIES)}))
     with pytest.raises(UnreadableFile, match="unpacks to more"):
         read(many)
-    bounds = {"LARGEST_SHEET": 100}, {"LARGEST_PART": 100}, {"LARGEST_WHOLE": 2000}, {"SMALL_PART": 9, "HIGHEST_RATIO": 1}
+    bounds = {"MAX_SHEET_SIZE": 100}, {"MAX_PART_SIZE": 100}, {"MAX_TOTAL_SIZE": 2000}, {"SMALL_PART": 9, "MAX_RATIO": 1}
     for each in bounds:
         with monkeypatch.context() as patch:
             for name, value in each.items():
@@ -226,7 +226,7 @@ def test_sheet_has_as_many_rows_as_any_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(read(book_of(HEADINGS, *[["A"]] * 3))[1]) == 3
     with pytest.raises(PayloadTooLarge):
         read(book_of(HEADINGS, *[["A"]] * 4))
-    monkeypatch.setattr(surveys, "LARGEST_SHEET", 30)
+    monkeypatch.setattr(surveys, "MAX_SHEET_SIZE", 30)
     with pytest.raises(PayloadTooLarge, match="more text"):
         read(book_of(HEADINGS, ["A" * 30]))
     monkeypatch.setattr(surveys, "MAX_COLUMNS", 3)
