@@ -53,6 +53,13 @@ SIGNATURES = {
         "settings_cls init_settings env_settings dotenv_settings file_secret_settings",
         "app/core/config.py",
     ),
+    "flask.json.provider:DefaultJSONProvider.response": ("self args kwargs", "app/http/app.py"),
+    "quart.app:Quart.create_url_adapter": ("self request", "app/http/app.py"),
+    "quart.asgi:ASGIHTTPConnection.__call__": ("self receive send", "app/http/app.py"),
+    "quart.asgi:ASGIHTTPConnection._create_request_from_scope": ("self send", "app/http/app.py"),
+    "quart.asgi:ASGIHTTPConnection._send_response": ("self send response", "app/http/app.py"),
+    "quart.asgi:ASGIHTTPConnection.handle_request": ("self request send", "app/http/app.py"),
+    "quart.asgi:_handle_exception": ("app error", "app/http/app.py"),
     "quart.sessions:SessionInterface.open_session": ("self app request", "app/sessions/interface.py"),
     "quart.sessions:SessionInterface.save_session": ("self app session response", "app/sessions/interface.py"),
     "quart.wrappers:Request.__init__": (
