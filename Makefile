@@ -20,6 +20,8 @@ USERS ?= 200
 MINUTES ?= 5
 LOAD_UI ?= 0
 PY := .venv/bin/python
+# Where it is set, as in many images, every process would compile again what pip and the one before it have compiled.
+unexport PYTHONDONTWRITEBYTECODE
 URL ?= http://127.0.0.1:5001
 LOG := .venv/install.log
 FAULTS := benchmarks/faults
@@ -34,7 +36,7 @@ run: .venv/installed ## Start everything and say where to log in (PORT=5002 move
 
 test: .venv/installed-dev ## Run every test (BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with proxies and poolers)
 	@[ "$(BROWSER)" = 0 ] || $(PY) -c 'import sys; from tests.servers.chromium import MISSING, find_chromium; sys.exit(None if find_chromium() else MISSING)'
-	BROWSER=$(BROWSER) SURROUNDINGS=$(SURROUNDINGS) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+	BROWSER=$(BROWSER) SURROUNDINGS=$(SURROUNDINGS) $(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-pythons: .venv/installed-dev ## Run the main job and the quick tests on each of PYTHONS that is here, from .venv-3.12 and so on
 	@$(PY) -m tests.pythons $(PYTHONS)

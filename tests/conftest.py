@@ -20,9 +20,10 @@ from app.core.database import Database
 from app.core.migrate import upgrade
 from app.factory import create_app
 from tests.fakes import FakeClock
+from tests.integration.scene import Scene
 from tests.logs import logging_restored
 from tests.made_once import CompiledTemplates, compile_addresses_once
-from tests.servers import leash, redis
+from tests.servers import leash, nursery, redis
 from tests.servers.blocking import blocking
 from tests.servers.chromium import MISSING, find_chromium, running_browser
 from tests.servers.postgresql import PostgresServer, postgres_server
@@ -57,6 +58,7 @@ def pytest_configure() -> None:
 
 
 def pytest_unconfigure() -> None:
+    nursery.close()
     leash.let_go()
 
 
@@ -217,6 +219,12 @@ async def app(settings: Settings, clock: FakeClock, compiled_templates: Compiled
     app.jinja_env.bytecode_cache = compiled_templates
     async with app.test_app():
         yield app
+
+
+@pytest.fixture
+async def scene(app: Quart) -> Scene:
+    """One deal and everybody around it. A module that wants more in it has a `scene` of its own, made of this one."""
+    return await Scene.set(app)
 
 
 @pytest.fixture

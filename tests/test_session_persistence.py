@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import delete, func, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -39,11 +38,6 @@ with_and_without_redis = pytest.mark.parametrize(
 on_every_backend = pytest.mark.parametrize(
     ("database_url", "redis_url"), [("sqlite", "none"), ("sqlite", "valkey"), ("postgresql", KINDS[-1])], indirect=True
 )
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 # Spec 01: the deal a person worked on last

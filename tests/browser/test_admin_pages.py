@@ -1,7 +1,6 @@
 """Importing, administration and one's own account in a real browser: with a worker, without a script, for eyes and ears."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,13 +12,13 @@ from sqlalchemy import func, select, update
 
 from app.core.database import Database
 from app.models import Deal, Import, User
-from tests.browser.visitor import DESKTOP, PHONE, Visitor, make_visitor
+from tests.browser.visitor import BROWSER_TESTS, DESKTOP, PHONE, Visitor, make_visitor, on_the_loop
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_member, make_organisation, make_user
-from tests.servers.process import ServerProcess, held_directory, remove_directory
+from tests.servers.process import AppProcess, held_directory, remove_directory
 from tests.servers.web import ROOT
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 TABLET = ViewportSize(width=768, height=1024)
 REAL = ROOT / "app/demo/data/acquisitions.csv"
@@ -38,7 +37,7 @@ class Office:
     deal: Deal
 
 
-@pytest.fixture
+@on_the_loop
 async def office(database: Database, start_web: StartWeb) -> Office:
     office = Office()
     organisation = await make_organisation(database, name="Initech")
@@ -50,11 +49,10 @@ async def office(database: Database, start_web: StartWeb) -> Office:
     return office
 
 
-@pytest.fixture
-async def worker(environ: dict[str, str]) -> AsyncIterator[ServerProcess]:
+@on_the_loop
+async def worker(environ: dict[str, str]) -> AsyncIterator[AppProcess]:
     directory = held_directory("worker")
-    command = [sys.executable, "-m", "app", "worker"]
-    process = ServerProcess(command, port=0, log=directory / "log", cwd=directory, env=environ | {"PYTHONPATH": str(ROOT)})
+    process = AppProcess("worker", log=directory / "log", cwd=directory, env=environ | {"PYTHONPATH": str(ROOT)})
     yield process
     process.kill()
     remove_directory(directory)
@@ -80,7 +78,7 @@ async def count(database: Database) -> int:
 
 
 async def test_real_export_is_looked_at_imported_and_cancelled_on_the_way(
-    browser: Browser, office: Office, worker: ServerProcess, database: Database
+    browser: Browser, office: Office, worker: AppProcess, database: Database
 ) -> None:
     admin = await sign_in(browser, office, office.admin)
     page = admin.page
@@ -121,7 +119,7 @@ async def test_real_export_is_looked_at_imported_and_cancelled_on_the_way(
 
 
 async def test_import_without_a_script_from_the_form_to_the_corrected_rows(
-    browser: Browser, office: Office, worker: ServerProcess, tmp_path: Path, database: Database
+    browser: Browser, office: Office, worker: AppProcess, tmp_path: Path, database: Database
 ) -> None:
     file = tmp_path / "deals.csv"
     file.write_text(BAD)

@@ -9,14 +9,14 @@ from sqlalchemy import insert
 
 from app.core.database import Database
 from app.models import DeadLetter, JobRun
-from tests.browser.visitor import PHONE, Visitor, make_visitor
+from tests.browser.visitor import BROWSER_TESTS, PHONE, Visitor, make_visitor, on_the_loop
 from tests.conftest import StartRedis, StartWeb
 from tests.factories import make_user
 from tests.resilience.site import WorkerProcess
 from tests.servers.redis import RedisServer
 from tests.servers.web import WebServer
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 PAGES = ("/ops", "/ops/sessions", "/ops/jobs", "/ops/streams", "/ops/users?q=operator@test.example")
 # Of what this machine may take its time for: starting processes, and the return of Redis.
@@ -33,7 +33,7 @@ class Site:
     failed: list[int]
 
 
-@pytest.fixture
+@on_the_loop
 async def site(
     browser: Browser, database: Database, start_web: StartWeb, start_redis: StartRedis, environ: dict[str, str]
 ) -> AsyncIterator[Site]:

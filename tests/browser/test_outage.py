@@ -5,12 +5,12 @@ from playwright.async_api import Browser, expect
 from sqlalchemy import make_url
 
 from app.core.database import Database
-from tests.browser.visitor import make_visitor
+from tests.browser.visitor import BROWSER_TESTS, make_visitor
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_organisation, make_user
 from tests.resilience.proxy import TcpProxy
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
 
 
 async def test_page_waits_for_the_database_and_keeps_what_was_typed(

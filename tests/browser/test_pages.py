@@ -9,11 +9,11 @@ from sqlalchemy import delete, update
 
 from app.core.database import Database
 from app.models import Deal, Member, User, Visit
-from tests.browser.visitor import Visitor, make_visitor
+from tests.browser.visitor import BROWSER_TESTS, Visitor, make_visitor, on_the_loop
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_organisation, make_user
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 MAX_BYTES = 60 * 1024
 
@@ -33,7 +33,7 @@ class Office:
         return self.deals[0]
 
 
-@pytest.fixture
+@on_the_loop
 async def office(database: Database, start_web: StartWeb) -> Office:
     organisation = await make_organisation(database, name="Google")
     lead, analyst, nobody = [await make_user(database, organisation, name=name) for name in ("Lead", "Analyst", "Nobody")]
@@ -71,7 +71,7 @@ async def office(database: Database, start_web: StartWeb) -> Office:
     return Office(server.url, lead, analyst, nobody, deals)
 
 
-@pytest.fixture
+@on_the_loop
 async def analyst(browser: Browser, office: Office) -> Visitor:
     """The analyst, signed in at a desk, with no deal chosen yet."""
     visitor = await make_visitor(browser, office.url)

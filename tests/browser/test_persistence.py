@@ -11,16 +11,17 @@ from sqlalchemy import delete
 
 from app.core.database import Database
 from app.models import Session, User
+from tests.browser.visitor import BROWSER_TESTS, on_the_loop
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.servers.chromium import browser_with_profile
 
-pytestmark = pytest.mark.browser
+pytestmark = BROWSER_TESTS
 
 OpenBrowser = Callable[[], AbstractAsyncContextManager[BrowserContext]]
 
 
-@pytest.fixture
+@on_the_loop
 async def lead(database: Database) -> User:
     """Owns two deals, so that being in one of them is a choice."""
     organisation = await make_organisation(database)
@@ -30,7 +31,7 @@ async def lead(database: Database) -> User:
     return lead
 
 
-@pytest.fixture
+@on_the_loop
 async def url(start_web: StartWeb) -> str:
     return (await start_web()).url
 

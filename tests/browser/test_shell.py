@@ -13,13 +13,13 @@ from sqlalchemy import select, update
 
 from app.core.database import Database
 from app.models import Deal, Event, Organisation, Pin, User, UserNotice
-from tests.browser.visitor import Visitor, make_visitor
+from tests.browser.visitor import BROWSER_TESTS, Visitor, make_visitor, on_the_loop
 from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.servers.web import ROOT
 from tests.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 EXPORT = Path(ROOT) / "app" / "demo" / "data" / "acquisitions.csv"
 SHOWN_AT_ONCE = 8
@@ -36,7 +36,7 @@ class Office:
     deals: list[Deal]
 
 
-@pytest.fixture
+@on_the_loop
 async def office(database: Database, start_web: StartWeb) -> Office:
     organisation = await make_organisation(database, name="Google")
     lead, colleague = [await make_user(database, organisation, name=name) for name in ("Ada Lead", "Ben Colleague")]
@@ -46,7 +46,7 @@ async def office(database: Database, start_web: StartWeb) -> Office:
     return Office((await start_web()).url, organisation, lead, colleague, deals)
 
 
-@pytest.fixture
+@on_the_loop
 async def lead(browser: Browser, office: Office) -> Visitor:
     visitor = await make_visitor(browser, office.url)
     await visitor.sign_in(office.lead.email)

@@ -8,11 +8,11 @@ from playwright.async_api import Browser, Page, expect
 
 from app.core.database import Database
 from app.models import Deal, User
-from tests.browser.visitor import PHONE, Visitor, make_visitor
+from tests.browser.visitor import BROWSER_TESTS, PHONE, Visitor, make_visitor, on_the_loop
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_member, make_organisation, make_user, make_work
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Office:
         return f"/deals/{(deal or self.deal).id}/{page}"
 
 
-@pytest.fixture
+@on_the_loop
 async def office(database: Database, start_web: StartWeb) -> Office:
     organisation = await make_organisation(database, name="Google")
     lead, editor, viewer = [await make_user(database, organisation, name=name) for name in ("Lead", "Editor", "Viewer")]

@@ -2,10 +2,15 @@
 
 from typing import Any, Literal
 
+import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize
 
 from tests.factories import PASSWORD
+
+BROWSER_TESTS = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+on_the_loop = pytest_asyncio.fixture(loop_scope="session")
 
 DESKTOP, TABLET, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=768, height=1024), ViewportSize(width=360, height=740)
 

@@ -55,9 +55,8 @@ NO_DEAL = 2**62
 
 
 @pytest.fixture
-async def scene(app: Quart) -> Scene:
+async def scene(scene: Scene) -> Scene:
     """With a finding and an item of the checklist, so that there is something at the addresses above."""
-    scene = await Scene.set(app)
     await make_work(scene.resources.database, scene.deal)
     return scene
 

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from quart import Quart
 from sqlalchemy import select, update
 
 from app.auth.links import LINK_LIFE, RESET_LIFE
@@ -20,11 +19,6 @@ from tests.integration.scene import Scene
 
 NEW_PASSWORD = "another-horse-battery"
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 def token_of(link: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from quart import Quart
 
 from app.findings.markdown import NOTE, as_html, lay_out
 from tests.integration.scene import Scene
@@ -103,8 +102,7 @@ def watched() -> Iterator[Watch]:
 
 
 @pytest.fixture
-async def scene(app: Quart) -> Scene:
-    scene = await Scene.set(app)
+async def scene(scene: Scene) -> Scene:
     for who in ("editor", "viewer", "admin"):
         await scene.call(who, "GET", "~")
     return scene

@@ -10,7 +10,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from quart import Quart
 from sqlalchemy import event, insert
 from werkzeug.datastructures import Headers
 
@@ -26,11 +25,6 @@ from tests.integration.scene import Scene
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 SORTS = {"announced": ("announced_on", True), "price": ("price_usd", True), "updated": ("updated_at", True), "recent": ("visited_at", True)}
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 async def many_deals(scene: Scene, count: int, **values: Any) -> list[int]:

@@ -23,11 +23,6 @@ MUNICH, ASCII = "user@münchen.example", "user@xn--mnchen-3ya.example"
 SPELLINGS = (MUNICH, ASCII, MUNICH.upper(), unicodedata.normalize("NFD", MUNICH))
 
 
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
-
-
 async def sign_in(app: Quart, email: str, password: str = PASSWORD) -> int:
     answer = await app.test_client().post("/api/auth/login", json={"email": email, "password": password})
     return int(answer.status_code)

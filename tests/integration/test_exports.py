@@ -8,7 +8,6 @@ from typing import Any
 
 import openpyxl
 import pytest
-from quart import Quart
 from sqlalchemy import select, update
 
 from app.core.database import Database
@@ -22,11 +21,6 @@ from tests.integration.test_imports_api import look, quiet, send
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 FORMULA = '=HYPERLINK("http://evil.example","x")'
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 async def fetch(scene: Scene, path: str, who: str = "owner") -> tuple[Any, bytes]:

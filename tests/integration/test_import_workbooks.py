@@ -9,7 +9,6 @@ from typing import Any
 import openpyxl
 import psutil
 import pytest
-from quart import Quart
 from quart.datastructures import FileStorage
 from sqlalchemy import select, update
 
@@ -27,11 +26,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 HEADINGS = ["Target", "Buyer", "Announced", "Price"]
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 def workbook(**sheets: list[list[Any]]) -> bytes:

@@ -5,7 +5,6 @@ import csv
 import io
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from quart import Quart
 from quart.datastructures import FileStorage
 from sqlalchemy import func, select, update
 
@@ -26,7 +24,7 @@ from tests.conftest import StartWeb
 from tests.factories import PASSWORD, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
-from tests.servers.process import ServerProcess, held_directory, remove_directory
+from tests.servers.process import AppProcess, held_directory, remove_directory
 from tests.servers.web import ROOT
 from tests.waiting import until
 from worker.jobs import import_file
@@ -41,11 +39,6 @@ BAD = (
     + "Onavo,Facebook,2013,,,,,too many\n"
 )
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 async def send(scene: Scene, content: str | bytes, *, start: bool = True, who: str = "admin", name: str = "deals.csv") -> dict[str, Any]:
@@ -385,8 +378,7 @@ async def test_import_goes_on_where_a_killed_worker_left_it(database: Database, 
     server = await start_web()
     directory = held_directory("worker")
     settings = environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "app", "worker"]
-    workers = [ServerProcess(command, port=0, log=directory / f"log{n}", cwd=directory, env=settings) for n in range(2)]
+    workers = [AppProcess("worker", log=directory / f"log{n}", cwd=directory, env=settings) for n in range(2)]
 
     async def imported() -> int:
         return await count(database, Deal.organisation_id == organisation.id)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from quart import Quart
 from sqlalchemy import JSON, delete, insert, select, update
 
 from app.events.effects import EFFECTS, retry_requeued
@@ -22,8 +21,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-async def scene(app: Quart) -> Scene:
-    scene = await Scene.set(app)
+async def scene(scene: Scene) -> Scene:
     async with scene.resources.database.write() as db:
         await db.execute(update(User).where(User.id == scene.id_of("admin")).values(is_operator=True))
     await scene.call("admin", "POST", "/api/deals", json={"name": "Another one"})

@@ -30,11 +30,6 @@ def settings(environ: dict[str, str], request: pytest.FixtureRequest) -> Setting
     return load_settings(environ | (QUOTAS if "quota" in request.node.name else limits))
 
 
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
-
-
 @on_sqlite
 async def test_every_route_that_changes_something_or_makes_a_file_has_a_limit(app: Quart) -> None:
     limits: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import psutil
@@ -54,14 +55,16 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A checkout without data, whose environment is installed."""
+    """A checkout without data, whose environment is installed. What was compiled of it comes along: that takes longest in a start."""
     directory = held_directory("checkout")
     copy = directory / "holdfast"
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+        compiled = Path(cache_from_source(name)) if name.endswith(".py") else Path(name)
+        for file in {Path(name), compiled}:
+            if (ROOT / file).is_file():
+                (copy / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, copy / file)
     yield copy
     remove_directory(directory)
 

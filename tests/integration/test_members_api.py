@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from quart import Quart
 
 from app.models import Visit
 from tests.factories import make_deal, make_member
@@ -13,11 +12,6 @@ from tests.fakes import FakeClock
 from tests.integration.scene import Scene
 
 NOTICE = {"code": "deal_unavailable"}
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 # With Redis in front, and on SQL alone.

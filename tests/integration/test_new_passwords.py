@@ -1,7 +1,6 @@
 """Wherever a new password is given, the same ones are refused, with the reason."""
 
 import pytest
-from quart import Quart
 
 from app.auth.people import add_user
 from app.auth.service import reset_password
@@ -12,11 +11,6 @@ from tests.integration.scene import Scene
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 GOOD = "lunar rover tomatoes"
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 async def test_every_door_refuses_the_old_password_and_what_everybody_knows(scene: Scene) -> None:

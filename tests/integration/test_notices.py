@@ -5,7 +5,6 @@ from contextlib import aclosing
 from datetime import timedelta
 
 import pytest
-from quart import Quart
 from sqlalchemy import select, text
 
 from app.core.config import Settings
@@ -18,11 +17,6 @@ from tests.integration.scene import Scene
 
 # Rules above SQL.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 async def have_effects(scene: Scene) -> int:

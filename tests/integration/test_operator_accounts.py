@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from click.testing import CliRunner
-from quart import Quart
 from sqlalchemy import select, update
 
 from app.admin import service
@@ -40,8 +39,7 @@ ACTIONS: dict[str, Action] = {
 
 
 @pytest.fixture
-async def scene(app: Quart) -> Scene:
-    scene = await Scene.set(app)
+async def scene(scene: Scene) -> Scene:
     scene.users["operator"] = await make_user(scene.resources.database, scene.organisation, is_operator=True)
     await make_member(scene.resources.database, scene.deal, scene.users["operator"])
     return scene

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from quart import Quart
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,11 +18,6 @@ from app.factory import create_app
 from app.models import Deal, Event, Login, Member, OneTimeLink, Session, User
 from tests.factories import PASSWORD
 from tests.integration.scene import Scene
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 def test_every_table_says_what_becomes_of_a_person_who_goes() -> None:

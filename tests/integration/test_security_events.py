@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import pytest
-from quart import Quart
 
 from app.core.config import Settings, load_settings
 from app.core.logging import configure_logging
@@ -24,8 +23,7 @@ def settings(environ: dict[str, str]) -> Settings:
 
 
 @pytest.fixture
-async def scene(app: Quart, settings: Settings) -> Scene:
-    scene = await Scene.set(app)
+async def scene(scene: Scene, settings: Settings) -> Scene:
     for who in ("viewer", "admin"):
         await scene.call(who, "GET", "~")
     configure_logging(settings)

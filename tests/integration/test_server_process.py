@@ -32,7 +32,7 @@ POST = b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: appli
 
 @asynccontextmanager
 async def web(environ: dict[str, str], *, host: str = "127.0.0.1") -> AsyncIterator[WebServer]:
-    server = WebServer(environ)
+    server = WebServer(environ, forked=False)
     server.popen["env"]["HOST"] = host
     server.start()
     try:

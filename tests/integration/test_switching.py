@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from quart import Quart
 from sqlalchemy import delete
 
 from app.core.config import Settings, load_settings
@@ -24,11 +23,6 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def settings(environ: dict[str, str]) -> Settings:
     # The look at the flag goes on in the background, at a pace that no test waits for: statements are counted here.
     return load_settings(environ | {"SESSION_BACKEND_POLL_SECONDS": "3600", "PROBE_INTERVAL_SECONDS": "3600"})
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 async def second_deal(scene: Scene, name: str = "YouTube") -> Deal:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,7 +34,7 @@ from tests.fakes import FakeClock
 from tests.integration.conftest import KEY, set_key, sign_in
 from tests.integration.scene import Scene
 from tests.jobs import read_run
-from tests.servers.process import ServerProcess, held_directory, remove_directory
+from tests.servers.process import AppProcess, held_directory, remove_directory
 from tests.servers.web import ROOT
 from tests.waiting import until
 
@@ -48,7 +47,7 @@ class Installation:
     environ: dict[str, str]
     app: Quart
     scene: Scene
-    worker: ServerProcess
+    worker: AppProcess
 
     @property
     def resources(self) -> Resources:
@@ -86,10 +85,10 @@ async def two(environ: dict[str, str], other_environ: dict[str, str]) -> AsyncIt
         remove_directory(directory)
 
 
-def _worker(environ: dict[str, str], folder: Path) -> ServerProcess:
+def _worker(environ: dict[str, str], folder: Path) -> AppProcess:
     folder.mkdir()
     settings = environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    worker = ServerProcess([sys.executable, "-m", "app", "worker"], port=0, log=folder / "log", cwd=folder, env=settings)
+    worker = AppProcess("worker", log=folder / "log", cwd=folder, env=settings)
     worker.start()
     return worker
 

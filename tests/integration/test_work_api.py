@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from quart import Quart
 
 from app.checklist.store import MAX_ITEMS
 from app.models import ChecklistItem, Finding
@@ -15,11 +14,6 @@ from tests.integration.scene import Scene
 
 # Rules above SQL.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-async def scene(app: Quart) -> Scene:
-    return await Scene.set(app)
 
 
 async def make(scene: Scene, kind: str, **facts: Any) -> dict[str, Any]:

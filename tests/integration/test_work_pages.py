@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from quart import Quart
 from sqlalchemy import update
 
 from app.checklist.standard import TEMPLATES
@@ -27,8 +26,7 @@ HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
 
 @pytest.fixture
-async def scene(app: Quart) -> Scene:
-    scene = await Scene.set(app)
+async def scene(scene: Scene) -> Scene:
     await make_work(scene.resources.database, scene.deal)
     return scene
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
@@ -16,25 +15,25 @@ from app.core.redis_keys import RedisKeys
 from app.jobs.service import request_run
 from app.models import JobRun, SessionBackend
 from tests.conftest import StartRedis
-from tests.servers.process import ServerProcess, held_directory, remove_directory, wait_until
+from tests.servers.process import AppProcess, held_directory, remove_directory, wait_until
 from tests.servers.web import ROOT
 from tests.waiting import until
 from worker.arq_queue import make_pool
 
 STOP_SECONDS = 10
 CHECK = "check_session_backend"
-StartWorker = Callable[[Mapping[str, str]], ServerProcess]
+StartWorker = Callable[[Mapping[str, str]], AppProcess]
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
 def start_worker(environ: dict[str, str]) -> Iterator[StartWorker]:
     directory = held_directory("worker")
-    workers: list[ServerProcess] = []
+    workers: list[AppProcess] = []
 
-    def start(changes: Mapping[str, str]) -> ServerProcess:
+    def start(changes: Mapping[str, str]) -> AppProcess:
         settings = environ | {"PYTHONPATH": str(ROOT)} | dict(changes)
-        worker = ServerProcess([sys.executable, "-m", "app", "worker"], port=0, log=directory / "log", cwd=directory, env=settings)
+        worker = AppProcess("worker", log=directory / "log", cwd=directory, env=settings)
         workers.append(worker)
         worker.start()
         wait_until(lambda: says(worker, "Worker started"), within=20, what="Worker started")
@@ -46,7 +45,7 @@ def start_worker(environ: dict[str, str]) -> Iterator[StartWorker]:
     remove_directory(directory)
 
 
-def says(worker: ServerProcess, text: str, *, times: int = 1) -> bool:
+def says(worker: AppProcess, text: str, *, times: int = 1) -> bool:
     worker.check_alive()
     return worker.output().count(text) >= times
 

@@ -4,12 +4,10 @@ import asyncio
 import itertools
 import random
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -21,7 +19,7 @@ from app.models import Deal, Event, Organisation, SessionBackend, User
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.resilience.proxy import TcpProxy
 from tests.servers.blocking import blocking
-from tests.servers.process import ServerProcess, held_directory, remove_directory
+from tests.servers.process import AppProcess, held_directory, remove_directory
 from tests.servers.redis import RedisServer
 from tests.servers.web import ROOT, WebServer
 from tests.waiting import until
@@ -50,12 +48,11 @@ SETTINGS = {
 AS_IN_PRODUCTION = {"SESSION_BACKEND_POLL_SECONDS": "1", "PROBE_INTERVAL_SECONDS": "1", "PROBE_RISE_SECONDS": "10"}
 
 
-class WorkerProcess(ServerProcess):
+class WorkerProcess(AppProcess):
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.directory = held_directory("worker")
-        command: list[str | Path] = [sys.executable, "-m", "app", "worker"]
         variables = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | dict(environ)
-        super().__init__(command, port=0, log=self.directory / "log", cwd=self.directory, env=variables)
+        super().__init__("worker", log=self.directory / "log", cwd=self.directory, env=variables)
 
     def says(self, text: str, *, times: int = 1) -> bool:
         self.check_alive()

@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from app.core.migrate import upgrade
 from tests.servers.blocking import blocking
-from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
+from tests.servers.process import START_LIMIT_SECONDS, ServerProcess, free_port, held_directory, remove_directory, wait_until
 
 
 class PostgresProcess(ServerProcess):
@@ -92,7 +92,7 @@ def private_postgres(**options: str) -> Iterator[PostgresServer]:
         server = PostgresServer(f"postgresql://postgres@127.0.0.1:{port}/postgres")
         server.process = PostgresProcess(_command(binaries, data, port, options), port=port, log=home / "log", cwd=home, **identity)
         server.process.start()
-        wait_until(lambda: _answers(server), within=20, what="PostgreSQL")
+        wait_until(lambda: _answers(server), within=START_LIMIT_SECONDS, what="PostgreSQL")
         try:
             yield server
         finally:
@@ -192,7 +192,7 @@ def standby_of(server: PostgresServer) -> Iterator[PostgresServer]:
         standby.process = PostgresProcess(_command(binaries, data, port, options), port=port, log=home / "log", cwd=home, **identity)
         standby.process.start()
         try:
-            wait_until(lambda: _answers(standby), within=20, what="the standby")
+            wait_until(lambda: _answers(standby), within=START_LIMIT_SECONDS, what="the standby")
             yield standby
         finally:
             standby.process.terminate(signal.SIGQUIT)

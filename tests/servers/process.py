@@ -1,19 +1,21 @@
 """A server process under test: started on a free port, killed, stopped for a while, or started again on the same port."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import psutil
 
-from tests.servers import leash
+from tests.servers import leash, nursery
 
 START_LIMIT_SECONDS = 60
 
@@ -61,7 +63,7 @@ class ServerProcess:
         self.port = port
         self.log = log
         self.popen = popen
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | nursery.Forked | None = None
 
     @property
     def pid(self) -> int:
@@ -69,11 +71,14 @@ class ServerProcess:
         return self.process.pid
 
     def start(self) -> None:
+        self.process = self._begin()
+        leash.hold_process(self.pid, self.end_signal)
+
+    def _begin(self) -> subprocess.Popen[bytes] | nursery.Forked:
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **self.popen
             )
-        leash.hold_process(self.pid, self.end_signal)
 
     def wait_for_port(self) -> None:
         wait_until(self.accepts, within=START_LIMIT_SECONDS, what=f"{Path(self.command[0]).name} on port {self.port}")
@@ -132,3 +137,16 @@ class ServerProcess:
             raise
         finally:
             leash.release(self.pid)
+
+
+class AppProcess(ServerProcess):
+    """`python -m app` with `arguments`. Forked where nothing asks for an interpreter of its own: see `nursery`."""
+
+    def __init__(self, *arguments: str, port: int = 0, log: Path, cwd: Path, env: Mapping[str, str], forked: bool = True) -> None:
+        super().__init__([sys.executable, "-m", "app", *arguments], port=port, log=log, cwd=cwd, env=env)
+        self.is_forked = forked and "COVERAGE_PROCESS_START" not in os.environ and "LD_PRELOAD" not in env
+
+    def _begin(self) -> subprocess.Popen[bytes] | nursery.Forked:
+        if not self.is_forked:
+            return super()._begin()
+        return nursery.fork(self.command[2:], cwd=self.popen["cwd"], env=self.popen["env"], log=self.log)

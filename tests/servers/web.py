@@ -2,31 +2,31 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
-from tests.servers.process import START_LIMIT_SECONDS, ServerProcess, free_port, held_directory, remove_directory
+from tests.servers.process import START_LIMIT_SECONDS, AppProcess, free_port, held_directory, remove_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class WebServer(ServerProcess):
+class WebServer(AppProcess):
     """`holdfast web` with `environ` and nothing else of the caller's environment, in an empty directory."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, forked: bool = True) -> None:
         self.directory = held_directory("web")
         port = free_port()
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ}
         inherited = kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.directory)}
         super().__init__(
-            [sys.executable, "-m", "app", "web"],
+            "web",
             port=port,
             log=self.directory / "log",
             cwd=self.directory,
             env=inherited | dict(environ) | {"HOST": "127.0.0.1", "PORT": str(port)},
+            forked=forked,
         )
         self.url = f"http://127.0.0.1:{port}"
 
