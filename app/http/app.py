@@ -77,8 +77,8 @@ class HTTPConnection(ASGIHTTPConnection):
         scope: Any = self.scope
         client, root, path = scope.get("client"), scope.get("root_path", ""), scope["path"]
         headers = Headers()
-        headers._list = [("Remote-Addr", client[0] if client else "<local>")]  # type: ignore[attr-defined]
-        headers._list += [(_header_name(name), value.decode("latin1")) for name, value in scope["headers"]]  # type: ignore[attr-defined]
+        headers._list = [("Remote-Addr", client[0] if client else "<local>")]
+        headers._list += [(_header_name(name), value.decode("latin1")) for name, value in scope["headers"]]
         if scope["http_version"] < "1.1":
             headers.setdefault("Host", "")
         if root:
@@ -129,7 +129,7 @@ class HoldfastApp(Quart):
         # On every answer, ready-made.
         self.constant_headers: list[tuple[bytes, bytes]] = []
         self.max_content_length: int | None = None
-        self.body_timeout: float | None = self.config["BODY_TIMEOUT"]
+        self.body_timeout: int | None = self.config["BODY_TIMEOUT"]
         self.ensure_async = lru_cache(maxsize=1024)(super().ensure_async)  # type: ignore[method-assign]
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
