@@ -39,6 +39,7 @@ from app.http.proxies import ProxiesBelieved
 from app.http.ratelimit import limit_request
 from app.http.security_events import init_security_events, tell_refusal
 from app.http.security_headers import add_headers, init_security, refuse_foreign_host
+from app.http.style_sheets import init_style_sheets
 from app.http.uploads import init_uploads
 from app.http.web import access_of_request, check_access, check_role, name_request, public, with_time_budget
 from app.imports.routes import blueprint as imports
@@ -87,6 +88,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
 
     app.jinja_env.add_extension(AddressesAtRoot)
     app.asgi_app = with_time_budget(app.asgi_app, settings.database_timeout)  # type: ignore[method-assign]
+    init_style_sheets(app, reload=not settings.is_production)
     init_security(app, settings)
     init_security_events(app)
     init_device_cookie(app, names)

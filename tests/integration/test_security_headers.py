@@ -47,7 +47,7 @@ ANSWERS = [
     ("PUT", "/api/me", 405),
     ("POST", "/api/auth/login", 400),
     ("GET", "/health/live", 200),
-    ("GET", "/static/css/base.css", 200),
+    ("GET", "/static/holdfast.css", 200),
     ("GET", "/static/nothing.css", 404),
 ]
 
@@ -72,8 +72,8 @@ async def test_headers_are_on_what_a_signed_in_person_gets(app: Quart) -> None:
 
 async def test_unchanged_static_file_carries_the_headers_too(app: Quart) -> None:
     client = app.test_client()
-    etag = (await client.get("/static/css/base.css")).headers["ETag"]
-    answer = await client.get("/static/css/base.css", headers={"If-None-Match": etag})
+    etag = (await client.get("/static/holdfast.css")).headers["ETag"]
+    answer = await client.get("/static/holdfast.css", headers={"If-None-Match": etag})
     assert answer.status_code == 304
     check_headers(answer)
 
@@ -187,7 +187,7 @@ async def test_development_server_answers_to_loopback_names(app: Quart, host: st
     ],
 )
 async def test_foreign_host_is_refused(app: Quart, host: str) -> None:
-    for path in ("/login", "/api/me", "/nowhere", "/static/css/base.css"):
+    for path in ("/login", "/api/me", "/nowhere", "/static/holdfast.css"):
         answer = await app.test_client(use_cookies=False).get(path, headers={"Host": host})
         assert answer.status_code == 400
         check_headers(answer)

@@ -243,7 +243,7 @@ async def test_text_is_compressed_for_those_who_take_it(scene: Scene) -> None:
     page = await client.get("/deals", headers={"Accept-Encoding": "br, gzip"})
     assert (page.headers["Content-Encoding"], page.headers["Vary"]) == ("gzip", "Accept-Encoding")
     assert b"</html>" in gzip.decompress(await page.get_data(as_text=False))
-    for path in ("css/components.css", "js/shell.js", "vendor/lucide.svg"):
+    for path in ("holdfast.css", "js/shell.js", "vendor/lucide.svg"):
         plain, packed = [await client.get(f"/static/{path}", headers={"Accept-Encoding": way}) for way in ("identity", "gzip")]
         assert "Content-Encoding" not in plain.headers
         assert gzip.decompress(await packed.get_data(as_text=False)) == await plain.get_data(as_text=False)
