@@ -8,8 +8,8 @@ import pytest
 from quart import Quart
 from quart.typing import TestClientProtocol as Client
 from sqlalchemy import update
-from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
+from app.http.ids import NO_ID
 from app.http.web import Access, access_of
 from app.models import User
 from tests.integration.scene import Scene
@@ -143,26 +143,27 @@ async def test_document_says_what_an_id_is(app: Quart) -> None:
 NO_IDS = ("0", "-1", "01", "+1", "1.0", "1e3", "abc", "٣", "²", "1\0", "\0", "1\n", " 1", str(2**63), "9" * 19, "1" * 20, "9" * 5000)
 
 
-async def test_an_address_with_something_else_for_an_id_leads_nowhere(app: Quart) -> None:
+async def test_anything_else_for_an_id_is_the_id_of_nothing(app: Quart) -> None:
     adapter, ruled = app.url_map.bind("localhost"), [route for route in routes(app) if "<id:" in route.rule]
     assert len(ruled) > 90
     for text in NO_IDS:
         for route in ruled:
-            path = re.sub(r"<id:[^>]*>", text, re.sub(r"<(?!id:)[^>]*>", "1", route.rule))
-            with pytest.raises(WerkzeugNotFound):
-                adapter.match(path, route.method)
+            names = re.findall(r"<id:(\w+)>", route.rule)
+            found = adapter.match(re.sub(r"<id:[^>]*>", text, re.sub(r"<(?!id:)[^>]*>", "1", route.rule)), route.method)[1]
+            assert [found[name] for name in names] == [NO_ID] * len(names), (route.rule, text[:20])
     for number in (1, 9, 10, 2**62, 2**63 - 10, 2**63 - 1):
         assert all(number in adapter.match(re.sub(r"<[^>]*>", str(number), each.rule), each.method)[1].values() for each in ruled)
 
 
-async def test_what_leads_nowhere_is_answered_as_other_addresses_that_do(app: Quart, operator: Client) -> None:
-    """To whoever asks: JSON for programs, a page for people."""
-    for client in (operator, app.test_client()):
-        for text in ("abc", "1%00", "%D9%A3", "9" * 40):
-            problem, page = await client.get(f"/api/deals/{text}"), await client.get(f"/deals/{text}/overview")
-            assert (problem.status_code, problem.mimetype) == (404, "application/problem+json")
-            assert (await problem.get_json())["code"] == "not_found"
-            assert (page.status_code, page.mimetype) == (404, "text/html")
+async def test_who_may_ask_is_decided_before_what_an_address_names(app: Quart, operator: Client) -> None:
+    for text in ("abc", "1%00", "%D9%A3", "0", "9" * 40):
+        problem, page = await operator.get(f"/api/deals/{text}"), await operator.get(f"/deals/{text}/overview")
+        assert (problem.status_code, problem.mimetype) == (404, "application/problem+json")
+        assert (await problem.get_json())["code"] == "not_found"
+        assert (page.status_code, page.mimetype) == (404, "text/html")
+        stranger = app.test_client()
+        assert (await stranger.get(f"/api/deals/{text}")).status_code == 401
+        assert (await stranger.get(f"/deals/{text}/overview")).headers["Location"].startswith("/login")
 
 
 async def test_document_is_sound_openapi(app: Quart) -> None:
