@@ -75,7 +75,7 @@ async def test_jobs_are_run_and_retried_and_the_page_follows_by_itself(site: Sit
     await expect(row).to_contain_text("succeeded", timeout=TIMEOUT)
     await row.get_by_role("link", name="just now").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Run ")
-    await expect(page.get_by_text("asked for by operator@test.example")).to_be_visible()
+    await expect(page.get_by_text("asked for by operator@test.example", exact=True)).to_be_visible()
 
     await site.operator.open("/ops/jobs")
     failures = page.get_by_role("region", name="Open failures")

@@ -328,7 +328,7 @@ async def test_choosing_a_deal_to_begin_at_does_not_wait_for_its_withdrawal(app:
         await go_on.wait()
         await load(self, *arguments, **options)
 
-    monkeypatch.setattr(Realignment, "look", slow)
+    monkeypatch.setattr(Realignment, "load", slow)
     withdraw = asyncio.create_task(scene.call("owner", "DELETE", f"~/members/{scene.id_of('viewer')}"))
     await arrived.wait()
     start = {"start_at": "deal", "start_deal_id": scene.deal.id}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,11 +75,15 @@ def test_the_load_generator_waits_for_the_whole_answer(answer: bytes, whole: boo
 
 
 async def test_a_503_is_counted_and_any_other_refusal_ends_the_benchmark() -> None:
+    ended = asyncio.Event()
     answers = iter([b"200 OK", b"503 Service Unavailable", b"404 Not Found"])
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readuntil(b"\r\n\r\n"):
-            writer.write(b"HTTP/1.1 " + next(answers) + b"\r\nContent-Length: 0\r\n\r\n")
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 " + next(answers) + b"\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+        ended.set()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -90,4 +95,6 @@ async def test_a_503_is_counted_and_any_other_refusal_ends_the_benchmark() -> No
     with pytest.raises(Refused, match="404"):
         await connection.ask(request("GET", "/"))
     connection.transport.close()
+    await ended.wait()
     server.close()
+    await server.wait_closed()
