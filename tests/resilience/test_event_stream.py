@@ -27,6 +27,7 @@ from app.models import Analytics, DeadLetter, Event, EventEffect, Outbox, UserNo
 from app.models.event_stream import ALL_ORGANISATIONS
 from tests.conftest import StartRedis
 from tests.factories import make_organisation, make_user
+from tests.resilience.matrix import IS_FULL
 from tests.servers.process import ServerProcess, held_directory, remove_directory
 from tests.servers.redis import PRIVATE_KINDS, RedisServer
 from tests.servers.web import ROOT
@@ -64,6 +65,8 @@ def lives(environ: dict[str, str], redis: RedisServer) -> Iterator[Lives]:
     remove_directory(lives.directory)
 
 
+# Half a minute on each.
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"] if IS_FULL else ["postgresql"], indirect=True)
 async def test_a_hundred_kills_and_an_empty_redis_lose_and_repeat_nothing(database: Database, lives: Lives, redis: RedisServer) -> None:
     organisation = await make_organisation(database)
     people = [(await make_user(database, organisation)).id for _ in range(4)]
