@@ -31,7 +31,7 @@ from app.findings.routes import blueprint as findings
 from app.http.app import HoldfastApp
 from app.http.compression import Compression
 from app.http.error_handlers import init_errors
-from app.http.ids import init_ids
+from app.http.ids import init_ids, refuse_wrong_ids
 from app.http.json_bodies import MAX_BODY_BYTES
 from app.http.live import init_live
 from app.http.openapi import DOCUMENT, INFO, LOGIN, PathNamed
@@ -92,8 +92,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     init_security(app, settings)
     init_security_events(app)
     init_device_cookie(app, names)
-    init_drain(app, settings.drain_seconds)
-    _init_frame(app, HostRules(settings.allowed_hosts))
     init_errors(app)
     parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
@@ -129,6 +127,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     app.add_url_rule(DOCUMENT, "openapi", openapi)
 
     init_live(app, resources)
+    init_drain(app, settings.drain_seconds)
+    _init_frame(app, HostRules(settings.allowed_hosts))
     init_ops(app, resources)
     own = {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}
     app.asgi_app = ProxiesBelieved(app.asgi_app, settings, own=own)  # type: ignore[method-assign]
@@ -159,6 +159,7 @@ def _init_frame(app: HoldfastApp, hosts: HostRules) -> None:
         await auto_restore_deal_context()
         await check_role(access)
         await limit_request(access)
+        refuse_wrong_ids(asked)
 
     @app.after_request
     async def after(response: Response) -> Response:

@@ -1,6 +1,6 @@
 """Ids in addresses and forms: ASCII digits, 1 to 2^63 - 1. Anything else is as absent as an id that does not exist."""
 
-from quart import Quart
+from quart import Quart, Request
 from werkzeug.routing import BaseConverter
 
 from app.core.errors import NotFound
@@ -11,7 +11,7 @@ NO_ID = 0
 
 
 class IdConverter(BaseConverter):
-    """`<id:deal_id>` in a rule: the view gets a number. For anything else it gets `NO_ID`, so that who may ask is decided first."""
+    """`<id:deal_id>` in a rule: the view gets a number. Anything else is `NO_ID`, so that who may ask is decided first."""
 
     def to_python(self, value: str) -> int:
         return int(value) if _is_id(value) else NO_ID
@@ -20,6 +20,12 @@ class IdConverter(BaseConverter):
 def init_ids(app: Quart) -> None:
     """Before any rule is added."""
     app.url_map.converters["id"] = IdConverter
+
+
+def refuse_wrong_ids(request: Request) -> None:
+    """Last of all, once it is known who asks. Raises `NotFound`."""
+    if request.view_args and NO_ID in request.view_args.values():
+        raise NotFound
 
 
 def parse_id(text: str) -> int:

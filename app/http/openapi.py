@@ -9,10 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from quart_schema import Info, document_querystring, document_request, document_response, tag
 from quart_schema.openapi import OpenAPIProvider
 from quart_schema.validation import QUART_SCHEMA_RESPONSE_ATTRIBUTE
-from werkzeug.routing import BaseConverter
 from werkzeug.routing.rules import Rule
-
-from app.http.ids import MAX_ID, IdConverter
 
 INFO = Info(title="Holdfast", version=version("holdfast"), description="A deal workspace in which you never lose your place.")
 
@@ -86,12 +83,6 @@ class PathNamed(OpenAPIProvider):
                     operation["requestBody"] = {"required": True, "content": uploads}
         return paths, components | more
 
-    def build_path_parameter(self, name: str, converter: BaseConverter) -> dict[str, Any]:
-        parameter = super().build_path_parameter(name, converter)
-        if isinstance(converter, IdConverter):
-            parameter["schema"] = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
-        return parameter
-
     def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         parameters, definitions = super().build_querystring_parameters(model)
         required = {field.alias or name for name, field in model.model_fields.items() if field.is_required()}
@@ -129,7 +120,7 @@ class PathNamed(OpenAPIProvider):
 
 
 def _standing_problems(method: str, path: str, operation: dict[str, Any]) -> set[int]:
-    """The refusals any request of this kind may meet: `check_access`, `IdConverter`, `limit_writes`, `read_json`, `parse_query`."""
+    """The refusals any request of this kind may meet: `check_access`, `refuse_wrong_ids`, `limit_writes`, `read_json`, `parse_query`."""
     statuses = {403, 429} if method in _UNSAFE else set()
     if "{" in path:
         statuses.add(404)

@@ -75,7 +75,6 @@ SIGNATURES = {
     "quart_schema.openapi:OpenAPIProvider.build_request_body": ("self model source", "app/http/openapi.py"),
     "quart_schema.openapi:OpenAPIProvider.build_response_object": ("self model headers_model", "app/http/openapi.py"),
     "quart_schema.openapi:OpenAPIProvider.operation_id": ("self method path func", "app/http/openapi.py"),
-    "quart_schema.openapi:OpenAPIProvider.build_path_parameter": ("self name converter", "app/http/openapi.py"),
     "quart_schema.openapi:OpenAPIProvider.generate_rules": ("self", "app/http/openapi.py"),
     "redis.asyncio:BlockingConnectionPool.get_connection": ("self command_name keys options", "app/core/redis.py"),
     "redis.asyncio:BlockingConnectionPool.release": ("self connection", "app/core/redis.py"),
