@@ -19,19 +19,22 @@ def app() -> HoldfastApp:
 
 
 async def call(app: HoldfastApp, method: str, messages: Iterable[dict[str, Any]], *headers: tuple[bytes, bytes]) -> list[dict[str, Any]]:
-    """What is sent for these messages, after the last of which nothing comes."""
+    """What is sent for these messages, as a server has them: once it is answered, the client is gone."""
     sent: list[dict[str, Any]] = []
-    left = list(messages)
+    left, answered = list(messages), asyncio.Event()
 
     async def receive() -> dict[str, Any]:
         if not left:
-            await asyncio.Event().wait()
+            await answered.wait()
+            return {"type": "http.disconnect"}
         message = left.pop(0)
         await asyncio.sleep(message.pop("after", 0))
         return message
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            answered.set()
 
     scope: Any = {"type": "http", "method": method, "scheme": "http", "path": "/", "query_string": b"", "http_version": "1.1"}
     await app(scope | {"headers": [(b"host", b"a"), *headers], "root_path": ""}, receive, send)  # type: ignore[arg-type]
