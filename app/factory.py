@@ -37,7 +37,7 @@ from app.http.live import init_live
 from app.http.openapi import DOCUMENT, INFO, LOGIN, PathNamed
 from app.http.proxies import ProxiesBelieved
 from app.http.ratelimit import limit_request
-from app.http.security_events import init_security_events, tell_refusal
+from app.http.security_events import init_security_events, record_refusal
 from app.http.security_headers import add_headers, init_security, refuse_foreign_host
 from app.http.style_sheets import init_style_sheets
 from app.http.uploads import init_uploads
@@ -67,7 +67,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     app = HoldfastApp(__name__, static_folder="static", template_folder="templates")
     app.secret_key = settings.secret_key
     app.config["SECRET_KEY_FALLBACKS"] = list(settings.secret_key_fallbacks)
-    app.max_content_length = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
+    app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES  # the strict limit, with its message, is read_json's
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = A_YEAR  # assets carry a hash of their content in their address
     app.url_map.strict_slashes = False
     init_ids(app)
@@ -172,7 +172,7 @@ def _init_frame(app: HoldfastApp, hosts: HostRules) -> None:
             counters[kind] = METRICS.http_requests.labels(kind[0], f"{kind[1]}xx")
         counters[kind].inc()
         _allow_own_methods(response)
-        tell_refusal(response)
+        record_refusal(response)
         add_headers(asked, response)
         smaller = compression.compress(asked, response)
         if smaller is not None:

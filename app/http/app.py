@@ -5,12 +5,11 @@ What is overridden is the same in Quart 0.22 and 0.23, which `tests/architecture
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
 from flask.json.provider import DefaultJSONProvider
-from pydantic import BaseModel
 from quart import Quart, Response
 from quart.asgi import ASGIHTTPConnection, _handle_exception
 from quart.wrappers import base
@@ -92,9 +91,9 @@ class HTTPConnection(ASGIHTTPConnection):
             root,
             scope["http_version"],
             scope,
-            max_content_length=self.app.max_content_length,
-            body_timeout=self.app.body_timeout,
-            send_push_promise=_no_push,
+            max_content_length=self.app.config["MAX_CONTENT_LENGTH"],
+            body_timeout=self.app.config["BODY_TIMEOUT"],
+            send_push_promise=partial(self._send_push_promise, send),
         )
 
     async def handle_request(self, request: Any, send: Send) -> None:  # type: ignore[override]
@@ -128,8 +127,6 @@ class HoldfastApp(Quart):
         self.json: Any = _FastJSON(self)
         # On every answer, ready-made.
         self.constant_headers: list[tuple[bytes, bytes]] = []
-        self.max_content_length: int | None = None
-        self.body_timeout: int | None = self.config["BODY_TIMEOUT"]
         self.ensure_async = lru_cache(maxsize=1024)(super().ensure_async)  # type: ignore[method-assign]
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:
@@ -141,23 +138,17 @@ class HoldfastApp(Quart):
 
 
 class _FastJSON(DefaultJSONProvider):
-    """What views return as dicts and lists, by msgspec. What that cannot write, as half a pair of surrogates, the standard library does."""
+    """What views return as dicts and lists, by msgspec. What that cannot write, such as `Markup`, the standard library does."""
 
-    _encoder = msgspec.json.Encoder(order="sorted", enc_hook=lambda value: _to_plain(value))
+    _encoder = msgspec.json.Encoder(order="sorted")
 
     def response(self, *args: Any, **values: Any) -> Any:
         value = self._prepare_response_obj(args, values)
         try:
             data = self._encoder.encode(value)
-        except (TypeError, ValueError, UnicodeError, RecursionError):
+        except (TypeError, ValueError, RecursionError):
             data = self.dumps(value).encode()
         return Response(data, content_type="application/json")
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    raise NotImplementedError
 
 
 class _Watch:
@@ -193,10 +184,6 @@ def _replayed(first: Message, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
-
-
-async def _no_push(*_: Any) -> None:
-    """HTTP/1.1 has no server push."""
 
 
 @lru_cache(maxsize=1024)

@@ -45,8 +45,8 @@ async def _app_error(error: AppError) -> Response:
     if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await _typed()):
         return await _sign_in_to_send(typed)
     if error.status >= 500 and error.code != "too_busy":
-        told = {"reason": error.reason, "fix": error.fix} if isinstance(error, DatabaseUnavailable) else {}
-        log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300], **told)
+        facts = {"reason": error.reason, "fix": error.fix} if isinstance(error, DatabaseUnavailable) else {}
+        log.error("A request could not be served.", code=error.code, detail=error.detail, cause=repr(error.__cause__)[:300], **facts)
     wait = None if error.retry_after is None else math.ceil(error.retry_after.total_seconds())
     response = await _render(error.status, error.code, error.title, error.detail, error.extra, wait=wait)
     if wait is not None:

@@ -73,11 +73,11 @@ class PathNamed(OpenAPIProvider):
         problem, more = self.build_response_object(Problem, None)
         for path, operations in paths.items():
             for method, operation in operations.items():
-                told = {int(status) for status in operation["responses"]}
-                also = _standing_problems(method.upper(), path, operation) - told if path.startswith("/api/") else set()
+                declared = {int(status) for status in operation["responses"]}
+                also = _standing_problems(method.upper(), path, operation) - declared if path.startswith("/api/") else set()
                 responses = operation["responses"] | dict.fromkeys(also, problem)
                 operation["responses"] = {status: responses[status] for status in sorted(responses, key=int)}
-                if 401 in told and path not in SIGNS_IN:
+                if 401 in declared and path not in SIGNS_IN:
                     operation["security"] = [{LOGIN: []}]
                 if uploads := getattr(self._app.view_functions[rule.endpoint], "uploads", None):
                     operation["requestBody"] = {"required": True, "content": uploads}

@@ -73,11 +73,11 @@ def init_security_events(app: Quart) -> None:
     app.extensions["security_events"] = EventLog()
 
 
-def tell_refusal(response: Response) -> None:
+def record_refusal(response: Response) -> None:
     """After a request: whatever an attack would show in."""
     if response.status_code >= 400 and (kind := _kind_of(response.status_code, current_app.extensions["cookie_names"])):
         card = current_session().get("user")
-        tell_security_event(kind, user_id=card.get("id") if card else None, status=response.status_code)
+        record_security_event(kind, user_id=card.get("id") if card else None, status=response.status_code)
 
 
 def note_refusal(error: AppError) -> None:
@@ -85,7 +85,7 @@ def note_refusal(error: AppError) -> None:
     g.refused_for = "rate_limited" if isinstance(error, RateLimited) else error.code
 
 
-def tell_security_event(kind: str, *, user_id: int | None, status: int) -> None:
+def record_security_event(kind: str, *, user_id: int | None, status: int) -> None:
     """Count it and, unless there were too many, log it; within a request. Nothing of what was sent is in the line."""
     assert kind in KINDS
     METRICS.security_events.labels(kind).inc()

@@ -22,8 +22,8 @@ async def events() -> Response:
     """Server-sent events: the selection of this login, access given and taken, notices. docs/events.md names them."""
     live, session, resources = current_live(), current_session(), current_resources()
     updates = live.shared("updates", lambda: Updates(resources))
-    told = updates.listen(live, login_id=session.login_id, user_id=session.user_id, since=last_event_id())
-    return await event_stream(told)
+    messages = updates.listen(live, login_id=session.login_id, user_id=session.user_id, since=last_event_id())
+    return await event_stream(messages)
 
 
 @blueprint.get("/notices")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 
 from benchmarks.faults.visitor import Call, Visitor
-from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory
+from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, start_app
 from tests.servers.web import ROOT
 from tests.waiting import until
 
@@ -193,13 +193,7 @@ class Holdfast:
         return _inherited(directory) | {"PYTHONPATH": str(ROOT), "SECRET_KEY": "only-for-this-comparison" * 2, "LOG_FORMAT": "json"}
 
     def _process(self, kind: str) -> ServerProcess:
-        port = free_port()
-        command = [sys.executable, "-m", "app", kind]
-        process = ServerProcess(
-            command, port=port, log=self.directory / f"{kind}.log", cwd=self.directory, env=self.environ | {"PORT": str(port)}
-        )
-        process.start()
-        return process
+        return start_app(kind, directory=self.directory, env=self.environ)
 
 
 def all_sites() -> list[Site]:

@@ -21,7 +21,7 @@ from benchmarks.speed.client import request
 from benchmarks.speed.machine import cores, cpu_seconds, pinned
 from tests.servers import redis
 from tests.servers.postgresql import PostgresServer
-from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory
+from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, start_app
 from tests.servers.web import ROOT
 from tests.waiting import until
 
@@ -215,13 +215,7 @@ class Holdfast:
         return json.dumps({"email": email, "password": self.people["password"]}).encode()
 
     def _process(self, kind: str) -> ServerProcess:
-        port = free_port()
-        command = [sys.executable, "-m", "app", kind]
-        process = ServerProcess(
-            command, port=port, log=self.directory / f"{kind}.log", cwd=self.directory, env=self.environ | {"PORT": str(port)}
-        )
-        process.start()
-        return process
+        return start_app(kind, directory=self.directory, env=self.environ)
 
     async def _uses_redis(self) -> bool:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as http:

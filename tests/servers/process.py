@@ -139,6 +139,15 @@ class ServerProcess:
             leash.release(self.pid)
 
 
+def start_app(kind: str, *, directory: Path, env: Mapping[str, str]) -> ServerProcess:
+    """`holdfast web` or `worker` as people start it, in an interpreter of its own, on a free port."""
+    port = free_port()
+    log = directory / f"{kind}.log"
+    process = AppProcess(kind, port=port, log=log, cwd=directory, env={**env, "PORT": str(port)}, forked=False)
+    process.start()
+    return process
+
+
 class AppProcess(ServerProcess):
     """`python -m app` with `arguments`. Forked where nothing asks for an interpreter of its own: see `nursery`."""
 

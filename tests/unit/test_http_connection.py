@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 from quart import request
 
 from app.http.app import READ_FIRST_BYTES, WATCH_AFTER_SECONDS, HoldfastApp
@@ -78,6 +79,21 @@ async def test_answer_is_one_message_with_the_headers_that_every_answer_has(app:
     start, *bodies = await call(app, "GET", [])
     assert (b"x-always", b"1") in start["headers"]
     assert [each["body"] for each in bodies] == ['{"a":1,"b":"é"}'.encode()]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(Markup("<b>"), '"<b>"'), ({2: "b", 1: "a"}, '{"1":"a","2":"b"}'), ("\ud800", '"\\ud800"'), ((1, None), "[1,null]"), (1.5, "1.5")],
+    ids=["markup", "numbers as keys", "half a pair", "tuple", "float"],
+)
+async def test_whatever_views_return_becomes_json(app: HoldfastApp, value: Any, text: str) -> None:
+    @app.get("/")
+    async def show() -> dict[str, Any]:
+        return {"value": value}
+
+    start, *bodies = await call(app, "GET", [])
+    assert start["status"] == 200
+    assert b"".join(each["body"] for each in bodies).strip().replace(b" ", b"") == f'{{"value":{text}}}'.encode()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -55,7 +55,10 @@ def fix(outcome: str, reason: str, facts: Facts) -> str:
         return "Let an administrator of the organisation enable the account again, if that is wanted."
     if outcome == "refused_deleted" or (reason == "already_refused" and facts.deal and facts.deal.state == "deleted"):
         until = facts.deal.deleted_at + BIN_LIFE if facts.deal and facts.deal.deleted_at else None
-        return f"Have its owner or an administrator take deal {deal} out of the bin before {_moment(until)}; it then comes back by itself."
+        return (
+            f"Have its owner or an administrator take deal {deal} out of the bin before {_moment(until)}. "
+            "It then comes back by itself, unless the Sunday sweep has forgotten it as the last deal by then."
+        )
     fixes = {
         "switched_off_by_environment": "Unset AUTO_RESTORE_DEAL, or set it to true, and restart the web processes.",
         "switched_off_by_operator": "Switch auto-restore on again at /ops/sessions.",

@@ -194,7 +194,11 @@ async def _sessions(db: AsyncSession, now: datetime, wants_redis: bool) -> Check
 async def _pointers(db: AsyncSession, now: datetime, wants_redis: bool) -> Check:
     deleted: ColumnElement[bool] = User.last_deal_id.in_(select(Deal.id).where(Deal.deleted_at.is_not(None)))
     stale = await db.scalar(select(func.count()).select_from(User).where(deleted)) or 0
-    return Check("last deals", "ok", f"{stale} point to a deal in the bin (they come back with it)" if stale else "none is stale")
+    return Check(
+        "last deals",
+        "ok",
+        f"{stale} point to a deal in the bin (they come back with it until the Sunday sweep)" if stale else "none is stale",
+    )
 
 
 async def _overdue(db: AsyncSession, now: datetime, wants_redis: bool) -> Check:
