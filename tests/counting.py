@@ -1,0 +1,71 @@
+"""What a request costs, counted at the drivers and inside SQLAlchemy: statements sent, put together and compiled, transactions that write."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import BindParameter, Select, event
+from sqlalchemy.sql.base import Generative
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from app.core.database import Database
+
+WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+
+
+@dataclass
+class Counted:
+    """`built` are parts of statements put together, named by what made them; `compiled` statements turned into text anew."""
+
+    statements: list[str] = field(default_factory=list)
+    # Transactions that came to their end; a read is rolled back.
+    commits: int = 0
+    built: list[str] = field(default_factory=list)
+    compiled: list[str] = field(default_factory=list)
+
+    @property
+    def writing(self) -> list[str]:
+        return [each for each in self.statements if WRITES.match(each)]
+
+
+@contextmanager
+def counting(database: Database) -> Iterator[Counted]:
+    """Count what happens meanwhile, on every engine."""
+    found = Counted()
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            found.statements.append(statement)
+
+    def note_commit(_connection: Any) -> None:
+        found.commits += 1
+
+    listeners: list[tuple[str, Callable[..., None]]] = [("before_cursor_execute", note), ("commit", note_commit)]
+    with ExitStack() as stack:
+        for engine in database.engines:
+            for name, listener in listeners:
+                event.listen(engine.sync_engine, name, listener)
+                stack.callback(event.remove, engine.sync_engine, name, listener)
+        for made in (Select, BindParameter):
+            stack.enter_context(_noted(made, "__init__", found.built))
+        stack.enter_context(_noted(Generative, "_generate", found.built))
+        stack.enter_context(_noted(SQLCompiler, "__init__", found.compiled))
+        yield found
+
+
+@contextmanager
+def _noted(owner: type, name: str, into: list[str]) -> Iterator[None]:
+    """SQLAlchemy tells nobody that it puts a statement together or compiles it: its own methods are listened at."""
+    method = getattr(owner, name)
+
+    def noting(self: Any, *args: Any, **values: Any) -> Any:
+        into.append(type(self).__name__)
+        return method(self, *args, **values)
+
+    setattr(owner, name, noting)
+    try:
+        yield
+    finally:
+        setattr(owner, name, method)
