@@ -1,4 +1,4 @@
-"""What a request costs, counted at the drivers and inside SQLAlchemy: statements sent, put together and compiled, transactions that write."""
+"""What a request costs, counted at the drivers and inside SQLAlchemy: statements put together, compiled and sent, and commits."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -31,9 +31,8 @@ class Counted:
 
 
 @contextmanager
-def counting(database: Database) -> Iterator[Counted]:
+def counting(database: Database, found: Counted) -> Iterator[None]:
     """Count what happens meanwhile, on every engine."""
-    found = Counted()
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if not statement.startswith("BEGIN"):
@@ -52,7 +51,7 @@ def counting(database: Database) -> Iterator[Counted]:
             stack.enter_context(_noted(made, "__init__", found.built))
         stack.enter_context(_noted(Generative, "_generate", found.built))
         stack.enter_context(_noted(SQLCompiler, "__init__", found.compiled))
-        yield found
+        yield
 
 
 @contextmanager

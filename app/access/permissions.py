@@ -8,14 +8,19 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, Select, and_, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Deal, Member, User
+from app.core.statements import fetch
+from app.models import DEAL_ID, NOW, USER_ID, Deal, Member, User
 
 EDITING_ROLES = frozenset({"owner", "admin", "editor"})
 MANAGING_ROLES = frozenset({"owner", "admin"})
 ANY_ROLE = EDITING_ROLES | {"viewer"}
+
+# A value, or the parameter of a statement that is made once.
+Number = int | BindParameter[int]
+Moment = datetime | BindParameter[datetime]
 
 # How long a deleted deal can be brought back.
 BIN_LIFE = timedelta(days=30)
@@ -27,7 +32,7 @@ ROLE = case((Deal.owner_id == User.id, "owner"), (User.role == "admin", "admin")
 ACCESS_UNTIL = case((or_(Deal.owner_id == User.id, User.role == "admin"), None), else_=Member.expires_at).label("access_until")
 
 
-def granted_now(now: datetime) -> ColumnElement[bool]:
+def granted_now(now: Moment) -> ColumnElement[bool]:
     """The join of `Member` to `Deal` and `User`: this person's grant, unless it has ended."""
     return and_(Member.deal_id == Deal.id, Member.user_id == User.id, or_(Member.expires_at.is_(None), Member.expires_at > now))
 
@@ -46,7 +51,7 @@ def _reach_rule() -> ColumnElement[bool]:
     )
 
 
-def visible_to(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
+def visible_to(user_id: Number, *columns: Any, now: Moment) -> Select[Any]:
     """A SELECT of `columns` (default: what a card is made of) over the deals this person may see."""
     return (
         select(*(columns or (Deal.id, Deal.name, ROLE, ACCESS_UNTIL)))
@@ -57,24 +62,15 @@ def visible_to(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
     )
 
 
-def _visible_deal() -> Select[Any]:
-    """Of `user_id`, `deal_id` and `now`, its parameters."""
-    user_id: Any = bindparam("user_id")
-    now: Any = bindparam("now")
-    return visible_to(user_id, now=now).where(Deal.id == bindparam("deal_id"))
-
-
-# Made once: to put it together takes longer than to run it.
-_VISIBLE_DEAL = _visible_deal()
+_VISIBLE_DEAL = visible_to(USER_ID, now=NOW).where(Deal.id == DEAL_ID)
 
 
 async def find_visible(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> Row[Any] | None:
     """What the card of this deal is made of; None where this person does not see it."""
-    row: Row[Any] | None = (await db.execute(_VISIBLE_DEAL, {"user_id": user_id, "deal_id": deal_id, "now": now})).first()
-    return row
+    return next(iter(await fetch(db, _VISIBLE_DEAL, user_id=user_id, deal_id=deal_id, now=now)), None)
 
 
-def people_who_see(deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
+def people_who_see(deal_id: Number, *columns: Any, now: Moment) -> Select[Any]:
     """The same rule from the other end: a SELECT of `columns` over the people who may see this deal."""
     return (
         select(*columns)

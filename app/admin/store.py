@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -12,8 +13,10 @@ from app.auth.administrators import not_an_administrator
 from app.auth.email_address import canonical_email
 from app.core.config import Settings
 from app.core.errors import Conflict, NotFound
+from app.core.statements import fetch
 from app.http.cursors import Cursors, beyond, in_order
-from app.models import Deal, Login, Member, OneTimeLink, Organisation, User
+from app.http.ids import MAX_ID
+from app.models import NOW, ROWS, USER_ID, Deal, Login, Member, OneTimeLink, Organisation, User
 
 PEOPLE_ON_A_PAGE = 50
 GRANTS_ON_A_PAGE = 50
@@ -74,17 +77,41 @@ _SHOWN = (
     _GRANTS.label("grants"),
     _OWNED.label("owned"),
 )
+_ONE = select(*_SHOWN).where(User.id == USER_ID)
+_asker = aliased(User)
+_PERSON = (
+    select(User, _asker.role)
+    .join(
+        _asker,
+        and_(_asker.id == bindparam("admin_id"), _asker.organisation_id == User.organisation_id, _asker.disabled_at.is_(None)),
+    )
+    .where(User.id == USER_ID)
+)
+_INVITATIONS = (
+    select(OneTimeLink.id, OneTimeLink.email, OneTimeLink.role, OneTimeLink.created_at, OneTimeLink.expires_at, User.name)
+    .outerjoin(User, User.id == OneTimeLink.created_by_id)
+    .where(
+        OneTimeLink.kind == "invitation",
+        OneTimeLink.organisation_id == bindparam("organisation_id"),
+        OneTimeLink.used_at.is_(None),
+        OneTimeLink.withdrawn_at.is_(None),
+        OneTimeLink.expires_at > NOW,
+    )
+    .order_by(OneTimeLink.id.desc())
+    .limit(MAX_INVITATIONS)
+)
+_GRANTS_OF = (
+    select(Member.id, Member.deal_id, Deal.name, Member.role, Member.created_at, Member.expires_at)
+    .join(Deal, and_(Deal.id == Member.deal_id, Deal.deleted_at.is_(None)))
+    .where(Member.user_id == USER_ID, or_(Member.expires_at.is_(None), Member.expires_at > NOW), Member.id < bindparam("last_id"))
+    .order_by(Member.id.desc())
+    .limit(GRANTS_ON_A_PAGE + 1)
+)
 
 
 async def get_person(db: AsyncSession, admin_id: int, user_id: int) -> User:
     """Somebody of the asker's organisation. Raises `NotFound` for anybody else, `Forbidden` for an asker who is no administrator."""
-    asker = aliased(User)
-    found = (
-        select(User, asker.role)
-        .join(asker, and_(asker.id == admin_id, asker.organisation_id == User.organisation_id, asker.disabled_at.is_(None)))
-        .where(User.id == user_id)
-    )
-    row = (await db.execute(found)).first()
+    row = (await db.execute(_PERSON, {"admin_id": admin_id, "user_id": user_id})).first()
     if row is None:
         raise NotFound
     if row.role != "admin":
@@ -95,7 +122,8 @@ async def get_person(db: AsyncSession, admin_id: int, user_id: int) -> User:
 
 async def get_row(db: AsyncSession, user_id: int) -> PersonRow:
     """With what a list shows. The caller has made sure that the asker may see this person."""
-    return _row((await db.execute(select(*_SHOWN).where(User.id == user_id))).one())
+    [row] = await fetch(db, _ONE, user_id=user_id)
+    return _row(row)
 
 
 async def list_people(
@@ -103,45 +131,40 @@ async def list_people(
 ) -> tuple[list[PersonRow], str | None, int]:
     """By name: one page, the cursor of the next, and how many there are."""
     cursors = Cursors(settings, "people", admin_id, organisation_id, q)
-    key = func.lower(User.name)
-    wanted = [User.organisation_id == organisation_id]
-    if q:
-        addresses = dict.fromkeys((q.lower(), canonical_email(q)))
-        contains = (User.email.contains(each, autoescape=True) for each in addresses)
-        wanted.append(or_(func.lower(User.name).contains(q.lower(), autoescape=True), *contains))
-    page = select(*_SHOWN, key.label("sort_key")).where(*wanted)
+    values: dict[str, Any] = {"organisation_id": organisation_id}
+    behind = {}
     if cursor:
         last_name, last_id = cursors.open(cursor, 2)
-        page = page.where(beyond(key, User.id, (last_name, last_id), descending=False))
-    rows = (await db.execute(page.order_by(*in_order(key, User.id, descending=False)).limit(PEOPLE_ON_A_PAGE + 1))).all()
-    total = await db.scalar(select(func.count()).select_from(User).where(*wanted)) or 0
+        behind = {"last_name": last_name, "last_id": last_id}
+    page, number = (_people if q else _people_kept)(q, is_first=not behind)
+    rows = await fetch(db, page, rows=PEOPLE_ON_A_PAGE + 1, **values, **behind)
+    [(total,)] = await fetch(db, number, **values)
     shown = rows[:PEOPLE_ON_A_PAGE]
     next_cursor = cursors.seal(shown[-1].sort_key, shown[-1].id) if len(rows) > PEOPLE_ON_A_PAGE else None
     return [_row(row) for row in shown], next_cursor, total
 
 
+def _people(q: str, *, is_first: bool) -> tuple[Select[Any], Select[Any]]:
+    """A page of those who match `q`, and how many do."""
+    key = func.lower(User.name)
+    wanted: list[ColumnElement[bool]] = [User.organisation_id == bindparam("organisation_id")]
+    if q:
+        addresses = dict.fromkeys((q.lower(), canonical_email(q)))
+        contains = (User.email.contains(each, autoescape=True) for each in addresses)
+        wanted.append(or_(func.lower(User.name).contains(q.lower(), autoescape=True), *contains))
+    page = select(*_SHOWN, key.label("sort_key")).where(*wanted)
+    if not is_first:
+        page = page.where(beyond(key, User.id, (bindparam("last_name"), bindparam("last_id")), descending=False))
+    page = page.order_by(*in_order(key, User.id, descending=False)).limit(ROWS)
+    return page, select(func.count()).select_from(User).where(*wanted)
+
+
+_people_kept = cache(_people)
+
+
 async def list_invitations(db: AsyncSession, organisation_id: int, *, now: datetime) -> list[Invitation]:
     """Those that still can be used, the latest first."""
-    still_open = (
-        OneTimeLink.kind == "invitation",
-        OneTimeLink.organisation_id == organisation_id,
-        OneTimeLink.used_at.is_(None),
-        OneTimeLink.withdrawn_at.is_(None),
-        OneTimeLink.expires_at > now,
-    )
-    found = select(OneTimeLink, User.name).outerjoin(User, User.id == OneTimeLink.created_by_id).where(*still_open)
-    rows = await db.execute(found.order_by(OneTimeLink.id.desc()).limit(MAX_INVITATIONS))
-    return [
-        Invitation(
-            row.OneTimeLink.id,
-            row.OneTimeLink.email,
-            row.OneTimeLink.role,
-            row.OneTimeLink.created_at,
-            row.OneTimeLink.expires_at,
-            row.name,
-        )
-        for row in rows
-    ]
+    return [Invitation(*row) for row in await fetch(db, _INVITATIONS, organisation_id=organisation_id, now=now)]
 
 
 async def list_grants(
@@ -149,17 +172,8 @@ async def list_grants(
 ) -> tuple[list[Grant], str | None]:
     """The live grants of a person on deals that are not in the bin, the latest first. The caller has checked who asks."""
     cursors = Cursors(settings, "grants", admin_id, user_id)
-    page = (
-        select(Member.id, Member.deal_id, Deal.name, Member.role, Member.created_at, Member.expires_at)
-        .join(Deal, and_(Deal.id == Member.deal_id, Deal.deleted_at.is_(None)))
-        .where(Member.user_id == user_id, or_(Member.expires_at.is_(None), Member.expires_at > now))
-        .order_by(Member.id.desc())
-        .limit(GRANTS_ON_A_PAGE + 1)
-    )
-    if cursor:
-        (last_id,) = cursors.open(cursor, 1)
-        page = page.where(Member.id < last_id)
-    rows = (await db.execute(page)).all()
+    (last_id,) = cursors.open(cursor, 1) if cursor else (MAX_ID,)
+    rows = await fetch(db, _GRANTS_OF, user_id=user_id, now=now, last_id=last_id)
     shown = rows[:GRANTS_ON_A_PAGE]
     grants = [Grant(row.deal_id, row.name, row.role, row.created_at, row.expires_at) for row in shown]
     return grants, cursors.seal(shown[-1].id) if len(rows) > GRANTS_ON_A_PAGE else None

@@ -4,16 +4,18 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Forbidden
-from app.models import User
+from app.core.statements import fetch
+from app.models import USER_ID, User
+
+_ADMINISTERED = select(User.organisation_id).where(User.id == USER_ID, User.role == "admin", User.disabled_at.is_(None))
 
 
 async def get_administered(db: AsyncSession, user_id: int) -> int:
     """The id of the organisation that this person administers. Raises `Forbidden`."""
-    who = select(User.organisation_id).where(User.id == user_id, User.role == "admin", User.disabled_at.is_(None))
-    organisation_id: int | None = await db.scalar(who)
-    if organisation_id is None:
+    rows = await fetch(db, _ADMINISTERED, user_id=user_id)
+    if not rows:
         raise not_an_administrator()
-    return organisation_id
+    return rows[0][0]
 
 
 async def lock_administered(db: AsyncSession, user_id: int) -> int:

@@ -3,13 +3,18 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.email_address import MAX_EMAIL, spellings_of
 from app.auth.own_words import own_words
 from app.core.statements import execute_dml
-from app.models import Login, Organisation, User
+from app.models import NOW, USER_ID, Login, Organisation, User
+
+_LIVE = and_(Login.ended_at.is_(None), Login.expires_at > NOW, Login.idle_expires_at > NOW)
+# The newest first.
+_LIVE_LOGINS = select(Login).where(Login.user_id == USER_ID, _LIVE).order_by(Login.created_at.desc(), Login.id.desc())
+_LOGIN_BEFORE = select(Login).where(Login.user_id == USER_ID, Login.id < bindparam("login_id")).order_by(Login.id.desc()).limit(1)
 
 
 class Account(NamedTuple):
@@ -67,18 +72,17 @@ async def has_signed_in_from(db: AsyncSession, user_id: int, address: str) -> bo
 
 
 async def list_live_logins(db: AsyncSession, user_id: int, *, now: datetime) -> list[Login]:
-    return list(await db.scalars(_live_logins(user_id, now)))
+    return list(await db.scalars(_LIVE_LOGINS, {"user_id": user_id, "now": now}))
 
 
 async def find_login_before(db: AsyncSession, user_id: int, login_id: int) -> Login | None:
     """The previous sign-in, live or ended, so that a person can check whether it was theirs."""
-    earlier = select(Login).where(Login.user_id == user_id, Login.id < login_id)
-    return await db.scalar(earlier.order_by(Login.id.desc()).limit(1))
+    return await db.scalar(_LOGIN_BEFORE, {"user_id": user_id, "login_id": login_id})
 
 
 async def list_ids_beyond(db: AsyncSession, most: int, user_id: int, *, now: datetime) -> list[int]:
     """The oldest live logins of a person who has more than `most`."""
-    return list(await db.scalars(_live_logins(user_id, now).with_only_columns(Login.id).offset(most)))
+    return list(await db.scalars(_LIVE_LOGINS.with_only_columns(Login.id).offset(most), {"user_id": user_id, "now": now}))
 
 
 async def find_live_login(db: AsyncSession, login_id: int) -> Login | None:
@@ -87,9 +91,3 @@ async def find_live_login(db: AsyncSession, login_id: int) -> Login | None:
 
 async def find_organisation(db: AsyncSession, name: str) -> Organisation | None:
     return await db.scalar(select(Organisation).where(Organisation.name == name))
-
-
-def _live_logins(user_id: int, now: datetime) -> Select[Login]:
-    """The newest first."""
-    live = and_(Login.ended_at.is_(None), Login.expires_at > now, Login.idle_expires_at > now)
-    return select(Login).where(Login.user_id == user_id, live).order_by(Login.created_at.desc(), Login.id.desc())

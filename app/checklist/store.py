@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Row, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.checklist.schemas import Checklist, ChecklistQuery, ItemView
 from app.core.errors import NotFound
+from app.core.statements import fetch
 from app.deals.schemas import person_name
 from app.models import ChecklistItem, Deal, User
-from app.work.store import things_of
+from app.work.store import ITEM_ID, things_of
 
 # A checklist is shown whole. This is many times what the longest of the standard ones have.
 MAX_ITEMS = 500
@@ -20,11 +21,33 @@ MAX_ITEMS = 500
 Item = TypeVar("Item", ItemView, ChecklistItem)
 
 _owner, _updater = aliased(User), aliased(User)
+_SHOWN = (
+    things_of(
+        ChecklistItem,
+        ChecklistItem.id,
+        ChecklistItem.deal_id,
+        ChecklistItem.section,
+        ChecklistItem.title,
+        ChecklistItem.position,
+        ChecklistItem.due_on,
+        ChecklistItem.done_at,
+        ChecklistItem.version,
+        ChecklistItem.updated_at,
+        _owner.id.label("owner_id"),
+        _owner.name.label("owner_name"),
+        _updater.id.label("updated_by_id"),
+        _updater.name.label("updated_by_name"),
+    )
+    .outerjoin(_owner, and_(_owner.id == ChecklistItem.owner_id, _owner.organisation_id == Deal.organisation_id))
+    .outerjoin(_updater, and_(_updater.id == ChecklistItem.updated_by_id, _updater.organisation_id == Deal.organisation_id))
+)
+_ALL = _SHOWN.order_by(ChecklistItem.position, ChecklistItem.id)
+_ONE = _SHOWN.where(ChecklistItem.id == ITEM_ID)
 
 
 async def list_items(db: AsyncSession, user_id: int, deal_id: int, query: ChecklistQuery, *, now: datetime) -> Checklist:
     """In one statement: what is filtered out counts all the same. The caller has made sure that this person sees the deal."""
-    rows = await db.execute(_shown(user_id, deal_id, now=now).order_by(ChecklistItem.position, ChecklistItem.id))
+    rows = await fetch(db, _ALL, user_id=user_id, deal_id=deal_id, now=now)
     every = [_view(row) for row in rows]
     items = [each for each in every if _fits(each, query, user_id, now)]
     return Checklist(items=_by_section(every, items), total=len(every), done=sum(each.done for each in every))
@@ -32,10 +55,10 @@ async def list_items(db: AsyncSession, user_id: int, deal_id: int, query: Checkl
 
 async def get_item(db: AsyncSession, user_id: int, deal_id: int, item_id: int, *, now: datetime) -> ItemView:
     """Raises `NotFound`."""
-    row = (await db.execute(_shown(user_id, deal_id, now=now).where(ChecklistItem.id == item_id))).first()
-    if row is None:
+    rows = await fetch(db, _ONE, user_id=user_id, deal_id=deal_id, item_id=item_id, now=now)
+    if not rows:
         raise NotFound
-    return _view(row)
+    return _view(rows[0])
 
 
 async def list_of_deal(db: AsyncSession, deal: Deal) -> list[ChecklistItem]:
@@ -58,20 +81,21 @@ async def measure(db: AsyncSession, deal: Deal) -> tuple[int, int]:
     return row[0], (row[1] or 0) + 1
 
 
-def _shown(user_id: int, deal_id: int, *, now: datetime) -> Select[Any]:
-    statement = things_of(ChecklistItem, user_id, deal_id, ChecklistItem, _owner.id, _owner.name, _updater.id, _updater.name, now=now)
-    for person, id_ in ((_owner, ChecklistItem.owner_id), (_updater, ChecklistItem.updated_by_id)):
-        statement = statement.outerjoin(person, and_(person.id == id_, person.organisation_id == Deal.organisation_id))
-    return statement
-
-
-def _view(row: Any) -> ItemView:
-    item: ChecklistItem = row[0]
-    facts = {
-        name: getattr(item, name) for name in ("id", "deal_id", "section", "title", "position", "due_on", "done", "done_at", "version")
-    }
-    people = {"owner": person_name(row[1], row[2]), "updated_by": person_name(row[3], row[4])}
-    return ItemView(**facts, **people, updated_at=item.updated_at)
+def _view(row: Row[Any]) -> ItemView:
+    return ItemView(
+        id=row.id,
+        deal_id=row.deal_id,
+        section=row.section,
+        title=row.title,
+        position=row.position,
+        owner=person_name(row.owner_id, row.owner_name),
+        due_on=row.due_on,
+        done=row.done_at is not None,
+        done_at=row.done_at,
+        version=row.version,
+        updated_at=row.updated_at,
+        updated_by=person_name(row.updated_by_id, row.updated_by_name),
+    )
 
 
 def _fits(item: ItemView, query: ChecklistQuery, user_id: int, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Statements that change rows: what each database says its own way, and how all of them are run."""
+"""Statements: what each database says its own way, and how those are run that are made once, or change rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVarTuple, cast
@@ -6,7 +6,7 @@ from typing import Any, TypeVarTuple, cast
 from sqlalchemy import ColumnElement, CursorResult, Insert, Row, UpdateBase, literal
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
 Ts = TypeVarTuple("Ts")
@@ -14,6 +14,20 @@ Ts = TypeVarTuple("Ts")
 # Objects this session has loaded are left as they are: nobody changes rows by a statement and goes on with objects of the same rows,
 # and to find those would cost a query of its own.
 _PAST_LOADED_OBJECTS = {"synchronize_session": False}
+
+
+async def fetch(db: AsyncSession, statement: TypedReturnsRows[*Ts], /, **values: Any) -> Sequence[Row[*Ts]]:
+    """The rows of a SELECT of columns with these values of its parameters, past the ORM, which is as costly as the rest of it.
+
+    What an object of this session holds that is not yet flushed is flushed before.
+    """
+    return await db.run_sync(_fetch, statement, values)
+
+
+def _fetch(db: Session, statement: Any, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    if db.autoflush:
+        db.flush()
+    return db.connection().execute(statement, values).all()
 
 
 async def execute_dml(db: AsyncSession, statement: UpdateBase) -> int:

@@ -1,20 +1,22 @@
 """What happened to a deal, from the audit trail, the latest first."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.core.config import Settings
+from app.core.statements import fetch
 from app.deals.fields import Whose
 from app.deals.schemas import Activity, ActivityEvent, PersonName, person_name
 from app.http.cursors import Cursors
 from app.http.query import Cursor, Limit
-from app.models import Event, User
+from app.models import DEAL_ID, ROWS, USER_ID, Event, User
 from app.resources import Resources
 
 # A person's own navigation is private; what happens to the deal concerns everybody who sees it.
@@ -51,12 +53,9 @@ class ActivityQuery(BaseModel):
 async def list_activity(db: AsyncSession, user_id: int, deal_id: int, query: ActivityQuery, *, settings: Settings) -> Activity:
     """The caller has made sure that this person sees the deal. Names are those of the deal's own organisation."""
     cursors = Cursors(settings, "activity", user_id, deal_id, query.kind, query.person)
-    statement = _happened(user_id, deal_id, query).limit(query.limit + 1)
-    if query.cursor:
-        (last_id,) = cursors.open(query.cursor, 1)
-        statement = statement.where(Event.id < last_id)
-    rows = (await db.execute(statement)).all()
-    events = [_event(*row) for row in rows[: query.limit]]
+    (last_id,) = cursors.open(query.cursor, 1) if query.cursor else (None,)
+    rows = await _fetch(db, user_id, deal_id, query, last_id=last_id, rows=query.limit + 1)
+    events = [_event(row) for row in rows[: query.limit]]
     return Activity(events=events, next_cursor=cursors.seal(events[-1].id) if len(rows) > query.limit else None)
 
 
@@ -64,26 +63,18 @@ async def export_activity(resources: Resources, user_id: int, deal_id: int, quer
     """All of it, batch by batch. The caller has made sure that this person sees the deal."""
     last_id: int | None = None
     while True:
-        statement = _happened(user_id, deal_id, query).limit(BATCH)
-        if last_id is not None:
-            statement = statement.where(Event.id < last_id)
         async with resources.database.read() as db:
-            rows = (await db.execute(statement)).all()
+            rows = await _fetch(db, user_id, deal_id, query, last_id=last_id, rows=BATCH)
         if rows:
-            yield [_event(*row) for row in rows]
-            last_id = rows[-1][0].id
+            yield [_event(row) for row in rows]
+            last_id = rows[-1].id
         if len(rows) < BATCH:
             return
 
 
 async def list_actors(db: AsyncSession, user_id: int, deal_id: int) -> list[PersonName]:
     """Who did anything to the deal of late, by name."""
-    latest = select(Event.actor_id).where(Event.deal_id == deal_id, _is_for(user_id)).order_by(Event.id.desc()).limit(LOOK_BACK).subquery()
-    found = select(User.id, User.name).where(
-        User.id.in_(select(latest.c.actor_id).distinct()), User.organisation_id == _organisation_of(user_id)
-    )
-    rows = await db.execute(found.order_by(func.lower(User.name), User.id))
-    return [PersonName(id=row.id, name=row.name) for row in rows]
+    return [PersonName(id=row.id, name=row.name) for row in await fetch(db, _ACTORS, user_id=user_id, deal_id=deal_id, rows=LOOK_BACK)]
 
 
 async def find_last_change(db: AsyncSession, deal_id: int, *kinds: str, concerns: int | None = None) -> tuple[str, datetime] | None:
@@ -96,40 +87,60 @@ async def find_last_change(db: AsyncSession, deal_id: int, *kinds: str, concerns
     return (row.name or "", row.at) if row else None
 
 
-def _happened(user_id: int, deal_id: int, query: ActivityQuery) -> Select[Any]:
+async def _fetch(
+    db: AsyncSession, user_id: int, deal_id: int, query: ActivityQuery, *, last_id: int | None, rows: int
+) -> Sequence[Row[Any]]:
+    """So many of them, from the one behind `last_id` on."""
+    person = "somebody" if isinstance(query.person, int) else query.person
+    statement = _happened(query.kind, person, is_first=last_id is None)
+    values = {"actor_id": query.person, "last_id": last_id, "rows": rows}
+    return await fetch(db, statement, user_id=user_id, deal_id=deal_id, **values)
+
+
+@cache
+def _happened(kind: str | None, person: Literal["me", "none", "somebody"] | None, *, is_first: bool) -> Select[Any]:
     actor, user = aliased(User), aliased(User)
-    columns: list[Any] = [Event, actor.id, actor.name, user.id, user.name]
+    columns: list[Any] = [Event.id, Event.kind, Event.at, Event.payload, actor.id, actor.name, user.id, user.name]
+    labels = ("id", "kind", "at", "payload", "actor_id", "actor_name", "user_id", "user_name")
     statement: Select[Any] = (
-        select(*columns)
+        select(*(column.label(label) for column, label in zip(columns, labels, strict=True)))
+        .select_from(Event)
         .outerjoin(actor, and_(actor.id == Event.actor_id, actor.organisation_id == Event.organisation_id))
         .outerjoin(user, and_(user.id == Event.user_id, user.organisation_id == Event.organisation_id))
-        .where(Event.deal_id == deal_id, _is_for(user_id))
+        .where(Event.deal_id == DEAL_ID, _IS_FOR_READER)
         .order_by(Event.id.desc())
+        .limit(ROWS)
     )
-    if query.kind:
-        statement = statement.where(Event.kind.startswith(KINDS[query.kind], autoescape=True))
-    if query.person is not None:
-        person = user_id if query.person == "me" else query.person
-        statement = statement.where(Event.actor_id.is_(None) if person == "none" else Event.actor_id == person)
+    if not is_first:
+        statement = statement.where(Event.id < bindparam("last_id"))
+    if kind:
+        statement = statement.where(Event.kind.startswith(KINDS[kind], autoescape=True))
+    if person:
+        asked = {"me": Event.actor_id == USER_ID, "none": Event.actor_id.is_(None), "somebody": Event.actor_id == bindparam("actor_id")}
+        statement = statement.where(asked[person])
     return statement
 
 
-def _is_for(user_id: int) -> ColumnElement[bool]:
-    own = or_(Event.actor_id == user_id, and_(Event.actor_id.is_(None), Event.user_id == user_id))
-    return or_(Event.kind.not_in(PERSONAL), own)
+_IS_FOR_READER = or_(Event.kind.not_in(PERSONAL), Event.actor_id == USER_ID, and_(Event.actor_id.is_(None), Event.user_id == USER_ID))
 
 
-def _organisation_of(user_id: int) -> Any:
+def _actors() -> Select[int, str]:
     me = aliased(User)
-    return select(me.organisation_id).where(me.id == user_id).scalar_subquery()
+    here = select(me.organisation_id).where(me.id == USER_ID).scalar_subquery()
+    latest = select(Event.actor_id).where(Event.deal_id == DEAL_ID, _IS_FOR_READER).order_by(Event.id.desc()).limit(ROWS).subquery()
+    found = select(User.id, User.name).where(User.id.in_(select(latest.c.actor_id).distinct()), User.organisation_id == here)
+    return found.order_by(func.lower(User.name), User.id)
 
 
-def _event(event: Event, actor_id: int | None, actor: str | None, user_id: int | None, user: str | None) -> ActivityEvent:
+_ACTORS = _actors()
+
+
+def _event(row: Row[Any]) -> ActivityEvent:
     return ActivityEvent(
-        id=event.id,
-        kind=event.kind,
-        at=event.at,
-        actor=person_name(actor_id, actor),
-        user=person_name(user_id, user),
-        payload=event.payload,
+        id=row.id,
+        kind=row.kind,
+        at=row.at,
+        actor=person_name(row.actor_id, row.actor_name),
+        user=person_name(row.user_id, row.user_name),
+        payload=row.payload,
     )

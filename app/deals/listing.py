@@ -1,21 +1,27 @@
-"""The list of deals: search, filter, sort and keyset pages, always in two statements."""
+"""The list of deals: search, filter, sort and keyset pages, always in two statements.
 
-from collections.abc import Callable, Iterable, Mapping
+They are made once for each shape that a query has; only those that search for words are put together each time.
+"""
+
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from sqlalchemy import ColumnElement, and_, case, func, or_
+from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.permissions import visible_to
 from app.core.config import Settings
+from app.core.statements import fetch
 from app.deals.fields import ONE_LINE, AskedId, Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
 from app.deals.search import matches, relevance
-from app.deals.store import as_summary, count_deals, summaries
+from app.deals.store import as_summary, summaries
 from app.http.cursors import Column, Cursors, beyond, in_order
 from app.http.query import Cursor, Limit
-from app.models import Deal, Pin, Visit
+from app.models import NOW, ROWS, USER_ID, Deal, Pin, Visit
 
 RECENTS = 10
 # A switcher with more would be a list.
@@ -56,66 +62,109 @@ _SORTS: Mapping[str, Order] = {
 }
 
 
+class Filters(NamedTuple):
+    """Which conditions a query has beside its words: over parameters, whose values are `values_of` it."""
+
+    archived: Literal["false", "true", "all"]
+    status: bool
+    stage: bool
+    import_id: bool
+
+
+# Where a page begins: with the first deal, behind one that has a sort key, or behind one that has none.
+Beginning = Literal["first", "behind key", "behind none"]
+
+_VISITED = summaries(USER_ID, now=NOW).where(Visit.visited_at.is_not(None)).order_by(Visit.visited_at.desc(), Deal.id.desc()).limit(ROWS)
+_AT_HAND = (
+    summaries(USER_ID, now=NOW)
+    .where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
+    .order_by(case((Pin.pinned_at.is_not(None), func.lower(Deal.name))).nulls_last(), Visit.visited_at.desc(), Deal.id.desc())
+    .limit(ROWS)
+)
+
+
 async def list_deals(
     db: AsyncSession, user_id: int, query: ListQuery, *, settings: Settings, current_deal_id: int | None, now: datetime
 ) -> DealList:
     """One page of the deals this person may see. Raises `BadRequest` for a cursor of another list."""
     cursors = Cursors(settings, "deals", user_id, query.q, query.status, query.stage, query.import_id, query.archived, query.sort)
-    key, descending, parse = order_of(query)
-    wanted = list(conditions(query))
-    page = summaries(user_id, key.label("sort_key"), now=now).where(*wanted)
+    values = {"user_id": user_id, "now": now} | values_of(query)
+    beginning: Beginning = "first"
     if query.cursor:
         last_key, last_id = cursors.open(query.cursor, 2)
-        page = page.where(beyond(key, Deal.id, (None if last_key is None else parse(last_key), last_id), descending=descending))
-    rows = (await db.execute(page.order_by(*in_order(key, Deal.id, descending=descending)).limit(query.limit + 1))).all()
-    total = await count_deals(db, user_id, *wanted, now=now)
+        beginning = "behind none" if last_key is None else "behind key"
+        values |= {"last_id": last_id} | ({} if last_key is None else {"last_key": order_of(query.sort, query.q).parse(last_key)})
+    page, total = (_statements if query.q else _statements_kept)(filters_of(query), query.sort, query.q, beginning)
+    rows = await fetch(db, page, rows=query.limit + 1, **values)
+    [(number,)] = await fetch(db, total, **values)
     shown = rows[: query.limit]
     return DealList(
         deals=[as_summary(row, current_deal_id=current_deal_id) for row in shown],
         current_deal_id=current_deal_id,
         next_cursor=cursors.seal(_plain(shown[-1].sort_key), shown[-1].id) if len(rows) > query.limit else None,
-        total=total,
+        total=number,
     )
 
 
-def order_of(query: ListQuery) -> Order:
-    """What `query` sorts by, and which way."""
-    if query.sort == "match":
-        return Order(relevance(query.q), False)
-    name = query.sort.removeprefix("-")
+def _statements(filters: Filters, sort: Sort, q: str, beginning: Beginning) -> tuple[Select[Any], Select[Any]]:
+    """A page, and the number of all matches."""
+    key, descending, _ = order_of(sort, q)
+    wanted = conditions(filters, q)
+    page = summaries(USER_ID, key.label("sort_key"), now=NOW).where(*wanted)
+    if beginning != "first":
+        last_key: Any = bindparam("last_key") if beginning == "behind key" else None
+        page = page.where(beyond(key, Deal.id, (last_key, bindparam("last_id")), descending=descending))
+    page = page.order_by(*in_order(key, Deal.id, descending=descending)).limit(ROWS)
+    return page, visible_to(USER_ID, func.count(), now=NOW).where(*wanted)
+
+
+_statements_kept = cache(_statements)
+
+
+def order_of(sort: Sort, q: str) -> Order:
+    """What is sorted by, and which way."""
+    if sort == "match":
+        return Order(relevance(q), False)
+    name = sort.removeprefix("-")
     order = _SORTS[name]
-    return order._replace(descending=order.descending != (name != query.sort))
+    return order._replace(descending=order.descending != (name != sort))
 
 
 async def list_recents(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
     """The deals this person chose last, the latest first."""
-    visited = summaries(user_id, now=now).where(Visit.visited_at.is_not(None))
-    rows = await db.execute(visited.order_by(Visit.visited_at.desc(), Deal.id.desc()).limit(RECENTS))
+    rows = await fetch(db, _VISITED, user_id=user_id, now=now, rows=RECENTS)
     return [as_summary(row, current_deal_id=current_deal_id) for row in rows]
 
 
 async def list_switcher(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
     """The deals of the switcher: pinned ones by name, then the last chosen."""
-    kept = summaries(user_id, now=now).where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
-    by_name = case((Pin.pinned_at.is_not(None), func.lower(Deal.name)))
-    rows = await db.execute(kept.order_by(by_name.nulls_last(), Visit.visited_at.desc(), Deal.id.desc()).limit(MAX_PINS + RECENTS))
+    rows = await fetch(db, _AT_HAND, user_id=user_id, now=now, rows=MAX_PINS + RECENTS)
     deals = [as_summary(row, current_deal_id=current_deal_id) for row in rows]
     pinned = sum(deal.is_pinned for deal in deals)
     return deals[: max(pinned, MAX_IN_SWITCHER)]
 
 
-def conditions(query: ListQuery) -> Iterable[ColumnElement[bool]]:
-    """Which deals `query` asks for, over `Deal`."""
-    if query.q:
-        yield matches(query.q)
-    if query.status is not None:
-        yield func.lower(Deal.status) == query.status.lower()
-    if query.stage is not None:
-        yield Deal.stage == query.stage
-    if query.import_id is not None:
-        yield Deal.import_id == query.import_id
-    if query.archived != "all":
-        yield and_(Deal.archived_at.is_not(None) if query.archived == "true" else Deal.archived_at.is_(None))
+def filters_of(query: ListQuery) -> Filters:
+    return Filters(query.archived, query.status is not None, query.stage is not None, query.import_id is not None)
+
+
+def values_of(query: ListQuery) -> dict[str, Any]:
+    """Of the parameters of `conditions`."""
+    return {"status": query.status and query.status.lower(), "stage": query.stage, "import_id": query.import_id}
+
+
+def conditions(filters: Filters, q: str) -> list[ColumnElement[bool]]:
+    """Which deals are asked for, over `Deal`."""
+    wanted = [matches(q)] if q else []
+    if filters.status:
+        wanted.append(func.lower(Deal.status) == bindparam("status"))
+    if filters.stage:
+        wanted.append(Deal.stage == bindparam("stage"))
+    if filters.import_id:
+        wanted.append(Deal.import_id == bindparam("import_id"))
+    if filters.archived != "all":
+        wanted.append(Deal.archived_at.is_not(None) if filters.archived == "true" else Deal.archived_at.is_(None))
+    return wanted
 
 
 def _plain(key: Any) -> Any:

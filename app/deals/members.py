@@ -3,27 +3,51 @@
 The access row changes first, then the sessions it concerns: see "Rows that give access are locked" in docs/sessions.md.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.access.permissions import ACCESS_UNTIL, ANY_ROLE, MANAGING_ROLES, ROLE, people_who_see
 from app.core.errors import BadRequest, Conflict
+from app.core.statements import fetch
 from app.current_deal.session_data import dismiss
 from app.deals.realign import Realignment
 from app.deals.schemas import MemberView, NewMember, person_name
 from app.deals.service import record
 from app.deals.store import colleague, find_grant, get_colleague, get_grant, lock_deal
-from app.models import Deal, Member, Session, User
+from app.models import DEAL_ID, NOW, ROWS, USER_ID, Deal, Member, Session, User
 from app.resources import Resources
 from app.sessions.manager import Also
 from app.sessions.record import SessionData
 
 _RANK = ("owner", "admin", "editor", "viewer")
-_SHOWN = ("user_id", "name", "email", "role", "expires_at", "granted_at")
+_granter, _me = aliased(User), aliased(User)
+_MEMBERS = people_who_see(
+    DEAL_ID,
+    User.id.label("user_id"),
+    User.name,
+    User.email,
+    ROLE,
+    ACCESS_UNTIL.label("expires_at"),
+    Member.created_at.label("granted_at"),
+    _granter.id.label("granter_id"),
+    _granter.name.label("granter_name"),
+    now=NOW,
+).outerjoin(_granter, _granter.id == Member.granted_by_id)
+_COLLEAGUES = (
+    select(User.name, User.email)
+    .where(
+        User.organisation_id == select(_me.organisation_id).where(_me.id == USER_ID).scalar_subquery(),
+        User.disabled_at.is_(None),
+        User.id.not_in(people_who_see(DEAL_ID, User.id, now=NOW)),
+    )
+    .order_by(func.lower(User.name), User.id)
+    .limit(ROWS)
+)
 
 # What a grant says: the role, and until when.
 GrantTerms = tuple[str, datetime | None]
@@ -31,20 +55,17 @@ GrantTerms = tuple[str, datetime | None]
 
 async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list[MemberView]:
     """Everybody who sees the deal now, those who may do most first. The caller has made sure that the asker does."""
-    granter = aliased(User)
-    columns = (
-        User.id.label("user_id"),
-        User.name,
-        User.email,
-        ROLE,
-        ACCESS_UNTIL.label("expires_at"),
-        Member.created_at.label("granted_at"),
-        granter.id.label("granter_id"),
-        granter.name.label("granter_name"),
-    )
-    rows = await db.execute(people_who_see(deal_id, *columns, now=now).outerjoin(granter, granter.id == Member.granted_by_id))
+    rows = await fetch(db, _MEMBERS, deal_id=deal_id, now=now)
     people = [
-        MemberView(**{name: row._mapping[name] for name in _SHOWN}, granted_by=person_name(row.granter_id, row.granter_name))
+        MemberView(
+            user_id=row.user_id,
+            name=row.name,
+            email=row.email,
+            role=row.role,
+            expires_at=row.expires_at,
+            granted_at=row.granted_at,
+            granted_by=person_name(row.granter_id, row.granter_name),
+        )
         for row in rows
     ]
     return sorted(people, key=lambda each: (_RANK.index(each.role), each.name.casefold(), each.user_id))
@@ -78,12 +99,9 @@ async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: 
     return view, is_new
 
 
-async def list_colleagues(db: AsyncSession, user_id: int, deal_id: int, *, limit: int, now: datetime) -> list[User]:
-    """People of this person's organisation who do not see the deal yet, by name."""
-    me, seen = aliased(User), people_who_see(deal_id, User.id, now=now)
-    here = select(me.organisation_id).where(me.id == user_id).scalar_subquery()
-    others = select(User).where(User.organisation_id == here, User.disabled_at.is_(None), User.id.not_in(seen))
-    return list(await db.scalars(others.order_by(func.lower(User.name), User.id).limit(limit)))
+async def list_colleagues(db: AsyncSession, user_id: int, deal_id: int, *, limit: int, now: datetime) -> Sequence[Row[str, str]]:
+    """Name and address of the people of this person's organisation who do not see the deal yet, by name."""
+    return await fetch(db, _COLLEAGUES, user_id=user_id, deal_id=deal_id, rows=limit, now=now)
 
 
 async def change_grant(

@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.core.statements import fetch
 from app.current_deal.visits import SEEN_AT
 from app.deals.activity import PERSONAL
-from app.models import ChecklistItem, Event, Finding, Visit
+from app.models import DEAL_ID, USER_ID, ChecklistItem, Event, Finding, Visit
 
 # What is counted beyond this is shown as "more than".
 MAX_NEW = 99
@@ -26,31 +27,35 @@ class News(NamedTuple):
 
 async def count_news(db: AsyncSession, user_id: int, deal_id: int) -> News:
     """In one statement. The caller has made sure that this person sees the deal."""
-    latest = aliased(Event, select(Event).where(Event.deal_id == deal_id).order_by(Event.id.desc()).limit(LOOK_BACK).subquery())
-    by_others = _not_by(latest.actor_id, user_id)
-    counts = (
-        _count(Finding, Finding.updated_at > _since("findings"), _not_by(Finding.updated_by_id, user_id), Finding.deleted_at.is_(None)),
-        _count(
-            ChecklistItem,
-            ChecklistItem.updated_at > _since("checklist"),
-            _not_by(ChecklistItem.updated_by_id, user_id),
-            ChecklistItem.deleted_at.is_(None),
-        ),
-        _count(latest, latest.at > _since("activity"), by_others, latest.kind.not_in(PERSONAL)),
+    rows = await fetch(db, _NEWS, user_id=user_id, deal_id=deal_id)
+    return News(*rows[0]) if rows else News(0, 0, 0)
+
+
+def _news() -> Select[int, int, int]:
+    latest = aliased(Event, select(Event).where(Event.deal_id == DEAL_ID).order_by(Event.id.desc()).limit(LOOK_BACK).subquery())
+    findings = _count(Finding, Finding.updated_at > _since("findings"), _by_others(Finding.updated_by_id), Finding.deleted_at.is_(None))
+    checklist = _count(
+        ChecklistItem,
+        ChecklistItem.updated_at > _since("checklist"),
+        _by_others(ChecklistItem.updated_by_id),
+        ChecklistItem.deleted_at.is_(None),
     )
-    row = (await db.execute(select(*counts).where(Visit.user_id == user_id, Visit.deal_id == deal_id))).first()
-    return News(*row) if row else News(0, 0, 0)
+    activity = _count(latest, latest.at > _since("activity"), _by_others(latest.actor_id), latest.kind.not_in(PERSONAL))
+    return select(findings, checklist, activity).where(Visit.user_id == USER_ID, Visit.deal_id == DEAL_ID)
 
 
 def _since(page: str) -> Any:
     return func.coalesce(getattr(Visit, SEEN_AT[page]), Visit.visited_at)
 
 
-def _not_by(person: Any, user_id: int) -> ColumnElement[bool]:
-    return or_(person.is_(None), person != user_id)
+def _by_others(person: Any) -> ColumnElement[bool]:
+    return or_(person.is_(None), person != USER_ID)
 
 
 def _count(table: Any, *conditions: ColumnElement[bool]) -> Any:
     """Stops at one more than `MAX_NEW`, however much there is."""
     some = select(table.id).where(and_(table.deal_id == Visit.deal_id, *conditions)).limit(MAX_NEW + 1).correlate(Visit).subquery()
     return select(func.count()).select_from(some).scalar_subquery()
+
+
+_NEWS = _news()

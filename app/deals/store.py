@@ -8,13 +8,13 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.access.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, in_bin_of, people_who_see, visible_to
+from app.access.permissions import ACCESS_UNTIL, EDITING_ROLES, MANAGING_ROLES, ROLE, Moment, Number, in_bin_of, people_who_see, visible_to
 from app.auth.email_address import spellings_of
 from app.core.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.core.statements import execute_dml
+from app.core.statements import execute_dml, fetch
 from app.current_deal.session_data import ends_at_ms
 from app.deals.schemas import DealDetail, DealSummary, PersonName
-from app.models import Deal, Member, Pin, User, Visit
+from app.models import DEAL_ID, NOW, USER_ID, Deal, Member, Pin, User, Visit
 
 _SHOWN_IN_LISTS = (
     Deal.id,
@@ -52,7 +52,7 @@ SHOWN_ALONE = (
 MAX_IN_BIN = 100
 
 
-def summaries(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
+def summaries(user_id: Number, *columns: Any, now: Moment) -> Select[Any]:
     """The deals this person may see with what a list shows of them, and `columns`. `Visit` and `Pin` are that person's."""
     return (
         visible_to(user_id, *_SHOWN_IN_LISTS, *columns, now=now)
@@ -61,21 +61,26 @@ def summaries(user_id: int, *columns: Any, now: datetime) -> Select[Any]:
     )
 
 
+_owner = aliased(User)
+_DETAIL = (
+    summaries(USER_ID, *SHOWN_ALONE, _owner.id.label("owner_id"), _owner.name.label("owner_name"), now=NOW)
+    .outerjoin(_owner, _owner.id == Deal.owner_id)
+    .where(Deal.id == DEAL_ID)
+)
+_ROLE_IN_DEAL = visible_to(USER_ID, ROLE, now=NOW).where(Deal.id == DEAL_ID)
+_PEOPLE = people_who_see(DEAL_ID, User.id, User.name, now=NOW).order_by(func.lower(User.name), User.id)
+
+
 def as_summary(row: Row[Any], *, current_deal_id: int | None) -> DealSummary:
     return DealSummary(**row._mapping, is_current=row.id == current_deal_id)
 
 
-async def count_deals(db: AsyncSession, user_id: int, *conditions: ColumnElement[bool], now: datetime) -> int:
-    return await db.scalar(visible_to(user_id, func.count(), now=now).where(*conditions)) or 0
-
-
 async def get_detail(db: AsyncSession, user_id: int, deal_id: int, *, current_deal_id: int | None, now: datetime) -> DealDetail:
     """Raises `NotFound` where this person sees no such deal."""
-    owner = aliased(User)
-    statement = summaries(user_id, *SHOWN_ALONE, owner.id.label("owner_id"), owner.name.label("owner_name"), now=now)
-    row = (await db.execute(statement.outerjoin(owner, owner.id == Deal.owner_id).where(Deal.id == deal_id))).first()
-    if row is None:
+    rows = await fetch(db, _DETAIL, user_id=user_id, deal_id=deal_id, now=now)
+    if not rows:
         raise NotFound
+    row = rows[0]
     return DealDetail(
         **row._mapping,
         is_current=row.id == current_deal_id,
@@ -87,8 +92,8 @@ async def get_detail(db: AsyncSession, user_id: int, deal_id: int, *, current_de
 
 async def require_role(db: AsyncSession, user_id: int, deal_id: int, roles: Collection[str], *, now: datetime) -> str:
     """How this person stands to the deal. Raises `NotFound` where they do not see it, `Forbidden` for a role not among `roles`."""
-    role: str | None = await db.scalar(visible_to(user_id, ROLE, now=now).where(Deal.id == deal_id))
-    return checked_role(role, roles)
+    rows = await fetch(db, _ROLE_IN_DEAL, user_id=user_id, deal_id=deal_id, now=now)
+    return checked_role(rows[0].role if rows else None, roles)
 
 
 async def require_role_or_bin(db: AsyncSession, user_id: int, deal_id: int, roles: Collection[str], *, now: datetime) -> None:
@@ -146,7 +151,7 @@ async def get_colleague(db: AsyncSession, which: ColumnElement[bool]) -> User:
 
 async def list_people(db: AsyncSession, deal_id: int, *, now: datetime) -> list[PersonName]:
     """Who sees the deal now, by name: those whom something in it can be given to. The caller has made sure that the asker does."""
-    rows = await db.execute(people_who_see(deal_id, User.id, User.name, now=now).order_by(func.lower(User.name), User.id))
+    rows = await fetch(db, _PEOPLE, deal_id=deal_id, now=now)
     return [PersonName(id=row.id, name=row.name) for row in rows]
 
 

@@ -2,25 +2,33 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.core.config import Settings
 from app.core.errors import NotFound
+from app.core.statements import fetch
 from app.deals.schemas import person_name
 from app.deals.search import matches
-from app.findings.schemas import FindingList, FindingQuery, FindingView
+from app.findings.schemas import FindingList, FindingQuery, FindingView, Sort
 from app.http.cursors import Column, Cursors, beyond, in_order
-from app.models import FINDING_STATUSES, SEVERITIES, Deal, Finding, User
-from app.work.store import things_of
+from app.models import FINDING_STATUSES, ROWS, SEVERITIES, Deal, Finding, User
+from app.work.store import ITEM_ID, things_of
 
 UNSETTLED = ("open", "in_review")
 
 _owner, _creator, _updater = aliased(User), aliased(User), aliased(User)
-_PEOPLE = ((_owner, Finding.owner_id), (_creator, Finding.created_by_id), (_updater, Finding.updated_by_id))
+_PEOPLE = (
+    ("owner", _owner, Finding.owner_id),
+    ("created_by", _creator, Finding.created_by_id),
+    ("updated_by", _updater, Finding.updated_by_id),
+)
+_NAMES = ("id", "deal_id", "number", "title", "text", "severity", "status", "version", "created_at", "updated_at")
+_FACTS = tuple(getattr(Finding, name) for name in _NAMES)
 
 
 class _Sort(NamedTuple):
@@ -43,32 +51,39 @@ _SORTS: Mapping[str, _Sort] = {
 }
 
 
+class _Filters(NamedTuple):
+    """Which conditions a query has beside its words: over parameters, whose values are those of the query."""
+
+    severity: bool
+    status: Literal["", "one", "unsettled"]
+    owner: Literal["", "none", "somebody"]
+
+
 async def list_findings(
     db: AsyncSession, user_id: int, deal_id: int, query: FindingQuery, *, settings: Settings, now: datetime
 ) -> FindingList:
     """One page, in two statements. The caller has made sure that this person sees the deal."""
     cursors = Cursors(settings, "findings", user_id, deal_id, query.model_dump(exclude={"limit", "cursor"}))
-    name = query.sort.removeprefix("-")
-    key, descending, parse = _SORTS[name]
-    descending ^= name != query.sort
-    wanted = _conditions(query, user_id)
-    page = _shown(user_id, deal_id, key.label("sort_key"), now=now).where(*wanted)
+    values = {"user_id": user_id, "deal_id": deal_id, "now": now, "severity": query.severity, "status": query.status}
+    values["owner_id"] = user_id if query.owner == "me" else query.owner
+    behind = {}
     if query.cursor:
         last_key, last_id = cursors.open(query.cursor, 2)
-        page = page.where(beyond(key, Finding.id, (parse(last_key), last_id), descending=descending))
-    rows = (await db.execute(page.order_by(*in_order(key, Finding.id, descending=descending)).limit(query.limit + 1))).all()
-    total = await db.scalar(things_of(Finding, user_id, deal_id, func.count(), now=now).where(*wanted)) or 0
+        behind = {"last_key": _sort_of(query.sort).parse(last_key), "last_id": last_id}
+    page, total = (_statements if query.q else _statements_kept)(_filters_of(query), query.sort, query.q, is_first=not behind)
+    rows = await fetch(db, page, rows=query.limit + 1, **values, **behind)
+    [(number,)] = await fetch(db, total, **values)
     shown = rows[: query.limit]
-    more = cursors.seal(_plain(shown[-1].sort_key), shown[-1].Finding.id) if len(rows) > query.limit else None
-    return FindingList(findings=[_view(row) for row in shown], next_cursor=more, total=total)
+    more = cursors.seal(_plain(shown[-1].sort_key), shown[-1].id) if len(rows) > query.limit else None
+    return FindingList(findings=[_view(row) for row in shown], next_cursor=more, total=number)
 
 
 async def get_finding(db: AsyncSession, user_id: int, deal_id: int, item_id: int, *, now: datetime) -> FindingView:
     """Raises `NotFound`."""
-    row = (await db.execute(_shown(user_id, deal_id, now=now).where(Finding.id == item_id))).first()
-    if row is None:
+    rows = await fetch(db, _ONE, user_id=user_id, deal_id=deal_id, item_id=item_id, now=now)
+    if not rows:
         raise NotFound
-    return _view(row)
+    return _view(rows[0])
 
 
 async def next_number(db: AsyncSession, deal: Deal) -> int:
@@ -76,32 +91,57 @@ async def next_number(db: AsyncSession, deal: Deal) -> int:
     return (await db.scalar(select(func.max(Finding.number)).where(Finding.deal_id == deal.id)) or 0) + 1
 
 
-def _shown(user_id: int, deal_id: int, *columns: Any, now: datetime) -> Select[Any]:
-    names = [column for person, _ in _PEOPLE for column in (person.id, person.name)]
-    statement = things_of(Finding, user_id, deal_id, Finding, *names, *columns, now=now)
-    for person, id_ in _PEOPLE:
+def _statements(filters: _Filters, sort: Sort, q: str, *, is_first: bool) -> tuple[Select[Any], Select[Any]]:
+    """A page, and the number of all matches."""
+    key, descending, _ = _sort_of(sort)
+    wanted = _conditions(filters, q)
+    page = _shown(key.label("sort_key")).where(*wanted)
+    if not is_first:
+        page = page.where(beyond(key, Finding.id, (bindparam("last_key"), bindparam("last_id")), descending=descending))
+    page = page.order_by(*in_order(key, Finding.id, descending=descending)).limit(ROWS)
+    return page, things_of(Finding, func.count()).where(*wanted)
+
+
+_statements_kept = cache(_statements)
+
+
+def _sort_of(sort: Sort) -> _Sort:
+    name = sort.removeprefix("-")
+    plain = _SORTS[name]
+    return plain._replace(descending=plain.descending != (name != sort))
+
+
+def _shown(*columns: Any) -> Select[Any]:
+    names = [column for word, person, _ in _PEOPLE for column in (person.id.label(f"{word}_id"), person.name.label(f"{word}_name"))]
+    statement = things_of(Finding, *_FACTS, *names, *columns)
+    for _, person, id_ in _PEOPLE:
         statement = statement.outerjoin(person, and_(person.id == id_, person.organisation_id == Deal.organisation_id))
     return statement
 
 
-def _conditions(query: FindingQuery, user_id: int) -> list[ColumnElement[bool]]:
-    wanted: list[ColumnElement[bool]] = [matches(query.q, Finding.title + "\n" + Finding.text)] if query.q else []
-    if query.severity:
-        wanted.append(Finding.severity == query.severity)
-    if query.status:
-        wanted.append(Finding.status.in_(UNSETTLED) if query.status == "unsettled" else Finding.status == query.status)
-    if query.owner is not None:
-        owner_id = user_id if query.owner == "me" else query.owner
-        wanted.append(Finding.owner_id.is_(None) if owner_id == "none" else Finding.owner_id == owner_id)
+_ONE = _shown().where(Finding.id == ITEM_ID)
+
+
+def _filters_of(query: FindingQuery) -> _Filters:
+    status: Any = "" if query.status is None else "unsettled" if query.status == "unsettled" else "one"
+    return _Filters(bool(query.severity), status, "" if query.owner is None else "none" if query.owner == "none" else "somebody")
+
+
+def _conditions(filters: _Filters, q: str) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = [matches(q, Finding.title + "\n" + Finding.text)] if q else []
+    if filters.severity:
+        wanted.append(Finding.severity == bindparam("severity"))
+    if filters.status:
+        wanted.append(Finding.status.in_(UNSETTLED) if filters.status == "unsettled" else Finding.status == bindparam("status"))
+    if filters.owner:
+        wanted.append(Finding.owner_id.is_(None) if filters.owner == "none" else Finding.owner_id == bindparam("owner_id"))
     return wanted
 
 
 def _view(row: Row[Any]) -> FindingView:
-    finding: Finding = row[0]
-    owner, creator, updater = (person_name(*row[1 + 2 * index : 3 + 2 * index]) for index in range(len(_PEOPLE)))
-    facts = {name: getattr(finding, name) for name in ("id", "deal_id", "number", "title", "text", "severity", "status", "version")}
-    times = {"created_at": finding.created_at, "updated_at": finding.updated_at}
-    return FindingView(**facts, **times, owner=owner, created_by=creator, updated_by=updater)
+    facts = dict(row._mapping)
+    people = {word: person_name(facts[f"{word}_id"], facts[f"{word}_name"]) for word, _, _ in _PEOPLE}
+    return FindingView(**{name: facts[name] for name in _NAMES}, **people)
 
 
 def _plain(key: Any) -> Any:

@@ -19,6 +19,8 @@ from werkzeug.exceptions import BadHost
 from werkzeug.routing import MapAdapter
 from werkzeug.sansio.utils import get_host
 
+from app.http.templates import Environment
+
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -121,6 +123,7 @@ class HTTPConnection(ASGIHTTPConnection):
 
 class HoldfastApp(Quart):
     asgi_http_class = HTTPConnection  # type: ignore[assignment]
+    jinja_environment = Environment
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)

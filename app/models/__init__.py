@@ -7,17 +7,22 @@ from app.models.events import Event, Outbox, Switch
 from app.models.imports import Import, ImportPiece, ImportProblem
 from app.models.jobs import RUN_STATES, TRIGGERS, JobRun, JobSchedule
 from app.models.links import OneTimeLink
+from app.models.parameters import DEAL_ID, NOW, ROWS, USER_ID
 from app.models.people import Organisation, User
 from app.models.sessions import KnownBrowser, Login, LoginAttempt, Process, Session, SessionBackend
 from app.models.traffic import Traffic
 from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
 __all__ = [
+    "DEAL_ID",
     "FINDING_STATUSES",
+    "NOW",
+    "ROWS",
     "RUN_STATES",
     "SEVERITIES",
     "STAGES",
     "TRIGGERS",
+    "USER_ID",
     "Analytics",
     "Base",
     "ChecklistItem",

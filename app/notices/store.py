@@ -1,14 +1,15 @@
 """A person's notices, put into words as they are read: names are looked up then, and only of what the reader may see."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Row, Select, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import visible_to
-from app.core.statements import execute_dml
-from app.models import Deal, User, UserNotice
+from app.core.statements import execute_dml, fetch
+from app.models import NOW, ROWS, USER_ID, Deal, User, UserNotice
 from app.notices.schemas import Actor, NoticeList, NoticeQuery, NoticeView
 
 _SAID = {
@@ -18,26 +19,43 @@ _SAID = {
 }
 # Kinds of a newer version are left to it.
 _KNOWN = UserNotice.kind.in_(_SAID)
+_FACTS = (
+    UserNotice.sequence,
+    UserNotice.kind,
+    UserNotice.deal_id,
+    UserNotice.actor_id,
+    UserNotice.payload,
+    UserNotice.created_at,
+    UserNotice.read_at,
+)
+_UNREAD = select(func.count()).where(UserNotice.user_id == USER_ID, UserNotice.read_at.is_(None), _KNOWN)
 _ROLES = {"viewer": "you can view it", "editor": "you can edit it"}
 
 
 async def list_notices(db: AsyncSession, user_id: int, query: NoticeQuery, *, after: int = 0, now: datetime) -> NoticeList:
     """The newest first, from the one after `after` on. Two statements."""
-    mine = visible_to(user_id, Deal.id, Deal.name, now=now).subquery()
-    found = (
-        select(UserNotice, User.name.label("actor"), mine.c.name.label("deal"))
+    values = {"user_id": user_id, "now": now}
+    page = _page(unread=query.unread, is_first=query.cursor is None)
+    rows = await fetch(db, page, after=after, before=query.cursor, rows=query.limit + 1, **values)
+    [(unread,)] = await fetch(db, _UNREAD, **values)
+    views = [_view(row) for row in rows[: query.limit]]
+    return NoticeList(notices=views, unread=unread, next_cursor=views[-1].id if len(rows) > query.limit else None)
+
+
+@cache
+def _page(*, unread: bool, is_first: bool) -> Select[Any]:
+    mine = visible_to(USER_ID, Deal.id, Deal.name, now=NOW).subquery()
+    found: Select[Any] = (
+        select(*_FACTS, User.name.label("actor"), mine.c.name.label("deal"))
         .outerjoin(User, User.id == UserNotice.actor_id)
         .outerjoin(mine, mine.c.id == UserNotice.deal_id)
-        .where(UserNotice.user_id == user_id, UserNotice.sequence > after, _KNOWN)
+        .where(UserNotice.user_id == USER_ID, UserNotice.sequence > bindparam("after"), _KNOWN)
     )
-    if query.unread:
+    if unread:
         found = found.where(UserNotice.read_at.is_(None))
-    if query.cursor is not None:
-        found = found.where(UserNotice.sequence < query.cursor)
-    rows = (await db.execute(found.order_by(UserNotice.sequence.desc()).limit(query.limit + 1))).all()
-    unread = select(func.count()).where(UserNotice.user_id == user_id, UserNotice.read_at.is_(None), _KNOWN)
-    views = [_view(row) for row in rows[: query.limit]]
-    return NoticeList(notices=views, unread=await db.scalar(unread) or 0, next_cursor=views[-1].id if len(rows) > query.limit else None)
+    if not is_first:
+        found = found.where(UserNotice.sequence < bindparam("before"))
+    return found.order_by(UserNotice.sequence.desc()).limit(ROWS)
 
 
 async def update_read(db: AsyncSession, user_id: int, *, up_to: int, now: datetime) -> None:
@@ -45,17 +63,16 @@ async def update_read(db: AsyncSession, user_id: int, *, up_to: int, now: dateti
     await execute_dml(db, mine.values(read_at=now))
 
 
-def _view(row: Any) -> NoticeView:
-    notice: UserNotice = row.UserNotice
+def _view(row: Row[Any]) -> NoticeView:
     lost = row.deal is None
-    said = _SAID[notice.kind].format(actor=row.actor or "Somebody", deal="a deal" if lost else row.deal)
-    more = "it is no longer available to you" if lost else _ROLES.get(notice.payload.get("role", ""))
+    said = _SAID[row.kind].format(actor=row.actor or "Somebody", deal="a deal" if lost else row.deal)
+    more = "it is no longer available to you" if lost else _ROLES.get(row.payload.get("role", ""))
     return NoticeView(
-        id=notice.sequence,
-        kind=notice.kind,
+        id=row.sequence,
+        kind=row.kind,
         text=f"{said}; {more}" if more else said,
-        deal_id=None if lost else notice.deal_id,
-        actor=Actor(id=notice.actor_id, name=row.actor) if row.actor is not None and notice.actor_id is not None else None,
-        at=notice.created_at,
-        read=notice.read_at is not None,
+        deal_id=None if lost else row.deal_id,
+        actor=Actor(id=row.actor_id, name=row.actor) if row.actor is not None and row.actor_id is not None else None,
+        at=row.created_at,
+        read=row.read_at is not None,
     )

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager
 from cProfile import Profile
 from dataclasses import dataclass
 from pstats import Stats
-from statistics import median
 from typing import Any
 
 import click
@@ -113,7 +112,8 @@ async def measure(site: Site, name: str, requests: int) -> Cost:
     """Of the best round, since whatever else the machine does only adds to one."""
     for _ in range(max(requests // 5, 3)):
         body = await site.get(name)
-    with counting(site.app.extensions["holdfast"].database) as counted:
+    counted = Counted()
+    with counting(site.app.extensions["holdfast"].database, counted):
         await site.get(name)
     rounds = []
     for _ in range(ROUNDS):

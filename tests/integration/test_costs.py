@@ -1,20 +1,18 @@
-"""What a request costs, counted at the drivers: SQL statements, transactions that write, commands Redis was sent."""
+"""What a request costs, counted: SQL statements sent, put together and compiled, transactions that write, commands Redis was sent."""
 
-import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from sqlalchemy import delete, event
+from sqlalchemy import delete
 
 from app.auth.service import disable_user
 from app.core.config import Settings, load_settings
-from app.core.database import Database
 from app.factory import create_app
 from app.models import Session
+from tests.counting import Counted, counting
 from tests.factories import PASSWORD, make_deal, make_member, make_user, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
@@ -23,22 +21,15 @@ from tests.servers.redis import KINDS
 on_every_redis = pytest.mark.parametrize("redis_url", KINDS, indirect=True)
 without_redis = pytest.mark.parametrize("redis_url", ["none"], indirect=True)
 
-WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 # What counting itself sends, and what a new connection says once.
 NOT_COUNTED = {"info", "hello", "client|setname", "client|setinfo", "select"}
 
 
 @dataclass
-class Cost:
-    """What happened while it was counted. `commits` are transactions that came to their end; a read is rolled back."""
+class Cost(Counted):
+    """And what Redis was sent."""
 
-    statements: list[str] = field(default_factory=list)
-    commits: int = 0
     redis: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def writing(self) -> list[str]:
-        return [each for each in self.statements if WRITES.match(each)]
 
 
 @pytest.fixture
@@ -127,6 +118,22 @@ async def test_no_number_of_rows_changes_the_number_of_statements_of_a_deal_page
     assert max(before.values()) <= 6, before
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_page_asked_for_again_puts_no_statement_together(scene: Scene) -> None:
+    await make_work(scene.resources.database, scene.deal)
+    in_deal = ("overview", "findings", "findings/1", "checklist", "checklist/1", "team", "activity", "edit")
+    alone = ("/deals", "/deals?stage=diligence&sort=-name", "/deals/board", "/settings", "/settings/devices", "/admin/people", "/notices")
+    api = ("list?limit=20", "recent", *(f"{scene.deal.id}{rest}" for rest in ("", "/findings", "/checklist", "/members", "/activity")))
+    client = await scene.client("admin")
+    await scene.select("admin")
+    for path in (*(f"/deals/{scene.deal.id}/{page}" for page in in_deal), *alone, *(f"/api/deals/{rest}" for rest in api)):
+        for _ in range(2):
+            async with counted(scene) as cost:
+                assert (await client.get(path)).status_code == 200
+        assert (cost.built, cost.compiled) == ([], []), path
+        assert len(cost.statements) <= 6, (path, cost.statements)
+
+
 async def test_what_a_failed_sign_in_asks_of_the_database_tells_nothing_of_the_account(scene: Scene) -> None:
     disabled = await make_user(scene.resources.database, scene.organisation)
     await disable_user(scene.resources, disabled.email)
@@ -144,28 +151,9 @@ async def counted(scene: Scene) -> AsyncIterator[Cost]:
     """Count what happens meanwhile, on every engine and in Redis."""
     cost = Cost()
     before = await redis_calls(scene)
-    with listening(scene.resources.database, cost):
+    with counting(scene.resources.database, cost):
         yield cost
     cost.redis = await redis_calls(scene) - before
-
-
-@contextmanager
-def listening(database: Database, cost: Cost) -> Iterator[None]:
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("BEGIN"):
-            cost.statements.append(statement)
-
-    def note_commit(_connection: Any) -> None:
-        cost.commits += 1
-
-    listeners: list[tuple[str, Callable[..., None]]] = [("before_cursor_execute", note), ("commit", note_commit)]
-    for engine in database.engines:
-        for name, listener in listeners:
-            event.listen(engine.sync_engine, name, listener)
-    yield
-    for engine in database.engines:
-        for name, listener in listeners:
-            event.remove(engine.sync_engine, name, listener)
 
 
 async def redis_calls(scene: Scene) -> Counter[str]:

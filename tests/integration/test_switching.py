@@ -10,10 +10,11 @@ from sqlalchemy import delete
 
 from app.core.config import Settings, load_settings
 from app.models import STAGES, Deal, Member
+from tests.counting import Counted, counting
 from tests.factories import make_deal, make_member
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
-from tests.integration.test_costs import Cost, listening, lose_session
+from tests.integration.test_costs import lose_session
 
 # Pages and rules above SQL; searching and what it costs run on both.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -181,8 +182,8 @@ async def test_board_and_list_cost_the_same_for_few_deals_and_many(scene: Scene)
     client = await scene.client("owner")
 
     async def cost(path: str) -> int:
-        counted = Cost()
-        with listening(scene.resources.database, counted):
+        counted = Counted()
+        with counting(scene.resources.database, counted):
             assert (await client.get(path)).status_code == 200
         return len(counted.statements)
 

@@ -1,13 +1,14 @@
 """Says in a sentence what an event of the audit trail was, and to what it happened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import literal, select, union_all
+from sqlalchemy import bindparam, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.statements import fetch
 from app.deals.schemas import ActivityEvent, PersonName
-from app.models import ChecklistItem, Finding
+from app.models import DEAL_ID, ChecklistItem, Finding
 
 _SAID = {
     "deal.created": "{actor} created this deal",
@@ -42,6 +43,12 @@ _SAID = {
     "checklist.template_added": "{actor} added {items} items of the {template} checklist",
     "checklist.template_removed": "{actor} took back {items} items of a standard checklist",
 }
+_TITLES = union_all(
+    *(
+        select(literal(kind), table.id, table.title).where(table.deal_id == DEAL_ID, table.id.in_(bindparam(f"{kind}_ids", expanding=True)))
+        for kind, table in (("finding", Finding), ("checklist", ChecklistItem))
+    )
+)
 _FIELDS = {"price_usd": "price", "owner_id": "owner", "due_on": "due date", "external_ref": "external reference", "announced_on": "date"}
 
 
@@ -70,11 +77,8 @@ def address(event: ActivityEvent, deal_id: int) -> str | None:
 async def find_titles(db: AsyncSession, deal_id: int, events: Sequence[ActivityEvent]) -> dict[int, str]:
     """By event: what the thing is called that it happened to, also one deleted since. Events themselves hold no names."""
     subjects = {each.id: _subject(each) for each in events}
-    looks = [
-        select(literal(kind), table.id, table.title).where(table.deal_id == deal_id, table.id.in_(_ids(subjects, kind)))
-        for kind, table in (("finding", Finding), ("checklist", ChecklistItem))
-    ]
-    titles = {(kind, id_): title for kind, id_, title in await db.execute(union_all(*looks))}
+    ids = {f"{kind}_ids": sorted({id_ for each, id_ in subjects.values() if each == kind}) for kind in ("finding", "checklist")}
+    titles = {(kind, id_): title for kind, id_, title in await fetch(db, _TITLES, deal_id=deal_id, **ids)}
     return {event_id: titles[subject] for event_id, subject in subjects.items() if subject in titles}
 
 
@@ -82,10 +86,6 @@ def _subject(event: ActivityEvent) -> tuple[str, int]:
     """Kind and id of the thing it happened to, where that is a thing inside the deal."""
     kind = event.kind.partition(".")[0]
     return kind, int(event.payload.get({"finding": "finding_id", "checklist": "item_id"}.get(kind, ""), 0))
-
-
-def _ids(subjects: Mapping[int, tuple[str, int]], kind: str) -> set[int]:
-    return {id_ for each, id_ in subjects.values() if each == kind}
 
 
 def _name(person: PersonName | None, reader_id: int) -> str:

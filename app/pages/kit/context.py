@@ -52,8 +52,8 @@ def current_deal() -> dict[str, Any] | None:
     return session.get("deal") if has_deal(session, current_resources().clock.unix_ms()) else None
 
 
-def template_context() -> dict[str, Any]:
-    """Asks nothing of SQL or Redis, so that a page about an outage can be shown during it."""
+async def template_context() -> dict[str, Any]:
+    """Asks nothing of SQL or Redis, so that a page about an outage can be shown during it. A coroutine, or Quart gives it a thread."""
     session = current_session()
     card = user_card(session)
     return {
