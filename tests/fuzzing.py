@@ -10,7 +10,7 @@ from typing import Any
 
 import schemathesis
 from schemathesis import HookContext, Response, auths, config, engine, hooks
-from schemathesis.config import GenerationConfig
+from schemathesis.config import CoveragePhaseConfig, GenerationConfig, PhasesConfig
 from schemathesis.config._checks import NegativeDataRejectionConfig
 from schemathesis.engine import Status, events
 from schemathesis.openapi.checks import RejectedPositiveData
@@ -53,13 +53,14 @@ def ask_everything(
     max_examples: int,
     seed: int,
     max_seconds: int | None = None,
-    only: str = "",
+    boundaries: bool = True,
 ) -> Asked:
-    """`sign_in` gives the Cookie header of a fresh login, or None for nobody; `ids` are values of path parameters that lead somewhere."""
+    """`sign_in` gives the Cookie header of a fresh login, or None for nobody; `ids` are values of path parameters that lead somewhere.
+
+    `boundaries`: also what lies on and just beyond each bound of each field, which is most of what is asked.
+    """
     asked, chance = Asked(), random.Random(seed)
-    schema: Any = schemathesis.openapi.from_url(f"{url}/api/openapi.json", config=_config(url, max_examples, seed, max_seconds))
-    if only:
-        schema = schema.include(path_regex=only)
+    schema: Any = schemathesis.openapi.from_url(f"{url}/api/openapi.json", config=_config(url, max_examples, seed, max_seconds, boundaries))
     cookie = sign_in()
 
     class Login:
@@ -133,7 +134,7 @@ def _failures_of(event: events.ScenarioFinished) -> list[str]:
     return found
 
 
-def _config(url: str, max_examples: int, seed: int, max_seconds: int | None) -> config.SchemathesisConfig:
+def _config(url: str, max_examples: int, seed: int, max_seconds: int | None, boundaries: bool) -> config.SchemathesisConfig:
     generation = GenerationConfig(max_examples=max_examples, deterministic=False, no_shrink=True)
     # 413 and 414 are refusals of what is not as documented, like 400.
     refused = NegativeDataRejectionConfig(expected_statuses=["400", "401", "403", "404", "405", "409", "413", "414", "415", "429"])
@@ -141,6 +142,7 @@ def _config(url: str, max_examples: int, seed: int, max_seconds: int | None) -> 
         checks=config.ChecksConfig(negative_data_rejection=refused),
         base_url=url,
         generation=generation,
+        phases=PhasesConfig(coverage=CoveragePhaseConfig(enabled=boundaries)),
         max_stream_events=MAX_STREAM_EVENTS,
         request_timeout=10,
         continue_on_failure=False,

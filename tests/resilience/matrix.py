@@ -11,6 +11,11 @@ DATABASES = ("sqlite", "postgresql")
 IS_FULL = os.environ.get("MATRIX") == "full"
 
 
+def on(database: str, *, fixture: str = "site_database") -> pytest.MarkDecorator:
+    """For a fault in which SQL has no part: on this database, and on both with MATRIX=full."""
+    return pytest.mark.parametrize(fixture, DATABASES if IS_FULL else (database,), indirect=True)
+
+
 def across(name: str, cases: Iterable[Any], *, first: str = "sqlite", fixture: str = "site_database") -> pytest.MarkDecorator:
     """Parametrise a test with `cases` as `name`, on the databases in turn; `fixture` makes these."""
     turns = cycle(DATABASES if first == "sqlite" else DATABASES[::-1])

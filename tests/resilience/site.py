@@ -131,8 +131,8 @@ class Site:
         status = "healthy" if backend == "redis" else "degraded"
         return {await self.health(server) for server in range(len(self.webs))} == {(status, backend)}
 
-    async def wait_for_redis(self) -> float:
-        return await timed(until(lambda: self.all_on("redis"), within=FLIP_SECONDS))
+    async def wait_for_redis(self, *, within: float = FLIP_SECONDS) -> float:
+        return await timed(until(lambda: self.all_on("redis"), within=within))
 
     async def wait_for_sql(self) -> float:
         return await timed(until(lambda: self.all_on("sqlalchemy"), within=FLIP_SECONDS))

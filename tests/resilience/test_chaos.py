@@ -9,7 +9,7 @@ from tests.resilience.chaos import DATABASES, run
 from tests.resilience.matrix import IS_FULL
 from tests.resilience.site import LENIENCE
 
-SECONDS = 20
+SECONDS = 20 if IS_FULL else 10
 
 
 @pytest.mark.slow

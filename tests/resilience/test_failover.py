@@ -21,7 +21,7 @@ from tests.conftest import StartRedis, StartWeb
 from tests.factories import PASSWORD, make_deal, make_organisation, make_user
 from tests.fakes import FakeClock
 from tests.resilience.conftest import PAIRS, StartWorker, Tell
-from tests.resilience.matrix import IS_FULL, across
+from tests.resilience.matrix import IS_FULL, across, on
 from tests.resilience.site import AS_IN_PRODUCTION, LENIENCE, WINDOW, Load, People, Site, milliseconds, p99
 from tests.resilience.test_faults_redis import Fault, hung, refused
 from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
@@ -129,6 +129,7 @@ def info(server: RedisServer, field: str) -> str:
     return next((line.partition(":")[2] for line in lines if line.startswith(f"{field}:")), "")
 
 
+@on("sqlite")
 async def test_restarted_empty(site: Site, people: People) -> None:
     past = await Past(people).begin()
     await past.change()
@@ -140,6 +141,7 @@ async def test_restarted_empty(site: Site, people: People) -> None:
     assert await people.flips() == [*(await people.flips())[:-2], "sql", "redis"]
 
 
+@on("postgresql")
 async def test_restarted_from_an_old_snapshot(site: Site, people: People, tell: Tell) -> None:
     past = await Past(people).begin()
     with snapshot(site):
@@ -150,6 +152,7 @@ async def test_restarted_from_an_old_snapshot(site: Site, people: People, tell: 
     tell("stale reads", f"0 of {reads + await past.check(reads=200)}")
 
 
+@on("sqlite")
 async def test_replica_promoted_with_lost_writes(site: Site, people: People, start_redis: StartRedis) -> None:
     past = await Past(people).begin()
     original = site.redis.port
@@ -166,6 +169,7 @@ async def test_replica_promoted_with_lost_writes(site: Site, people: People, sta
         await until(lambda: site.all_on("sqlalchemy"), within=20)
 
 
+@on("postgresql")
 async def test_demoted_resynced_and_promoted_back(site: Site, people: People, start_redis: StartRedis) -> None:
     """Connections live through it, so the second until each server looks is the window; its own browser is never in it."""
     past = await Past(people).begin()
@@ -196,6 +200,7 @@ async def test_flushed(site: Site, people: People) -> None:
     assert await people.flips() == flips
 
 
+@on("sqlite")
 async def test_evicting(site: Site, people: People) -> None:
     """A cache that forgets all the time costs SQL reads, no session."""
     used = int(info(site.redis, "used_memory"))
@@ -235,11 +240,12 @@ async def test_changed_during_the_outage(site: Site, people: People, fault: Faul
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_flapping(database_url: str, start_redis: StartRedis, tell: Tell) -> None:
-    """Two seconds there, two seconds away, for half a minute, a whole one with MATRIX=full: one flip down, and one up when it stays.
+    """Half a second there, half a second away, eight times: one flip down, and one up when it stays.
 
-    At the settings of production.
+    With MATRIX=full at the settings of production, where all of it takes four times as long, and fifteen times.
     """
-    site = Site(database_url, start_redis(), settings=AS_IN_PRODUCTION)
+    rhythm = 2 if IS_FULL else 0.5
+    site = Site(database_url, start_redis(), settings=AS_IN_PRODUCTION if IS_FULL else {"PROBE_RISE_SECONDS": "2.5"})
     try:
         await asyncio.to_thread(site.start)
         async with People.of(site) as people:
@@ -247,10 +253,10 @@ async def test_flapping(database_url: str, start_redis: StartRedis, tell: Tell) 
             async with Load(people) as load:
                 for _ in range(15 if IS_FULL else 8):
                     with refused(site):
-                        await asyncio.sleep(2)
-                    await asyncio.sleep(2)
+                        await asyncio.sleep(rhythm)
+                    await asyncio.sleep(rhythm)
                 flips = (await people.flips())[len(before) :]
-                back = await site.wait_for_redis()
+                back = await site.wait_for_redis(within=60)
             tell("flips, answers, p99", f"{flips}, {len(load.answers)}, {milliseconds(p99(load.times()))}")
             tell("back after it stays", f"{back:.1f} s")
             assert (load.errors, load.wrong) == ([], [])
@@ -259,6 +265,7 @@ async def test_flapping(database_url: str, start_redis: StartRedis, tell: Tell) 
         site.remove()
 
 
+@on("postgresql", fixture="database_url")
 async def test_one_of_three_servers_is_cut_off(database_url: str, start_redis: StartRedis) -> None:
     site = Site(database_url, start_redis(), webs=3)
     try:
@@ -283,7 +290,7 @@ async def test_one_of_three_servers_is_cut_off(database_url: str, start_redis: S
         site.remove()
 
 
-@pytest.mark.parametrize("change", ["select", "revoke", "log out"])
+@across("change", ["select", "revoke", "log out"])
 @pytest.mark.parametrize("keeps", ["request", "answer"])
 async def test_fall_is_told_before_the_change_is_answered(
     site: Site, people: People, change: str, keeps: Literal["request", "answer"]

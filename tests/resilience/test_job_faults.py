@@ -15,6 +15,7 @@ from app.models import Deal, Event, JobRun, JobSchedule, User
 from tests.conftest import StartRedis
 from tests.factories import make_deal, make_organisation
 from tests.resilience.conftest import StartWorker, Tell
+from tests.resilience.matrix import on
 from tests.resilience.site import WorkerProcess
 from tests.waiting import until
 
@@ -60,7 +61,7 @@ async def knows_schedule(database: Database) -> bool:
         return await db.scalar(select(func.count()).select_from(JobSchedule)) != 0
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+@on("postgresql", fixture="database_url")
 async def test_killed_in_the_middle_of_a_job_its_effect_is_there_exactly_once(
     database: Database, database_url: str, start_worker: StartWorker, start_redis: StartRedis, tell: Tell
 ) -> None:

@@ -12,6 +12,7 @@ from app.core.database import Database
 from app.models import Process
 from tests.conftest import StartRedis
 from tests.resilience.conftest import StartWorker, Tell
+from tests.resilience.matrix import on
 from tests.resilience.site import AS_IN_PRODUCTION, Load, People, Site, p99
 from tests.waiting import until
 
@@ -47,7 +48,7 @@ async def people(site: Site) -> AsyncIterator[People]:
         yield people
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+@on("sqlite", fixture="database_url")
 async def test_worker_reports_and_stops_while_redis_hangs(
     database: Database, database_url: str, start_worker: StartWorker, start_redis: StartRedis, tell: Tell
 ) -> None:
@@ -128,7 +129,7 @@ async def test_without_a_worker_the_site_fails_over_and_waits(site: Site, people
     assert await browser.current_everywhere() == {people.deals[1].id}
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+@on("postgresql", fixture="database_url")
 async def test_two_workers_make_one_return(site: Site, people: People, start_worker: StartWorker) -> None:
     second = start_worker({"DATABASE_URL": site.database_url, "REDIS_URL": site.redis.url})
     await second.wait_until_ready()

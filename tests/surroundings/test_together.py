@@ -1,6 +1,6 @@
 """Everything ordinary at once: nginx with a sub-path, PgBouncer in transaction mode, two servers whose clocks are five seconds apart.
 
-SELECTIONS (12) is how many are made in Chromium; PICTURES names a folder for pictures of it.
+SELECTIONS (5) is how many are made in Chromium; PICTURES names a folder for pictures of it.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.surroundings.test_proxies import PRODUCTION, ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
-SELECTIONS = int(os.environ.get("SELECTIONS", "12"))
+SELECTIONS = int(os.environ.get("SELECTIONS", "5"))
 PICTURES = os.environ.get("PICTURES")
 NAMES = ("Mojang", "YouTube", "Skype", "GitHub", "Waze")
 SKEW = 5
