@@ -8,7 +8,7 @@ PYTHON ?= python3
 # tests run at once; ARGS goes to pytest.
 BROWSER ?= 1
 SURROUNDINGS ?= 1
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 # The other Pythons that test-pythons looks for.
 PYTHONS ?= python3.12 python3.13 python3.14

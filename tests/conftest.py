@@ -33,6 +33,9 @@ from tests.servers.web import WebServer
 # Databases are made, filled and dropped a thousand times, and a disk is what that waits for: in memory, where there is enough.
 MEMORY, MEMORY_BYTES = Path("/dev/shm"), 4 * 2**30
 
+# Beside other tests a process stands still for longer than a poll of theirs, and then reads from SQL what a test expects from Redis.
+STANDSTILL_SECONDS = 30
+
 StartRedis = Callable[..., redis.RedisServer]
 StartWeb = Callable[..., Awaitable[WebServer]]
 
@@ -218,6 +221,7 @@ async def app(settings: Settings, clock: FakeClock, compiled_templates: Compiled
     app = create_app(settings, clock=clock)
     app.jinja_env.bytecode_cache = compiled_templates
     async with app.test_app():
+        app.extensions["holdfast"].backend.standstill.limit = STANDSTILL_SECONDS
         yield app
 
 

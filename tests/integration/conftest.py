@@ -11,6 +11,7 @@ from app.resources import Resources, make_resources
 from app.sessions.manager import Loaded
 from app.sessions.record import Record
 from app.sessions.token import hash_token
+from tests.conftest import STANDSTILL_SECONDS
 from tests.factories import make_login, make_user
 from tests.fakes import FakeClock
 
@@ -29,6 +30,7 @@ async def servers(environ: dict[str, str], clock: FakeClock) -> AsyncIterator[St
             changed = environ if redis_url is None else environ | {"REDIS_URL": redis_url}
             resources = make_resources(load_settings(changed), kind="web", clock=clock)
             await resources.open()
+            resources.backend.standstill.limit = STANDSTILL_SECONDS
             stack.push_async_callback(resources.close)
             return resources
 

@@ -30,9 +30,7 @@ async def test_what_is_served_is_what_is_documented(who: str, start_web: StartWe
 
     signer = partial(sign_in, people[who]) if who in people else lambda: None
     # The operator may do all the others may; what refuses them refuses by who asks, not by what is sent.
-    ask = partial(
-        ask_everything, server.url, sign_in=signer, ids=ids, max_examples=MAX_EXAMPLES, seed=SEED, boundaries=who == "operator"
-    )
+    ask = partial(ask_everything, server.url, sign_in=signer, ids=ids, max_examples=MAX_EXAMPLES, seed=SEED, boundaries=who == "operator")
     asked: Asked = await asyncio.to_thread(ask)
     assert asked.failures == [], "\n".join(asked.failures)
     assert len(asked.statuses) >= EVERY_OPERATION

@@ -24,7 +24,9 @@ class RedisServer(ServerProcess):
         self.kind = kind
         self.directory = held_directory(kind)
         port = free_port()
-        configuration = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": "0"} | {name.replace("_", "-"): value for name, value in options.items()}
+        configuration = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": "0"} | {
+            name.replace("_", "-"): value for name, value in options.items()
+        }
         fixed = {"port": str(port), "bind": "127.0.0.1", "dir": str(self.directory), "daemonize": "no"}
         command: list[str | Path] = [binary(kind)]
         for name, value in (configuration | fixed).items():
