@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import BindParameter, ColumnElement, Row, Select, and_, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.lookups import Lookup
 from app.core.statements import fetch
 from app.models import DEAL_ID, NOW, USER_ID, Deal, Member, User
 
@@ -62,12 +63,13 @@ def visible_to(user_id: Number, *columns: Any, now: Moment) -> Select[Any]:
     )
 
 
-_VISIBLE_DEAL = visible_to(USER_ID, now=NOW).where(Deal.id == DEAL_ID)
+# What the card of this deal is made of; no row where this person does not see it.
+VISIBLE_DEAL = Lookup(visible_to(USER_ID, now=NOW).where(Deal.id == DEAL_ID))
 
 
 async def find_visible(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> Row[Any] | None:
-    """What the card of this deal is made of; None where this person does not see it."""
-    return next(iter(await fetch(db, _VISIBLE_DEAL, user_id=user_id, deal_id=deal_id, now=now)), None)
+    """`VISIBLE_DEAL` inside a transaction."""
+    return next(iter(await fetch(db, VISIBLE_DEAL.statement, user_id=user_id, deal_id=deal_id, now=now)), None)
 
 
 def people_who_see(deal_id: Number, *columns: Any, now: Moment) -> Select[Any]:

@@ -7,20 +7,23 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import ClassVar
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from typing import Any, ClassVar
 
 import asyncpg
-from sqlalchemy import URL, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.util import greenlet_spawn
 
+from app.core import postgresql, sqlite
 from app.core.clock import Clock
 from app.core.database_admission import Admission, Rank
 from app.core.database_faults import read_only, unavailable
 from app.core.database_url import parse_database_url, sqlite_file
 from app.core.errors import DatabaseUnavailable
+from app.core.lookups import ConnectionLost, Fetch, Lookup
 from app.core.postgresql import Connector, postgresql_engine
 from app.core.sqlite import sqlite_engines
 from app.core.time_budget import current_time_budget
@@ -70,8 +73,13 @@ class Database:
         if self.dialect == "sqlite":
             self._reader, self._writer = sqlite_engines(self.url, readers=READERS, wait_seconds=WAIT_LIMIT_SECONDS)
             self._reading, self._writing = Admission(READERS), Admission(1)
+            self._connector = None
         else:
-            self._reader = self._writer = _postgresql_engine(self.url, name)
+            limits: dict[str, Any] = {"timeout": WAIT_LIMIT_SECONDS, "command_timeout": ANSWER_LIMIT_SECONDS}
+            self._connector = Connector(self.url, name, limits=Database.limits, **limits)
+            self._reader = self._writer = postgresql_engine(
+                self._connector, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_LIMIT_SECONDS
+            )
             self._reading = self._writing = Admission(CONNECTIONS)
         self.engines: tuple[AsyncEngine, ...] = tuple({self._reader, self._writer})
         self._read = async_sessionmaker(self._reader, expire_on_commit=False, autoflush=False)
@@ -84,6 +92,17 @@ class Database:
             async with _within_time_budget(), _admitted(self._reading), self._read() as db:
                 await self._set_clock(db)
                 yield db
+
+    async def look_up(self, lookup: Lookup, **values: Any) -> Any | None:
+        """The first row of a `lookup`, outside of any transaction. Through a pooler, which tells limits by transaction, in one."""
+        with _faults_translated():
+            async with _within_time_budget(), _admitted(self._reading):
+                if fetch := self._fetch():
+                    with suppress(ConnectionLost):
+                        return await greenlet_spawn(lookup.run, self._reader.sync_engine, fetch, values)
+                async with self._read() as db:
+                    await self._set_clock(db)
+                    return (await db.execute(lookup.statement, values)).first()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
@@ -106,6 +125,12 @@ class Database:
             await db.connection()
             asked_at = self.clock.monotonic()
             self.clock.synchronize(asked_at, (await db.execute(select(func.clock_timestamp()))).scalar_one(), self.clock.monotonic())
+
+    def _fetch(self) -> Fetch | None:
+        """How a statement is run without a transaction around it; None where it needs one."""
+        if self._connector is None:
+            return sqlite.FETCH
+        return postgresql.FETCH if self._connector.mode == "direct" and self.clock.is_set else None
 
     async def ping(self) -> None:
         """Raises `DatabaseUnavailable` unless it answers, and `ReadOnlyDatabase` unless it takes writes."""
@@ -160,8 +185,3 @@ def _faults_translated() -> Iterator[None]:
         raise unavailable(error, "The database does not answer.") from error
     except _FAULTS as error:
         raise unavailable(error) from error
-
-
-def _postgresql_engine(url: URL, name: str) -> AsyncEngine:
-    connector = Connector(url, name, limits=Database.limits, timeout=WAIT_LIMIT_SECONDS, command_timeout=ANSWER_LIMIT_SECONDS)
-    return postgresql_engine(connector, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_LIMIT_SECONDS)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from app.core.database_url import Connection, Host, connection_of
+from app.core.lookups import Fetch, takes_no_transaction
 
 log = structlog.get_logger()
 
@@ -162,6 +163,8 @@ def _begin(connection: Any, _record: Any, _proxy: Any) -> None:
 
     The pool opens another one then, and nobody hears of `idle_session_timeout`, a restarted database or pooler.
     """
+    if takes_no_transaction.get():
+        return
     driver: DriverConnection = connection.driver_connection
     try:
         await_only(connection._start_transaction())
@@ -172,6 +175,21 @@ def _begin(connection: Any, _record: Any, _proxy: Any) -> None:
             raise DisconnectionError("The server closed the connection while it was idle.") from error
         raise
     driver.has_served = True
+
+
+async def _first_row(driver: DriverConnection, sql: str, values: tuple[Any, ...]) -> Any:
+    row = await driver.fetchrow(sql, *values)
+    driver.has_served = True
+    return row
+
+
+def _is_lost(driver: DriverConnection, error: BaseException) -> bool:
+    """While it was idle, most likely. One that has never served is no better the second time."""
+    ended = driver.is_closed() or getattr(error, "severity_en", "") == "FATAL"
+    return ended and driver.has_served and not isinstance(error, TimeoutError)
+
+
+FETCH = Fetch(_first_row, _is_lost)
 
 
 def _unnamed() -> str:

@@ -1,14 +1,22 @@
-"""Connections to SQLite."""
+"""Connections to SQLite.
+
+The driver has a thread for each connection, and going there and back is most of what a small statement costs: so one visit does
+all that a statement needs.
+"""
 
 import sqlite3
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import URL, event
+from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection, AsyncAdapt_aiosqlite_cursor
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from app.core.database_url import make_folder, try_to_open
+from app.core.lookups import Fetch
 from app.core.time_budget import current_time_budget
 
 
@@ -19,12 +27,73 @@ def sqlite_engines(url: URL, *, readers: int, wait_seconds: float) -> tuple[Asyn
     reader = create_async_engine(url, pool_size=readers, hide_parameters=True, **limits)
     writer = create_async_engine(url, pool_size=1, hide_parameters=True, **limits)
     for engine in (reader, writer):
-        event.listen(engine.sync_engine, "do_connect", try_to_open)
+        event.listen(engine.sync_engine, "do_connect", _connect)
     # Each statement of a read is a look of its own, as on PostgreSQL (READ COMMITTED): a BEGIN would be as costly as the query.
     event.listen(reader.sync_engine, "connect", _set_up_sqlite("query_only=ON"))
     event.listen(writer.sync_engine, "connect", _set_up_sqlite("synchronous=FULL"))
     event.listen(writer.sync_engine, "begin", _begin_immediate(wait_seconds))
     return reader, writer
+
+
+class OneVisitCursor(AsyncAdapt_aiosqlite_cursor):
+    """Its cursor is made, and its rows are fetched, where the statement is executed."""
+
+    __slots__ = ()
+
+    _cursor: Any
+
+    def __init__(self, adapt_connection: Any) -> None:
+        self._adapt_connection = adapt_connection
+        self._connection = adapt_connection._connection
+        self._cursor, self._rows, self._soft_closed_memoized = None, deque(), {}  # type: ignore[assignment]
+
+    async def _execute_async(self, operation: Any, parameters: Any) -> Any:
+        await self._visit(sqlite3.Cursor.execute, operation, parameters or ())
+
+    async def _executemany_async(self, operation: Any, seq_of_parameters: Any) -> Any:
+        await self._visit(sqlite3.Cursor.executemany, operation, seq_of_parameters)
+
+    async def _visit(self, run: Callable[[sqlite3.Cursor, Any, Any], Any], operation: Any, parameters: Sequence[Any]) -> None:
+        driver: Any = self._connection
+
+        def visit() -> tuple[sqlite3.Cursor, list[Any]]:
+            cursor = driver._conn.cursor()
+            run(cursor, operation, parameters)
+            return cursor, cursor.fetchall() if cursor.description else []
+
+        async with self._adapt_connection._execute_mutex:
+            self._cursor, rows = await driver._execute(visit)
+        self._rows = deque(rows)
+
+    async def _async_soft_close(self) -> None:
+        """There is nothing left to fetch."""
+
+    def close(self) -> None:
+        self._rows.clear()
+
+
+class OneVisitConnection(AsyncAdapt_aiosqlite_connection):
+    __slots__ = ()
+
+    _cursor_cls = OneVisitCursor
+
+    def rollback(self) -> None:
+        driver: Any = self._connection
+        if driver._connection and driver.in_transaction:
+            super().rollback()
+
+
+async def _first_row(driver: Any, sql: str, values: tuple[Any, ...]) -> Any:
+    return await driver._execute(lambda: driver._conn.execute(sql, values).fetchone())
+
+
+FETCH = Fetch(_first_row, is_lost=lambda _driver, _error: False)
+
+
+def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> OneVisitConnection:
+    try_to_open(dialect, record, arguments, options)
+    opened = dialect.connect(*arguments, **options)
+    return OneVisitConnection(opened.dbapi, opened._connection)
 
 
 def _set_up_sqlite(*pragmas: str) -> Callable[[Any, Any], None]:
@@ -46,9 +115,12 @@ def _begin_immediate(wait_seconds: float) -> Callable[[Any], None]:
         # A thread that waits for a lock cannot be called back, so it is told beforehand how much of its time budget is left.
         budget = current_time_budget()
         wait_ms = int(1000 * min(wait_seconds, max(budget.left, 0) if budget else wait_seconds))
-        if connection.info.get("busy_timeout") != wait_ms:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {wait_ms}")
-            connection.info["busy_timeout"] = wait_ms
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver = connection.connection.driver_connection
+
+        def visit() -> None:
+            driver._conn.execute(f"PRAGMA busy_timeout = {wait_ms}")
+            driver._conn.execute("BEGIN IMMEDIATE")
+
+        await_only(driver._execute(visit))
 
     return begin

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.access_lock import record_access
-from app.access.permissions import find_visible
+from app.access.permissions import VISIBLE_DEAL
 from app.core.errors import NotAuthenticated, NotFound, StoreUnavailable
 from app.core.metrics import METRICS
 from app.current_deal.restore import ATTEMPTS, AccessMoved
@@ -34,8 +34,7 @@ async def select_deal(
     for _ in range(ATTEMPTS):
         now = resources.clock.now()
         # Before the hold is taken: with a hold in its place the session could not be read where SQL is away.
-        async with resources.database.read() as db:
-            row = await find_visible(db, session.user_id, deal_id, now=now)
+        row = await resources.database.look_up(VISIBLE_DEAL, user_id=session.user_id, deal_id=deal_id, now=now)
         if row is None:
             METRICS.selections.labels("refused").inc()
             raise NotFound

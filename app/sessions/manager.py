@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import ColumnElement, Row, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.breaker import Busy
@@ -61,7 +61,7 @@ class Loaded:
     outcome: Outcome
     token_hash: str
     record: Record | None = None
-    context: Row[Any] | None = None
+    context: Any | None = None
     # What to build on when there is no record: the login's identity and deadlines, and the version an expired row had.
     blank: Record | None = None
     stale_version: int = NO_VERSION

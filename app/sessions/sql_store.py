@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock, from_unix_ms, to_unix_ms
 from app.core.database import Database
+from app.core.lookups import Lookup
 from app.core.statements import as_columns, execute_dml, insert_into
 from app.models.sessions import Login, Session, SessionBackend
 from app.sessions.record import Record, SessionData, SessionLimits
@@ -42,7 +43,8 @@ class ColdRead:
     record: Record | None
     stale_version: int
     touched_at: datetime | None
-    context: Row[Any]
+    # The row, with the columns of the app's own.
+    context: Any
     blank: Record = field(repr=False)
 
 
@@ -72,8 +74,33 @@ class SqlSessions:
 
     async def read(self, token_hash: str) -> ColdRead | None:
         """None: SQL says there is no such login, or it is over. Raises `DatabaseUnavailable`."""
-        async with self.database.read() as db:
-            return await self.within(db).read(token_hash)
+        now = self.clock.now()
+        row = await self.database.look_up(self.cold_read, token_hash=token_hash, now=now)
+        return self.read_row(row, now)
+
+    def read_row(self, row: Any | None, now: datetime) -> ColdRead | None:
+        """What a row of `cold_read` says at `now`."""
+        if row is None:
+            return None
+        login = {
+            "login_id": row.login_id,
+            "user_id": row.user_id,
+            "login_idle_at": to_unix_ms(row.idle_expires_at),
+            "login_ends_at": to_unix_ms(row.login_expires_at),
+        }
+        blank = Record(version=NO_VERSION, expires_at=to_unix_ms(now + self.limits.session_lifetime), data={}, **login)
+        record = None
+        if row.version is not None and row.session_expires_at > now:
+            record = Record(version=row.version, expires_at=to_unix_ms(row.session_expires_at), data=row.data, **login)
+        return ColdRead(
+            login_id=row.login_id,
+            user_id=row.user_id,
+            record=record,
+            stale_version=(row.version or NO_VERSION) if record is None else NO_VERSION,
+            touched_at=row.touched_at,
+            context=row,
+            blank=blank,
+        )
 
     async def insert(self, db: AsyncSession, record: Record, *, now: datetime) -> None:
         """The session of a login that is being made in this very transaction: nobody can know its token, so nothing guards it."""
@@ -117,28 +144,8 @@ class TransactionSessions:
         if lock:
             mine = select(Login.id).where(Login.token_hash == token_hash).scalar_subquery()
             await self.db.execute(select(Session.id).where(Session.login_id == mine).with_for_update(key_share=True))
-        row = (await self.db.execute(self.sql.cold_read, {"token_hash": token_hash, "now": now})).first()
-        if row is None:
-            return None
-        login = {
-            "login_id": row.login_id,
-            "user_id": row.user_id,
-            "login_idle_at": to_unix_ms(row.idle_expires_at),
-            "login_ends_at": to_unix_ms(row.login_expires_at),
-        }
-        blank = Record(version=NO_VERSION, expires_at=to_unix_ms(now + self.sql.limits.session_lifetime), data={}, **login)
-        record = None
-        if row.version is not None and row.session_expires_at > now:
-            record = Record(version=row.version, expires_at=to_unix_ms(row.session_expires_at), data=row.data, **login)
-        return ColdRead(
-            login_id=row.login_id,
-            user_id=row.user_id,
-            record=record,
-            stale_version=(row.version or NO_VERSION) if record is None else NO_VERSION,
-            touched_at=row.touched_at,
-            context=row,
-            blank=blank,
-        )
+        row = (await self.db.execute(self.sql.cold_read.statement, {"token_hash": token_hash, "now": now})).first()
+        return self.sql.read_row(row, now)
 
     async def write(self, token_hash: str, record: Record, proof: int) -> bool:
         """False: the row moved, the login ended, or the flag did (fence); the caller looks again."""
@@ -182,8 +189,8 @@ class TransactionSessions:
         return bool(await execute_dml(self.db, over_expired))
 
 
-def _cold_read(context: ColdContext) -> Select[Any]:
-    """Of `token_hash` at `now`, its two parameters. Made once: to put such a statement together takes longer than to run it."""
+def _cold_read(context: ColdContext) -> Lookup:
+    """Of `token_hash` at `now`, its two parameters."""
     now: Any = bindparam("now")
     statement = (
         select(
@@ -203,4 +210,4 @@ def _cold_read(context: ColdContext) -> Select[Any]:
     )
     for table, condition in context.joins:
         statement = statement.outerjoin(table, condition)
-    return statement
+    return Lookup(statement)

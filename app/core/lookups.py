@@ -1,0 +1,100 @@
+"""Reads of one row that nearly every request makes: compiled once, and then one trip to the driver.
+
+What an ORM session does around such a statement costs several times the statement. It is one look, so it needs no transaction of
+its own, and nothing is made of its row but the row.
+"""
+
+from collections import namedtuple
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from sqlalchemy import Dialect, Engine, Select
+from sqlalchemy.util import await_only
+
+# Whether a connection is taken from the pool for a single statement, which is a transaction by itself.
+takes_no_transaction: ContextVar[bool] = ContextVar("takes_no_transaction", default=False)
+
+
+class ConnectionLost(Exception):
+    """The server had closed the connection. Another one may do."""
+
+
+class Lookup:
+    """A SELECT whose first row is wanted. What varies in it are `bindparam`s, none of them a list.
+
+    `statement` is for those who look inside a transaction; `Database.look_up` is for all others.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self.statement = statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def run(self, engine: Engine, fetch: "Fetch", parameters: Mapping[str, Any]) -> Any | None:
+        """The row, its columns by name. In a greenlet of SQLAlchemy's. Raises `ConnectionLost`, and what the driver does."""
+        compiled = self._compiled.get(engine.dialect.name)
+        if compiled is None:
+            compiled = self._compiled[engine.dialect.name] = _compile(self.statement, engine.dialect)
+        values = compiled.bind(parameters)
+        for note in engine.dispatch.before_cursor_execute:  # whoever counts statements counts this one
+            note(None, None, compiled.sql, values, None, False)
+        row = _fetch_row(engine, fetch, compiled.sql, values)
+        return None if row is None else compiled.row_of(row)
+
+
+class Fetch(NamedTuple):
+    """Of a driver's connection: the first row of a statement with these values, and whether an error means that it is lost."""
+
+    first: Callable[[Any, str, tuple[Any, ...]], Awaitable[Any]]
+    is_lost: Callable[[Any, BaseException], bool]
+
+
+def _fetch_row(engine: Engine, fetch: Fetch, sql: str, values: tuple[Any, ...]) -> Any:
+    token = takes_no_transaction.set(True)
+    try:
+        connection = engine.raw_connection()
+    finally:
+        takes_no_transaction.reset(token)
+    try:
+        row = await_only(fetch.first(connection.driver_connection, sql, values))
+    except BaseException as error:
+        # A statement that was given up may still be at work there.
+        is_lost = isinstance(error, Exception) and fetch.is_lost(connection.driver_connection, error)
+        if is_lost or not isinstance(error, Exception) or isinstance(error, TimeoutError):
+            connection.invalidate(error)
+        else:
+            connection.close()
+        if is_lost:
+            raise ConnectionLost from error
+        raise
+    connection.close()
+    return row
+
+
+class _Compiled(NamedTuple):
+    sql: str
+    # Of the values in their order; a constant has a name, too.
+    names: list[str]
+    constants: dict[str, Any]
+    write: dict[str, Callable[[Any], Any]]
+    row: Callable[..., Any]
+    read: list[Callable[[Any], Any] | None]
+
+    def row_of(self, values: Iterable[Any]) -> Any:
+        return self.row(*[read(value) if read else value for read, value in zip(self.read, values, strict=True)])
+
+    def bind(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+        given = {name: self.write[name](value) if name in self.write else value for name, value in parameters.items()}
+        given |= self.constants
+        return tuple([given[name] for name in self.names])
+
+
+def _compile(statement: Select[Any], dialect: Dialect) -> _Compiled:
+    compiled: Any = statement.compile(dialect=dialect)
+    write = dict(compiled._bind_processors)
+    constants = {name: bound.value for bound, name in compiled.bind_names.items() if not bound.required}
+    constants = {name: write[name](value) if name in write else value for name, value in constants.items()}
+    columns = compiled._result_columns
+    row = namedtuple("row", [column.keyname for column in columns])  # type: ignore[misc]
+    read = [column.type._cached_result_processor(dialect, None) for column in columns]
+    return _Compiled(str(compiled), list(compiled.positiontup), constants, write, row, read)
