@@ -283,6 +283,13 @@ MUTANTS = [
         f"{FAULTS}::test_connections_terminated",
     ),
     Mutant(
+        "a look that met a closed connection is taken again",
+        "app/core/postgresql.py",
+        "return ended and driver.has_served",
+        "return False and driver.has_served",
+        "tests/surroundings/test_connections_ended.py::test_a_goodbye_on_its_way_costs_nobody_anything",
+    ),
+    Mutant(
         "a full disk is called one",
         "app/core/database_faults.py",
         "if codes & _STORAGE_FULL:",

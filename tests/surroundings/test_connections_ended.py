@@ -3,16 +3,20 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import literal, make_url, select, text
 
 from app.core.database import CONNECTIONS, Database
 from app.core.errors import DatabaseUnavailable
+from app.core.lookups import Lookup
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgresServer
 from tests.waiting import until
+
+
+ONE = Lookup(select(literal(1).label("one")))
 
 
 @pytest.fixture(params=["idle_session_timeout", "client_idle_timeout"])
@@ -35,12 +39,18 @@ async def test_a_goodbye_on_its_way_costs_nobody_anything(ending: tuple[str, flo
     url, idle = ending
     database = Database(url, name="holdfast-test")
 
-    async def come_and_go() -> int:
+    async def read() -> None:
+        async with database.read() as db:
+            await db.execute(text("SELECT 1"))
+
+    async def look_up() -> None:
+        await database.look_up(ONE)
+
+    async def come_and_go(ask: Callable[[], Awaitable[None]]) -> int:
         failed, end = 0, time.monotonic() + 4
         while time.monotonic() < end:
             try:
-                async with database.read() as db:
-                    await db.execute(text("SELECT 1"))
+                await ask()
             except DatabaseUnavailable:
                 failed += 1
             due = time.monotonic() + idle + random.uniform(-0.003, 0.005)
@@ -48,7 +58,7 @@ async def test_a_goodbye_on_its_way_costs_nobody_anything(ending: tuple[str, flo
         return failed
 
     try:
-        assert await asyncio.gather(*(come_and_go() for _ in range(8))) == [0] * 8
+        assert await asyncio.gather(*(come_and_go(ask) for ask in (read, look_up) for _ in range(4))) == [0] * 8
     finally:
         await database.close()
 
