@@ -117,6 +117,7 @@ async def test_postgresql_away(site: SqlSite, people: People, how: str, tell: Te
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"{site.webs[0].url}/health/ready", timeout=10)).status_code == 503
             assert (await client.get(f"{site.webs[0].url}/health/live")).status_code == 200
+        await until(lambda: "Backend flag cannot be read" in site.webs[0].output())
     finally:
         if how == "killed":
             await asyncio.to_thread(postgres.restart)
