@@ -92,6 +92,14 @@ SIGNATURES = {
         "app/core/redis.py",
     ),
     "redis.asyncio.sentinel:SentinelConnectionPool.__init__": ("self service_name sentinel_manager kwargs", "app/core/redis.py"),
+    "sqlalchemy.connectors.asyncio:AsyncAdapt_dbapi_cursor._async_soft_close": ("self", "app/core/sqlite.py"),
+    "sqlalchemy.connectors.asyncio:AsyncAdapt_dbapi_cursor._execute_async": ("self operation parameters", "app/core/sqlite.py"),
+    "sqlalchemy.connectors.asyncio:AsyncAdapt_dbapi_cursor._executemany_async": (
+        "self operation seq_of_parameters",
+        "app/core/sqlite.py",
+    ),
+    "sqlalchemy.connectors.asyncio:AsyncAdapt_dbapi_cursor.close": ("self", "app/core/sqlite.py"),
+    "sqlalchemy.dialects.sqlite.aiosqlite:AsyncAdapt_aiosqlite_connection.rollback": ("self", "app/core/sqlite.py"),
     "sqlalchemy.types:TypeDecorator.process_bind_param": ("self value dialect", "app/models/base.py"),
     "sqlalchemy.types:TypeDecorator.process_result_value": ("self value dialect", "app/models/base.py"),
     "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.__init__": (
