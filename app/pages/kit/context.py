@@ -40,6 +40,7 @@ MENU = (
 
 def init_context(blueprint: Blueprint) -> None:
     """Give the templates of the whole site, those of errors too, what they need."""
+    blueprint.record_once(lambda state: state.app.jinja_env.globals.update(asset=asset, stages=STAGES))
     for name, function in presentation.FILTERS.items():
         blueprint.add_app_template_filter(function, name)
     blueprint.add_app_template_filter(_ago, "ago")
@@ -57,7 +58,6 @@ async def template_context() -> dict[str, Any]:
     session = current_session()
     card = user_card(session)
     return {
-        "asset": asset,
         "current_deal": current_deal(),
         "flash": flash_of(request.args) if request.method in ("GET", "HEAD") else None,
         "here": return_to(request.full_path.rstrip("?")),
@@ -70,7 +70,6 @@ async def template_context() -> dict[str, Any]:
         "rail": [entry for entry in RAIL if f"/deals/<id:deal_id>/{entry[0]}" in _rules()],
         "request_id": g.get("request_id", ""),
         "selected_at": session.get("selected_at", ""),
-        "stages": STAGES,
     }
 
 
