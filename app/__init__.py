@@ -12,6 +12,7 @@ server/                 connections: the port, limits in front of the app, shutd
 http/                   what all routes share: access, JSON, errors, headers, uploads, event streams
 current_deal/           the promise: the deal a person works on, selected, restored, swept
 auth/                   logins, passwords, people
+drafts/                 what is typed and not saved yet
 deals/                  deals, members, lists
 work/                   what the things inside a deal have in common
 findings/, checklist/   the two kinds of them

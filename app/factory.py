@@ -27,6 +27,7 @@ from app.current_deal.candidate import COLD_CONTEXT
 from app.current_deal.restore import auto_restore_deal_context, initial_session_data
 from app.current_deal.routes import selection
 from app.deals.routes import blueprint as deals
+from app.drafts.routes import blueprint as drafts
 from app.findings.routes import blueprint as findings
 from app.http.app import HoldfastApp
 from app.http.compression import Compression
@@ -93,7 +94,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     init_security_events(app)
     init_device_cookie(app, names)
     init_errors(app)
-    parts = (health, auth, deals, selection, findings, checklist, login_pages, workspace, notices)
+    parts = (health, auth, deals, selection, drafts, findings, checklist, login_pages, workspace, notices)
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
         app.register_blueprint(blueprint)
     schema = QuartSchema(

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.auth.backoff import delete_forgotten
 from app.current_deal import sweep
+from app.drafts.retention import delete_old_drafts
 from app.events.audit import verify
 from app.events.rollup import roll_up
 from app.imports.incoming import delete_abandoned, stop_import
@@ -27,13 +28,14 @@ class AuditChainBroken(Exception):
 
 
 async def expire_sessions(resources: Resources, run: Run) -> dict[str, Any]:
-    """Delete what is over: sessions, logins, failed sign-ins, job runs, and uploaded files that nobody imported."""
+    """Delete what is over: sessions, logins, failed sign-ins, job runs, old drafts, and uploaded files that nobody imported."""
     gone = await expiry.expire_sessions(resources.database, resources.clock, progress=run.progress)
     async with resources.database.write() as db:
         attempts = await delete_forgotten(db, now=resources.clock.now())
     runs = await delete_old_runs(resources.database, resources.clock)
+    drafts = await delete_old_drafts(resources.database, resources.clock)
     files = await delete_abandoned(resources)
-    return asdict(gone) | {"attempts": attempts, "runs": runs, "files": files}
+    return asdict(gone) | {"attempts": attempts, "runs": runs, "drafts": drafts, "files": files}
 
 
 async def sweep_stale_deals(resources: Resources, run: Run) -> dict[str, Any]:

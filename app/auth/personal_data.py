@@ -23,8 +23,8 @@ from app.resources import Resources
 
 log = structlog.get_logger()
 
-# Credentials, and columns without meaning outside the application.
-SECRET = frozenset({"password_hash", "token_hash", "auth_version", "last_deal_version"})
+# Credentials, columns without meaning outside the application, and what a deal said where its person began to type.
+SECRET = frozenset({"password_hash", "token_hash", "auth_version", "last_deal_version", "drawn", "writer"})
 ROWS_AT_ONCE = 500
 
 

@@ -30,9 +30,9 @@ def _fetch(db: Session, statement: Any, values: Mapping[str, Any]) -> Sequence[R
     return db.connection().execute(statement, values).all()
 
 
-async def execute_dml(db: AsyncSession, statement: UpdateBase) -> int:
+async def execute_dml(db: AsyncSession, statement: UpdateBase, parameters: Mapping[str, Any] | None = None) -> int:
     """Run an INSERT, UPDATE or DELETE. Returns how many rows it changed."""
-    return cast(CursorResult[Any], await db.execute(statement, execution_options=_PAST_LOADED_OBJECTS)).rowcount
+    return cast(CursorResult[Any], await db.execute(statement, parameters, execution_options=_PAST_LOADED_OBJECTS)).rowcount
 
 
 async def execute_returning(db: AsyncSession, statement: TypedReturnsRows[*Ts]) -> Sequence[Row[*Ts]]:

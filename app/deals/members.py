@@ -19,6 +19,8 @@ from app.deals.realign import Realignment
 from app.deals.schemas import MemberView, NewMember, person_name
 from app.deals.service import record
 from app.deals.store import colleague, find_grant, get_colleague, get_grant, lock_deal
+from app.drafts.schemas import SavedDraft
+from app.drafts.store import delete_saved
 from app.models import DEAL_ID, NOW, ROWS, USER_ID, Deal, Member, Session, User
 from app.resources import Resources
 from app.sessions.manager import Also
@@ -71,8 +73,13 @@ async def list_members(db: AsyncSession, deal_id: int, *, now: datetime) -> list
     return sorted(people, key=lambda each: (_RANK.index(each.role), each.name.casefold(), each.user_id))
 
 
-async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: NewMember) -> tuple[MemberView, bool]:
-    """Grant a colleague access, replacing an existing grant. Returns the grant and whether it is new."""
+async def grant_access(
+    resources: Resources, user_id: int, deal_id: int, grant: NewMember, *, saved: SavedDraft | None = None
+) -> tuple[MemberView, bool]:
+    """Grant a colleague access, replacing an existing grant; `saved` is the draft that ends with it.
+
+    Returns the grant and whether it is new.
+    """
     now, realignment = resources.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=grant.user_id, email=grant.email)
     _refuse_past_end(grant.expires_at, now)
@@ -93,6 +100,7 @@ async def grant_access(resources: Resources, user_id: int, deal_id: int, grant: 
         member.role, member.expires_at = grant.role, grant.expires_at
         await realignment.load(db, {person.id}, now=now)
         await _record(db, "member.granted" if is_new else "member.changed", deal, user_id, member, now)
+        await delete_saved(db, user_id, deal_id, saved)
         view = _view(person, member)
 
     await resources.sessions.change_sessions(_sessions_of(which), realignment.change, also=give)
@@ -105,9 +113,19 @@ async def list_colleagues(db: AsyncSession, user_id: int, deal_id: int, *, limit
 
 
 async def change_grant(
-    resources: Resources, user_id: int, deal_id: int, member_id: int, changes: dict[str, Any], *, expected: GrantTerms | None = None
+    resources: Resources,
+    user_id: int,
+    deal_id: int,
+    member_id: int,
+    changes: dict[str, Any],
+    *,
+    expected: GrantTerms | None = None,
+    saved: SavedDraft | None = None,
 ) -> MemberView:
-    """Another role or end of a grant there is. Raises `NotFound` where there is none, `Conflict` where it is not as `expected`."""
+    """Another role or end of a grant there is; `saved` is the draft that ends with it.
+
+    Raises `NotFound` where there is none, `Conflict` where it is not as `expected`.
+    """
     now, realignment = resources.clock.now(), Realignment(deal_id)
     which = colleague(user_id, user_id=member_id)
     _refuse_past_end(changes.get("expires_at"), now)
@@ -124,6 +142,7 @@ async def change_grant(
             setattr(member, name, value)
         await realignment.load(db, {member_id}, now=now)
         await _record(db, "member.changed", deal, user_id, member, now)
+        await delete_saved(db, user_id, deal_id, saved)
         view = _view(await db.get_one(User, member_id), member)
 
     await resources.sessions.change_sessions(_sessions_of(which), realignment.change, also=change)

@@ -16,6 +16,8 @@ from app.current_deal.session_data import clear_restore_backoff, if_still_on, re
 from app.deals.realign import Realignment
 from app.deals.schemas import PersonRef
 from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, get_detail, lock_deal, lock_editable_deal
+from app.drafts.schemas import SavedDraft
+from app.drafts.store import delete_saved
 from app.events.service import record_event
 from app.http.quotas import check_deals
 from app.models import Deal, Pin, Session, User
@@ -44,9 +46,18 @@ async def create_deal(resources: Resources, creator_id: int, facts: dict[str, An
 
 
 async def change_deal(
-    resources: Resources, user_id: int, deal_id: int, facts: dict[str, Any], *, expected: Collection[int] | None = None
+    resources: Resources,
+    user_id: int,
+    deal_id: int,
+    facts: dict[str, Any],
+    *,
+    expected: Collection[int] | None = None,
+    saved: SavedDraft | None = None,
 ) -> None:
-    """State other facts. Raises `Conflict`, with the deal as it is, when it is at none of the `expected` versions."""
+    """State other facts; `saved` is the draft that ends with it.
+
+    Raises `Conflict`, with the deal as it is, when it is at none of the `expected` versions.
+    """
     now = resources.clock.now()
 
     async def change(db: AsyncSession) -> None:
@@ -59,6 +70,7 @@ async def change_deal(
             mark_changed(deal, now)
             await _flush(db)
             await record(db, "deal.updated", deal, user_id, now, fields=changed)
+        await delete_saved(db, user_id, deal_id, saved)
 
     if "name" in facts:
         rename = if_still_on(deal_id, partial(refresh_card, name=facts["name"]))

@@ -25,7 +25,7 @@ class Job:
 _ALL = (
     Job(
         "expire_sessions",
-        "Deletes expired sessions, dead logins and old job runs",
+        "Deletes expired sessions, dead logins, old job runs and old drafts",
         Cron(hour=3),
         timeout=timedelta(minutes=15),
     ),

@@ -2,6 +2,7 @@
 
 from app.models.base import Base
 from app.models.deals import STAGES, Deal, Member, Pin, Visit
+from app.models.drafts import DRAFT_FORMS, Draft
 from app.models.event_stream import Analytics, DeadLetter, EventEffect, EventMark, EventSeal, NoticeCounter, UserNotice
 from app.models.events import Event, Outbox, Switch
 from app.models.imports import Import, ImportPiece, ImportProblem
@@ -15,6 +16,7 @@ from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
 
 __all__ = [
     "DEAL_ID",
+    "DRAFT_FORMS",
     "FINDING_STATUSES",
     "NOW",
     "ROWS",
@@ -28,6 +30,7 @@ __all__ = [
     "ChecklistItem",
     "DeadLetter",
     "Deal",
+    "Draft",
     "Event",
     "EventEffect",
     "EventMark",

@@ -21,7 +21,7 @@ from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
 from app.pages.findings import person_options
 from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
-from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
+from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 from app.pages.kit.listing import ListState, Options
 from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
@@ -59,7 +59,7 @@ async def create(deal_id: int, form: Form) -> ResponseReturnValue:
     made: list[int] = []
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        made.append(await create_thing(resources, ITEM, user.id, deal_id, facts))
+        made.append(await create_thing(resources, ITEM, user.id, deal_id, facts, saved=saved_by(form)))
 
     status = await sheet.submit(form, NewItem, save)
     if status != SAVED:
@@ -125,7 +125,8 @@ async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     resources, user, sheet = current_resources(), current_user(), blank_sheet(_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
-        await change_thing(resources, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
+        expected, saved = {version or NO_VERSION}, saved_by(form)
+        await change_thing(resources, ITEM, user.id, deal_id, item_id, facts, expected=expected, saved=saved)
 
     try:
         status = await sheet.submit(form, ItemChanges, save)

@@ -11,6 +11,8 @@ from app.core.config import Settings
 from app.core.errors import Conflict, NotFound
 from app.deals.service import record
 from app.deals.store import check_person, lock_editable_deal
+from app.drafts.schemas import SavedDraft
+from app.drafts.store import delete_saved
 from app.models import Deal
 from app.resources import Resources
 from app.work.store import Thing, find_of_deal
@@ -48,8 +50,13 @@ class Kind(Generic[Thing]):
     verb: Callable[[Thing, list[str]], str] = _updated
 
 
-async def create_thing(resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, facts: Mapping[str, Any]) -> int:
-    """Returns its id. Raises `BadRequest` for an owner who does not see the deal, and what `kind.make` does."""
+async def create_thing(
+    resources: Resources, kind: Kind[Thing], user_id: int, deal_id: int, facts: Mapping[str, Any], *, saved: SavedDraft | None = None
+) -> int:
+    """Returns its id; `saved` is the draft that ends with it.
+
+    Raises `BadRequest` for an owner who does not see the deal, and what `kind.make` does.
+    """
     now = resources.clock.now()
     async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
@@ -59,6 +66,7 @@ async def create_thing(resources: Resources, kind: Kind[Thing], user_id: int, de
         db.add(thing)
         await db.flush()
         await record_thing(db, kind, "created", deal, thing, user_id, now)
+        await delete_saved(db, user_id, deal_id, saved)
         return thing.id
 
 
@@ -71,14 +79,19 @@ async def change_thing(
     facts: Mapping[str, Any],
     *,
     expected: Collection[int] | None = None,
+    saved: SavedDraft | None = None,
 ) -> Any:
-    """State other facts. Raises `Conflict`, with the thing as it is and as asked for, when it is at none of the `expected` versions."""
+    """State other facts; `saved` is the draft that ends with it.
+
+    Raises `Conflict`, with the thing as it is and as asked for, when it is at none of the `expected` versions.
+    """
     now = resources.clock.now()
     async with resources.database.write() as db:
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         thing = await get_of_deal(db, kind, deal, item_id)
         await _refuse_moved(db, kind, thing, user_id, expected, facts, now)
         await state_facts(db, kind, deal, thing, facts, user_id, now)
+        await delete_saved(db, user_id, deal_id, saved)
         await db.flush()
         return await kind.get(db, user_id, deal_id, item_id, now=now)
 

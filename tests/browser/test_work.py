@@ -109,7 +109,7 @@ async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Brow
     await writer.open(form)
     await page.get_by_label("Title").fill("Written all morning")
     await page.get_by_label("Text").fill("A long text")
-    await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+    await expect(page.get_by_text("Saved as a draft")).to_be_visible()
 
     # The login is lost before it is sent: the text is on the page that asks to sign in, and it is sent from there.
     await writer.context.clear_cookies()
@@ -137,7 +137,7 @@ async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Brow
 
     # Somebody else on the same browser sees nothing of it, and signing out leaves nothing.
     await page.get_by_label("Title").fill("Not for others")
-    await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+    await expect(page.get_by_text("Saved as a draft")).to_be_visible()
     await writer.context.clear_cookies()
     await writer.open(form)
     await writer.sign_in(office.lead.email)
@@ -145,7 +145,7 @@ async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Brow
     await expect(page.get_by_label("Title")).to_have_value("")
     assert await kept() == []
     await page.get_by_label("Title").fill("Until I leave")
-    await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+    await expect(page.get_by_text("Saved as a draft")).to_be_visible()
     await page.get_by_label("Your menu").click()
     await page.get_by_role("button", name="Sign out").click()
     await page.wait_for_url("**/login")
@@ -199,7 +199,7 @@ async def test_tabs_that_begin_the_same_thing_keep_a_draft_each(browser: Browser
     pages = [await tab(), await tab()]
     for page, title in zip(pages, titles, strict=True):
         await page.get_by_label("Title").fill(title)
-        await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+        await expect(page.get_by_text("Saved as a draft")).to_be_visible()
     for page, title in zip(pages, titles, strict=True):
         await page.reload()
         await shows(page, title)
@@ -212,7 +212,7 @@ async def test_tabs_that_begin_the_same_thing_keep_a_draft_each(browser: Browser
     await shows(copy, "One")
     await copy.wait_for_function("id => sessionStorage['holdfast:tab'] !== id", arg=mine)
     await copy.get_by_label("Title").fill("One, anew")
-    await expect(copy.get_by_text("Draft kept on this device")).to_be_visible()
+    await expect(copy.get_by_text("Saved as a draft")).to_be_visible()
     await pages[0].reload()
     await shows(pages[0], "One")
     await copy.get_by_role("button", name="Discard").click()

@@ -15,7 +15,6 @@ from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgresServer
 from tests.waiting import until
 
-
 ONE = Lookup(select(literal(1).label("one")))
 
 

@@ -72,7 +72,7 @@ async def spend_a_day(visitor: Visitor, site: str, email: str, deals: dict[str, 
     # A draft survives a reload, and is kept apart from those of whoever else lives on this host.
     await page.goto(f"{site}/deals/{deals['Mojang']}/findings/new")
     await page.get_by_label("Title").fill("A licence that nobody signed")
-    await expect(page.get_by_text("Draft kept on this device")).to_be_visible()
+    await expect(page.get_by_text("Saved as a draft")).to_be_visible()
     await page.reload()
     await expect(page.get_by_text("Draft restored")).to_be_visible()
     await expect(page.get_by_label("Title")).to_have_value("A licence that nobody signed")

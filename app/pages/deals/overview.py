@@ -16,7 +16,7 @@ from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
 from app.pages.deals.progress import find_progress
 from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
-from app.pages.kit.frame import Form, after, deal_write, require_editing, show_deal
+from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 
 overview = Blueprint("overview_pages", __name__)
 
@@ -80,7 +80,7 @@ async def change(deal_id: int, form: Form) -> ResponseReturnValue:
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         try:
-            await change_deal(resources, user.id, deal_id, facts, expected={version or NO_VERSION})
+            await change_deal(resources, user.id, deal_id, facts, expected={version or NO_VERSION}, saved=saved_by(form))
         except Conflict as conflict:
             if current := conflict.extra.get("current"):
                 async with resources.database.read() as db:

@@ -23,7 +23,7 @@ from app.http.web import current_resources, current_user, signed_in
 from app.models import Member, User
 from app.pages.kit.flash import see_other
 from app.pages.kit.forms import SAVED, Field, FormSheet, blank_sheet, sheet_of
-from app.pages.kit.frame import Form, after, deal_write, show_deal
+from app.pages.kit.frame import Form, after, deal_write, saved_by, show_deal
 
 team = Blueprint("team_pages", __name__)
 
@@ -73,7 +73,7 @@ async def add(deal_id: int, form: Form) -> ResponseReturnValue:
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         grant = NewMember(email=facts["email"], role=facts["role"], expires_at=_end_of(facts.get("expires_on")))
-        await grant_access(resources, user.id, deal_id, grant)
+        await grant_access(resources, user.id, deal_id, grant, saved=saved_by(form))
 
     status = await sheet.submit(form, NewGrant, save)
     if status != SAVED:
@@ -113,7 +113,7 @@ async def change(deal_id: int, form: Form, user_id: int) -> ResponseReturnValue:
         expected = (member.role, member.expires_at) if unmoved else ("", None)
         try:
             if changes or not unmoved:
-                await change_grant(resources, me.id, deal_id, user_id, changes, expected=expected)
+                await change_grant(resources, me.id, deal_id, user_id, changes, expected=expected, saved=saved_by(form))
         except Conflict as conflict:
             raise await _explained(conflict, deal_id, user_id) from conflict
 

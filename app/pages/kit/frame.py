@@ -15,6 +15,7 @@ from app.core.errors import Conflict, NotFound
 from app.deals.news import count_news
 from app.deals.schemas import DealDetail
 from app.deals.store import checked_role, get_detail, require_role
+from app.drafts.schemas import SavedDraft, parse_saved
 from app.http.web import current_resources, current_user
 from app.models import Deal
 from app.pages.kit.flash import see_other
@@ -78,8 +79,13 @@ def deal_write(page: str) -> Callable[[Callable[..., Awaitable[ResponseReturnVal
     return wrap
 
 
+def saved_by(form: Form) -> SavedDraft | None:
+    """The draft that this form was sent from, which ends where it is saved."""
+    return parse_saved(form.get("draft", ""))
+
+
 def after(deal_id: int, page: str, done: str, *, anchor: str = "", **more: object) -> ResponseReturnValue:
-    """Back to a page of the deal, which says what was done; `saved` names the form whose draft is no longer needed."""
+    """Back to a page of the deal, which says what was done; `saved` names the form, whose draft the browser forgets."""
     return see_other(address_of(deal_id, page), done, anchor=anchor, **more)
 
 

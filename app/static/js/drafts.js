@@ -1,53 +1,32 @@
-// What somebody types into a form of a deal page survives a reload, a lost login and a crash of the tab: in this browser,
-// under their id, the deal's and the form's. It goes when the server says it is saved, at sign-out, and when somebody else signs in.
+// The forms of a deal page keep what is typed: it survives a reload, a lost login, a crash, a sign-out, and is there on any device.
+// It goes when the server says that it is saved, and when its person discards it.
 //
 // Something new can be begun in several tabs at once, so there each tab has a draft of its own, under an id that a reload and a
 // restored tab bring along. A draft that no living tab answers for is offered to the next form of its kind.
 
-// Who else has a path of this host has the same storage.
+const modules = document.getElementById("drafts").dataset;
+const store = await import(document.getElementById("shell").dataset.draftStore);
+const { ago, choose, line, makeForm, place } = await import(modules.draftForm);
+
 const { root } = document.documentElement.dataset;
-const PREFIX = `holdfast${root}:draft:`;
 const TAB = `holdfast${root}:tab`;
 const ANSWERS = 100; // ms in which the other tabs say that they live
-const SIGNED_OUT = `holdfast${root}:signed-out`;
-const LIFE = 14 * 24 * 3600 * 1000; // a draft nobody came back to in two weeks is forgotten
-const PAUSE = 250; // ms of quiet before it is written
-const UNKEPT = new Set(["deal", "by", "here"]); // the page's own
+const PAUSE = 250; // ms after which it is written here
+const QUIET = 600; // ms of quiet before it goes up,
+const AT_LAST = 5000; // which it does after so many in any case
+const SOON = 1500; // ms in which it is up, as a rule
 const TOLD = ["done", "saved", "undo", "number", "moved", "first", "last", "role", "until"]; // what an address says once
-
-const user = document.getElementById("drafts").dataset.user;
-let stopped = false;
-
-const read = (key) => {
-  try {
-    return JSON.parse(localStorage.getItem(key));
-  } catch {
-    return null;
-  }
+const AWAY = {
+  offline: "You are offline. What you type is kept on this device; you can save as soon as you are back.",
+  server: "Holdfast cannot be reached at the moment. What you type is kept on this device; you can save as soon as it is back.",
 };
-
-function write(key, draft) {
-  if (stopped) return false;
-  try {
-    localStorage.setItem(key, JSON.stringify(draft));
-    return true;
-  } catch {
-    return false; // no room, or not allowed here: the form works all the same
-  }
-}
-
-const keys = () => Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
-
-function forgetOthersAndOld() {
-  for (const key of keys()) {
-    const draft = read(key);
-    if (!key.startsWith(`${PREFIX}${user}:`) || !draft || Date.now() - draft.at > LIFE) localStorage.removeItem(key);
-  }
-}
-
-const isNew = (form) => form.dataset.draft.endsWith("-new");
-const draftOf = (deal, name) => `${PREFIX}${user}:${deal}:${name}`;
-const ownDraft = (deal, name) => draftOf(deal, name) + (name.endsWith("-new") ? `:${tab}` : "");
+const SAID = {
+  up: "Saved as a draft",
+  here: "Kept on this device, not yet on the server",
+  large: "Kept on this device. It is too long to be kept on the server as a draft: save it soon",
+  full: "Kept on this device. You have 200 drafts on the server, so save or discard some",
+  "signed-out": "Kept on this device, not yet on the server: you are signed out",
+};
 
 function nameTab(id = Math.random().toString(36).slice(2)) {
   tab = id;
@@ -61,137 +40,274 @@ function nameTab(id = Math.random().toString(36).slice(2)) {
 // Who lives says its id whenever somebody asks.
 let tab;
 const living = new Set();
-const channel = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast${root}-drafts-${user}`) : null;
+const channel = "BroadcastChannel" in window ? new BroadcastChannel(`holdfast${root}-drafts-${modules.user}`) : null;
 if (channel) channel.onmessage = ({ data }) => (data === "who?" ? channel.postMessage(tab) : living.add(data));
-
-function adopt(form) {
-  const { deal, draft } = form.dataset;
-  const isLeft = (key) => key.startsWith(draftOf(deal, draft)) && !living.has(key.split(":").at(-1));
-  const [latest] = keys().filter(isLeft).sort((a, b) => read(b).at - read(a).at);
-  if (!latest || !write(ownDraft(deal, draft), read(latest))) return false;
-  localStorage.removeItem(latest);
-  return true;
-}
 
 // A form that was sent is settled only by an answer that says so: a lost login or an outage leaves it to be restored.
 function forgetSaved() {
   const address = new URL(location.href);
   const deal = address.pathname.slice(root.length).match(/^\/deals\/(\d+)\//)?.[1];
-  const key = ownDraft(deal, address.searchParams.get("saved") ?? "");
-  if (read(key)?.sent) localStorage.removeItem(key);
+  const key = store.keyOf(deal, address.searchParams.get("saved") ?? "", tab);
+  if (store.read(key)?.sent) store.endSaved(key);
   if (!address.searchParams.has("done")) return;
   for (const name of TOLD) address.searchParams.delete(name);
   history.replaceState(history.state, "", address);
 }
 
-const fields = (form) => [...form.elements].filter((each) => each.name && !UNKEPT.has(each.name) && each.type !== "submit" && each.localName !== "button");
-const isToggle = (field) => field.type === "checkbox" || field.type === "radio";
-const valueOf = (field) => (isToggle(field) && !field.checked ? "" : field.value);
-
-function contents(form) {
-  const typed = {};
-  for (const field of fields(form)) if (field.type !== "radio" || field.checked) typed[field.name] = valueOf(field);
-  return typed;
-}
-
-function put(form, typed) {
-  for (const field of fields(form)) {
-    if (!(field.name in typed)) continue;
-    if (isToggle(field)) field.checked = field.value === typed[field.name];
-    else field.value = typed[field.name];
-  }
-}
-
-function ago(moment) {
-  const minutes = Math.round((Date.now() - moment) / 60000);
-  if (minutes < 1) return "a moment ago";
-  if (minutes < 60) return `${minutes} ${minutes === 1 ? "minute" : "minutes"} ago`;
-  const hours = Math.round(minutes / 60);
-  if (hours < 24) return `${hours} ${hours === 1 ? "hour" : "hours"} ago`;
-  return `${Math.round(hours / 24)} days ago`;
-}
-
-function keep(form) {
-  const key = () => ownDraft(form.dataset.deal, form.dataset.draft);
-  const drawn = contents(form); // as the server sent it
-  const isUnsaved = "unsaved" in form.dataset;
+function keep(element) {
+  const { deal, draft: name } = element.dataset;
+  const isNew = name.endsWith("-new");
+  const key = () => store.keyOf(deal, name, tab);
+  const nameOf = () => (isNew ? `${name}.${tab}` : name);
+  const form = makeForm(element);
   const state = document.createElement("p");
   state.className = "draft-state muted";
-  form.querySelector(".card-foot, .sheet-foot")?.prepend(state);
-  let timer;
+  element.querySelector(".card-foot, .sheet-foot")?.prepend(state);
+  const buttons = [...element.querySelectorAll("button:not([type=button])")];
+  let timer, later, atLast, notYet; // timers
+  let notice = null; // the line before the form
+  let choice = null; // between two drafts
+  let isLost = false; // the access to the deal
 
-  const isTyped = () => isUnsaved || JSON.stringify(contents(form)) !== JSON.stringify(drawn);
-
-  function save(sent = false) {
-    clearTimeout(timer);
-    if (stopped) return;
-    if (isTyped()) {
-      if (write(key(), { at: Date.now(), sent, typed: contents(form) })) state.textContent = "Draft kept on this device";
-    } else {
-      localStorage.removeItem(key());
-      state.textContent = "";
-    }
+  function say(text) {
+    clearTimeout(notYet);
+    notYet = undefined;
+    state.textContent = text;
   }
 
-  function offer(draft) {
-    const line = document.createElement("div");
-    line.className = "notice draft appear";
-    const text = document.createElement("p");
-    text.className = "notice-text";
-    text.setAttribute("role", "status");
-    const moved = draft.typed.version && draft.typed.version !== drawn.version;
-    text.textContent = `Draft restored: what you typed ${ago(draft.at)} is back${moved ? ". It was changed meanwhile; when you save you see both versions." : "."}`;
-    const discard = document.createElement("button");
-    discard.className = "link-button";
-    discard.type = "button";
-    discard.textContent = "Discard";
-    discard.addEventListener("click", () => {
-      put(form, drawn);
-      localStorage.removeItem(key());
-      state.textContent = "";
-      line.remove();
-      fields(form).find((field) => field.type !== "hidden")?.focus();
-    });
-    line.append(text, discard);
-    form.before(line);
+  function replace(next) {
+    notice?.remove();
+    notice = next;
+  }
+
+  // Write it down here. Returns whether there is anything to go up.
+  function save(sent = false) {
+    clearTimeout(timer);
+    timer = undefined;
+    const before = store.read(key());
+    if (!form.isTyped()) {
+      if (before) store.discard(key());
+      say("");
+      return false;
+    }
+    const text = { fields: form.typed(), drawn: form.drawn(), itemVersion: form.version() };
+    const isSame = before && JSON.stringify([text.fields, text.drawn]) === JSON.stringify([before.fields, before.drawn]);
+    const version = isSame ? before.version : (before?.version ?? 0) + 1;
+    const draft = { at: Date.now(), sent, ...text, name: before?.name ?? nameOf(), version, acked: before?.acked ?? 0 };
+    if (!store.write(key(), draft)) return false;
+    if (store.isUp(draft)) say(SAID.up);
+    else if (!notYet) {
+      if (state.textContent === SAID.up) say("");
+      notYet = setTimeout(() => say(SAID.here), SOON);
+    }
+    return !store.isUp(draft) && Object.keys(draft.fields).length > 0;
+  }
+
+  function up(options) {
+    clearTimeout(later);
+    clearTimeout(atLast);
+    atLast = undefined;
+    if (!choice && !isLost) store.upload(key(), options);
+  }
+
+  function flush() {
+    atLast = undefined;
+    if (save()) up();
+  }
+
+  function typed() {
+    timer ??= setTimeout(save, PAUSE, false);
+    clearTimeout(later);
+    later = setTimeout(flush, QUIET);
+    atLast ??= setTimeout(flush, AT_LAST);
+  }
+
+  function startAnew() {
+    store.discard(key());
+    form.reset();
+    say("");
+    replace(null);
+    form.focus();
+  }
+
+  function restored(at, { isMoved }) {
+    const text = `Draft restored: what you typed ${ago(at)} is back${isMoved ? ". It was changed meanwhile; when you save you see both versions." : "."}`;
+    replace(line(element, text, [["Discard", startAnew]]));
+  }
+
+  function put(draft) {
+    const isMoved = draft.itemVersion && draft.itemVersion !== form.version();
+    form.put(draft);
+    return { isMoved };
   }
 
   function restore() {
-    const draft = read(key());
-    if (!draft?.typed) return;
-    put(form, draft.typed);
-    if (isTyped()) offer(draft);
-    else localStorage.removeItem(key());
+    const draft = store.read(key());
+    if (!draft) return;
+    const how = put(draft);
+    if (!form.isTyped()) return store.forget(key());
+    restored(draft.at, how);
+    say(store.isUp(draft) ? SAID.up : SAID.here);
+    if (draft.sent) store.write(key(), { ...draft, sent: false }); // the form is here again: it was not saved
+    if (!store.isUp(draft)) up();
   }
 
-  if (isUnsaved) save();
+  function adopt() {
+    const [latest] = store.left(deal, name, (id) => living.has(id) || id === tab);
+    if (!latest || !store.write(key(), store.read(latest))) return false;
+    store.forget(latest);
+    return true;
+  }
+
+  // Go on here with what stands on the server.
+  async function goOn(summary) {
+    const there = await store.get(summary.id);
+    if (!there) return replace(line(element, "That draft cannot be read just now. Try again in a moment.", [["Try again", () => goOn(summary)]]));
+    const { fields, drawn, item_version: itemVersion, version } = there;
+    const at = new Date(there.updated_at).getTime();
+    const draft = { at, sent: false, fields, drawn, itemVersion, name: there.name, version, acked: version };
+    store.write(key(), draft);
+    restored(at, put(draft));
+    say(SAID.up);
+    form.focus();
+  }
+
+  function offer(summary) {
+    const where = living.has(summary.writer) ? "in another tab" : place(summary);
+    const text = `You were writing this ${where} ${ago(new Date(summary.updated_at))}${summary.first_words ? `: “${summary.first_words}”` : "."}`;
+    replace(line(element, text, [["Continue here", () => goOn(summary)], ["All drafts", `${root}/drafts`]]));
+  }
+
+  // What other devices, and this one before it was signed out, have left on the server.
+  async function lookThere() {
+    const own = store.read(key());
+    const there = await store.find(deal, name);
+    if (!there || store.read(key())?.version !== own?.version) return;
+    const asked = Number(new URL(location.href).searchParams.get("draft"));
+    const mine = own && there.find((each) => each.name === own.name);
+    if (mine && mine.version > own.acked && mine.writer !== tab) {
+      if (store.isUp(own)) offer(mine); // else sending it shows both
+    } else if (own && own.acked && store.isUp(own) && !mine && notice && !form.isUnsaved) {
+      store.forget(key());
+      form.reset();
+      say("");
+      replace(line(element, "What you had typed here was saved or discarded elsewhere meanwhile.", []));
+    }
+    if (own || form.isTyped()) return;
+    const others = there.filter((each) => !isNew || !living.has(each.writer));
+    const wanted = others.find((each) => each.id === asked);
+    if (wanted) goOn(wanted);
+    else if (others.length) offer(others[0]);
+  }
+
+  function meet(current) {
+    const names = Object.keys({ ...form.typed(), ...current.fields });
+    const said = (name) => current.fields[name] ?? current.drawn[name] ?? form.begun[name] ?? "";
+    const mine = form.values();
+    const differing = names.filter((name) => name in mine && mine[name] !== said(name));
+    const theirs = Object.fromEntries(differing.map((name) => [name, said(name)]));
+    const onChosen = (taken) => {
+      choice = null;
+      form.put({ fields: taken, drawn: {}, itemVersion: null });
+      const here = store.read(key());
+      store.write(key(), { ...here, name: current.name, acked: current.version, version: Math.max(here.version, current.version) + 1 });
+      save();
+      up();
+    };
+    choice?.remove();
+    choice = choose(element, mine, theirs, current, onChosen);
+  }
+
+  // What cannot work is not offered, and says why.
+  function setReason(text) {
+    for (const button of buttons) button.disabled = Boolean(text);
+    reason.textContent = text;
+    reason.hidden = !text;
+  }
+  const reason = document.createElement("p");
+  reason.className = "banner amber draft-reason";
+  reason.setAttribute("role", "status");
+  reason.hidden = true;
+  element.querySelector(".card-foot, .sheet-foot")?.before(reason);
+  const showAway = () => isLost || setReason(store.isAway() ? (navigator.onLine ? AWAY.server : AWAY.offline) : "");
+
+  function heard({ outcome, current }) {
+    const draft = store.read(key());
+    if (outcome === "moved") meet(current);
+    else if (outcome === "gone") {
+      isLost = true;
+      setReason("You no longer have access to this deal. What you typed is still here: copy it. It cannot be saved.");
+    }
+    if (draft) say(outcome === "up" ? (store.isUp(draft) ? SAID.up : "") : (SAID[outcome] ?? SAID.here));
+  }
+
+  let isServed = false; // asked, and answered: the form may go
+  let isAsking = false;
+  async function sending(event) {
+    save(true);
+    const draft = store.read(key());
+    if (element.elements.draft && draft) element.elements.draft.value = `${draft.name}:${draft.acked}:${tab}`;
+    if (isServed) return;
+    // A form that is sent into nothing leaves its page. It stays instead, and goes by itself when it can.
+    event.preventDefault();
+    if (isAsking) return;
+    isAsking = true;
+    const { submitter } = event;
+    const send = () => {
+      setReason("");
+      isServed = true;
+      element.requestSubmit(submitter);
+    };
+    if (await store.look()) return send();
+    setReason(`${navigator.onLine ? "Holdfast cannot be reached" : "You are offline"}. This is not saved yet: it is sent by itself as soon as that works.`);
+    document.addEventListener("holdfast:back", send, { once: true });
+  }
+
+  // Refused by the server, or typed before this script came.
+  if (form.isUnsaved || (form.isTyped() && !store.read(key()))) flush();
   else restore();
 
-  form.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(save, PAUSE);
-  });
-  form.addEventListener("submit", () => save(true));
-  for (const link of form.querySelectorAll("[data-discard]")) {
+  element.addEventListener("input", typed);
+  element.addEventListener("submit", sending);
+  for (const link of element.querySelectorAll("[data-discard]")) {
     link.addEventListener("click", () => {
-      clearTimeout(timer);
-      stopped = true;
-      localStorage.removeItem(key());
+      store.discard(key());
+      store.stop();
     });
   }
+  document.addEventListener("holdfast:draft", ({ detail }) => detail.key === key() && heard(detail));
+  for (const change of ["away", "back"]) document.addEventListener(`holdfast:${change}`, () => isAsking || showAway());
+  document.addEventListener("holdfast:leaving", () => save());
+  if (store.isAway()) showAway();
   // A closed or discarded tab does not wait for the pause.
-  addEventListener("pagehide", () => timer && !form.dataset.sent && isTyped() && !read(key())?.sent && save());
-  return { form, save, restore, isTyped };
+  addEventListener("pagehide", () => {
+    if (store.read(key())?.sent || !form.isTyped()) return;
+    if (save()) up({ keepalive: true });
+  });
+  return {
+    isTyped: form.isTyped,
+    isKept: () => Boolean(store.read(key())),
+    lookThere,
+    adopt: () => adopt() && restore(),
+    copied() {
+      const { version, acked, name: named } = store.read(store.keyOf(deal, name, before)) ?? {};
+      if (!isNew && acked) store.write(key(), { ...store.read(store.keyOf(deal, name, before)), version, acked, name: named });
+      flush();
+    },
+  };
 }
 
+let before; // the id of the tab this one was copied from
 async function meetOthers(kept) {
   channel?.postMessage("who?");
   await new Promise((met) => setTimeout(met, ANSWERS));
   const wasCopied = living.has(tab); // a duplicated tab comes with the id of the first
+  before = tab;
   if (wasCopied) nameTab();
-  for (const { form, save, restore, isTyped } of kept) {
-    if (wasCopied && isTyped()) save();
-    else if (!isTyped() && adopt(form)) restore();
+  for (const form of kept) {
+    if (wasCopied && form.isTyped()) form.copied();
+    else if (!form.isTyped() && !form.isKept()) form.adopt();
+    form.lookThere();
   }
 }
 
@@ -200,14 +316,7 @@ try {
 } catch {
   nameTab();
 }
-forgetOthersAndOld();
+store.forgetOthersAndOld();
 forgetSaved();
-const begun = [...document.querySelectorAll("form[data-draft]")].map(keep).filter(({ form }) => isNew(form));
-if (begun.length) meetOthers(begun);
-
-document.addEventListener("submit", (event) => {
-  if (event.target.matches("[data-signs-out]")) stopped = true; // shell.js takes the drafts away
-});
-addEventListener("storage", (event) => {
-  if (event.key === SIGNED_OUT || event.key === null) stopped = true;
-});
+meetOthers([...document.querySelectorAll("form[data-draft]")].map(keep));
+store.uploadAll();

@@ -103,17 +103,23 @@ document.addEventListener("submit", async (event) => {
   document.getElementById("main").focus();
 });
 
-// Signing out leaves nothing behind that somebody typed, whichever page it is done on. The server has the browser clear its storage,
-// too, but not where that is also the storage of whoever else lives on this host.
+// Signing out leaves nothing behind that somebody typed, whichever page it is done on, and loses nothing of it: what is not on the
+// server yet goes there first. The server has the browser clear its storage, too, but not where that is also the storage of whoever
+// else lives on this host.
 
-document.addEventListener("submit", (event) => {
-  if (!event.target.matches("[data-signs-out]")) return;
+function hasDrafts() {
   try {
-    for (const key of Object.keys(localStorage)) if (key.startsWith(`holdfast${root}:draft:`)) localStorage.removeItem(key);
-    localStorage.setItem(`holdfast${root}:signed-out`, String(Date.now())); // for the other tabs, which would write again
+    return Object.keys(localStorage).some((key) => key.startsWith(`holdfast${root}:draft:`));
   } catch {
-    // not allowed here, so nothing was kept
+    return false; // not allowed here, so nothing was kept
   }
+}
+
+document.addEventListener("submit", async (event) => {
+  if (!event.target.matches("[data-signs-out]")) return;
+  event.preventDefault();
+  const drafts = await load("draftStore").catch(() => null);
+  if (!drafts || (await drafts.leave())) event.target.submit();
 });
 
 // Pins of a list, in place
@@ -229,7 +235,10 @@ document.addEventListener("keydown", (event) => {
 });
 
 // What happens in other tabs and elsewhere can wait until this page stands.
-(window.requestIdleCallback ?? setTimeout)(() => load("tabs"));
+(window.requestIdleCallback ?? setTimeout)(() => {
+  load("tabs");
+  if (hasDrafts()) load("draftStore").then((drafts) => drafts.uploadAll());
+});
 
 // A page out of the back/forward cache may be another login's by now, or about a deal left since: ask the server.
 window.addEventListener("pageshow", (event) => {

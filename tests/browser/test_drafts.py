@@ -1,0 +1,161 @@
+"""What is typed into a form is never lost: through crashes, sign-outs, outages, other devices, lost access."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, Route, expect
+
+from app.core.database import Database
+from app.models import Deal, User
+from tests.browser.visitor import BROWSER_TESTS, PHONE, Visitor, make_visitor, on_the_loop
+from tests.conftest import StartWeb
+from tests.factories import make_deal, make_member, make_organisation, make_user, make_work
+
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+
+UP, HERE = "Saved as a draft", "Kept on this device, not yet on the server"
+ANDROID = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Mobile Safari/537.36"
+
+
+@dataclass
+class Desk:
+    """An editor of a deal that has one finding, and the deal's owner."""
+
+    url: str
+    owner: User
+    editor: User
+    deal: Deal
+    finding_id: int
+
+    def path(self, page: str) -> str:
+        return f"/deals/{self.deal.id}/{page}"
+
+    @property
+    def edit(self) -> str:
+        return self.path(f"findings/{self.finding_id}/edit")
+
+    @property
+    def new(self) -> str:
+        return self.path("findings/new")
+
+
+@on_the_loop
+async def desk(database: Database, start_web: StartWeb) -> Desk:
+    organisation = await make_organisation(database)
+    owner, editor = [await make_user(database, organisation, name=name) for name in ("Owner", "Editor")]
+    deal = await make_deal(database, organisation, owner=owner, name="YouTube")
+    await make_member(database, deal, editor, role="editor")
+    finding, _ = await make_work(database, deal)
+    return Desk((await start_web()).url, owner, editor, deal, finding.id)
+
+
+async def arrive(browser: Browser, desk: Desk, path: str, *, person: User | None = None, **options: Any) -> Visitor:
+    visitor = await make_visitor(browser, desk.url, reduced_motion="reduce", **options)
+    await visitor.open(path)
+    await visitor.sign_in((person or desk.editor).email)
+    await visitor.page.wait_for_url(f"**{path}")
+    await expect(visitor.page.locator(".draft-state")).to_be_attached()  # the script has come
+    return visitor
+
+
+async def shows(page: Page, title: str) -> None:
+    await expect(page.get_by_label("Title", exact=True)).to_have_value(title)
+
+
+async def type_title(page: Page, title: str, state: str = UP) -> None:
+    await page.get_by_label("Title", exact=True).fill(title)
+    await expect(page.get_by_text(state)).to_be_visible()
+
+
+async def sign_out(page: Page) -> None:
+    await page.get_by_label("Your menu").click()
+    await page.get_by_role("button", name="Sign out").click()
+
+
+async def test_text_survives_a_crash_a_sign_out_and_goes_on_on_the_phone(browser: Browser, desk: Desk) -> None:
+    first = await arrive(browser, desk, desk.new)
+    await type_title(first.page, "Begun at the desk")
+    # The tab dies, and with it its browser.
+    await first.context.close()
+    phone = await arrive(browser, desk, desk.new, viewport=PHONE, user_agent=ANDROID)
+    page = phone.page
+    await shows(page, "")
+    await expect(page.get_by_text("You were writing this in Chrome on Linux a moment ago: “Begun at the desk”")).to_be_visible()
+    assert await phone.look() == []
+    await page.get_by_role("button", name="Continue here").click()
+    await shows(page, "Begun at the desk")
+    await expect(page.get_by_text("Draft restored")).to_be_visible()
+    await type_title(page, "Gone on with on the phone")
+    # Typed and left at once: signing out waits for it, and leaves nothing here.
+    await page.get_by_label("Text").fill("The last words")
+    await sign_out(page)
+    await page.wait_for_url("**/login")
+    assert await page.evaluate("Object.keys(localStorage).filter((key) => key.includes(':draft:'))") == []
+    await phone.open(desk.new)
+    await phone.sign_in(desk.editor.email)
+    await page.wait_for_url(f"**{desk.new}")
+    await page.get_by_role("button", name="Continue here").click()
+    await expect(page.get_by_label("Text")).to_have_value("The last words")
+    await shows(page, "Gone on with on the phone")
+    # Saved, it is over on every device.
+    await page.get_by_role("button", name="Create finding").click()
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Gone on with on the phone")
+    again = await arrive(browser, desk, desk.new)
+    answer = await again.context.request.get(f"{desk.url}/api/drafts")
+    assert (await answer.json())["drafts"] == []
+    assert phone.complaints == again.complaints == []
+
+
+async def test_offline_it_waits_here_and_goes_up_by_itself(browser: Browser, desk: Desk) -> None:
+    visitor = await arrive(browser, desk, desk.edit)
+    page = visitor.page
+    save = page.get_by_role("button", name="Save", exact=True)
+    await visitor.context.set_offline(True)
+    await expect(save).to_be_disabled()
+    await expect(page.get_by_text("You are offline.")).to_be_visible()
+    await type_title(page, "Written in a tunnel", HERE)
+    assert await visitor.look() == []
+    # Signing out would lose it: it is asked first.
+    await sign_out(page)
+    await expect(page.get_by_role("dialog")).to_contain_text("One text you typed is not on the server yet")
+    await page.get_by_role("button", name="Stay signed in").click()
+    await visitor.context.set_offline(False)
+    await expect(page.get_by_text(UP)).to_be_visible()
+    await expect(save).to_be_enabled()
+
+    # Sent while nothing answers, before anybody has noticed: it stays, says so, and is sent when it can be.
+    away = True
+
+    async def answer(route: Route) -> None:
+        await (route.abort() if away else route.fallback())
+
+    await page.route("**/*", answer)
+    await save.click()
+    await expect(page.get_by_text("This is not saved yet: it is sent by itself as soon as that works.")).to_be_visible()
+    await expect(save).to_be_disabled()
+    away = False
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Written in a tunnel")
+
+
+async def test_typed_on_two_devices_both_are_shown_and_one_is_chosen(browser: Browser, desk: Desk) -> None:
+    first, phone = [await arrive(browser, desk, desk.edit, **options) for options in ({}, {"user_agent": ANDROID, "viewport": PHONE})]
+    await type_title(first.page, "From the desk")
+    await phone.page.get_by_label("Title", exact=True).fill("From the phone")
+    choice = phone.page.get_by_role("form", name="Two drafts")
+    await expect(choice.get_by_role("group", name="Title")).to_contain_text("From the desk")
+    await expect(choice.get_by_role("group", name="Title")).to_contain_text("From the phone")
+    assert await phone.look() == []
+    await choice.get_by_label("Take what you wrote in Chrome on Linux").check()
+    await choice.get_by_role("button", name="Go on with what is chosen").click()
+    await shows(phone.page, "From the desk")
+    await type_title(phone.page, "From both")
+    # The first one has what it typed, and hears of it as soon as it goes on.
+    await shows(first.page, "From the desk")
+    await first.page.get_by_label("Text").fill("More")
+    await expect(first.page.get_by_role("form", name="Two drafts")).to_contain_text("on your phone")
+    # What another device has written since is not what is saved here, and stays.
+    await first.page.get_by_role("button", name="Save", exact=True).click()
+    await expect(first.page.get_by_role("heading", level=1)).to_contain_text("From the desk")
+    drafts = (await (await first.context.request.get(f"{desk.url}/api/drafts")).json())["drafts"]
+    assert [each["first_words"] for each in drafts] == ["From both"]
