@@ -139,7 +139,8 @@ async def test_offline_it_waits_here_and_goes_up_by_itself(browser: Browser, des
 
 
 async def test_typed_on_two_devices_both_are_shown_and_one_is_chosen(browser: Browser, desk: Desk) -> None:
-    first, phone = [await arrive(browser, desk, desk.edit, **options) for options in ({}, {"user_agent": ANDROID, "viewport": PHONE})]
+    first = await arrive(browser, desk, desk.edit)
+    phone = await arrive(browser, desk, desk.edit, user_agent=ANDROID, viewport=PHONE)
     await type_title(first.page, "From the desk")
     await phone.page.get_by_label("Title", exact=True).fill("From the phone")
     choice = phone.page.get_by_role("form", name="Two drafts")
