@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from app.core.errors import (
     AppError,
     BadRequest,
+    CrossSite,
     DatabaseUnavailable,
     NotAuthenticated,
     NotFound,
@@ -20,8 +21,8 @@ from app.core.errors import (
 from app.http.security_events import note_refusal
 from app.http.security_headers import return_to
 from app.http.sign_in_redirect import redirect_to_sign_in
-from app.http.web import user_card, wants_json
-from app.sessions.interface import current_session
+from app.http.typed import Fields, typed_fields
+from app.http.web import wants_json
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ async def _app_error(error: AppError) -> Response:
     if isinstance(error, NotAuthenticated) and not wants_json() and request.method in ("GET", "HEAD"):
         asked_for = request.full_path.rstrip("?")
         return redirect_to_sign_in(asked_for)
-    if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await _typed()):
+    if isinstance(error, NotAuthenticated) and not wants_json() and (typed := await typed_fields()):
         return await _sign_in_to_send(typed)
     if error.status >= 500 and error.code != "too_busy":
         facts = {"reason": error.reason, "fix": error.fix} if isinstance(error, DatabaseUnavailable) else {}
@@ -80,28 +81,21 @@ async def _render(status: int, code: str, title: str, detail: str, extra: dict[s
         response.content_type = "application/problem+json"
     else:
         said = {"status": status, "code": code, "title": title, "detail": detail, "retry_after": wait}
-        typed = [] if status == PayloadTooLarge.status else await _typed() or (await _sent() if status == Unavailable.status else [])
+        typed = await _typed(status, code)
         page = await render_template("error.html", **said, request_id=request_id, typed=typed)
         response = Response(page, content_type="text/html; charset=utf-8")
     response.status_code = status
     return response
 
 
-async def _typed() -> list[tuple[str, str]]:
-    """What stands in a form of a deal page that could not be served: it is shown, and sent on, and never lost."""
-    if request.method != "POST" or not request.path.startswith("/deals/"):
+async def _typed(status: int, code: str) -> Fields:
+    """What an answer carries back. Another site's words are not the person's, and are not put before them as if they were."""
+    if status == PayloadTooLarge.status or code == CrossSite.code:
         return []
-    try:
-        form = await request.form
-    except HTTPException:
-        return []  # it cannot be read, or is too large to be carried on
-    card = user_card(current_session())
-    if "deal" not in form or (card and form.get("by") not in (None, str(card.id))):
-        return []  # no form of a deal page, or one that somebody else has filled in
-    return list(form.items(multi=True))
+    return await typed_fields() or (await _sent() if status == Unavailable.status else [])
 
 
-async def _sent() -> list[tuple[str, str]]:
+async def _sent() -> Fields:
     """The fields of a form that an outage kept from being saved, to be sent again. No password and no file goes back."""
     if request.method != "POST" or request.mimetype != "application/x-www-form-urlencoded":
         return []
@@ -111,7 +105,7 @@ async def _sent() -> list[tuple[str, str]]:
     return list(form.items(multi=True))
 
 
-async def _sign_in_to_send(typed: list[tuple[str, str]]) -> Response:
+async def _sign_in_to_send(typed: Fields) -> Response:
     """The login has ended while somebody wrote. They sign in, see what they wrote, and send it."""
     wanted = return_to(dict(typed).get("here"))
     message = "Your sign-in has ended. Nothing is lost: sign in, and you can send what you typed."

@@ -160,3 +160,27 @@ async def test_typed_on_two_devices_both_are_shown_and_one_is_chosen(browser: Br
     await expect(first.page.get_by_role("heading", level=1)).to_contain_text("From the desk")
     drafts = (await (await first.context.request.get(f"{desk.url}/api/drafts")).json())["drafts"]
     assert [each["first_words"] for each in drafts] == ["From both"]
+
+
+async def test_text_outlives_the_access_with_and_without_a_script(browser: Browser, desk: Desk) -> None:
+    writer, plain = await arrive(browser, desk, desk.edit), await make_visitor(browser, desk.url, java_script_enabled=False)
+    await plain.open(desk.edit)
+    await plain.sign_in(desk.editor.email)
+    owner = await make_visitor(browser, desk.url)
+    await owner.sign_in(desk.owner.email)
+    members = f"{desk.url}/api/deals/{desk.deal.id}/members/{desk.editor.id}"
+    await type_title(writer.page, "Mine alone")
+    await plain.page.get_by_label("Title", exact=True).fill("Without a script")
+    assert (await owner.context.request.delete(members)).status == 204
+
+    # The page knows once it tries to keep more of it; sending it would come to the same.
+    await writer.page.get_by_label("Text").fill("Typed too late")
+    await expect(writer.page.get_by_text("You no longer have access to this deal.")).to_be_visible()
+    await expect(writer.page.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+    await expect(writer.page.get_by_label("Text")).to_have_value("Typed too late")
+    assert await writer.look() == []
+    await plain.page.get_by_role("button", name="Save", exact=True).click()
+    await expect(plain.page.get_by_role("heading", level=1)).to_have_text("This deal is no longer available to you")
+    await expect(plain.page.get_by_label("Title", exact=True)).to_have_value("Without a script")
+    await expect(plain.page.get_by_text("YouTube")).to_have_count(0)
+    assert await plain.overflows() is False

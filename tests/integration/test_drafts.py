@@ -6,11 +6,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from app.drafts.retention import delete_old_drafts
 from app.drafts.schemas import MAX_DRAFTS, MAX_TEXT_BYTES, parse_name, parse_saved
-from app.models import Draft, Event, Finding, Member, Outbox
+from app.models import Deal, Draft, Event, Finding, Member, Outbox
 from tests.factories import make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
@@ -167,3 +167,42 @@ def test_names_of_drafts_are_read_as_they_are_written() -> None:
     assert parse_saved("finding-7:3:tab") is not None
     for wrong in ("", "finding-7", "finding-7:x:tab", "nothing:1:tab", "finding-7:1:"):
         assert parse_saved(wrong) is None, wrong
+
+
+@on_sqlite
+async def test_every_answer_to_a_form_holds_what_was_typed(scene: Scene, clock: FakeClock) -> None:
+    """Without a script, in a field to copy from; and of a deal that is lost nothing but that."""
+    finding, _ = await make_work(scene.resources.database, scene.deal)
+    drawn = {"was-title": "Known to the deal alone", "was-text": "Old", "title": "Known to the deal alone"}
+    typed = {"text": "Line one\r\n</textarea><b>two", "version": "1", "severity": "low", "status": "open", **drawn}
+    shown = "Line one\n&lt;/textarea&gt;&lt;b&gt;two</textarea>"
+
+    async def answer(who: str, page: str, **more: str) -> tuple[int, str]:
+        body = urlencode({"deal": scene.deal.id, "by": scene.id_of(who)} | typed | more)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} | ({"Sec-Fetch-Site": "cross-site"} if page == "edit" else {})
+        response = await (await scene.client(who)).post(f"/deals/{scene.deal.id}/{page}", data=body, headers=headers)
+        return response.status_code, await response.get_data(as_text=True)
+
+    edit = f"findings/{finding.id}"
+    assert (await answer("viewer", edit))[0] == 403
+    assert shown in (await answer("viewer", edit))[1]
+    status, page = await answer("editor", "checklist/4711/tick")
+    assert (status, shown in page) == (404, True), "what it was about is gone"
+    status, page = await answer("editor", "edit")
+    assert (status, shown in page) == (403, False), "another site's words are not the person's"
+    # The longest text, in a script that takes twelve bytes a character, is refused by no limit on bodies.
+    long = "\U0001f600" * 20_000
+    assert (await answer("editor", edit, **{"text": long, "was-text": long[:-1]}))[0] in (303, 409)
+    status, page = await answer("editor", "findings", text="x" * 140_000)
+    assert (status, "x" * 140_000 in page) == (400, True)
+    assert (await answer("editor", "findings", text="x" * 600_000))[0] == 413
+
+    assert (await scene.call("owner", "DELETE", f"~/members/{scene.id_of('editor')}"))[0] == 204
+    status, page = await answer("editor", edit)
+    assert (status, shown in page) == (404, True), "access withdrawn"
+    assert "Known to the deal alone" not in page
+    assert "Mojang" not in page
+    async with scene.resources.database.write() as db:
+        await db.execute(update(Deal).values(archived_at=clock.now()))
+    status, page = await answer("owner", edit)
+    assert (status, shown in page, "Send it again" in page) == (409, True, True)

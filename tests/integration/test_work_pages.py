@@ -406,5 +406,5 @@ async def test_refusals_are_told_in_words_for_people(scene: Scene) -> None:
         page = str(await (await client.get(path)).get_data(as_text=True))
         assert title in page
         assert "Input should be" not in page
-    status, _, page = await send(scene, "editor", "findings", title="Long", text="x" * 140_000)
+    status, _, page = await send(scene, "editor", "findings", title="Long", text="x" * 600_000)
     assert (status, "That is too much at once" in page) == (413, True)

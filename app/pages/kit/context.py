@@ -7,6 +7,7 @@ from quart import Blueprint, current_app, g, request
 
 from app.current_deal.session_data import PREVIOUS, SWITCHED, has_deal
 from app.http.security_headers import return_to
+from app.http.typed import as_typed
 from app.http.web import UserCard, current_resources, user_card
 from app.models import STAGES
 from app.pages.kit import presentation
@@ -44,6 +45,7 @@ def init_context(blueprint: Blueprint) -> None:
     for name, function in presentation.FILTERS.items():
         blueprint.add_app_template_filter(function, name)
     blueprint.add_app_template_filter(_ago, "ago")
+    blueprint.add_app_template_filter(as_typed, "as_typed")
     blueprint.app_context_processor(template_context)
 
 

@@ -16,6 +16,7 @@ from app.deals.news import count_news
 from app.deals.schemas import DealDetail
 from app.deals.store import checked_role, get_detail, require_role
 from app.drafts.schemas import SavedDraft, parse_saved
+from app.http.typed import typed_fields
 from app.http.web import current_resources, current_user
 from app.models import Deal
 from app.pages.kit.flash import see_other
@@ -105,7 +106,8 @@ async def show_missing(deal_id: int, page: str) -> ResponseReturnValue:
             values = await shell_values(db)
     except NotFound:
         return await show_gone()
-    return await render_template("deals/missing.html", deal=deal, page=page, **values), NotFound.status
+    typed = await typed_fields()
+    return await render_template("deals/missing.html", deal=deal, page=page, typed=typed, **values), NotFound.status
 
 
 async def _show_mismatch(wanted: int, form: Form, page: str) -> ResponseReturnValue:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import NotFound
 from app.deals.listing import ListQuery, list_deals, list_switcher
 from app.deals.schemas import DealList, DealSummary
+from app.http.typed import typed_fields
 from app.http.web import current_resources, current_user
 from app.imports.history import find_filename
 from app.pages.kit.context import current_deal
@@ -41,8 +42,8 @@ async def list_others() -> list[DealSummary]:
 
 
 async def show_gone() -> ResponseReturnValue:
-    """The same for a deal that is gone, that one may not see, and that never was."""
-    return await render_template("deals/gone.html", others=await list_others()), NotFound.status
+    """The same for a deal that is gone, that one may not see, and that never was. What was typed into a form of it is the writer's."""
+    return await render_template("deals/gone.html", others=await list_others(), typed=await typed_fields()), NotFound.status
 
 
 def current_id() -> int | None:
