@@ -40,11 +40,11 @@ def granted_now(now: Moment) -> ColumnElement[bool]:
 
 def access_rule() -> ColumnElement[bool]:
     """Over `Deal`, `User` and the outer-joined `Member` of `granted_now`."""
-    return and_(_reach_rule(), Deal.deleted_at.is_(None))
+    return and_(reach_rule(), Deal.deleted_at.is_(None))
 
 
-def _reach_rule() -> ColumnElement[bool]:
-    """Access but for the bin."""
+def reach_rule() -> ColumnElement[bool]:
+    """Access but for the bin, over the same."""
     return and_(
         Deal.organisation_id == User.organisation_id,
         User.disabled_at.is_(None),
@@ -93,7 +93,7 @@ def reach_of(user_ids: Collection[int], deal_ids: Collection[int], *, now: datet
         .select_from(Deal)
         .join(User, User.organisation_id == Deal.organisation_id)
         .outerjoin(Member, granted_now(now))
-        .where(Deal.id.in_(deal_ids), User.id.in_(user_ids), _reach_rule())
+        .where(Deal.id.in_(deal_ids), User.id.in_(user_ids), reach_rule())
     )
 
 

@@ -3,6 +3,7 @@
 import unicodedata
 from typing import Any, Literal, get_args
 
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,9 +13,10 @@ from app.auth.passwords import check_new_password, hash_password
 from app.auth.store import find_account_by_email, find_organisation
 from app.core.errors import BadRequest
 from app.core.invisible_characters import DIRECTION_MARKS, strip_invisible
+from app.core.statements import execute_dml
 from app.core.unicode_forms import normal_form
 from app.events.service import record_event
-from app.models import Organisation, Session, User
+from app.models import Organisation, Place, Session, User
 from app.resources import Resources
 from app.sessions.record import Record, SessionData
 
@@ -89,6 +91,8 @@ async def change_preferences(resources: Resources, user_id: int, preferences: di
         for name, value in changed.items():
             setattr(user, name, value)
         await db.flush()
+        if changed.get("remember_place") is False:
+            await execute_dml(db, delete(Place).where(Place.user_id == user_id))
         ids = {"organisation_id": user.organisation_id, "actor_id": user_id, "user_id": user_id}
         codes = {name: value for name, value in changed.items() if name != "name"}
         await record_event(db, "user.preferences_changed", at=now, fields=sorted(changed), **codes, **ids)

@@ -9,11 +9,11 @@ from quart import Blueprint
 from quart.typing import ResponseReturnValue
 
 from app.auth.browser import change_password_here, sign_in_here, sign_out_here
-from app.auth.devices import describe_device
 from app.auth.people import StartAt, Theme, change_preferences, clean_name
 from app.auth.service import end_logins
 from app.auth.store import list_live_logins
 from app.core.errors import NotFound
+from app.http.devices import describe_device
 from app.http.ids import MAX_ID
 from app.http.json_bodies import read_json
 from app.http.openapi import documented
@@ -51,6 +51,7 @@ class Preferences(_Strict):
 
     name: Annotated[str, AfterValidator(clean_name)] = ""
     remember_last_deal: bool = True
+    remember_place: bool = True
     start_at: StartAt = "last_deal"
     start_deal_id: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
     theme: Theme = "system"
@@ -76,6 +77,7 @@ class Me(BaseModel):
     role: Literal["admin", "member"]
     is_operator: bool
     remember_last_deal: bool
+    remember_place: bool
     start_at: StartAt
     theme: Theme
     start_deal_id: int | None

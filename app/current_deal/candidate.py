@@ -21,6 +21,7 @@ _columns: list[Any] = [
     User.role.label("user_role"),
     User.is_operator,
     User.remember_last_deal,
+    User.remember_place,
     User.start_at,
     User.start_deal_id,
     User.theme,
@@ -83,6 +84,7 @@ class Candidate:
                 "role": row.user_role,
                 "is_operator": row.is_operator,
                 "remember_last_deal": row.remember_last_deal,
+                "remember_place": row.remember_place,
                 "start_at": row.start_at if row.start_deal_id is None else "deal",
                 "theme": row.theme,
                 "start_deal_id": row.start_deal_id,
@@ -100,7 +102,7 @@ class Candidate:
     def unchanged_condition(self) -> ColumnElement[bool]:
         """Over `User`: neither the last deal nor what the card says of the person has changed since the look."""
         card = self.user
-        stated = [User.name == card["name"], User.theme == card["theme"], User.remember_last_deal == card["remember_last_deal"]]
+        stated = [getattr(User, name) == card[name] for name in ("name", "theme", "remember_last_deal", "remember_place")]
         stated.append(User.start_deal_id.is_not_distinct_from(card["start_deal_id"]))
         if card["start_deal_id"] is None:
             stated.append(User.start_at == card["start_at"])

@@ -1,13 +1,15 @@
-"""The current deal over HTTP: select, current, clear, and the notice about it."""
+"""The current deal over HTTP: select, current, clear, the notice about it, and the place in it."""
 
 from typing import Any
 
 from pydantic import BaseModel
 from quart import Blueprint, request, session
 
-from app.current_deal.schemas import CurrentDeal, Dismissal, Selected
+from app.current_deal.places import keep_place
+from app.current_deal.schemas import MAX_PLACE_BYTES, CurrentDeal, Dismissal, Seen, Selected
 from app.current_deal.service import clear_selection, dismiss_notice, select_deal, undo_restore
 from app.current_deal.visits import PAGES, note_page
+from app.http.devices import describe_device
 from app.http.json_bodies import read_json
 from app.http.openapi import documented
 from app.http.ratelimit import limit_rate, limits_itself
@@ -45,6 +47,19 @@ async def visit(deal_id: int) -> tuple[str, int]:
     resources, user = current_resources(), current_user()
     await limit_rate(resources, "select", user.id, resources.settings.rate_limit_select)
     await note_page(resources, user.id, deal_id, _page_shown() or "overview")
+    return "", 204
+
+
+@selection.put("/place")
+@documented("selection", status=204, body=Seen, problems=(400, 404, 413, 415, 429))
+@limits_itself
+@signed_in
+async def keep() -> tuple[str, int]:
+    """Remember where I am on a page, for every device. The place seen last wins; nothing is kept for who does not want it."""
+    resources, user = current_resources(), current_user()
+    await limit_rate(resources, "place", user.id, resources.settings.rate_limit_select)
+    seen = await read_json(Seen, max_bytes=MAX_PLACE_BYTES)
+    await keep_place(resources, user.id, seen, device=describe_device(request.headers.get("User-Agent", "")))
     return "", 204
 
 

@@ -1,4 +1,4 @@
-"""The weekly sweep: people forget deals they can no longer come back to, and the bin is emptied of what nobody can bring back."""
+"""The weekly sweep: people forget deals and places they cannot come back to, and the bin is emptied of what nobody can bring back."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -8,23 +8,25 @@ from typing import Any
 from sqlalchemy import Row, case, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.permissions import BIN_LIFE, sees_last_deal
+from app.access.permissions import BIN_LIFE, granted_now, sees_last_deal
 from app.core.batches import MAX_ROWS, BatchSizer, ProgressCallback, no_progress
 from app.core.clock import Clock
 from app.core.database import Database
 from app.core.statements import execute_dml, execute_returning
+from app.current_deal.places import is_lost
 from app.events.service import event_row, is_audited
-from app.models import Deal, Event, Member, User
+from app.models import Deal, Event, Member, Place, User
 
 
 @dataclass
 class Swept:
-    """Last deals forgotten, by why their people cannot come back to them; and deals that left the bin for good."""
+    """Last deals forgotten, by why their people cannot come back to them; deals that left the bin for good; places forgotten."""
 
     deleted: int = 0
     revoked: int = 0
     expired: int = 0
     purged: int = 0
+    places: int = 0
 
 
 async def sweep_stale_deals(database: Database, clock: Clock, *, progress: ProgressCallback = no_progress) -> Swept:
@@ -43,6 +45,11 @@ async def sweep_stale_deals(database: Database, clock: Clock, *, progress: Progr
         swept.purged += purged
         await progress(**asdict(swept))
         await bin_batches.throttle()
+    place_batches = BatchSizer()
+    while forgotten := await _forget_places(database, clock.now(), place_batches):
+        swept.places += forgotten
+        await progress(**asdict(swept))
+        await place_batches.throttle()
     return swept
 
 
@@ -91,6 +98,15 @@ async def _empty_bin(database: Database, now: datetime, batches: BatchSizer) -> 
             deals = await execute_returning(db, gone)
             await _record(db, [event_row("deal.purged", at=now, deal_id=deal.id, organisation_id=deal.organisation_id) for deal in deals])
     return len(deals)
+
+
+async def _forget_places(database: Database, now: datetime, batches: BatchSizer) -> int:
+    """Delete the next places that nobody comes back to: a year old, or in a deal that their person no longer reaches; how many."""
+    with batches.batch() as rows:
+        async with database.write() as db:
+            of = select(Place.id).join(User, User.id == Place.user_id).outerjoin(Deal, Deal.id == Place.deal_id)
+            lost = of.outerjoin(Member, granted_now(now)).where(is_lost(now)).limit(rows)
+            return await execute_dml(db, delete(Place).where(Place.id.in_(lost)))
 
 
 async def _record(db: AsyncSession, events: list[dict[str, Any]]) -> None:

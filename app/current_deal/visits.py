@@ -6,16 +6,29 @@ Pages are noted by a request that a visible page makes, never by its GET. A pers
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import user_can_access_deal
 from app.core.errors import NotFound
 from app.core.statements import insert_into
-from app.models import Visit
+from app.models import STAGES, Visit
 from app.resources import Resources
 
 PAGES = ("overview", "findings", "checklist", "team", "activity")
+
+# What the address of each page may say: filters, sort, search, and how far a list was leafed through.
+QUERY = {
+    "overview": (),
+    "findings": ("q", "severity", "status", "owner", "sort", "cursor"),
+    "checklist": ("state", "owner"),
+    "team": (),
+    "activity": ("kind", "person", "cursor"),
+    "deals": ("q", "status", "stage", "import", "archived", "sort", "cursor"),
+    "board": ("q", "status", "import", "archived", "sort", *STAGES),
+}
+# The forms that have an address of their own, by page; an item may be open on the pages of the second.
+FORMS = {"overview": ("edit",), "findings": ("new", "edit"), "checklist": ("order",), "team": ()}
+WITH_ITEMS = ("findings", "checklist", "team")
 
 SEEN_AT = {"findings": "findings_seen_at", "checklist": "checklist_seen_at", "activity": "activity_seen_at"}
 
@@ -42,9 +55,3 @@ async def note_page(resources: Resources, user_id: int, deal_id: int, page: str)
         if not await user_can_access_deal(db, user_id, deal_id, now=now):
             raise NotFound
         await remember_visit(db, user_id, deal_id, page, now=now, chosen=False)
-
-
-async def find_last_page(db: AsyncSession, user_id: int, deal_id: int) -> str:
-    """The page this person left the deal on. Whether they may still see it is for that page to say."""
-    page = await db.scalar(select(Visit.last_page).where(Visit.user_id == user_id, Visit.deal_id == deal_id))
-    return page if page in PAGES else "overview"

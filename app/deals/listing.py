@@ -9,19 +9,20 @@ from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from sqlalchemy import ColumnElement, Select, bindparam, case, func, or_
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import visible_to
 from app.core.config import Settings
 from app.core.statements import fetch
+from app.current_deal.places import PLACE_COLUMNS, WANTED, Remembered, find_place_of_none
 from app.deals.fields import ONE_LINE, AskedId, Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
 from app.deals.search import matches, relevance
 from app.deals.store import as_summary, summaries
 from app.http.cursors import Column, Cursors, beyond, in_order
 from app.http.query import Cursor, Limit
-from app.models import NOW, ROWS, USER_ID, Deal, Pin, Visit
+from app.models import DEAL_ID, NOW, ROWS, USER_ID, Deal, Pin, Place, User, Visit
 
 RECENTS = 10
 # A switcher with more would be a list.
@@ -75,12 +76,22 @@ class Filters(NamedTuple):
 Beginning = Literal["first", "behind key", "behind none"]
 
 _VISITED = summaries(USER_ID, now=NOW).where(Visit.visited_at.is_not(None)).order_by(Visit.visited_at.desc(), Deal.id.desc()).limit(ROWS)
-_AT_HAND = (
-    summaries(USER_ID, now=NOW)
-    .where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
-    .order_by(case((Pin.pinned_at.is_not(None), func.lower(Deal.name))).nulls_last(), Visit.visited_at.desc(), Deal.id.desc())
-    .limit(ROWS)
-)
+
+
+def _at_hand(*, in_deal: bool) -> Select[Any]:
+    """Beside each deal, the same in every row: the place on `page`, a parameter."""
+    here = and_(Place.deal_id == DEAL_ID if in_deal else Place.deal_id.is_(None), Place.page == bindparam("page"))
+    by_name = case((Pin.pinned_at.is_not(None), func.lower(Deal.name)))
+    return (
+        summaries(USER_ID, *PLACE_COLUMNS, now=NOW)
+        .outerjoin(Place, and_(Place.user_id == User.id, here, WANTED))
+        .where(or_(Pin.pinned_at.is_not(None), Visit.visited_at.is_not(None)))
+        .order_by(by_name.nulls_last(), Visit.visited_at.desc(), Deal.id.desc())
+        .limit(ROWS)
+    )
+
+
+_AT_HAND = {in_deal: _at_hand(in_deal=in_deal) for in_deal in (True, False)}
 
 
 async def list_deals(
@@ -136,12 +147,19 @@ async def list_recents(db: AsyncSession, user_id: int, *, current_deal_id: int |
     return [as_summary(row, current_deal_id=current_deal_id) for row in rows]
 
 
-async def list_switcher(db: AsyncSession, user_id: int, *, current_deal_id: int | None, now: datetime) -> list[DealSummary]:
-    """The deals of the switcher: pinned ones by name, then the last chosen."""
-    rows = await fetch(db, _AT_HAND, user_id=user_id, now=now, rows=MAX_PINS + RECENTS)
+async def list_switcher(
+    db: AsyncSession, user_id: int, *, current_deal_id: int | None, page: str = "", deal_id: int | None = None, now: datetime
+) -> tuple[list[DealSummary], Remembered | None]:
+    """The deals of the switcher: pinned ones by name, then the last chosen. And this person's place on `page`, which costs no more."""
+    there = {} if deal_id is None else {"deal_id": deal_id}
+    rows = await fetch(db, _AT_HAND[deal_id is not None], user_id=user_id, now=now, page=page, rows=MAX_PINS + RECENTS, **there)
     deals = [as_summary(row, current_deal_id=current_deal_id) for row in rows]
     pinned = sum(deal.is_pinned for deal in deals)
-    return deals[: max(pinned, MAX_IN_SWITCHER)]
+    first = rows[0]._mapping if rows else None
+    place = Remembered(page, *(first[column.key] for column in PLACE_COLUMNS)) if first and first["form"] is not None else None
+    if not rows and page and deal_id is None:
+        place = await find_place_of_none(db, user_id, page)
+    return deals[: max(pinned, MAX_IN_SWITCHER)], place
 
 
 def filters_of(query: ListQuery) -> Filters:

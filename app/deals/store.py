@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -14,7 +14,7 @@ from app.core.errors import BadRequest, Conflict, Forbidden, NotFound
 from app.core.statements import execute_dml, fetch
 from app.current_deal.session_data import ends_at_ms
 from app.deals.schemas import DealDetail, DealSummary, PersonName
-from app.models import DEAL_ID, NOW, USER_ID, Deal, Member, Pin, User, Visit
+from app.models import DEAL_ID, NOW, USER_ID, Deal, Member, Pin, Place, User, Visit
 
 _SHOWN_IN_LISTS = (
     Deal.id,
@@ -181,7 +181,8 @@ async def list_cards(db: AsyncSession, deal_id: int, user_ids: Collection[int], 
 
 
 async def forget_last_deal(db: AsyncSession, deal_id: int, user_ids: Collection[int]) -> None:
-    """These people do not come back to this deal: a later grant is not a reason to reopen it unasked."""
+    """These people do not come back to this deal, nor to a place in it: a later grant is not a reason to reopen it unasked."""
+    await execute_dml(db, delete(Place).where(Place.user_id.in_(user_ids), Place.deal_id == deal_id))
     pointing = update(User).where(User.id.in_(user_ids), User.last_deal_id == deal_id)
     await execute_dml(db, pointing.values(last_deal_id=None, last_deal_accessed_at=None, last_deal_version=User.last_deal_version + 1))
 

@@ -50,6 +50,7 @@ ORDER = (
     "empty",
     "actions",
     "rows",
+    "place",
     "page-head",
     "crumb",
     "tabs",

@@ -50,6 +50,7 @@ class UserCard(NamedTuple):
     start_at: str = "last_deal"
     theme: str = "system"
     start_deal_id: int | None = None
+    remember_place: bool = True
 
 
 def _declare(access: Access) -> Callable[[View], View]:

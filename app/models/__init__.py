@@ -1,7 +1,7 @@
 """The tables, one file per aggregate; importing this package registers all of them."""
 
 from app.models.base import Base
-from app.models.deals import STAGES, Deal, Member, Pin, Visit
+from app.models.deals import STAGES, Deal, Member, Pin, Place, Visit
 from app.models.drafts import DRAFT_FORMS, Draft
 from app.models.event_stream import Analytics, DeadLetter, EventEffect, EventMark, EventSeal, NoticeCounter, UserNotice
 from app.models.events import Event, Outbox, Switch
@@ -50,6 +50,7 @@ __all__ = [
     "Organisation",
     "Outbox",
     "Pin",
+    "Place",
     "Process",
     "Session",
     "SessionBackend",

@@ -1,6 +1,7 @@
 """Deals, who may see them, and each person's visits and pins."""
 
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -83,6 +84,33 @@ class Visit(Base):
     findings_seen_at: Mapped[datetime | None]
     checklist_seen_at: Mapped[datetime | None]
     activity_seen_at: Mapped[datetime | None]
+
+
+_IN_A_DEAL, _IN_NONE = text("deal_id IS NOT NULL"), text("deal_id IS NULL")
+
+
+class Place(Base):
+    """Where a person was on one page of a deal, or on the list or the board of all: its list as they left it, and what was open."""
+
+    __tablename__ = "places"
+    __table_args__ = (
+        Index("uq_places_of_deals", "user_id", "deal_id", "page", unique=True, sqlite_where=_IN_A_DEAL, postgresql_where=_IN_A_DEAL),
+        Index("uq_places_of_none", "user_id", "page", unique=True, sqlite_where=_IN_NONE, postgresql_where=_IN_NONE),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    deal_id: Mapped[int | None] = mapped_column(ForeignKey("deals.id", ondelete="CASCADE"), index=True)
+    page: Mapped[str] = mapped_column(String(20))
+    # Of the page's list: version, query (filters, sort, search), anchor (the first row in sight, and those after it).
+    listing: Mapped[dict[str, Any] | None]
+    # What was open instead of the list; of which kind the item is, the page says.
+    item_id: Mapped[int | None] = mapped_column(BigInteger)
+    form: Mapped[str] = mapped_column(String(10), server_default="")
+    # The field that had the cursor, and what was selected in it.
+    focus: Mapped[dict[str, Any] | None]
+    device: Mapped[str] = mapped_column(String(60), server_default="")
+    seen_at: Mapped[datetime]
 
 
 class Pin(Base):

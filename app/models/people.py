@@ -49,6 +49,8 @@ class User(Base):
     last_deal_cleared_at: Mapped[datetime | None]
 
     remember_last_deal: Mapped[bool] = mapped_column(server_default=true())
+    # Inside of deals; of no effect where the last deal is not remembered.
+    remember_place: Mapped[bool] = mapped_column(server_default=true())
     start_at: Mapped[str] = mapped_column(String(10), server_default="last_deal")
     # Goes before `start_at`, which says again what opens once this deal is no more.
     start_deal_id: Mapped[int | None] = mapped_column(ForeignKey("deals.id", ondelete="SET NULL", use_alter=True), index=True)

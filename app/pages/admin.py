@@ -12,10 +12,10 @@ from app.admin.schemas import PeopleQuery, PersonQuery
 from app.admin.store import get_person, get_row, list_grants, list_invitations, list_people
 from app.auth.administrators import get_administered
 from app.auth.browser import link_url
-from app.auth.devices import describe_device
 from app.auth.links import NewLink, invite
 from app.auth.store import list_live_logins
 from app.core.errors import AppError, BadRequest, Conflict
+from app.http.devices import describe_device
 from app.http.ids import parse_id
 from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in

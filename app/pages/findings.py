@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-from quart import Blueprint, request
+from quart import Blueprint
 from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,16 +13,16 @@ from app.core.errors import BadRequest, Conflict, NotFound
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
 from app.findings.markdown import render_markdown
-from app.findings.schemas import FindingChanges, FindingQuery, NewFinding
+from app.findings.schemas import FindingChanges, FindingList, FindingQuery, NewFinding
 from app.findings.service import FINDING, change_findings
 from app.findings.store import get_finding, list_findings
 from app.http.ids import parse_id
-from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
 from app.models import FINDING_STATUSES, SEVERITIES
 from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 from app.pages.kit.listing import ListState, Options
+from app.pages.kit.place import Asked
 from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 findings = Blueprint("findings_pages", __name__)
@@ -134,10 +134,16 @@ async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnVa
 
 
 async def _load_list(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
-    resources, user, query = current_resources(), current_user(), parse_query(FindingQuery, request.args)
-    now = resources.clock.now()
-    found = await list_findings(db, user.id, deal.id, query, settings=resources.settings, now=now)
+    resources, user, asked = current_resources(), current_user(), Asked("findings")
+    now, query = resources.clock.now(), asked.parse(FindingQuery)
     people = await list_people(db, deal.id, now=now)
+    if asked.left and isinstance(query.owner, int) and query.owner not in {each.id for each in people}:
+        query = asked.without(query, "owner")
+
+    async def look(wanted: FindingQuery) -> FindingList:
+        return await list_findings(db, user.id, deal.id, wanted, settings=resources.settings, now=now)
+
+    query, found = await asked.find(query, look)
     chosen = query.model_dump(exclude_defaults=True, exclude={"limit"})
     values = {name: str(chosen.get(name) or "") for name in ("q", "severity", "status", "owner", "sort", "cursor")}
     state = ListState(f"/deals/{deal.id}/findings", values)

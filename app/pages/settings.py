@@ -6,12 +6,12 @@ from quart import Blueprint, Response, render_template, request
 from quart.typing import ResponseReturnValue
 
 from app.auth.browser import change_password_here, sign_out_here
-from app.auth.devices import describe_device
 from app.auth.people import change_preferences, clean_name
 from app.auth.personal_data import export_person
 from app.auth.service import end_logins
 from app.auth.store import find_login_before, list_live_logins
 from app.core.errors import AppError, BadRequest, Conflict, NotFound, TooManyRequests
+from app.http.devices import describe_device
 from app.http.security_events import note_refusal
 from app.http.web import current_resources, current_user, signed_in
 from app.models import Login

@@ -1,6 +1,6 @@
 import pytest
 
-from app.auth.devices import describe_device
+from app.http.devices import describe_device
 
 WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)"

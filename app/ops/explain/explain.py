@@ -11,13 +11,13 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import visible_to
-from app.auth.devices import describe_device
 from app.auth.store import find_account_by_email, list_live_logins
 from app.core.clock import from_unix_ms, to_unix_ms
 from app.core.config import Settings
 from app.current_deal.candidate import Candidate, find_candidate
 from app.current_deal.restore import RESTORE_SWITCH, decide, is_due, who_decides_restore
 from app.current_deal.session_data import has_deal
+from app.http.devices import describe_device
 from app.models import Organisation, Session, Switch, User
 from app.ops.console.schemas import Browser, DealState, Explanation, Happening, Outlook, Step
 from app.ops.explain import words

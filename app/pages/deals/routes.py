@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.permissions import in_bin_of
 from app.auth.people import STARTS, THEMES, change_preferences
 from app.core.errors import BadRequest, NotFound, Unavailable
+from app.current_deal.places import find_path_left
 from app.current_deal.service import clear_selection, dismiss_notice, select_deal, undo_restore
-from app.current_deal.visits import PAGES, find_last_page
+from app.current_deal.visits import PAGES
 from app.deals.listing import ListQuery
 from app.deals.schemas import DealDetail
 from app.deals.store import get_detail
@@ -148,7 +149,8 @@ async def save_settings() -> ResponseReturnValue:
     preferences: dict[str, Any] = {name: form.get(name) for name in ("start_at", "theme")}
     if preferences["start_at"] not in STARTS or preferences["theme"] not in THEMES:
         raise BadRequest("Some fields are missing.")
-    preferences["remember_last_deal"] = "remember_last_deal" in form
+    for name in ("remember_last_deal", "remember_place"):
+        preferences[name] = name in form
     if preferences["start_at"] == "deal":
         preferences["start_deal_id"] = _chosen_id(form.get("start_deal_id", ""))
     records = await change_preferences(current_resources(), session.user_id, preferences)
@@ -171,10 +173,11 @@ async def _select(deal_id: int, page: str, *, is_undo: bool = False) -> Response
 
 
 async def _page_left(deal_id: int) -> str:
-    """The address of the page this person left the deal on; while SQL cannot say, its first."""
+    """Where this person left the deal: the page, and what was open on it; while SQL cannot say, its first page."""
+    resources = current_resources()
     try:
-        async with current_resources().database.read() as db:
-            return address_of(deal_id, await find_last_page(db, current_user().id, deal_id))
+        async with resources.database.read() as db:
+            return address_of(deal_id, await find_path_left(db, current_user().id, deal_id, now=resources.clock.now()))
     except Unavailable:
         return address_of(deal_id)
 

@@ -12,6 +12,7 @@ from app.http.web import UserCard, current_resources, user_card
 from app.models import STAGES
 from app.pages.kit import presentation
 from app.pages.kit.flash import flash_of
+from app.pages.kit.place import place_values
 from app.sessions.interface import UserSession, current_session
 
 asset = presentation.Assets()
@@ -72,6 +73,7 @@ async def template_context() -> dict[str, Any]:
         "rail": [entry for entry in RAIL if f"/deals/<id:deal_id>/{entry[0]}" in _rules()],
         "request_id": g.get("request_id", ""),
         "selected_at": session.get("selected_at", ""),
+        **place_values(),
     }
 
 

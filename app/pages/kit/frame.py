@@ -40,8 +40,8 @@ async def show_deal(
             checked_role(deal.role, roles)
             if roles is EDITING_ROLES and deal.is_archived:
                 raise Conflict("An archived deal cannot be edited; bring it back first.", code="deal_archived")
-            values = await load(db, deal)
-            values |= await shell_values(db)
+            shell = await shell_values(db, page=page, deal_id=deal_id)
+            values = shell | await load(db, deal)
             news = await count_news(db, user.id, deal_id)
     except NotFound:
         return await show_missing(deal_id, page)

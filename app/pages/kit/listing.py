@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from app.pages.kit.place import ALL
+
 Options = tuple[tuple[str, str], ...]
 
 
@@ -15,9 +17,19 @@ class ListState:
     values: dict[str, str]
 
     def url(self, **changes: str) -> str:
-        """The address with `changes`. It begins at the first page unless it says otherwise."""
+        """The address with `changes`, never that of the list as it was left. It begins at the first page unless it says otherwise."""
         wanted = {name: value for name, value in {**self.values, "cursor": "", **changes}.items() if value}
-        return f"{self.path}?{urlencode(wanted)}" if wanted else self.path
+        return f"{self.path}?{urlencode(wanted) or ALL}"
+
+    @property
+    def everything(self) -> str:
+        """The address of the list without filters."""
+        return f"{self.path}?{ALL}"
+
+    @property
+    def query(self) -> str:
+        """What is chosen, for a form that comes back here."""
+        return urlencode({name: value for name, value in self.values.items() if value})
 
     def choice(self, name: str, label: str, options: Options) -> dict[str, Any]:
         """A menu: what is chosen, and the address of each alternative."""

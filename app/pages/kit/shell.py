@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from quart import render_template
+from quart import g, render_template
 from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,9 +18,11 @@ from app.pages.kit.context import current_deal
 OTHERS = 5
 
 
-async def shell_values(db: AsyncSession) -> dict[str, Any]:
-    """What shell.html shows from SQL: the deals of the switcher."""
-    deals = await list_switcher(db, current_user().id, current_deal_id=current_id(), now=current_resources().clock.now())
+async def shell_values(db: AsyncSession, *, page: str = "", deal_id: int | None = None) -> dict[str, Any]:
+    """What shell.html shows from SQL: the deals of the switcher. `page` is one whose place is kept; what was kept is known from here on."""
+    user, now = current_user(), current_resources().clock.now()
+    deals, g.place = await list_switcher(db, user.id, current_deal_id=current_id(), page=page, deal_id=deal_id, now=now)
+    g.place_page = page if user.remember_place and user.remember_last_deal else ""
     return {"at_hand": deals}
 
 
