@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic.config import JsonDict
 
 from app.access.permissions import Role
-from app.current_deal.visits import FORMS, PAGES, WITH_ITEMS
+from app.current_deal.visits import FORMS, PAGES, QUERY, WITH_ITEMS
 from app.http.ids import MAX_ID
 from app.http.schemas import Answer, Body
 
@@ -74,9 +75,21 @@ class Focus(Body):
     end: _Offset | None = None
 
 
+def _as_seen_on(page: str) -> JsonDict:
+    said: JsonDict = {
+        "page": {"const": page},
+        "deal_id": {"type": "integer" if page in PAGES else "null"},
+        "form": {"enum": ["", *FORMS.get(page, ())]},
+        "item_id": {} if page in WITH_ITEMS else {"type": "null"},
+    }
+    return {"properties": said, "required": ["page", "deal_id"] if page in PAGES else ["page"]}
+
+
 class Seen(Body):
     """Where a person is: `page` of a deal, or `deals` or `board` without one. `listing` where the page is its list; otherwise what was
     said of the list stays. `item_id`: the finding, checklist item or person that is open. `ago_ms`: how long ago this was seen."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_as_seen_on(page) for page in QUERY]})
 
     page: Literal["overview", "findings", "checklist", "team", "activity", "deals", "board"]
     deal_id: _Id | None = None

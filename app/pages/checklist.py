@@ -17,12 +17,12 @@ from app.core.errors import BadRequest, Conflict, NotFound
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
 from app.http.ids import parse_id
-from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
 from app.pages.findings import person_options
 from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 from app.pages.kit.listing import ListState, Options
+from app.pages.kit.place import Asked
 from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 checklist = Blueprint("checklist_pages", __name__)
@@ -184,10 +184,12 @@ async def bring_back(deal_id: int, form: Form, item_id: int) -> ResponseReturnVa
 
 
 async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | None) -> dict[str, Any]:
-    resources, user, query = current_resources(), current_user(), parse_query(ChecklistQuery, request.args)
-    now = resources.clock.now()
-    found = await list_items(db, user.id, deal.id, query, now=now)
+    resources, user, asked = current_resources(), current_user(), Asked("checklist")
+    now, query = resources.clock.now(), asked.parse(ChecklistQuery)
     people = await list_people(db, deal.id, now=now)
+    if asked.left and isinstance(query.owner, int) and query.owner not in {each.id for each in people}:
+        query = asked.without(query, "owner")
+    found = await list_items(db, user.id, deal.id, query, now=now)
     state = ListState(f"/deals/{deal.id}/checklist", {"state": query.state or "", "owner": str(query.owner or ""), "cursor": ""})
     shown = sheet or blank_sheet((), section=request.args.get("section", "")[:120])
     shown.fields = _fields(people)

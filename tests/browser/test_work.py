@@ -342,7 +342,7 @@ async def test_every_state_of_the_work_is_accessible_fits_and_is_silent(browser:
     assert menu
     assert menu["x"] >= 0
     for name in ("findings", "checklist", "activity"):
-        await visitor.open(office.path(name))
+        await visitor.open(office.path(f"{name}?all"))
         await visitor.page.get_by_text("Export", exact=True).click()
         panel = await visitor.page.locator(".menu[open] .panel").bounding_box()
         button = await visitor.page.locator(".menu[open] summary").bounding_box()

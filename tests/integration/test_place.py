@@ -6,15 +6,16 @@ from html import unescape
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from app.auth.personal_data import erase_person
 from app.current_deal.places import LIFE
 from app.current_deal.sweep import sweep_stale_deals
-from app.models import Deal, Finding, Member, Place
-from tests.factories import make_deal, make_member, make_work
+from app.models import Deal, Member, Place
+from tests.factories import make_deal, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
+from tests.integration.test_costs import Cost, listening
 
 # What is shown of a place is the same on every database; what is written is asked of both.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -48,7 +49,9 @@ async def leads(scene: Scene, path: str, who: str = "viewer") -> str:
 
 async def page(scene: Scene, path: str, who: str = "viewer") -> tuple[str, dict[str, Any] | None]:
     """A page, and what its script is to come back to; None where nothing is kept of it."""
-    text = str(await (await (await scene.client(who)).get(path if path.startswith("/") else f"/deals/{scene.deal.id}/{path}")).get_data(True))
+    text = str(
+        await (await (await scene.client(who)).get(path if path.startswith("/") else f"/deals/{scene.deal.id}/{path}")).get_data(True)
+    )
     return text, json.loads(text.split("data-left='")[1].split("'")[0]) if "data-left='" in text else None
 
 
@@ -187,6 +190,23 @@ async def test_the_sweep_forgets_what_is_a_year_old_or_out_of_reach(scene: Scene
     async with database.write() as db:
         await db.execute(update(Place).where(Place.deal_id.is_(None)).values(seen_at=clock.now() - LIFE))
     assert (await sweep_stale_deals(database, clock)).places == 1
+
+
+@on_sqlite
+async def test_every_list_comes_back_and_costs_no_statement_more(scene: Scene) -> None:
+    client = await scene.client("viewer")
+    queries = {"findings": "status=open", "checklist": "state=done", "activity": "kind=findings", "deals": "q=Moj&sort=name"}
+    for name, query in {**queries, "board": "status=Pending&signing=40"}.items():
+        in_deal = name not in ("deals", "board")
+        address = f"/deals/{scene.deal.id}/{name}" if in_deal else "/deals" if name == "deals" else "/deals/board"
+        await client.get(address)
+        with listening(scene.resources.database, before := Cost()):
+            await client.get(f"{address}?{query}")
+        asked = dict(pair.split("=") for pair in query.split("&"))
+        await put(scene, page=name, deal_id=scene.deal.id if in_deal else None, listing={"query": asked})
+        with listening(scene.resources.database, cost := Cost()):
+            assert (await page(scene, address))[1] == {"query": query, "anchor": None}, name
+        assert len(cost.statements) <= len(before.statements), (name, cost.statements)
 
 
 @on_sqlite

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from quart import Blueprint, request
+from quart import Blueprint
 from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.deals.activity import KINDS, ActivityQuery, list_activity, list_actors
 from app.deals.schemas import DealDetail
-from app.http.query import parse_query
 from app.http.web import current_resources, current_user, signed_in
 from app.pages.deals.activity_words import address, find_titles, sentence
 from app.pages.kit.frame import show_deal
 from app.pages.kit.listing import ListState
+from app.pages.kit.place import Asked
 
 activity = Blueprint("activity_pages", __name__)
 
@@ -24,9 +24,12 @@ async def show(deal_id: int) -> ResponseReturnValue:
 
 
 async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
-    user, query = current_user(), parse_query(ActivityQuery, request.args)
-    found = await list_activity(db, user.id, deal.id, query, settings=current_resources().settings)
+    user, asked, settings = current_user(), Asked("activity"), current_resources().settings
+    query = asked.parse(ActivityQuery)
     actors = await list_actors(db, user.id, deal.id)
+    if asked.left and isinstance(query.person, int) and query.person not in {each.id for each in actors}:
+        query = asked.without(query, "person")
+    query, found = await asked.find(query, lambda wanted: list_activity(db, user.id, deal.id, wanted, settings=settings))
     titles = await find_titles(db, deal.id, found.events)
     values = {"kind": query.kind or "", "person": str(query.person or ""), "cursor": query.cursor or ""}
     state = ListState(f"/deals/{deal.id}/activity", values)
@@ -34,6 +37,7 @@ async def _load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
     return {
         "events": [
             {
+                "id": each.id,
                 "at": each.at,
                 "text": sentence(each, reader_id=user.id),
                 "address": address(each, deal.id),

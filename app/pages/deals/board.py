@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from quart import Blueprint, render_template, request
+from quart import Blueprint, render_template
 from quart.typing import ResponseReturnValue
 
 from app.deals.board import load_board
-from app.deals.listing import ListQuery
-from app.http.query import MAX_ON_A_PAGE, parse_query
+from app.http.query import MAX_ON_A_PAGE
 from app.http.ratelimit import limit_rate
 from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
 from app.pages.deals.list import list_state
-from app.pages.kit.shell import current_id, filename_of, shell_values
+from app.pages.kit.place import Asked
+from app.pages.kit.shell import asked_deals, current_id, shell_values
 
 board = Blueprint("board", __name__)
 
@@ -26,18 +26,21 @@ CARDS = 20
 async def show_board() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
     await limit_rate(resources, "list", user.id, resources.settings.rate_limit_list)
-    query = parse_query(ListQuery, {name: value for name, value in request.args.items() if name not in ("stage", "cursor", "limit")})
-    shown = {stage: _length(request.args.get(stage, "")) for stage in STAGES}
     async with resources.database.read() as db:
+        values = await shell_values(db, page="board")
+        asked = Asked("board")
+        for name in ("stage", "cursor", "limit"):
+            asked.args.pop(name, None)
+        query, values["filename"] = await asked_deals(db, asked)
+        shown = {stage: _length(asked.args.get(stage, "")) for stage in STAGES}
         columns = await load_board(db, user.id, query, shown, current_deal_id=current_id(), now=resources.clock.now())
-        values = await shell_values(db) | await filename_of(db, query)
     state = list_state(query, view="board")
-    longer = {column.stage: _longer(request.args, column.stage, shown[column.stage]) for column in columns}
+    longer = {column.stage: _longer(asked.args, column.stage, shown[column.stage]) for column in columns}
     total = sum(column.total for column in columns)
-    moving = {"moving": request.args.get("move", ""), "move_url": _address(request.args, move="")}
+    moving = {"moving": asked.args.get("move", ""), "move_url": _address(asked.args, move="")}
     values |= (
         moving
-        | {"back_url": _address(request.args, done="moved")}
+        | {"back_url": _address(asked.args, done="moved")}
         | {"columns": columns, "longer": longer, "total": total, "most": MAX_ON_A_PAGE}
     )
     return await render_template("deals/board.html", **state, **values)

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from app.deals.listing import ListQuery
 from app.models import STAGES
+from app.pages.kit.place import ALL
 
 # Empty stands for the default, which an address does not mention.
 _OPTIONS = {
@@ -49,10 +50,10 @@ def list_state(query: ListQuery, *, view: str = "list") -> dict[str, Any]:
 
 
 def list_url(values: dict[str, str], **changes: str) -> str:
-    """The address of the list with `changes`. It begins at the first page unless it says otherwise."""
+    """The address of the list with `changes`, never that of one as it was left. It begins at the first page unless it says otherwise."""
     wanted = {name: value for name, value in {**values, "cursor": "", **changes}.items() if value}
     page = "/deals/board" if wanted.pop("view", "") else "/deals"
-    return f"{page}?{urlencode(wanted)}" if wanted else page
+    return f"{page}?{urlencode(wanted) or ALL}"
 
 
 def _choice(values: dict[str, str], name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The pages: the list, a deal, the choice of the current one, settings. Forms work without a script."""
 
 import math
+from functools import partial
 from typing import Any
 
 from quart import Blueprint, redirect, render_template, request
@@ -34,7 +35,8 @@ from app.pages.exports import exports
 from app.pages.findings import findings
 from app.pages.kit.context import current_deal, init_context
 from app.pages.kit.flash import see_other
-from app.pages.kit.shell import address_of, current_id, filename_of, list_here, list_others, shell_values, show_gone
+from app.pages.kit.place import Asked
+from app.pages.kit.shell import address_of, asked_deals, current_id, list_here, list_others, shell_values, show_gone
 from app.pages.notices import inbox
 from app.sessions.interface import current_session
 
@@ -71,14 +73,17 @@ async def workspace(page: str = "") -> ResponseReturnValue:
 async def deals() -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
     await limit_rate(resources, "list", user.id, resources.settings.rate_limit_list)
-    query = parse_query(ListQuery, request.args)
-    values = list_state(query)
+    values: dict[str, Any] = {}
     try:
         async with resources.database.read() as db:
+            values = await shell_values(db, page="deals")
+            asked = Asked("deals")
+            query, values["filename"] = await asked_deals(db, asked)
             values["deleted"] = await _find_deleted(db)
-            found = await list_here(db, query)
-            values |= await shell_values(db) | await filename_of(db, query)
+            query, found = await asked.find(query, partial(list_here, db))
+            values |= list_state(query)
     except Unavailable as outage:
+        values |= list_state(parse_query(ListQuery, request.args))
         page = await render_template("deals/deals.html", failed=True, **values)
         return page, outage.status, {"Retry-After": str(math.ceil(outage.retry_after.total_seconds()) if outage.retry_after else 1)}
     return await render_template("deals/deals.html", found=found, **values)

@@ -13,6 +13,7 @@ from app.http.typed import typed_fields
 from app.http.web import current_resources, current_user
 from app.imports.history import find_filename
 from app.pages.kit.context import current_deal
+from app.pages.kit.place import Asked
 
 # Deals offered where the one asked for cannot be shown, or none was chosen yet.
 OTHERS = 5
@@ -33,9 +34,13 @@ async def list_here(db: AsyncSession, query: ListQuery) -> DealList:
     )
 
 
-async def filename_of(db: AsyncSession, query: ListQuery) -> dict[str, Any]:
-    """The name of the import that `query` asks for, for those who may know it."""
-    return {"filename": await find_filename(db, current_user().id, query.import_id)} if query.import_id else {}
+async def asked_deals(db: AsyncSession, asked: Asked) -> tuple[ListQuery, str | None]:
+    """What a list of deals is asked for, and the name of the import it is asked for, for those who may know it."""
+    query = asked.parse(ListQuery)
+    filename = await find_filename(db, current_user().id, query.import_id) if query.import_id else None
+    if asked.left and query.import_id and filename is None:
+        query = asked.without(query, "import")
+    return query, filename
 
 
 async def list_others() -> list[DealSummary]:

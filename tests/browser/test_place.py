@@ -1,0 +1,163 @@
+"""The place inside a deal in a real browser: kept as a person moves, back to the row in another one."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from sqlalchemy import insert
+
+from app.core.database import Database
+from app.models import ChecklistItem, Deal, Finding, User
+from tests.browser.visitor import BROWSER_TESTS, PHONE, Visitor, make_visitor, on_the_loop
+from tests.conftest import StartWeb
+from tests.factories import make_deal, make_member, make_organisation, make_user
+
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+
+FINDINGS = 60
+HIGH = "severity=high&sort=-title"
+
+
+@dataclass
+class Office:
+    """An editor of a deal with sixty findings, the even ones of high severity, and of another one with none."""
+
+    url: str
+    lead: User
+    editor: User
+    deal: Deal
+    other: Deal
+
+    def path(self, page: str = "") -> str:
+        return f"/deals/{self.deal.id}" + (f"/{page}" if page else "")
+
+
+@on_the_loop
+async def office(database: Database, start_web: StartWeb) -> Office:
+    organisation = await make_organisation(database)
+    lead, editor = await make_user(database, organisation, name="Lead"), await make_user(database, organisation, name="Editor")
+    deals = [await make_deal(database, organisation, owner=lead, name=name) for name in ("Mojang", "Skype")]
+    for deal in deals:
+        await make_member(database, deal, editor, role="editor")
+    at = datetime.now(UTC) - timedelta(days=1)
+    facts = {"deal_id": deals[0].id, "created_at": at, "updated_at": at}
+    severities = ("low", "high")
+    async with database.write() as db:
+        rows = [
+            {"number": n, "title": f"Finding {n:02}", "text": "Text", "severity": severities[n % 2 == 0]} | facts
+            for n in range(1, FINDINGS + 1)
+        ]
+        await db.execute(insert(Finding), rows)
+        items = [{"section": "Tax", "title": f"Item {n}", "position": n} | facts for n in range(1, 41)]
+        await db.execute(insert(ChecklistItem), items)
+    return Office((await start_web()).url, lead, editor, *deals)
+
+
+async def arrive(browser: Browser, office: Office, person: User, **options: Any) -> Visitor:
+    visitor = await make_visitor(browser, office.url, **{"reduced_motion": "reduce"} | options)
+    await visitor.sign_in(person.email)
+    await visitor.page.wait_for_url(lambda url: "/login" not in url)
+    return visitor
+
+
+async def first_row(page: Page) -> str:
+    """The title of the first row in sight below the bar."""
+    found: str = await page.evaluate("""() => {
+      const head = document.querySelector(".rows thead")?.offsetHeight ?? 0;
+      const edge = document.querySelector(".bar").offsetHeight + (head > 1 ? head : 0);
+      const row = [...document.querySelectorAll("[data-row]")].find((each) => each.getBoundingClientRect().bottom > edge + 2);
+      return scrollY ? row.querySelector(".row-link, .todo-title").textContent : "";
+    }""")
+    return found
+
+
+async def scroll_to(page: Page, title: str) -> None:
+    """The row's upper half out of sight; then nothing moves until it is kept."""
+    async with page.expect_response(lambda answer: answer.url.endswith("/api/place")) as kept:
+        await (
+            page.get_by_role("row")
+            .filter(has_text=title)
+            .evaluate("""(row) => {
+          const head = document.querySelector(".rows thead").offsetHeight;
+          const edge = document.querySelector(".bar").offsetHeight + (head > 1 ? head : 0);
+          const box = row.getBoundingClientRect();
+          scrollBy(0, box.top + box.height / 2 - edge);
+        }""")
+        )
+    assert (await kept.value).status == 204
+    assert await first_row(page) == title
+
+
+async def test_findings_come_back_to_the_row_on_another_device(browser: Browser, office: Office, database: Database) -> None:
+    desk = await arrive(browser, office, office.editor)
+    page = desk.page
+    await desk.open(office.path(f"findings?{HIGH}"))
+    await scroll_to(page, "Finding 40")
+    await page.get_by_role("link", name="Finding 30").click()
+    async with page.expect_response(lambda answer: answer.url.endswith("/api/place")):
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Finding 30")
+
+    # Another device, without a place of its own: the item, and from it the list, down to the row.
+    phone = await arrive(browser, office, office.editor, viewport=PHONE)
+    await expect(phone.page.get_by_role("heading", level=1)).to_contain_text("Finding 30")
+    await phone.page.get_by_role("link", name="All findings").click()
+    await expect(phone.page).to_have_url(f"{office.url}{office.path('findings')}?{HIGH}")
+    assert await first_row(phone.page) == "Finding 40"
+    await expect(phone.page.locator(".row-back")).to_contain_text("Finding 40")
+    await expect(phone.page.get_by_text("Severity: high")).to_be_visible()
+    assert await phone.page.evaluate("document.activeElement === document.body"), "nobody had the cursor anywhere"
+    await expect(phone.page.locator(".row-back")).to_have_count(0)
+
+    # The row is deleted: the one after it.
+    async with database.write() as db:
+        await db.execute(Finding.__table__.update().where(Finding.number == 40).values(deleted_at=datetime.now(UTC)))  # type: ignore[attr-defined]
+    await phone.context.clear_cookies()
+    await phone.page.evaluate("sessionStorage.clear()")
+    await phone.sign_in(office.editor.email)
+    await expect(phone.page).to_have_url(f"{office.url}{office.path('findings')}?{HIGH}")
+    assert await first_row(phone.page) in ("Finding 38", "Finding 36")
+
+    # Without a script: what was left, but for the row.
+    plain = await arrive(browser, office, office.editor, java_script_enabled=False)
+    await expect(plain.page.get_by_text("Severity: high")).to_be_visible()
+    await plain.page.get_by_role("link", name="Clear filters").click()
+    await expect(plain.page.get_by_text("Severity: any")).to_be_visible()
+    assert desk.complaints == phone.complaints == plain.complaints == []
+
+
+async def test_two_tabs_keep_theirs_apart_and_a_form_has_its_cursor_back(browser: Browser, office: Office) -> None:
+    desk = await arrive(browser, office, office.editor)
+    one, two = desk.page, await desk.context.new_page()
+    await one.goto(f"{office.url}{office.path('findings')}?{HIGH}")
+    await scroll_to(one, "Finding 40")
+    await two.goto(f"{office.url}{office.path('findings')}?severity=low")
+    await scroll_to(two, "Finding 45")
+    for tab, query, row in ((one, HIGH, "Finding 40"), (two, "severity=low", "Finding 45")):
+        await tab.bring_to_front()
+        await tab.get_by_role("link", name="Checklist", exact=True).click()
+        await expect(tab.get_by_role("heading", level=1)).to_have_text("Checklist")
+        await tab.get_by_role("navigation").get_by_role("link", name="Findings").click()
+        await tab.wait_for_url(f"**/findings?{query}")
+        assert await first_row(tab) == row
+        # Back and forward are the browser's.
+        await tab.go_back()
+        await tab.go_back()
+        await tab.wait_for_url(f"**/findings?{query}")
+        await tab.wait_for_function("scrollY > 0")
+        assert await first_row(tab) == row
+
+    # A form, its field and its cursor, after signing out and in.
+    await one.bring_to_front()
+    await one.goto(f"{office.url}{office.path('findings/1/edit')}")
+    await one.get_by_label("Text").evaluate("(field) => { field.focus(); field.setSelectionRange(1, 3); }")
+    async with one.expect_response(lambda answer: answer.url.endswith("/api/place")):
+        pass
+    await desk.context.clear_cookies()
+    await one.evaluate("sessionStorage.clear()")
+    await desk.sign_in(office.editor.email)
+    await expect(one).to_have_url(f"{office.url}{office.path('findings/1/edit')}")
+    await expect(one.get_by_label("Text")).to_be_focused()
+    assert await one.evaluate("[document.activeElement.selectionStart, document.activeElement.selectionEnd]") == [1, 3]
+    assert desk.complaints == []
