@@ -14,10 +14,10 @@ from sqlalchemy.orm import aliased
 
 from app.access.permissions import EDITING_ROLES, MANAGING_ROLES, ROLE, reach_rule, user_can_access_deal, visible_to
 from app.core.errors import NotFound
-from app.core.statements import execute_dml
+from app.core.statements import execute_dml, fetch
 from app.current_deal.schemas import Seen
 from app.current_deal.visits import FORMS, PAGES, QUERY
-from app.models import ChecklistItem, Deal, Finding, Member, Place, User, Visit
+from app.models import DEAL_ID, NOW, USER_ID, ChecklistItem, Deal, Finding, Member, Place, User, Visit
 from app.resources import Resources
 
 # Another version reads what this one wrote, and the reverse: whatever it does not know it leaves alone.
@@ -134,16 +134,13 @@ def _is_there() -> ColumnElement[bool]:
 
 
 def _left() -> Select[Any]:
-    """Of `user_id`, `deal_id` and `now`, its parameters."""
-    user_id: Any = bindparam("user_id")
-    now: Any = bindparam("now")
     at = and_(Place.user_id == User.id, Place.deal_id == Deal.id, Place.page == Visit.last_page, WANTED)
     columns = (Visit.last_page, Place.item_id, Place.form, ROLE, Deal.archived_at, _is_there().label("is_there"))
     return (
-        visible_to(user_id, *columns, now=now)
+        visible_to(USER_ID, *columns, now=NOW)
         .outerjoin(Visit, and_(Visit.deal_id == Deal.id, Visit.user_id == User.id))
         .outerjoin(Place, at)
-        .where(Deal.id == bindparam("deal_id"))
+        .where(Deal.id == DEAL_ID)
     )
 
 
@@ -152,7 +149,7 @@ _LEFT = _left()
 
 async def find_path_left(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> str:
     """Where this person left the deal, below its address: a page, or what was open on it if they may still open it."""
-    row = (await db.execute(_LEFT, {"user_id": user_id, "deal_id": deal_id, "now": now})).first()
+    row = next(iter(await fetch(db, _LEFT, user_id=user_id, deal_id=deal_id, now=now)), None)
     if row is None or row.last_page not in PAGES:
         return "overview"
     page, item_id, form = row.last_page, row.item_id, row.form or ""
@@ -168,13 +165,13 @@ async def find_path_left(db: AsyncSession, user_id: int, deal_id: int, *, now: d
 _PLACE_OF_NONE = (
     select(*PLACE_COLUMNS)
     .join(User, User.id == Place.user_id)
-    .where(Place.user_id == bindparam("user_id"), Place.deal_id.is_(None), Place.page == bindparam("page"), WANTED)
+    .where(Place.user_id == USER_ID, Place.deal_id.is_(None), Place.page == bindparam("page"), WANTED)
 )
 
 
 async def find_place_of_none(db: AsyncSession, user_id: int, page: str) -> Remembered | None:
     """Of the list or the board of all deals."""
-    row = (await db.execute(_PLACE_OF_NONE, {"user_id": user_id, "page": page})).first()
+    row = next(iter(await fetch(db, _PLACE_OF_NONE, user_id=user_id, page=page)), None)
     return Remembered(page, *row) if row else None
 
 

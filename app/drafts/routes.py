@@ -3,7 +3,6 @@
 from quart import Blueprint, Response, jsonify, request
 
 from app.access.permissions import user_can_access_deal
-from app.auth.devices import describe_device
 from app.core.errors import AppError, NotFound
 from app.drafts.schemas import (
     ENVELOPE_BYTES,
@@ -19,6 +18,7 @@ from app.drafts.schemas import (
 )
 from app.drafts.service import keep_draft
 from app.drafts.store import discard_draft, find_draft, list_drafts
+from app.http.devices import describe_device
 from app.http.json_bodies import read_json
 from app.http.openapi import documented
 from app.http.query import parse_query

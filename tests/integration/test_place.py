@@ -12,10 +12,10 @@ from app.auth.personal_data import erase_person
 from app.current_deal.places import LIFE
 from app.current_deal.sweep import sweep_stale_deals
 from app.models import Deal, Member, Place
+from tests.counting import Counted, counting
 from tests.factories import make_deal, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
-from tests.integration.test_costs import Cost, listening
 
 # What is shown of a place is the same on every database; what is written is asked of both.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -200,11 +200,11 @@ async def test_every_list_comes_back_and_costs_no_statement_more(scene: Scene) -
         in_deal = name not in ("deals", "board")
         address = f"/deals/{scene.deal.id}/{name}" if in_deal else "/deals" if name == "deals" else "/deals/board"
         await client.get(address)
-        with listening(scene.resources.database, before := Cost()):
+        with counting(scene.resources.database, before := Counted()):
             await client.get(f"{address}?{query}")
         asked = dict(pair.split("=") for pair in query.split("&"))
         await put(scene, page=name, deal_id=scene.deal.id if in_deal else None, listing={"query": asked})
-        with listening(scene.resources.database, cost := Cost()):
+        with counting(scene.resources.database, cost := Counted()):
             assert (await page(scene, address))[1] == {"query": query, "anchor": None}, name
         assert len(cost.statements) <= len(before.statements), (name, cost.statements)
 

@@ -15,8 +15,8 @@ const TAB = `holdfast${root}:place:${script.user}`;
 
 const left = JSON.parse(script.left);
 const isRestored = "query" in left; // the address did not say more
-const path = location.pathname;
-const below = path.slice(root.length).split("/").slice(3);
+const path = location.pathname.slice(root.length);
+const below = path.split("/").slice(3);
 const isOf = (word) => script.deal && below.find((part) => word.test(part));
 const item = Number(isOf(/^\d+$/)) || null;
 const form = isOf(/^(new|edit|order)$/) || "";
@@ -104,14 +104,14 @@ function restore() {
   if (isRestored && own && own.query !== shown) {
     const wanted = new URLSearchParams(location.search);
     for (const [name, value] of new URLSearchParams(own.query || "all")) wanted.set(name, value);
-    location.replace(`${path}?${wanted}`);
+    location.replace(`${root}${path}?${wanted}`);
     return true;
   }
   if (isRestored && shown) {
     // Said by the address from here on, for this tab's reload, back and forward, and for whom it is sent to.
     const said = new URLSearchParams(location.search);
     for (const [name, value] of query) said.set(name, value);
-    history.replaceState(history.state, "", `${path}?${said}${location.hash}`);
+    history.replaceState(history.state, "", `${root}${path}?${said}${location.hash}`);
   }
   if (location.hash) return;
   const to = own?.query === shown ? own.anchor : isRestored ? left.anchor : null;
