@@ -57,7 +57,7 @@ class Anchor(Body):
 
     row: _Id
     next: Annotated[list[_Id], Field(max_length=MAX_NEXT_ROWS)] = []
-    out: Annotated[float, Field(ge=0, le=1)] = 0
+    out: Annotated[float, Field(strict=True, ge=0, le=1)] = 0
 
 
 class Listing(Body):
