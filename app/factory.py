@@ -97,6 +97,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     parts = (health, auth, deals, selection, drafts, findings, checklist, login_pages, workspace, notices)
     for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
         app.register_blueprint(blueprint)
+    json_provider = app.json
     schema = QuartSchema(
         app,
         openapi_path=None,
@@ -108,8 +109,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
         security_schemes={LOGIN: APIKeySecurityScheme(names.name(AUTH), "cookie")},
     )
 
-    # What it does beside is to make a schema for every dict that is answered.
+    # What it does beside is to make a schema for every dict that is answered, and to write JSON by a slower provider.
     del app.make_response
+    app.json = json_provider
 
     documents: dict[str, bytes] = {}  # by root path; made once, since it takes half a second, in which nobody else is served
 

@@ -36,6 +36,7 @@ _SHOWN_IN_LISTS = (
     Pin.pinned_at.is_not(None).label("is_pinned"),
     Visit.visited_at,
 )
+_NAMES_IN_LISTS = tuple(column.key for column in _SHOWN_IN_LISTS)
 SHOWN_ALONE = (
     Deal.terms,
     Deal.founded_year,
@@ -53,7 +54,7 @@ MAX_IN_BIN = 100
 
 
 def summaries(user_id: Number, *columns: Any, now: Moment) -> Select[Any]:
-    """The deals this person may see with what a list shows of them, and `columns`. `Visit` and `Pin` are that person's."""
+    """The deals this person may see with what a list shows of them, then `columns`. `Visit` and `Pin` are that person's."""
     return (
         visible_to(user_id, *_SHOWN_IN_LISTS, *columns, now=now)
         .outerjoin(Visit, and_(Visit.deal_id == Deal.id, Visit.user_id == user_id))
@@ -72,7 +73,7 @@ _PEOPLE = people_who_see(DEAL_ID, User.id, User.name, now=NOW).order_by(func.low
 
 
 def as_summary(row: Row[Any], *, current_deal_id: int | None) -> DealSummary:
-    return DealSummary(**row._mapping, is_current=row.id == current_deal_id)
+    return DealSummary.model_validate(dict(zip(_NAMES_IN_LISTS, row, strict=False)) | {"is_current": row.id == current_deal_id})
 
 
 async def get_detail(db: AsyncSession, user_id: int, deal_id: int, *, current_deal_id: int | None, now: datetime) -> DealDetail:

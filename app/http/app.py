@@ -127,7 +127,7 @@ class HoldfastApp(Quart):
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)
-        self.json: Any = _FastJSON(self)
+        self.json: Any = FastJSON(self)
         # On every answer, ready-made.
         self.constant_headers: list[tuple[bytes, bytes]] = []
         self.ensure_async = lru_cache(maxsize=1024)(super().ensure_async)  # type: ignore[method-assign]
@@ -140,7 +140,7 @@ class HoldfastApp(Quart):
         return MapAdapter(self.url_map, host, f"{request.root_path}/", "", request.scheme, request.path, request.method, query)
 
 
-class _FastJSON(DefaultJSONProvider):
+class FastJSON(DefaultJSONProvider):
     """What views return as dicts and lists, by msgspec. What that cannot write, such as `Markup`, the standard library does."""
 
     _encoder = msgspec.json.Encoder(order="sorted")

@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from app.auth.service import disable_user
 from app.core.config import Settings, load_settings
 from app.factory import create_app
+from app.http.app import FastJSON
 from app.models import Session
 from tests.counting import Counted, counting
 from tests.factories import PASSWORD, make_deal, make_member, make_user, make_work
@@ -65,6 +66,11 @@ async def test_warm_request_without_redis_is_one_statement(scene: Scene, path: s
     async with counted(scene) as cost:
         assert (await scene.call("viewer", "GET", path))[0] == 200
     assert (len(cost.statements), cost.commits) == (1, 0), cost.statements
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_answers_of_the_whole_app_are_written_by_the_fast_encoder(scene: Scene) -> None:
+    assert isinstance(scene.app.json, FastJSON)
 
 
 @pytest.mark.parametrize("redis_url", ["none", *KINDS], indirect=True)
