@@ -49,6 +49,7 @@ from app.ops.console.site import init_ops
 from app.ops.health.routes import health
 from app.pages.admin import blueprint as admin_pages
 from app.pages.deals.routes import blueprint as workspace
+from app.pages.drafts import blueprint as draft_pages
 from app.pages.imports import blueprint as import_pages
 from app.pages.login import blueprint as login_pages
 from app.pages.one_time_links import blueprint as link_pages
@@ -95,7 +96,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
     init_device_cookie(app, names)
     init_errors(app)
     parts = (health, auth, deals, selection, drafts, findings, checklist, login_pages, workspace, notices)
-    for blueprint in (*parts, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
+    for blueprint in (*parts, draft_pages, imports, import_pages, admin, admin_pages, link_pages, account_pages, well_known):
         app.register_blueprint(blueprint)
     json_provider = app.json
     schema = QuartSchema(

@@ -2,14 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.core.statements import fetch
 from app.current_deal.visits import SEEN_AT
 from app.deals.activity import PERSONAL
-from app.models import DEAL_ID, USER_ID, ChecklistItem, Event, Finding, Visit
+from app.models import DEAL_ID, USER_ID, ChecklistItem, Draft, Event, Finding, Visit
 
 # What is counted beyond this is shown as "more than".
 MAX_NEW = 99
@@ -18,20 +18,22 @@ LOOK_BACK = 500
 
 
 class News(NamedTuple):
-    """How many things others did since this person looked, at most one more than `MAX_NEW`. Nothing is new before the first visit."""
+    """How many things others did since this person looked, at most one more than `MAX_NEW`; and what they have begun to write
+    themselves, as `form-item_id`, 0 for something new. Nothing is new before the first visit."""
 
     findings: int
     checklist: int
     activity: int
+    drafts: frozenset[str] = frozenset()
 
 
 async def count_news(db: AsyncSession, user_id: int, deal_id: int) -> News:
     """In one statement. The caller has made sure that this person sees the deal."""
     rows = await fetch(db, _NEWS, user_id=user_id, deal_id=deal_id)
-    return News(*rows[0]) if rows else News(0, 0, 0)
+    return News(*rows[0][:3], drafts=frozenset((rows[0][3] or "").split(",")) - {""}) if rows else News(0, 0, 0)
 
 
-def _news() -> Select[int, int, int]:
+def _news() -> Select[int, int, int, str | None]:
     latest = aliased(Event, select(Event).where(Event.deal_id == DEAL_ID).order_by(Event.id.desc()).limit(LOOK_BACK).subquery())
     findings = _count(Finding, Finding.updated_at > _since("findings"), _by_others(Finding.updated_by_id), Finding.deleted_at.is_(None))
     checklist = _count(
@@ -41,7 +43,9 @@ def _news() -> Select[int, int, int]:
         ChecklistItem.deleted_at.is_(None),
     )
     activity = _count(latest, latest.at > _since("activity"), _by_others(latest.actor_id), latest.kind.not_in(PERSONAL))
-    return select(findings, checklist, activity).where(Visit.user_id == USER_ID, Visit.deal_id == DEAL_ID)
+    own = (Draft.user_id == USER_ID, Draft.deal_id == DEAL_ID, Draft.discarded_at.is_(None))
+    drafts = select(func.aggregate_strings(Draft.form + "-" + cast(Draft.item_id, String), ",")).where(*own).scalar_subquery()
+    return select(findings, checklist, activity, drafts).where(Visit.user_id == USER_ID, Visit.deal_id == DEAL_ID)
 
 
 def _since(page: str) -> Any:

@@ -45,7 +45,9 @@ async def desk(database: Database, start_web: StartWeb) -> Desk:
     organisation = await make_organisation(database)
     owner, editor = [await make_user(database, organisation, name=name) for name in ("Owner", "Editor")]
     deal = await make_deal(database, organisation, owner=owner, name="YouTube")
-    await make_member(database, deal, editor, role="editor")
+    other = await make_deal(database, organisation, owner=owner, name="Skype")  # who has but one comes back to it without a notice
+    for each in (deal, other):
+        await make_member(database, each, editor, role="editor")
     finding, _ = await make_work(database, deal)
     return Desk((await start_web()).url, owner, editor, deal, finding.id)
 
@@ -184,3 +186,41 @@ async def test_text_outlives_the_access_with_and_without_a_script(browser: Brows
     await expect(plain.page.get_by_label("Title", exact=True)).to_have_value("Without a script")
     await expect(plain.page.get_by_text("YouTube")).to_have_count(0)
     assert await plain.overflows() is False
+
+
+async def test_drafts_are_listed_and_marked_gone_on_with_and_discarded_with_undo(browser: Browser, desk: Desk) -> None:
+    visitor = await arrive(browser, desk, desk.edit)
+    page = visitor.page
+    await type_title(page, "A better title")
+    await visitor.open(desk.new)
+    await type_title(page, "Something new")
+    for path in (desk.path("findings"), desk.path(f"findings/{desk.finding_id}")):
+        await visitor.open(path)
+        await expect(page.get_by_text("Draft", exact=True)).to_be_visible()
+        assert await visitor.look() == []
+    # Where one is back says that something waits.
+    again = await make_visitor(browser, desk.url, reduced_motion="reduce")
+    await again.sign_in(desk.editor.email)
+    await expect(again.page.get_by_role("link", name="Continue your drafts")).to_be_visible()
+    await again.page.get_by_role("link", name="Continue your drafts").click()
+    rows = again.page.locator(".inbox li")
+    await expect(rows).to_have_count(2)
+    await expect(rows.nth(0)).to_contain_text("Something newA new finding · YouTube")
+    await expect(rows.nth(1)).to_contain_text("A better titleFinding #1 · YouTube")
+    assert await again.look() == []
+    await rows.nth(1).get_by_role("link").click()
+    await again.page.wait_for_url(f"**{desk.edit}**")
+    await shows(again.page, "A better title")
+    await expect(again.page.get_by_text("Draft restored")).to_be_visible()
+    await again.open("/drafts")
+    await again.page.get_by_role("button", name="Discard Something new").click()
+    await expect(rows).to_have_count(1)
+    await again.page.locator(".notice", has_text="The draft is discarded").get_by_role("button", name="Undo").click()
+    await expect(rows).to_have_count(2)
+    await again.page.get_by_role("button", name="Discard A better title").click()
+    await expect(rows).to_have_count(1)
+    # Discarded here, it is not brought back by the browser it was begun in.
+    await visitor.open(desk.edit)
+    await expect(page.get_by_text("What you had typed here was saved or discarded elsewhere meanwhile.")).to_be_visible()
+    assert await page.get_by_label("Title", exact=True).input_value() != "A better title"
+    assert visitor.complaints == again.complaints == []

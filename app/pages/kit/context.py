@@ -32,6 +32,7 @@ MENU = (
     ("/deals", "All deals", "list", ""),
     ("/deals/board", "Board", "square-kanban", ""),
     ("/deals/new", "New deal", "plus", ""),
+    ("/drafts", "Drafts", "pencil", ""),
     ("/deals/bin", "Bin", "trash-2", ""),
     ("/imports", "Import deals", "upload", "admin"),
     ("/admin/people", "People", "users", "admin"),

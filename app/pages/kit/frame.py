@@ -19,6 +19,7 @@ from app.drafts.schemas import SavedDraft, parse_saved
 from app.http.typed import typed_fields
 from app.http.web import current_resources, current_user
 from app.models import Deal
+from app.pages.kit.drafts import links_to_drafts
 from app.pages.kit.flash import see_other
 from app.pages.kit.shell import address_of, current_id, shell_values, show_gone
 
@@ -46,7 +47,8 @@ async def show_deal(
     except NotFound:
         return await show_missing(deal_id, page)
     left = (deal.access_until - resources.clock.now()) // timedelta(milliseconds=1) if deal.access_until else None
-    return await render_template(template, deal=deal, page=page, news=news, access_left_ms=left, **values), status
+    drafts = links_to_drafts(deal_id, news.drafts) if deal.can_edit else []
+    return await render_template(template, deal=deal, page=page, news=news, drafts=drafts, access_left_ms=left, **values), status
 
 
 async def nothing_more(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:

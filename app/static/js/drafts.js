@@ -183,7 +183,10 @@ function keep(element) {
     const own = store.read(key());
     const there = await store.find(deal, name);
     if (!there || store.read(key())?.version !== own?.version) return;
-    const asked = Number(new URL(location.href).searchParams.get("draft"));
+    const address = new URL(location.href);
+    const asked = Number(address.searchParams.get("draft"));
+    address.searchParams.delete("draft");
+    history.replaceState(history.state, "", address); // a reload brings back what is here by then
     const mine = own && there.find((each) => each.name === own.name);
     if (mine && mine.version > own.acked && mine.writer !== tab) {
       if (store.isUp(own)) offer(mine); // else sending it shows both
@@ -193,11 +196,12 @@ function keep(element) {
       say("");
       replace(line(element, "What you had typed here was saved or discarded elsewhere meanwhile.", []));
     }
-    if (own || form.isTyped()) return;
     const others = there.filter((each) => !isNew || !living.has(each.writer));
     const wanted = others.find((each) => each.id === asked);
-    if (wanted) goOn(wanted);
-    else if (others.length) offer(others[0]);
+    if (wanted && (own ? own.name !== wanted.name && store.isUp(own) : !form.isTyped())) {
+      form.reset(); // what is up stays there
+      goOn(wanted);
+    } else if (!own && !form.isTyped() && others.length) offer(others[0]);
   }
 
   function meet(current) {
@@ -241,12 +245,15 @@ function keep(element) {
     if (draft) say(outcome === "up" ? (store.isUp(draft) ? SAID.up : "") : (SAID[outcome] ?? SAID.here));
   }
 
+  // What the form was written from ends with it.
+  const mark = Object.assign(document.createElement("input"), { type: "hidden", name: "draft" });
+  element.append(mark);
   let isServed = false; // asked, and answered: the form may go
   let isAsking = false;
   async function sending(event) {
     save(true);
     const draft = store.read(key());
-    if (element.elements.draft && draft) element.elements.draft.value = `${draft.name}:${draft.acked}:${tab}`;
+    if (draft) mark.value = `${draft.name}:${draft.acked}:${tab}`;
     if (isServed) return;
     // A form that is sent into nothing leaves its page. It stays instead, and goes by itself when it can.
     event.preventDefault();
