@@ -79,6 +79,9 @@ async def fill(scene: Scene) -> None:
     finding = {"title": "A", "severity": "low", "text": "See [the board](/deals/board) and [more](https://e.example/)."}
     assert (await scene.call("admin", "POST", "~/findings", json=finding))[0] == 201
     assert (await scene.call("admin", "PUT", "~/pin"))[0] == 204
+    for name in ("finding-new.tab", "finding-4711"):  # to continue, and of what is gone: to read
+        draft = {"fields": {"title": "A"}, "version": 1, "writer": "tab"}
+        assert (await scene.call("admin", "PUT", f"~/drafts/{name}", json=draft))[0] == 200
     await scene.select("admin")
 
 
