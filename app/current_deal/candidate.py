@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.permissions import ACCESS_UNTIL, ROLE, visible_to
+from app.access.permissions import ACCESS_UNTIL, MANAGING_ROLES, ROLE, visible_to
 from app.current_deal.session_data import deal_card, ends_at_ms
 from app.models import Deal, Login, Member, Organisation, User
 from app.sessions.sql_store import ColdContext
@@ -67,6 +67,8 @@ class Candidate:
     deal: dict[str, Any] | None
     deleted: bool
     permitted: bool
+    # Deleted, and theirs to bring back.
+    in_bin: bool
     organisation_restores: bool
 
     @classmethod
@@ -96,6 +98,7 @@ class Candidate:
             deal=None if row.deal_id is None else card,
             deleted=row.deal_deleted_at is not None,
             permitted=permitted and row.deal_deleted_at is None,
+            in_bin=permitted and row.deal_deleted_at is not None and row.deal_role in MANAGING_ROLES,
             organisation_restores=row.organisation_restores,
         )
 

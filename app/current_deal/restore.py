@@ -134,7 +134,7 @@ class RestorePlan:
             chosen = choose_deal(data, self.card, source=self.outcome, at=self.candidate.last_seen or now)
             return chosen | self._restored_notice()
         if self.outcome.startswith("refused"):
-            data = strip_deal(data) | {"refused": self.candidate.pointer_version}
+            data = strip_deal(data, in_bin=self.candidate.in_bin) | {"refused": self.candidate.pointer_version}
         return data | {"nothing_until": int((now + RESTORE_BACKOFF).timestamp() * 1000)}
 
     async def confirm(self, db: AsyncSession, now: datetime, began: float) -> None:

@@ -47,6 +47,9 @@ async def visit(deal_id: int) -> tuple[str, int]:
     resources, user = current_resources(), current_user()
     await limit_rate(resources, "select", user.id, resources.settings.rate_limit_select)
     await note_page(resources, user.id, deal_id, _page_shown() or "overview")
+    notice = session.get("notice") or {}
+    if (notice.get("code"), notice.get("deal_id")) == ("restored", deal_id):
+        await dismiss_notice(resources, current_session(), "restored")  # said once, by the page that is seen now
     return "", 204
 
 

@@ -71,10 +71,11 @@ def dismiss(data: SessionData, code: str | None = None) -> SessionData | None:
     return {key: value for key, value in data.items() if key != "notice"}
 
 
-def strip_deal(data: SessionData) -> SessionData:
-    """Take the deal away. The notice stays until it is dismissed; no other deal jumps in for this session."""
+def strip_deal(data: SessionData, *, in_bin: bool = False) -> SessionData:
+    """Take the deal away. The notice stays until it is dismissed; no other deal jumps in for this session. `in_bin`: of this person."""
     kept = {key: value for key, value in data.items() if key not in _DEAL_KEYS}
-    return kept | {"notice": {"code": "deal_unavailable"}, "only_deal_off": True}
+    notice: dict[str, Any] = {"code": "deal_unavailable"} | ({"in_bin": True} if in_bin else {})
+    return kept | {"notice": notice, "only_deal_off": True}
 
 
 def refresh_card(data: SessionData, **changes: Any) -> SessionData | None:

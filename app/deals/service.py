@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.permissions import MANAGING_ROLES, visible_to
 from app.core.errors import Conflict, NotFound
 from app.core.statements import execute_dml, insert_into
-from app.current_deal.session_data import clear_restore_backoff, if_still_on, refresh_card, strip_deal
+from app.current_deal.session_data import clear_restore_backoff, dismiss, if_still_on, refresh_card, strip_deal
 from app.deals.realign import Realignment
 from app.deals.schemas import PersonRef
 from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, get_detail, lock_deal, lock_editable_deal
@@ -22,6 +22,7 @@ from app.events.service import record_event
 from app.http.quotas import check_deals
 from app.models import Deal, Pin, Session, User
 from app.resources import Resources
+from app.sessions.record import SessionData
 
 
 async def create_deal(resources: Resources, creator_id: int, facts: dict[str, Any]) -> int:
@@ -93,16 +94,24 @@ async def archive_deal(resources: Resources, user_id: int, deal_id: int, *, arch
 
 async def delete_deal(resources: Resources, user_id: int, deal_id: int) -> None:
     """Into the bin, and out of every live session. The people who worked on it come back to it when it comes back."""
-    now = resources.clock.now()
+    now, pointer_version = resources.clock.now(), None
 
     async def bin_it(db: AsyncSession) -> None:
+        nonlocal pointer_version
+        pointer_version = await db.scalar(select(User.last_deal_version).where(User.id == user_id))
         deal = await lock_deal(db, user_id, deal_id, roles=MANAGING_ROLES, now=now)
         deal.deleted_at = now
         mark_changed(deal, now)
         await db.flush()
         await record(db, "deal.deleted", deal, user_id, now)
 
-    await resources.sessions.change_sessions(Session.current_deal_id == deal_id, if_still_on(deal_id, strip_deal), also=bin_it)
+    def strip(data: SessionData) -> SessionData | None:
+        """Whoever did it needs no notice that the deal is gone, nor whom to ask for it."""
+        changed = strip_deal(data)
+        by_them = data.get("user", {}).get("id") == user_id
+        return (dismiss(changed, "deal_unavailable") or changed) | {"refused": pointer_version} if by_them else changed
+
+    await resources.sessions.change_sessions(Session.current_deal_id == deal_id, if_still_on(deal_id, strip), also=bin_it)
 
 
 async def undelete_deal(resources: Resources, user_id: int, deal_id: int) -> None:

@@ -52,7 +52,7 @@ _MASK = """() => {
   }
   for (const each of document.querySelectorAll(".notice-text"))
     each.innerHTML = each.innerHTML.replace(/where you left off .*\\./, "where you left off just now.");
-  for (const each of document.querySelectorAll(".toast[data-brief]")) each.hidden = true;
+  for (const each of document.querySelectorAll("[data-brief]")) each.hidden = true;
   for (const each of document.querySelectorAll("[data-watch]")) {
     each.dataset.state = "live";
     each.querySelector("[data-watch-text]").textContent = "Live";

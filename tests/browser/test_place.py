@@ -161,3 +161,43 @@ async def test_two_tabs_keep_theirs_apart_and_a_form_has_its_cursor_back(browser
     await expect(one.get_by_label("Text")).to_be_focused()
     assert await one.evaluate("[document.activeElement.selectionStart, document.activeElement.selectionEnd]") == [1, 3]
     assert desk.complaints == []
+
+
+async def test_notices_are_said_once_and_cover_nothing(browser: Browser, office: Office) -> None:
+    """Where there is least room; twice as large is half as wide."""
+    visitor = await arrive(browser, office, office.editor, viewport=PHONE)
+    page = visitor.page
+    await visitor.open(office.path("findings?all"))
+    await page.wait_for_load_state("networkidle")
+    again = await arrive(browser, office, office.editor, viewport=PHONE)
+    back = again.page.get_by_role("status").filter(has_text="Back in Mojang")
+    async with again.page.expect_response(lambda answer: "/visit" in answer.url):
+        await expect(back).to_be_visible()
+    await again.page.get_by_role("link", name="Team").click()
+    await expect(again.page.get_by_role("heading", level=1)).to_have_text("Team")
+    await expect(back).to_have_count(0)
+
+    said = page.locator("[data-switched]", has_text="Switched to Skype")
+    tops = []
+    for width in (360, 320):
+        await page.set_viewport_size({"width": width, "height": 740})
+        await visitor.open(office.path("findings?all"))
+        await expect(page.locator("[data-current-chip], .bar.has-deal").first).to_be_visible()
+        async with page.expect_response(lambda answer: "/select" in answer.url):
+            await visitor.open(f"/deals/{office.other.id}/overview")
+            tops.append(await page.get_by_role("heading", level=1).evaluate("(head) => head.getBoundingClientRect().top"))
+        await expect(said).to_be_visible()
+        tops.append(await page.get_by_role("heading", level=1).evaluate("(head) => head.getBoundingClientRect().top"))
+        covered = await said.evaluate("""(said) => {
+          const box = said.getBoundingClientRect();
+          const over = document.elementsFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+          return over.filter((each) => each.matches("a, button, input, summary") && !said.contains(each)).length;
+        }""")
+        assert covered == 0
+        assert not await visitor.overflows()
+    assert tops[0] == tops[1], "nothing moved"
+    assert await visitor.axe() == []
+    await page.get_by_role("button", name="Undo").click()
+    await page.wait_for_url(office.url + office.path("findings"))
+    await expect(said).to_have_count(0)
+    assert visitor.complaints == again.complaints == []

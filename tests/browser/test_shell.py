@@ -111,10 +111,10 @@ async def test_deal_is_found_and_switched_to_by_keyboard_among_all_that_were_imp
     assert await options.count() <= SHOWN_AT_ONCE + 1
     await keys.press("Enter")
     await is_current(page, "YouTube")
-    await expect(page.locator("[data-toasts]")).to_contain_text("Switched to YouTube")
+    await expect(page.locator("[data-switched]")).to_contain_text("Switched to YouTube")
     await page.get_by_role("button", name="Undo").press("Enter")
     await is_current(page, "Android")
-    await expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Undo")).to_have_count(0)  # the room of one is kept, and nobody sees it
 
     await keys.press("g")
     await keys.press("t")
@@ -455,7 +455,7 @@ async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser,
     await visitor.open(f"/deals/{office.deals[0].id}/overview")
     await is_current(page, "Mojang")
     await visitor.open(f"/deals/{office.deals[1].id}/overview")
-    await expect(page.locator("[data-toasts]")).to_contain_text("Switched to YouTube")
+    await expect(page.locator("[data-switched]")).to_contain_text("Switched to YouTube")
     found["switched"] = await visitor.look()
     await keys.press("Control+k")
     await expect(page.get_by_role("option").first).to_be_visible()

@@ -76,20 +76,21 @@ async def test_undo_of_a_switch_goes_back_and_offers_no_undo_itself(scene: Scene
         return (await session_of(scene, "owner")).get("previous_deal", {}).get("id")
 
     assert (await select(scene.deal), await select(youtube), await select(youtube)) == (None, scene.deal.id, scene.deal.id)
-    page = await (await client.get("/deals")).get_data(as_text=True)
+    assert "Switched to" not in await (await client.get("/deals")).get_data(as_text=True), "it is said in the deal"
+    page = await (await client.get(f"/deals/{youtube.id}/team")).get_data(as_text=True)
     assert "Switched to <strong>YouTube</strong>" in page
     assert (await scene.current("owner"))["notice"] is None
     form = {"deal_id": str(scene.deal.id), "page": "team", "undo": "1"}
     answer = await client.post("/workspace/select", form=form)
     assert answer.headers["Location"] == f"/deals/{scene.deal.id}/team"
-    assert "Switched to" not in await (await client.get("/deals")).get_data(as_text=True)
+    assert "Switched to" not in await (await client.get(answer.headers["Location"])).get_data(as_text=True)
 
     await select(youtube)
     await client.post("/api/notices/dismiss", json={"code": "switched"})
-    assert "Switched to" not in await (await client.get("/deals")).get_data(as_text=True)
+    assert "Switched to" not in await (await client.get(f"/deals/{youtube.id}/team")).get_data(as_text=True)
     await select(scene.deal)
     assert isinstance(scene.resources.clock, FakeClock)
-    scene.resources.clock.advance(timedelta(minutes=2))
+    scene.resources.clock.advance(timedelta(seconds=9))
     assert "Switched to" not in await (await client.get("/deals")).get_data(as_text=True)
 
 

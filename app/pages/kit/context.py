@@ -18,7 +18,7 @@ from app.sessions.interface import UserSession, current_session
 asset = presentation.Assets()
 
 # How long an undo of a switch is offered, unless dismissed.
-SWITCH_NOTICE = timedelta(minutes=1)
+SWITCH_NOTICE = timedelta(seconds=8)
 # The pages of a deal: name, text, icon, and the key that goes there after `g`. A page is shown once it has a route.
 RAIL = (
     ("overview", "Overview", "layout-dashboard", "o"),
@@ -83,9 +83,10 @@ def _switch_notice(session: UserSession) -> dict[str, Any] | None:
     previous, deal = session.get(PREVIOUS), current_deal()
     if not deal or not previous or not previous.keys() >= {"id", "left_at"}:
         return None
-    if current_resources().clock.now() - datetime.fromisoformat(previous["left_at"]) > SWITCH_NOTICE:
+    left = SWITCH_NOTICE - (current_resources().clock.now() - datetime.fromisoformat(previous["left_at"]))
+    if left <= timedelta(0):
         return None
-    return {"code": SWITCHED, "name": deal["name"], "deal_id": deal["id"], "previous_id": previous["id"]}
+    return {"code": SWITCHED, "deal_id": deal["id"], "previous_id": previous["id"], "left_ms": left // timedelta(milliseconds=1)}
 
 
 def _parts(card: UserCard | None) -> set[str]:

@@ -2,9 +2,10 @@
 // prerendered or background page does not.
 
 const modules = document.getElementById("shell").dataset;
-const { announce, toast } = await import(document.getElementById("shell").src);
+const { announce, goes } = await import(document.getElementById("shell").src);
 
 const { root } = document.documentElement.dataset;
+const UNDO_MS = 8000; // how long the undo of a switch is offered
 const banner = document.querySelector("[data-select]");
 
 function seen() {
@@ -14,22 +15,6 @@ function seen() {
 function say(text) {
   banner.querySelector("[data-select-text]").textContent = text;
   banner.hidden = false;
-}
-
-// Back to where the deal before was left.
-function undo(previousId) {
-  const form = document.createElement("form");
-  form.method = "post";
-  form.action = `${root}/workspace/select`;
-  for (const [name, value] of Object.entries({ deal_id: previousId, undo: "1" })) {
-    const field = document.createElement("input");
-    field.type = "hidden";
-    field.name = name;
-    field.value = value;
-    form.append(field);
-  }
-  document.body.append(form);
-  form.submit();
 }
 
 async function selected(answer) {
@@ -42,7 +27,9 @@ async function selected(answer) {
   Object.assign(modules, { current: deal.id, currentName: deal.name, selectedAt });
   document.dispatchEvent(new CustomEvent("holdfast:selected"));
   if (!previousId || previousId === deal.id) return;
-  toast(`Switched to ${deal.name}`, { kind: "switched", actions: [["Undo", () => undo(previousId)]], brief: true });
+  const box = document.querySelector("[data-switched]");
+  box.classList.remove("unsaid");
+  goes(box, UNDO_MS);
   announce(`Switched to ${deal.name}`);
 }
 

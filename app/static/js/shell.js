@@ -81,12 +81,18 @@ export function toast(text, { kind = "", actions = [], brief = false, onclose = 
 }
 
 // What can be done elsewhere as well does not stay for ever, but never goes while somebody is at it.
-function goes(box) {
-  const later = () => (box.matches(":hover, :focus-within") ? setTimeout(later, 4000) : box.remove());
-  setTimeout(later, 20000);
+export function goes(box, wait = 20000) {
+  const later = () => (box.matches(":hover, :focus-within") ? setTimeout(later, 4000) : leave(box));
+  setTimeout(later, wait);
 }
 
-for (const box of toasts.querySelectorAll("[data-brief]")) goes(box);
+// What stands in the page leaves its room behind, so that nothing moves.
+function leave(box) {
+  if ("switched" in box.dataset) box.classList.add("unsaid");
+  else box.remove();
+}
+
+for (const box of document.querySelectorAll("[data-brief]")) goes(box, Number(box.dataset.brief));
 
 const first = document.querySelector("[data-notice] .notice-text");
 if (first) announce(first.textContent);
@@ -99,7 +105,7 @@ document.addEventListener("submit", async (event) => {
   const headers = { "Content-Type": "application/json" };
   const answer = await fetch(`${root}/api/notices/dismiss`, { method: "POST", headers, body: read }).catch(() => null);
   if (!answer?.ok) return form.submit();
-  form.closest("[data-notice]").remove();
+  leave(form.closest("[data-notice], [data-switched]"));
   document.getElementById("main").focus();
 });
 

@@ -66,7 +66,7 @@ async function sayGone() {
   });
   box.setAttribute("role", "alert");
   box.classList.add("amber", "toast-tall");
-  document.querySelector("[data-kind=switched]")?.remove();
+  document.querySelector("[data-switched]")?.classList.add("unsaid");
   const answer = await fetch(`${root}/api/deals/list?sort=recent&limit=4`).catch(() => null);
   const { deals } = answer?.ok ? await answer.json() : { deals: [] };
   const list = document.createElement("ul");
