@@ -7,16 +7,19 @@ access row, person, sessions.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, select
+from sqlalchemy import ColumnElement, Insert, Select, and_, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import access_rule, granted_now
 from app.core.clock import from_unix_ms
-from app.core.statements import as_columns, execute_dml
+from app.core.statements import fetch, new, run
 from app.events.service import event_row, is_audited
-from app.models import Deal, Event, Member, User
+from app.models import DEAL_ID, NOW, USER_ID, Deal, Event, Member, User
+
+NOTHING: Mapping[str, Any] = {}
 
 
 async def record_access(
@@ -27,44 +30,58 @@ async def record_access(
     card: Mapping[str, Any],
     now: datetime,
     also: ColumnElement[bool] | None = None,
+    also_values: Mapping[str, Any] = NOTHING,
     **payload: Any,
 ) -> bool:
     """Write the event `kind` if this person may see the deal as `card` says, and keep it so until the commit.
 
     `card` is what the caller read before; False means it is no longer so, and nothing was written: look again.
-    `also` is one more condition over `User`, which is then locked too.
+    `also` is one more condition over `User`, which is then locked too: one that is made once, with its values.
     """
+    deal_id, until_ms = card["id"], card["access_until"]
+    values = {"user_id": user_id, "deal_id": deal_id, "now": now, "deal_name": card["name"], **also_values}
+    if until_ms is not None:  # a card knows milliseconds
+        began = from_unix_ms(until_ms)
+        values |= {"ends_from": began, "ends_to": began + timedelta(microseconds=999)}
     if not is_audited(db):
-        locked = _access_as_on(card, select(Deal.id), user_id, now, also)
-        return await db.scalar(locked) is not None
-    values = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=card["id"], **payload)
-    values.pop("organisation_id")
-    unchanged_condition = _access_as_on(card, select(Deal.organisation_id, *as_columns(Event, values)), user_id, now, also)
-    event = insert(Event).from_select(["organisation_id", *values], unchanged_condition, include_defaults=False)
-    return bool(await execute_dml(db, event))
+        return bool(await fetch(db, _lock(card["role"], until_ms is not None, also), **values))
+    event = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=deal_id, **payload)
+    return bool(await run(db, _event(card["role"], until_ms is not None, also), **values, **{f"new_{name}": event[name] for name in _SAID}))
 
 
-def _access_as_on(
-    card: Mapping[str, Any], statement: Select[Any], user_id: int, now: datetime, also: ColumnElement[bool] | None
-) -> Select[Any]:
-    role, granted = card["role"], card["role"] in ("editor", "viewer")
-    statement = statement.select_from(Deal).join(User, User.id == user_id)
+# What the rows do not know of the event.
+_SAID = ("kind", "request_id", "payload")
+
+
+@cache
+def _lock(role: str, ends: bool, also: ColumnElement[bool] | None) -> Select[Any]:
+    return _access_as_on(role, select(Deal.id), also, ends=ends)
+
+
+@cache
+def _event(role: str, ends: bool, also: ColumnElement[bool] | None) -> Insert:
+    known = {"organisation_id": Deal.organisation_id, "at": NOW, "actor_id": USER_ID, "user_id": USER_ID, "deal_id": Deal.id}
+    columns = known | new(Event, *_SAID)
+    unchanged = _access_as_on(role, select(*(column.label(name) for name, column in columns.items())), also, ends=ends)
+    return insert(Event).from_select(list(columns), unchanged, include_defaults=False)
+
+
+def _access_as_on(role: str, statement: Select[Any], also: ColumnElement[bool] | None, *, ends: bool) -> Select[Any]:
+    """As a card with this role says, on which the access `ends` by itself or does not."""
+    granted = role in ("editor", "viewer")
+    statement = statement.select_from(Deal).join(User, User.id == USER_ID)
     # An outer join cannot be locked, so the way of access has to be known.
-    statement = statement.join(Member, granted_now(now)) if granted else statement.outerjoin(Member, granted_now(now))
-    way = and_(Member.role == role, _ends_at(card["access_until"])) if granted else _is_owner_or_admin(role)
+    statement = statement.join(Member, granted_now(NOW)) if granted else statement.outerjoin(Member, granted_now(NOW))
+    way = and_(Member.role == role, _ends(ends)) if granted else _is_owner_or_admin(role)
     locked: list[Any] = [Deal, Member] if granted else [Deal]
-    statement = statement.where(Deal.id == card["id"], Deal.name == card["name"], access_rule(), way)
+    statement = statement.where(Deal.id == DEAL_ID, Deal.name == bindparam("deal_name"), access_rule(), way)
     if also is not None:
         statement, locked = statement.where(also), [*locked, User]
     return statement.with_for_update(read=True, of=locked)
 
 
-def _ends_at(until_ms: int | None) -> ColumnElement[bool]:
-    """Over `Member`: a card knows milliseconds."""
-    if until_ms is None:
-        return Member.expires_at.is_(None)
-    began = from_unix_ms(until_ms)
-    return Member.expires_at.between(began, began + timedelta(microseconds=999))
+def _ends(ends: bool) -> ColumnElement[bool]:
+    return Member.expires_at.between(bindparam("ends_from"), bindparam("ends_to")) if ends else Member.expires_at.is_(None)
 
 
 def _is_owner_or_admin(role: str) -> ColumnElement[bool]:

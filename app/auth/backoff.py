@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import TooManyRequests
 from app.core.hosts import network_of
-from app.core.statements import execute_dml, insert_into
+from app.core.statements import execute_dml, fetch, insert_into, run
 from app.models import LoginAttempt
+from app.models.base import UtcDateTime
 
 QUIET = timedelta(minutes=15)
 MAX_BLOCK = timedelta(seconds=60)
@@ -49,15 +50,14 @@ def attempt(email: str, address: str, *, known_here: bool, known_browser: str | 
 
 async def refuse_while_blocked(db: AsyncSession, keys: Sequence[str], *, now: datetime) -> None:
     """Raise TooManyRequests while one of these counters is blocked."""
-    until = await db.scalar(select(func.max(LoginAttempt.blocked_until)).where(LoginAttempt.key.in_(keys)))
+    until = (await fetch(db, _BLOCKED_UNTIL, keys=keys))[0][0]
     if until is not None and until > now:
         raise TooManyRequests("Too many failed attempts. Please wait a moment.", retry_after=until - now)
 
 
 async def read_failures(db: AsyncSession, keys: Sequence[str], *, now: datetime) -> dict[str, int]:
     """The recent failures of these counters."""
-    counted = select(LoginAttempt.key, LoginAttempt.failures).where(LoginAttempt.key.in_(keys), _last_activity() >= now - QUIET)
-    return {row.key: row.failures for row in await db.execute(counted)}
+    return {row.key: row.failures for row in await fetch(db, _FAILURES, keys=keys, since=now - QUIET)}
 
 
 async def take_turn(db: AsyncSession, key: str, *, allowed: int, longest: timedelta, within: timedelta, now: datetime) -> timedelta | None:
@@ -94,7 +94,7 @@ async def count_failure(db: AsyncSession, attempt: Attempt, *, allowed: int, now
 
 
 async def forget_failures(db: AsyncSession, attempt: Attempt) -> None:
-    await execute_dml(db, delete(LoginAttempt).where(LoginAttempt.key.in_(attempt.forgotten_on_success)))
+    await run(db, _FORGET, keys=attempt.forgotten_on_success)
 
 
 async def delete_forgotten(db: AsyncSession, *, now: datetime) -> int:
@@ -125,3 +125,9 @@ def _last_activity() -> ColumnElement[datetime]:
 def _key(kind: str, *values: str) -> str:
     """E-mail and address are stored as hashes only."""
     return hashlib.sha256("\0".join((kind, *values)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_AMONG = LoginAttempt.key.in_(bindparam("keys", expanding=True))
+_BLOCKED_UNTIL = select(func.max(LoginAttempt.blocked_until)).where(_AMONG)
+_FAILURES = select(LoginAttempt.key, LoginAttempt.failures).where(_AMONG, _last_activity() >= bindparam("since", type_=UtcDateTime()))
+_FORGET = delete(LoginAttempt).where(_AMONG)

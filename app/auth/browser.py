@@ -1,12 +1,12 @@
 """Signing in and out for the browser of this request: its cookies and its session. Pages and API share it."""
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import quart_auth
 import structlog
 from quart import Quart, Response, current_app, g, request
-from sqlalchemy import or_
+from sqlalchemy import bindparam, or_
 
 from app.auth import service
 from app.auth.known_browsers import LIFETIME, read_tokens, write_tokens
@@ -27,6 +27,8 @@ MAX_USER_AGENT = 300
 MAX_ADDRESS = 64
 
 log = structlog.get_logger()
+
+_OF_COOKIE = service.LoginsOfPeople(or_(Login.id == bindparam("login_id"), Login.token_hash.in_(bindparam("hashes", expanding=True))))
 
 
 class LoginUnreadable(Conflict):
@@ -80,8 +82,8 @@ async def _end_logins_of(cookie: LoginCookie) -> None:
     behind, is not to be proven right who thinks otherwise."""
     session = current_session()
     login_id, actor_id = (session.login_id, session.user_id) if session.signed_in else (None, None)
-    which = or_(Login.id == login_id, Login.token_hash.in_([hash_token(token) for token in cookie.tokens]))
-    await service.end_logins(current_resources(), which, reason="signed_out", actor_id=actor_id)
+    tokens: dict[str, Any] = {"login_id": login_id, "hashes": [hash_token(token) for token in cookie.tokens]}
+    await service.end_logins(current_resources(), _OF_COOKIE, reason="signed_out", actor_id=actor_id, **tokens)
 
 
 async def change_password_here(current: str, new: str) -> None:

@@ -5,11 +5,11 @@ The device cookie proves nothing more. A sign-in with it still needs the passwor
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.statements import execute_dml
-from app.models import KnownBrowser
+from app.core.statements import execute_dml, fetch, run
+from app.models import NOW, KnownBrowser
 from app.sessions.token import hash_token, new_token
 
 LIFETIME = timedelta(days=365)
@@ -28,25 +28,36 @@ def write_tokens(token: str, others: list[str]) -> str:
     return ".".join([token, *(each for each in others if each != token)][:MAX_TOKENS_PER_BROWSER])
 
 
+_OF_PERSON = KnownBrowser.user_id == bindparam("person_id")
+_FIND = select(KnownBrowser.token_hash).where(
+    _OF_PERSON, KnownBrowser.token_hash.in_(bindparam("hashes", expanding=True)), KnownBrowser.used_at > bindparam("used_after")
+)
+_TOUCH = update(KnownBrowser).where(_OF_PERSON, KnownBrowser.token_hash == bindparam("known")).values(used_at=NOW)
+_INSERT = insert(KnownBrowser).inline()
+_SURPLUS = (
+    select(KnownBrowser.id)
+    .where(_OF_PERSON)
+    .order_by(KnownBrowser.used_at.desc(), KnownBrowser.id.desc())
+    .offset(literal(MAX_BROWSERS_PER_USER))
+)
+
+
 async def find_known_browser(db: AsyncSession, user_id: int, tokens: list[str], *, now: datetime) -> str | None:
     """The hash of the token by which this browser is known to this account."""
     hashes = [hash_token(each) for each in tokens]
-    known = select(KnownBrowser.token_hash).where(KnownBrowser.user_id == user_id, KnownBrowser.token_hash.in_(hashes))
-    return await db.scalar(known.where(KnownBrowser.used_at > now - LIFETIME)) if hashes else None
+    rows = await fetch(db, _FIND, person_id=user_id, hashes=hashes, used_after=now - LIFETIME) if hashes else ()
+    return rows[0].token_hash if rows else None
 
 
 async def remember_browser(db: AsyncSession, user_id: int, tokens: list[str], *, now: datetime) -> str:
     """After a successful sign-in: the browser's token for this account, a new one where it has none. The caller has locked the user."""
     known = await find_known_browser(db, user_id, tokens, now=now)
     if known is not None:
-        used = update(KnownBrowser).where(KnownBrowser.user_id == user_id, KnownBrowser.token_hash == known).values(used_at=now)
-        await execute_dml(db, used)
+        await run(db, _TOUCH, person_id=user_id, known=known, now=now)
         return next(each for each in tokens if hash_token(each) == known)
     token = new_token()
-    db.add(KnownBrowser(user_id=user_id, token_hash=hash_token(token), created_at=now, used_at=now))
-    await db.flush()
-    latest = select(KnownBrowser.id).where(KnownBrowser.user_id == user_id).order_by(KnownBrowser.used_at.desc(), KnownBrowser.id.desc())
-    surplus = list(await db.scalars(latest.offset(MAX_BROWSERS_PER_USER)))
+    await run(db, _INSERT, user_id=user_id, token_hash=hash_token(token), created_at=now, used_at=now)
+    surplus = [row.id for row in await fetch(db, _SURPLUS, person_id=user_id)]
     if surplus:
         await execute_dml(db, delete(KnownBrowser).where(KnownBrowser.id.in_(surplus)))
     return token

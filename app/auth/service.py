@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import backoff
@@ -19,16 +20,19 @@ from app.auth.store import (
     find_account_by_email,
     find_live_login,
     has_signed_in_from,
+    insert_login,
     is_still_valid,
     list_ids_beyond,
     update_account,
     words_of,
 )
 from app.core.errors import BadRequest, Conflict, NotAuthenticated, TooManyRequests
+from app.core.statements import fetch
 from app.events.service import record_event
 from app.models import Login, User
 from app.resources import InitialData, Resources
 from app.sessions.manager import Also
+from app.sessions.matching import LoginsWhere
 from app.sessions.record import Record
 from app.sessions.token import hash_token, new_token
 
@@ -152,19 +156,34 @@ async def _sign_in(
     return login
 
 
+class LoginsOfPeople(LoginsWhere):
+    """With whom each of them is of, for its event."""
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        super().__init__(condition)
+        self.people = select(Login.id, Login.user_id, User.organisation_id).join(User, User.id == Login.user_id).where(self.live)
+
+
 async def end_logins(
-    resources: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None, first: Also | None = None
+    resources: Resources,
+    which: ColumnElement[bool] | LoginsOfPeople,
+    *,
+    reason: str,
+    actor_id: int | None = None,
+    first: Also | None = None,
+    **values: Any,
 ) -> list[int]:
-    """End the live logins matched by a condition over `Login`, with an event for each. Returns their ids. `first` is done before,
-    in the same transaction."""
-    audit_ended = _audit_ended(resources, which, reason=reason, actor_id=actor_id)
+    """End the live logins matched by a condition over `Login`, with these values of its parameters, and an event for each. Returns
+    their ids. `first` is done before, in the same transaction."""
+    logins = which if isinstance(which, LoginsOfPeople) else LoginsOfPeople(which)
+    audit_ended = _audit_ended(resources, logins, values, reason=reason, actor_id=actor_id)
 
     async def work(db: AsyncSession) -> None:
         if first:
             await first(db)
         await audit_ended(db)
 
-    ended = await resources.sessions.end_logins(which, also=work)
+    ended = await resources.sessions.end_logins(logins, also=work, **values)
     if ended:
         log.info("Logins ended.", login_ids=ended, reason=reason)
     return ended
@@ -189,7 +208,7 @@ async def change_password(resources: Resources, record: Record, current: str, ne
     check_new_password(new, words, current=current)
     password_hash = await hash_password(new, resources.settings)
     others = and_(Login.user_id == account.id, Login.id != record.login_id)
-    audit_ended = _audit_ended(resources, others, reason="password_changed", actor_id=account.id)
+    audit_ended = _audit_ended(resources, LoginsOfPeople(others), reason="password_changed", actor_id=account.id)
     keep_signed_in = False
 
     async def change(db: AsyncSession) -> None:
@@ -253,7 +272,8 @@ async def _insert_login(
             raise _refused()
         # Again, for the many guesses that were all let in before the first of them had failed.
         await _refuse_while_blocked(resources, db, attempt)
-        login = Login(
+        login = await insert_login(
+            db,
             user_id=account.id,
             token_hash=hash_token(token),
             created_at=now,
@@ -264,8 +284,6 @@ async def _insert_login(
             user_agent=browser.user_agent,
             address=browser.address,
         )
-        db.add(login)
-        await db.flush()
         await backoff.forget_failures(db, attempt)
         device_token = await remember_browser(db, account.id, list(browser.known_by), now=now)
         await _record(resources, db, "login.succeeded", account, actor_id=account.id, login_id=login.id, address=browser.address)
@@ -277,9 +295,9 @@ async def _end_replaced(resources: Resources, user_id: int, *, replaced: str | N
     async with resources.database.read() as db:
         surplus = await list_ids_beyond(db, MAX_LOGINS, user_id, now=resources.clock.now())
     if surplus:
-        await end_logins(resources, Login.id.in_(surplus), reason="too_many")
+        await end_logins(resources, _SURPLUS, reason="too_many", surplus=surplus)
     if replaced:
-        await end_logins(resources, Login.token_hash == replaced, reason="replaced")
+        await end_logins(resources, _REPLACED, reason="replaced", replaced=replaced)
 
 
 async def change_and_end_all(
@@ -295,8 +313,8 @@ async def change_and_end_all(
 ) -> list[int]:
     """Change what logins depend on and end all of them; the ids of those that ended. `first` is done before, in the same
     transaction; `event_payload` goes into the event. Raises `Conflict` where the account was changed since it was read."""
-    everything = Login.user_id == account.id
-    audit_ended = _audit_ended(resources, everything, reason=reason, actor_id=actor_id)
+    of_account = {"person_id": account.id}
+    audit_ended = _audit_ended(resources, _LOGINS_OF_PERSON, of_account, reason=reason, actor_id=actor_id)
 
     async def change(db: AsyncSession) -> None:
         if first:
@@ -306,15 +324,21 @@ async def change_and_end_all(
             await _record(resources, db, event, account, actor_id=actor_id, **event_payload)
         await audit_ended(db)
 
-    return await resources.sessions.end_logins(everything, also=change)
+    return await resources.sessions.end_logins(_LOGINS_OF_PERSON, also=change, **of_account)
 
 
-def _audit_ended(resources: Resources, which: ColumnElement[bool], *, reason: str, actor_id: int | None = None) -> Also:
+_LOGINS_OF_PERSON = LoginsOfPeople(Login.user_id == bindparam("person_id"))
+_SURPLUS = LoginsOfPeople(Login.id.in_(bindparam("surplus", expanding=True)))
+_REPLACED = LoginsOfPeople(Login.token_hash == bindparam("replaced"))
+
+
+def _audit_ended(
+    resources: Resources, logins: LoginsOfPeople, values: Mapping[str, object] = NOTHING, *, reason: str, actor_id: int | None = None
+) -> Also:
     """A callback that writes a `login.ended` event for each login about to end, in the same transaction."""
 
     async def audit_end(db: AsyncSession) -> None:
-        ending = select(Login.id, User.id, User.organisation_id).join(User, User.id == Login.user_id).where(which, Login.ended_at.is_(None))
-        for login_id, user_id, organisation_id in await db.execute(ending):
+        for login_id, user_id, organisation_id in await fetch(db, logins.people, **values):
             ids = {"user_id": user_id, "organisation_id": organisation_id, "actor_id": actor_id}
             await record_event(db, "login.ended", at=resources.clock.now(), login_id=login_id, reason=reason, **ids)
 

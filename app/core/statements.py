@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVarTuple, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Insert, Row, UpdateBase, literal
+from sqlalchemy import BindParameter, CursorResult, Insert, Row, UpdateBase, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -30,6 +30,28 @@ def _fetch(db: Session, statement: Any, values: Mapping[str, Any]) -> Sequence[R
     return db.connection().execute(statement, values).all()
 
 
+async def run(db: AsyncSession, statement: UpdateBase, /, **values: Any) -> int:
+    """The same for an INSERT, UPDATE or DELETE. Returns how many rows it changed."""
+    return await db.run_sync(_run, statement, values)
+
+
+def _run(db: Session, statement: UpdateBase, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
+    if db.autoflush:
+        db.flush()
+    return db.connection().execute(statement, values).rowcount
+
+
+async def run_many(db: AsyncSession, statement: UpdateBase, /, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same once for each row of values."""
+    await db.run_sync(_run, statement, rows)
+
+
+def new(table: type[DeclarativeBase], *names: str) -> dict[str, BindParameter[Any]]:
+    """A parameter `new_…` for each of these columns, for what a statement that is made once writes there."""
+    types: dict[str, Any] = {column.name: column.type for column in table.__table__.columns}
+    return {name: bindparam(f"new_{name}", type_=types[name]) for name in names}
+
+
 async def execute_dml(db: AsyncSession, statement: UpdateBase, parameters: Mapping[str, Any] | None = None) -> int:
     """Run an INSERT, UPDATE or DELETE. Returns how many rows it changed."""
     return cast(CursorResult[Any], await db.execute(statement, parameters, execution_options=_PAST_LOADED_OBJECTS)).rowcount
@@ -42,16 +64,14 @@ async def execute_returning(db: AsyncSession, statement: TypedReturnsRows[*Ts]) 
 
 def insert_into(db: AsyncSession, table: type) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows ON CONFLICT, in the words of the database at hand."""
-    return postgresql.insert(table) if db.get_bind().dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_of(db.get_bind().dialect.name, table)
+
+
+def insert_of(dialect: str, table: type) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def upsert(db: AsyncSession, table: type, values: Mapping[str, Any], *, key: list[str]) -> Insert:
     """INSERT, or where `key` exists UPDATE everything else."""
     changed = {name: value for name, value in values.items() if name not in key}
     return insert_into(db, table).values(**values).on_conflict_do_update(index_elements=key, set_=changed)
-
-
-def as_columns(table: type[DeclarativeBase], values: Mapping[str, Any]) -> list[ColumnElement[Any]]:
-    """Plain values as the columns of an INSERT … SELECT, each with the type its column has."""
-    types: dict[str, Any] = {column.name: column.type for column in table.__table__.columns}
-    return [literal(value, types[name]).label(name) for name, value in values.items()]

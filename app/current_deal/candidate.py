@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import ACCESS_UNTIL, MANAGING_ROLES, ROLE, visible_to
+from app.core.lookups import Lookup
+from app.core.statements import fetch
 from app.current_deal.session_data import deal_card, ends_at_ms
-from app.models import Deal, Login, Member, Organisation, User
+from app.models import NOW, USER_ID, Deal, Login, Member, Organisation, User
 from app.sessions.sql_store import ColdContext
 
 _columns: list[Any] = [
@@ -102,26 +104,49 @@ class Candidate:
             organisation_restores=row.organisation_restores,
         )
 
-    def unchanged_condition(self) -> ColumnElement[bool]:
-        """Over `User`: neither the last deal nor what the card says of the person has changed since the look."""
+    def unchanged_values(self) -> dict[str, Any]:
+        """Those of `UNCHANGED`."""
         card = self.user
-        stated = [getattr(User, name) == card[name] for name in ("name", "theme", "remember_last_deal", "remember_place")]
-        stated.append(User.start_deal_id.is_not_distinct_from(card["start_deal_id"]))
-        if card["start_deal_id"] is None:
-            stated.append(User.start_at == card["start_at"])
-        return and_(User.id == card["id"], User.last_deal_version == self.pointer_version, *stated)
+        stated = {
+            f"card_{name}": card[name] for name in ("name", "theme", "remember_last_deal", "remember_place", "start_at", "start_deal_id")
+        }
+        return {"user_id": card["id"], "card_version": self.pointer_version, **stated}
 
 
-async def find_candidate(db: AsyncSession, user_id: int, *, now: datetime) -> Candidate | None:
-    """None where the person is no more."""
+# Over `User`: neither the last deal nor what the card says of the person has changed since the look.
+UNCHANGED = and_(
+    User.id == USER_ID,
+    User.last_deal_version == bindparam("card_version"),
+    User.name == bindparam("card_name"),
+    User.theme == bindparam("card_theme"),
+    User.remember_last_deal == bindparam("card_remember_last_deal"),
+    User.remember_place == bindparam("card_remember_place"),
+    User.start_deal_id.is_not_distinct_from(bindparam("card_start_deal_id")),
+    case((User.start_deal_id.is_(None), User.start_at), else_="deal") == bindparam("card_start_at"),
+)
+
+
+def _candidate() -> Lookup:
     statement = select(*_columns).select_from(User)
     for table, condition in _joins[1:]:
         statement = statement.outerjoin(table, condition)
-    row = (await db.execute(statement.where(User.id == user_id, User.disabled_at.is_(None)))).first()
-    return Candidate.from_row(row, user_id, now=now) if row else None
+    return Lookup(statement.where(User.id == USER_ID, User.disabled_at.is_(None)))
+
+
+# For `Candidate.from_row`; no row where the person is no more.
+CANDIDATE = _candidate()
+
+
+async def find_candidate(db: AsyncSession, user_id: int, *, now: datetime) -> Candidate | None:
+    """Inside a transaction. None where the person is no more."""
+    rows = await fetch(db, CANDIDATE.statement, user_id=user_id)
+    return Candidate.from_row(rows[0], user_id, now=now) if rows else None
+
+
+_TWO_DEALS = visible_to(USER_ID, now=NOW).limit(2)
 
 
 async def find_only_deal(db: AsyncSession, user_id: int, *, now: datetime) -> dict[str, Any] | None:
     """The card of the one deal this person can see, if there is exactly one."""
-    rows = (await db.execute(visible_to(user_id, now=now).limit(2))).all()
+    rows = await fetch(db, _TWO_DEALS, user_id=user_id, now=now)
     return deal_card(rows[0]) if len(rows) == 1 else None

@@ -22,12 +22,12 @@ from app.access.permissions import visible_to
 from app.core.clock import to_unix_ms
 from app.core.errors import NotAuthenticated, StoreUnavailable, Unavailable
 from app.core.metrics import METRICS
-from app.core.statements import execute_dml
-from app.current_deal.candidate import Candidate, find_candidate, find_only_deal
+from app.core.statements import fetch, run
+from app.current_deal.candidate import CANDIDATE, UNCHANGED, Candidate, find_candidate, find_only_deal
 from app.current_deal.session_data import choose_deal, has_deal, strip_deal
 from app.events.service import record_event
 from app.http.web import Access, access_of_request, current_resources, user_card
-from app.models import Deal, User
+from app.models import DEAL_ID, NOW, USER_ID, Deal, User
 from app.resources import Resources
 from app.sessions.interface import UserSession, current_session
 from app.sessions.manager import Outcome
@@ -40,6 +40,11 @@ RESTORE_BACKOFF = timedelta(minutes=1)
 ATTEMPTS = 3
 # The operators' switch, a row of `switches`.
 RESTORE_SWITCH = "auto_restore_deal"
+
+
+_LOCK_UNCHANGED = select(User.id).where(UNCHANGED).with_for_update(read=True)
+_VISIBLE = exists(visible_to(USER_ID, Deal.id, now=NOW).where(Deal.id == DEAL_ID))
+_CLEAR_REFUSED = update(User).where(UNCHANGED, ~_VISIBLE).values(last_deal_id=None, last_deal_accessed_at=None)
 
 
 class AccessMoved(Exception):
@@ -143,7 +148,7 @@ class RestorePlan:
         The event tells how long it took since `began` (of `time.perf_counter`), which is all but the commit.
         """
         who = self.candidate
-        user_id, unchanged_condition = who.user["id"], who.unchanged_condition()
+        user_id, unchanged = who.user["id"], who.unchanged_values()
         if self.card:
             if not await record_access(
                 db,
@@ -151,18 +156,17 @@ class RestorePlan:
                 user_id=user_id,
                 card=self.card,
                 now=now,
-                also=unchanged_condition,
+                also=UNCHANGED,
+                also_values=unchanged,
                 source=self.outcome,
                 ms=round((time.perf_counter() - began) * 1000, 2),
             ):
                 raise AccessMoved
             return
         if self.outcome == "refused_revoked":
-            still_refused = ~exists(visible_to(user_id, Deal.id, now=now).where(Deal.id == who.pointer))
-            cleared = update(User).where(unchanged_condition, still_refused).values(last_deal_id=None, last_deal_accessed_at=None)
-            if not await execute_dml(db, cleared):
+            if not await run(db, _CLEAR_REFUSED, **unchanged, deal_id=who.pointer, now=now):
                 raise AccessMoved
-        elif await db.scalar(select(User.id).where(unchanged_condition).with_for_update(read=True)) is None:
+        elif not await fetch(db, _LOCK_UNCHANGED, **unchanged):
             raise AccessMoved
         if self.outcome.startswith("refused"):
             organisation_id = who.user["organisation_id"]
@@ -282,5 +286,5 @@ class _Application:
 
 
 async def _look(resources: Resources, session: UserSession, now: datetime) -> Candidate | None:
-    async with resources.database.read() as db:
-        return await find_candidate(db, session.user_id, now=now)
+    row = await resources.database.look_up(CANDIDATE, user_id=session.user_id)
+    return Candidate.from_row(row, session.user_id, now=now) if row else None

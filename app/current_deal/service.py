@@ -1,24 +1,46 @@
 """Choosing a deal, and no longer choosing one: session, person and audit in one transaction."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Update, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.access_lock import record_access
 from app.access.permissions import VISIBLE_DEAL
 from app.core.errors import NotAuthenticated, NotFound, StoreUnavailable
 from app.core.metrics import METRICS
+from app.core.statements import fetch, run
 from app.current_deal.restore import ATTEMPTS, AccessMoved
 from app.current_deal.session_data import PREVIOUS, choose_deal, deal_card, dismiss, forget_deal, if_still_on, without_restored_deal
 from app.current_deal.visits import remember_visit
 from app.events.service import record_event
-from app.models import Session, User
+from app.models import DEAL_ID, NOW, USER_ID, Session, User
 from app.resources import Resources
 from app.sessions.interface import UserSession
 from app.sessions.manager import Change, Loaded
+from app.sessions.matching import SessionsWhere
+
+
+def _last_deal(change: Callable[[User], None]) -> Update:
+    """What `change` does to a person, as a statement: parameters and columns stand where values would.
+
+    It takes the row's lock as FOR NO KEY UPDATE has it. By a stronger one whoever inserts a session of this person would wait for
+    us, and we for that session.
+    """
+    person = User(last_deal_version=User.last_deal_version)
+    change(person)
+    return update(User).where(User.id == USER_ID).values({name: value for name, value in vars(person).items() if name[0] != "_"})
+
+
+_UPDATE_LAST_DEAL = _last_deal(lambda person: person.update_last_deal(cast(int, DEAL_ID), at=cast(datetime, NOW)))
+_UPDATE_LAST_DEAL_OF_ADMIN = _UPDATE_LAST_DEAL.where(User.role == "admin")
+_CLEAR_LAST_DEAL = _last_deal(lambda person: person.clear_last_deal(at=cast(datetime, NOW)))
+_SESSIONS_OF_PERSON = SessionsWhere(Session.user_id == USER_ID)
+_LAST_DEAL = select(User.organisation_id, User.last_deal_id).where(User.id == USER_ID).with_for_update(key_share=True)
+_ORGANISATION = select(User.organisation_id).where(User.id == USER_ID)
 
 
 async def select_deal(
@@ -58,14 +80,12 @@ async def clear_selection(resources: Resources, session: UserSession) -> None:
     user_id, now = session.user_id, resources.clock.now()
 
     async def forget(db: AsyncSession) -> None:
-        user = await db.get_one(User, user_id, with_for_update={"key_share": True})
-        deal_id = user.get_last_deal()
-        user.clear_last_deal(at=now)
-        await db.flush()
-        whom: dict[str, int] = {"organisation_id": user.organisation_id, "actor_id": user_id, "user_id": user_id}
+        organisation_id, deal_id = (await fetch(db, _LAST_DEAL, user_id=user_id))[0]
+        await run(db, _CLEAR_LAST_DEAL, user_id=user_id, now=now)
+        whom: dict[str, int] = {"organisation_id": organisation_id, "actor_id": user_id, "user_id": user_id}
         await record_event(db, "deal.cleared", at=now, deal_id=deal_id, **whom)
 
-    changed = await resources.sessions.change_sessions(Session.user_id == user_id, forget_deal, also=forget)
+    changed = await resources.sessions.change_sessions(_SESSIONS_OF_PERSON, forget_deal, also=forget, user_id=user_id)
     mine = changed.get(_loaded(session).token_hash)
     if mine:
         session.adopt(mine)
@@ -78,7 +98,7 @@ async def undo_restore(resources: Resources, session: UserSession) -> bool:
         return False
 
     async def audit(db: AsyncSession) -> None:
-        organisation_id = await db.scalar(select(User.organisation_id).where(User.id == user_id))
+        organisation_id = (await fetch(db, _ORGANISATION, user_id=user_id))[0].organisation_id
         whom = {"organisation_id": organisation_id, "actor_id": user_id, "user_id": user_id}
         await record_event(db, "deal.restore_undone", at=now, deal_id=deal["id"], **whom)
 
@@ -109,12 +129,9 @@ async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], pag
     """The durable half: audit with proof of access, the person's last deal, the visit."""
     if not await record_access(db, "deal.selected", user_id=user_id, card=card, now=now):
         raise AccessMoved
-    # Without key_share, whoever inserts a session of this person would wait for this lock, and we for that session.
-    user = await db.get_one(User, user_id, with_for_update={"key_share": True})
-    if card["role"] == "admin" and user.role != "admin":
+    update_last_deal = _UPDATE_LAST_DEAL_OF_ADMIN if card["role"] == "admin" else _UPDATE_LAST_DEAL
+    if not await run(db, update_last_deal, user_id=user_id, deal_id=card["id"], now=now):
         raise AccessMoved
-    user.update_last_deal(card["id"], at=now)
-    await db.flush()
     await remember_visit(db, user_id, card["id"], page, now=now, chosen=True)
 
 

@@ -4,14 +4,15 @@ Pages are noted by a request that a visible page makes, never by its GET. A pers
 """
 
 from datetime import datetime
-from typing import Any
+from functools import cache
 
+from sqlalchemy import Insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import user_can_access_deal
 from app.core.errors import NotFound
-from app.core.statements import insert_into
-from app.models import STAGES, Visit
+from app.core.statements import insert_of, new, run
+from app.models import NOW, STAGES, Visit
 from app.resources import Resources
 
 PAGES = ("overview", "findings", "checklist", "team", "activity")
@@ -35,17 +36,18 @@ SEEN_AT = {"findings": "findings_seen_at", "checklist": "checklist_seen_at", "ac
 
 async def remember_visit(db: AsyncSession, user_id: int, deal_id: int, page: str | None, *, now: datetime, chosen: bool) -> None:
     """Note the page a person sees, in the transaction of the caller. `chosen`: the deal was selected with it, so it leads the recents."""
-    first = {"user_id": user_id, "deal_id": deal_id, "visited_at": now, "last_page": page or "overview"} | dict.fromkeys(
-        SEEN_AT.values(), now
-    )
-    changed: dict[str, Any] = {"visited_at": now} if chosen else {}
-    if page:
-        changed["last_page"] = page
-    if page in SEEN_AT:
-        changed[SEEN_AT[page]] = now
-    insert = insert_into(db, Visit).values(**first)
-    key = ["user_id", "deal_id"]
-    await db.execute(insert.on_conflict_do_update(index_elements=key, set_=changed) if changed else insert.on_conflict_do_nothing())
+    statement = _note(db.get_bind().dialect.name, page, chosen)
+    await run(db, statement, new_user_id=user_id, new_deal_id=deal_id, new_last_page=page or "overview", now=now)
+
+
+@cache
+def _note(dialect: str, page: str | None, chosen: bool) -> Insert:
+    """Of one of `PAGES`, or of none. The first note has seen everything so far."""
+    first = new(Visit, "user_id", "deal_id", "last_page") | dict.fromkeys(("visited_at", *SEEN_AT.values()), NOW)
+    insert = insert_of(dialect, Visit).values(first)
+    changed = [*(["visited_at"] if chosen else []), *(["last_page"] if page else []), *([SEEN_AT[page]] if page in SEEN_AT else [])]
+    set_ = {name: insert.excluded[name] for name in changed}
+    return insert.on_conflict_do_update(index_elements=["user_id", "deal_id"], set_=set_) if set_ else insert.on_conflict_do_nothing()
 
 
 async def note_page(resources: Resources, user_id: int, deal_id: int, page: str) -> None:

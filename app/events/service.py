@@ -7,7 +7,10 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.contextvars import get_contextvars
 
+from app.core.statements import run
 from app.models import Event
+
+_INSERT = insert(Event).inline()
 
 
 def event_row(
@@ -46,4 +49,4 @@ async def record_event(db: AsyncSession, kind: str, **values: Any) -> None:
 
 async def record_always(db: AsyncSession, kind: str, **values: Any) -> None:
     """The same where no audit trail is kept, too: for what the site itself goes by."""
-    await db.execute(insert(Event).values(event_row(kind, **values)))
+    await run(db, _INSERT, **event_row(kind, **values))

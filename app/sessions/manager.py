@@ -10,7 +10,7 @@ A change of many sessions takes all holds, runs one transaction, and leaves noth
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import ColumnElement, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.breaker import Busy
@@ -26,10 +26,11 @@ from app.core.clock import Clock, to_unix_ms
 from app.core.database import Contended, Database
 from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
-from app.core.statements import execute_dml, execute_returning
+from app.core.statements import execute_dml, fetch, run, run_many
 from app.models.sessions import Login, Session
 from app.sessions.backend import BackendFlag
 from app.sessions.holds import WriteHolds
+from app.sessions.matching import DELETE_SESSIONS, LoginsWhere, SessionsWhere
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Lease, Record, SessionData, next_version
 from app.sessions.sql_store import NO_VERSION, ColdRead, SqlSessions
@@ -43,6 +44,7 @@ Change = Callable[[SessionData], SessionData | None]
 Also = Callable[[AsyncSession], Awaitable[Any]]
 
 ATTEMPTS = 5
+NO_VALUES: Mapping[str, Any] = {}
 
 
 class Outcome(Enum):
@@ -133,62 +135,59 @@ class SessionManager:
         await self.sql.insert(db, record, now=now)
         return record
 
-    async def change_sessions(self, which: ColumnElement[bool], change: Change, *, also: Also | None = None) -> dict[str, Record]:
-        """Change every session matched by `which` (a condition over `Session`), in one transaction with `also`.
+    async def change_sessions(
+        self, which: ColumnElement[bool] | SessionsWhere, change: Change, *, also: Also | None = None, **values: Any
+    ) -> dict[str, Record]:
+        """Change every session matched by `which` (a condition over `Session`, with these values of its parameters), in one
+        transaction with `also`.
 
         Expired ones too: by the clock of another server they may be alive. Returns the new records by token hash.
         What Redis held of them is gone before this returns.
         """
-        columns = (Login.token_hash, Login.idle_expires_at, Login.expires_at, Session)
-        concerned = select(*columns).join(Login, Login.id == Session.login_id).where(which).order_by(Session.id)
-        keys = concerned.with_only_columns(Login.token_hash)
+        matched = which if isinstance(which, SessionsWhere) else SessionsWhere(which)
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             changed: dict[str, Record | None] = {}
             rows: list[dict[str, Any]] = []
             # Locked before they are read: a wait for the lock would bring the session as it is now, but the token as it was.
-            locked = await _lock_sessions(db, which)
-            for token_hash, idle_at, ends_at, row in await db.execute(concerned):
+            locked = {row.id for row in await fetch(db, matched.lock, **values)}
+            for row in await fetch(db, matched.rows, **values):
                 data = change(dict(row.data)) if row.id in locked else None
                 if data is None:
                     continue
                 version = next_version(row.version, self.clock.unix_ms())
-                rows.append({"row_id": row.id, "version": version, "data": data} | self.sql.indexed(data))
-                idle_ms, ends_ms, expires_ms = map(to_unix_ms, (idle_at, ends_at, row.expires_at))
-                changed[token_hash] = Record(version, row.login_id, row.user_id, idle_ms, ends_ms, expires_ms, data)
+                written = {"version": version, "data": data} | self.sql.indexed(data)
+                rows.append({"row_id": row.id} | {f"new_{name}": value for name, value in written.items()})
+                idle_ms, ends_ms, expires_ms = map(to_unix_ms, (row.idle_expires_at, row.login_expires_at, row.expires_at))
+                changed[row.token_hash] = Record(version, row.login_id, row.user_id, idle_ms, ends_ms, expires_ms, data)
             if rows:
-                table, columns = Session.__table__, ("version", "data", *self.sql.indexed_keys)
-                await db.execute(
-                    update(table)  # type: ignore[arg-type]
-                    .where(table.c.id == bindparam("row_id"))
-                    .values({name: bindparam(name) for name in columns}),
-                    rows,
-                )
+                await run_many(db, self.sql.rewrite, rows)
             return changed
 
-        written = await self.finish(self._write_many(keys, work, also))
+        written = await self.finish(self._write_many(matched.keys, work, also, values))
         changed = {key: record for key, record in written.items() if record}
         notes_of_request().changed |= {key: record.version for key, record in changed.items()}
         return changed
 
-    async def end_logins(self, which: ColumnElement[bool], *, also: Also | None = None) -> list[int]:
-        """End every live login matched by `which` (a condition over `Login`) and delete its session, in one transaction with `also`.
+    async def end_logins(self, which: ColumnElement[bool] | LoginsWhere, *, also: Also | None = None, **values: Any) -> list[int]:
+        """End every live login matched by `which` (a condition over `Login`, with these values of its parameters) and delete its
+        session, in one transaction with `also`.
 
         Returns the ids of the logins ended. No request that starts after this returns is served by one of them.
         """
+        logins = which if isinstance(which, LoginsWhere) else LoginsWhere(which)
         ended: list[int] = []
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             ended.clear()
-            await _lock_logins(db, which & Login.ended_at.is_(None))
-            ended_now = update(Login).where(which, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
-            rows = await execute_returning(db, ended_now.returning(Login.id, Login.token_hash))
+            await _lock_logins(db, logins, values)
+            rows = await fetch(db, logins.end, **values, now=self.clock.now())
             ended.extend(row.id for row in rows)
             if ended:
-                await execute_dml(db, delete(Session).where(Session.login_id.in_(ended)))
+                await run(db, DELETE_SESSIONS, login_ids=ended)
             return {row.token_hash: None for row in rows}
 
-        await self.finish(self._write_many(select(Login.token_hash).where(which, Login.ended_at.is_(None)), work, also))
+        await self.finish(self._write_many(logins.keys, work, also, values))
         return ended
 
     async def rotate(
@@ -197,13 +196,13 @@ class SessionManager:
         """Give a live login another token; the old one is dead at once. Ends the logins matched by `ending` with it. False: it was over."""
         rotated = False
         mine = (Login.id == login_id) & (Login.token_hash == old_hash) & Login.ended_at.is_(None)
-        concerned = mine if ending is None else mine | (ending & Login.ended_at.is_(None))
+        concerned = LoginsWhere(mine if ending is None else mine | ending)
 
         async def swap(db: AsyncSession) -> None:
             nonlocal rotated
             if also:
                 await also(db)
-            await _lock_logins(db, concerned)
+            await _lock_logins(db, concerned, NO_VALUES)
             rotated = bool(await execute_dml(db, update(Login).where(mine).values(token_hash=new_hash)))
             # A write under way that was made from the old token's session is not to be published under that token any more.
             moved = update(Session).where(Session.login_id == login_id).values(version=Session.version + 1)
@@ -213,13 +212,12 @@ class SessionManager:
             await swap(db)
             dropped: dict[str, Record | None] = {old_hash: None}
             if ending is not None:
-                ended = update(Login).where(ending, Login.id != login_id, Login.ended_at.is_(None)).values(ended_at=self.clock.now())
-                rows = await execute_returning(db, ended.returning(Login.id, Login.token_hash))
-                await execute_dml(db, delete(Session).where(Session.login_id.in_([row.id for row in rows])))
+                rows = await fetch(db, LoginsWhere(ending & (Login.id != login_id)).end, now=self.clock.now())
+                await run(db, DELETE_SESSIONS, login_ids=[row.id for row in rows])
                 dropped |= {row.token_hash: None for row in rows}
             return dropped
 
-        await self.finish(self._write_many(select(Login.token_hash).where(concerned), work, None))
+        await self.finish(self._write_many(concerned.keys, work, None))
         return rotated
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
@@ -318,12 +316,16 @@ class SessionManager:
             return anew[0]
 
     async def _write_many(
-        self, keys: Any, work: Callable[[AsyncSession], Awaitable[dict[str, Record | None]]], also: Also | None
+        self,
+        keys: Any,
+        work: Callable[[AsyncSession], Awaitable[dict[str, Record | None]]],
+        also: Also | None,
+        values: Mapping[str, Any] = NO_VALUES,
     ) -> dict[str, Record | None]:
         """Holds for all keys, one transaction, then nothing is left of them in Redis: the next read refills."""
         for _ in range(ATTEMPTS):
             async with self.database.read() as db:
-                concerned = (await db.scalars(keys)).all()
+                concerned = [row[0] for row in await fetch(db, keys, **values)]
             await self.backend.resolve_doubt()
             holds = WriteHolds(self.backend, concerned)
             await holds.ready()
@@ -333,7 +335,7 @@ class SessionManager:
                         await also(db)
                     changed = await work(db)
                     await holds.add(changed)
-                    if not await db.scalar(select(self.sql.within(db, fence=holds.fence).fence_holds())):
+                    if not await self.sql.within(db, fence=holds.fence).fence_holds():
                         raise _Moved
                     if changed:  # else Redis knows nothing that is over now
                         await holds.await_holds(db)
@@ -354,16 +356,11 @@ class SessionManager:
         return Record(version, base.login_id, base.user_id, base.login_idle_at, base.login_ends_at, expires_at, data)
 
 
-async def _lock_sessions(db: AsyncSession, which: ColumnElement[bool]) -> set[int]:
-    """Keep the sessions matched by `which` as they are, locked in the order in which everybody locks many. Returns their ids."""
-    return set(await db.scalars(select(Session.id).where(which).order_by(Session.id).with_for_update()))
-
-
-async def _lock_logins(db: AsyncSession, which: ColumnElement[bool]) -> None:
-    """Keep the logins matched by `which` as they are, and then their sessions. SQLite has one writer as it is."""
+async def _lock_logins(db: AsyncSession, logins: LoginsWhere, values: Mapping[str, Any]) -> None:
+    """Keep them as they are, and then their sessions. SQLite has one writer as it is."""
     if db.get_bind().dialect.name == "postgresql":
-        await db.execute(select(Login.id).where(which).order_by(Login.id).with_for_update())
-        await _lock_sessions(db, Session.login_id.in_(select(Login.id).where(which)))
+        await fetch(db, logins.lock, **values)
+        await fetch(db, logins.lock_sessions, **values)
 
 
 def _as_loaded(token_hash: str, cold: ColdRead | None) -> Loaded:

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, bindparam, exists, func, insert, literal, select, update
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, Insert, String, and_, bindparam, exists, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import Clock, from_unix_ms, to_unix_ms
 from app.core.database import Database
 from app.core.lookups import Lookup
-from app.core.statements import as_columns, execute_dml, insert_into
+from app.core.statements import fetch, insert_of, new, run
+from app.models.base import BigId
+from app.models.parameters import NOW
 from app.models.sessions import Login, Session, SessionBackend
 from app.sessions.record import Record, SessionData, SessionLimits
 
@@ -68,6 +70,11 @@ class SqlSessions:
         self.limits = limits
         self.cold_read = _cold_read(context or ColdContext())
         self.indexed_keys = tuple(indexed_keys)
+        self.fenced, self.unfenced = (_Writes(database.dialect, self.indexed_keys, is_fenced=fenced) for fenced in (True, False))
+
+        # Of `row_id`, in a change of many.
+        changed = new(Session, "version", "data", *indexed_keys)
+        self.rewrite = update(Session).where(Session.id == bindparam("row_id", type_=BigId)).values(changed)
 
     def within(self, db: AsyncSession, *, fence: Fence | None = None) -> "TransactionSessions":
         return TransactionSessions(self, db, fence)
@@ -105,7 +112,7 @@ class SqlSessions:
     async def insert(self, db: AsyncSession, record: Record, *, now: datetime) -> None:
         """The session of a login that is being made in this very transaction: nobody can know its token, so nothing guards it."""
         values = {"login_id": record.login_id, "user_id": record.user_id, "created_at": now} | self.row_of(record, now)
-        await db.execute(insert(Session).values(**values))
+        await run(db, _INSERT, **values)
 
     def row_of(self, record: Record, now: datetime) -> dict[str, Any]:
         """The columns that change with every version."""
@@ -123,11 +130,9 @@ class SqlSessions:
         """Note activity: the session and the idle clock of its login live on from now. Never revives what has ended."""
         now = self.clock.now()
         async with self.database.write() as db:
-            alive = Login.ended_at.is_(None) & (Login.idle_expires_at > now) & (Login.expires_at > now)
-            touched = update(Login).where(Login.id == login_id, alive).values(seen_at=now, idle_expires_at=now + self.limits.login_idle)
-            if await execute_dml(db, touched):
-                living = update(Session).where(Session.login_id == login_id, Session.expires_at > now)
-                await execute_dml(db, living.values(touched_at=now, expires_at=now + self.limits.session_lifetime))
+            of_login = {"of_login": login_id, "now": now}
+            if await run(db, _TOUCH_LOGIN, **of_login, new_idle_expires_at=now + self.limits.login_idle):
+                await run(db, _TOUCH_SESSION, **of_login, new_expires_at=now + self.limits.session_lifetime)
 
 
 @dataclass(frozen=True)
@@ -142,56 +147,91 @@ class TransactionSessions:
         """`lock`: the session row stays as it is until the transaction ends."""
         now = self.sql.clock.now()
         if lock:
-            mine = select(Login.id).where(Login.token_hash == token_hash).scalar_subquery()
-            await self.db.execute(select(Session.id).where(Session.login_id == mine).with_for_update(key_share=True))
-        row = (await self.db.execute(self.sql.cold_read.statement, {"token_hash": token_hash, "now": now})).first()
+            await fetch(self.db, _LOCK_SESSION, token_hash=token_hash)
+        row = next(iter(await fetch(self.db, self.sql.cold_read.statement, token_hash=token_hash, now=now)), None)
         return self.sql.read_row(row, now)
 
     async def write(self, token_hash: str, record: Record, proof: int) -> bool:
         """False: the row moved, the login ended, or the flag did (fence); the caller looks again."""
-        return await (self._insert(token_hash, record) if proof == NO_VERSION else self._compare_and_set(record, proof))
-
-    def fence_holds(self) -> ColumnElement[bool]:
-        """Evaluated inside the transaction. On PostgreSQL the function first takes the lock that a rise of the flag takes alone."""
-        if self.fence is None:
-            return literal(True)
-        if self.sql.database.dialect == "postgresql":
-            return func.session_fence(self.fence.mode, self.fence.epoch)
-        return exists().where(SessionBackend.mode == self.fence.mode, SessionBackend.epoch == self.fence.epoch)
-
-    async def _compare_and_set(self, record: Record, base: int) -> bool:
         now = self.sql.clock.now()
-        unchanged = (Session.login_id == record.login_id, Session.version == base, Session.expires_at > now, self.fence_holds())
-        return bool(await execute_dml(self.db, update(Session).where(*unchanged).values(**self.sql.row_of(record, now))))
+        values = {f"new_{name}": value for name, value in self.sql.row_of(record, now).items() if name != "touched_at"}
+        values |= {"of_login": record.login_id, "now": now} | self._fence_values
+        if proof == NO_VERSION:
+            return bool(await run(self.db, self._writes.insert, **values, token_hash=token_hash, new_user_id=record.user_id))
+        return bool(await run(self.db, self._writes.compare_and_set, **values, proof=proof))
 
-    async def _insert(self, token_hash: str, record: Record) -> bool:
-        """A row for a login without one, or over an expired one, while the login is live and locked."""
-        now = self.sql.clock.now()
-        values = {"user_id": record.user_id, "created_at": now} | self.sql.row_of(record, now)
-        live_login = (
-            select(Login.id, *as_columns(Session, values))
-            .where(
-                Login.id == record.login_id,
-                Login.token_hash == token_hash,
-                Login.ended_at.is_(None),
-                Login.expires_at > now,
-                self.fence_holds(),
-            )
-            .with_for_update(read=True)
+    async def fence_holds(self) -> bool:
+        """On PostgreSQL this first takes the lock that a rise of the flag takes alone."""
+        return bool((await fetch(self.db, self._writes.fence, **self._fence_values))[0][0])
+
+    @property
+    def _writes(self) -> "_Writes":
+        return self.sql.fenced if self.fence else self.sql.unfenced
+
+    @property
+    def _fence_values(self) -> dict[str, Any]:
+        return {"fence_mode": self.fence.mode, "fence_epoch": self.fence.epoch} if self.fence else {}
+
+
+class _Writes:
+    """How one session is written: with the fence, or where no flag is known, as in tests, without."""
+
+    def __init__(self, dialect: str, indexed_keys: Sequence[str], *, is_fenced: bool) -> None:
+        columns = new(Session, "version", "data", "expires_at", *indexed_keys) | {"touched_at": NOW}
+        holds = _fence(dialect) if is_fenced else true()
+        self.fence = select(holds)
+        mine = (Session.login_id == _LOGIN_ID, Session.version == bindparam("proof"), Session.expires_at > NOW)
+        self.compare_and_set = update(Session).where(*mine, holds).values(columns)
+        self.insert = _insert_for_live_login(dialect, columns, holds)
+
+
+def _fence(dialect: str) -> ColumnElement[bool]:
+    """Evaluated inside the transaction."""
+    mode, epoch = bindparam("fence_mode", type_=String()), bindparam("fence_epoch", type_=BigInteger())
+    if dialect == "postgresql":
+        return func.session_fence(mode, epoch)
+    return exists().where(SessionBackend.mode == mode, SessionBackend.epoch == epoch)
+
+
+def _insert_for_live_login(dialect: str, columns: dict[str, Any], holds: ColumnElement[bool]) -> Insert:
+    """A row for a login without one, or over an expired one, while the login is live and locked."""
+    columns = {"login_id": Login.id} | new(Session, "user_id") | columns | {"created_at": NOW}
+    live_login = (
+        select(*(column.label(name) for name, column in columns.items()))
+        .where(
+            Login.id == _LOGIN_ID,
+            Login.token_hash == bindparam("token_hash"),
+            Login.ended_at.is_(None),
+            Login.expires_at > NOW,
+            holds,
         )
-        statement = insert_into(self.db, Session).from_select(["login_id", *values], live_login)
-        new = statement.excluded
-        over_expired = statement.on_conflict_do_update(
-            index_elements=["login_id"],
-            set_={name: new[name] for name in values if name != "user_id"},
-            where=(Session.expires_at <= now) & (Session.version < new.version),
-        )
-        return bool(await execute_dml(self.db, over_expired))
+        .with_for_update(read=True)
+    )
+    statement = insert_of(dialect, Session).from_select(list(columns), live_login)
+    excluded = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["login_id"],
+        set_={name: excluded[name] for name in columns if name not in ("login_id", "user_id")},
+        where=(Session.expires_at <= NOW) & (Session.version < excluded.version),
+    )
+
+
+_LOGIN_ID: BindParameter[int] = bindparam("of_login", type_=BigId)
+_INSERT = insert(Session).inline()
+_LOCK_SESSION = (
+    select(Session.id)
+    .where(Session.login_id == select(Login.id).where(Login.token_hash == bindparam("token_hash")).scalar_subquery())
+    .with_for_update(key_share=True)
+)
+_LIVE_LOGIN = and_(Login.ended_at.is_(None), Login.expires_at > NOW, Login.idle_expires_at > NOW)
+_TOUCH_LOGIN = update(Login).where(Login.id == _LOGIN_ID, _LIVE_LOGIN).values(new(Login, "idle_expires_at") | {"seen_at": NOW})
+_TOUCH_SESSION = (
+    update(Session).where(Session.login_id == _LOGIN_ID, Session.expires_at > NOW).values(new(Session, "expires_at") | {"touched_at": NOW})
+)
 
 
 def _cold_read(context: ColdContext) -> Lookup:
     """Of `token_hash` at `now`, its two parameters."""
-    now: Any = bindparam("now")
     statement = (
         select(
             Login.id.label("login_id"),
@@ -206,7 +246,7 @@ def _cold_read(context: ColdContext) -> Lookup:
         )
         .select_from(Login)
         .outerjoin(Session, Session.login_id == Login.id)
-        .where(Login.token_hash == bindparam("token_hash"), Login.ended_at.is_(None), Login.expires_at > now, Login.idle_expires_at > now)
+        .where(Login.token_hash == bindparam("token_hash"), _LIVE_LOGIN)
     )
     for table, condition in context.joins:
         statement = statement.outerjoin(table, condition)

@@ -110,8 +110,8 @@ MUTANTS = [
     Mutant(
         "fence",
         "app/sessions/sql_store.py",
-        "if self.fence is None:",
-        "if True:",
+        "holds = _fence(dialect) if is_fenced else true()",
+        "holds = true()",
         f"{FAILOVER}::test_write_that_began_before_the_return",
     ),
     Mutant(
@@ -180,14 +180,14 @@ MUTANTS = [
     Mutant(
         "sessions are locked before their tokens are read",
         "app/sessions/manager.py",
-        "            locked = await _lock_sessions(db, which)",
-        "            locked = set(await db.scalars(select(Session.id).where(which)))",
+        "in await fetch(db, matched.lock, **values)}",
+        "in await fetch(db, matched.rows, **values)}",
         f"{ORDERS}::test_a_bulk_change_that_waited_for_a_rotate_reaches_the_new_token",
     ),
     Mutant(
         "sessions are locked in one order",
         "app/sessions/manager.py",
-        "            await _lock_logins(db, concerned)",
+        "            await _lock_logins(db, concerned, NO_VALUES)",
         "",
         f"{ACCESS}::test_changing_the_password_and_a_bulk_change_lock_sessions_in_one_order",
     ),
@@ -201,14 +201,14 @@ MUTANTS = [
     Mutant(
         "a card is as it was read, with its end",
         "app/access/access_lock.py",
-        'and_(Member.role == role, _ends_at(card["access_until"])) if granted',
+        "and_(Member.role == role, _ends(ends)) if granted",
         "Member.role == role if granted",
         f"{ACCESS}::test_a_grant_that_is_shortened_while_its_deal_is_selected",
     ),
     Mutant(
         "a card is as it was read, with its name",
         "app/access/access_lock.py",
-        'Deal.name == card["name"], ',
+        'Deal.name == bindparam("deal_name"), ',
         "",
         f"{ACCESS}::test_a_deal_that_is_renamed_while_it_is_selected",
     ),
@@ -243,8 +243,8 @@ MUTANTS = [
     Mutant(
         "compare-and-set",
         "app/sessions/sql_store.py",
-        "Session.login_id == record.login_id, Session.version == base, ",
-        "Session.login_id == record.login_id, ",
+        'Session.login_id == _LOGIN_ID, Session.version == bindparam("proof"), ',
+        "Session.login_id == _LOGIN_ID, ",
         "tests/integration/test_read_your_writes.py",
     ),
     Mutant(
