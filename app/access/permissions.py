@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Row, Select, and_, case, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lookups import Lookup
@@ -67,11 +67,6 @@ def visible_to(user_id: Number, *columns: Any, now: Moment) -> Select[Any]:
 VISIBLE_DEAL = Lookup(visible_to(USER_ID, now=NOW).where(Deal.id == DEAL_ID))
 
 
-async def find_visible(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> Row[Any] | None:
-    """`VISIBLE_DEAL` inside a transaction."""
-    return next(iter(await fetch(db, VISIBLE_DEAL.statement, user_id=user_id, deal_id=deal_id, now=now)), None)
-
-
 def people_who_see(deal_id: Number, *columns: Any, now: Moment) -> Select[Any]:
     """The same rule from the other end: a SELECT of `columns` over the people who may see this deal."""
     return (
@@ -119,7 +114,7 @@ def in_bin_of(user_id: int, *, now: datetime) -> Select[Deal]:
 
 
 async def user_can_access_deal(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> bool:
-    return await find_visible(db, user_id, deal_id, now=now) is not None
+    return bool(await fetch(db, VISIBLE_DEAL.statement, user_id=user_id, deal_id=deal_id, now=now))
 
 
 Role = Literal["owner", "admin", "editor", "viewer"]

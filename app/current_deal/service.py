@@ -56,11 +56,10 @@ async def select_deal(
     for _ in range(ATTEMPTS):
         now = resources.clock.now()
         # Before the hold is taken: with a hold in its place the session could not be read where SQL is away.
-        row = await resources.database.look_up(VISIBLE_DEAL, user_id=session.user_id, deal_id=deal_id, now=now)
-        if row is None:
+        card = await find_card(resources, session.user_id, deal_id, now=now)
+        if card is None:
             METRICS.selections.labels("refused").inc()
             raise NotFound
-        card = deal_card(row)
         change = partial(_choose, card=card, person=person, now=now, is_undo=is_undo)
         remember = partial(_remember, user_id=session.user_id, card=card, page=page, now=now)
         try:
@@ -73,6 +72,12 @@ async def select_deal(
         session.adopt(record)
         return card
     raise StoreUnavailable("The access to this deal is being changed at this very moment.")
+
+
+async def find_card(resources: Resources, user_id: int, deal_id: int, *, now: datetime) -> dict[str, Any] | None:
+    """None for a deal this person does not see."""
+    row = await resources.database.look_up(VISIBLE_DEAL, user_id=user_id, deal_id=deal_id, now=now)
+    return deal_card(row) if row else None
 
 
 async def clear_selection(resources: Resources, session: UserSession) -> None:

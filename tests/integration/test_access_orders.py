@@ -63,7 +63,7 @@ async def select_while(app: Quart, monkeypatch: pytest.MonkeyPatch, meanwhile: C
     scene = await Scene.set(app)
     await scene.client("viewer")
     await scene.client("owner")
-    seen, go_on = stop_after(monkeypatch, selection, "find_visible")
+    seen, go_on = stop_after(monkeypatch, selection, "find_card")
     selecting = asyncio.create_task(scene.call("viewer", "POST", "~/select"))
     await seen.wait()
     await meanwhile(scene)
@@ -137,15 +137,15 @@ async def test_changing_the_password_and_a_bulk_change_lock_sessions_in_one_orde
     await scene.select("viewer")
     second = await scene.client("viewer", again=True)
     await scene.client("owner")
-    execute, arrived, go_on = AsyncSession.execute, asyncio.Event(), asyncio.Event()
+    run_sync, arrived, go_on = AsyncSession.run_sync, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: AsyncSession, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if str(statement).startswith("DELETE FROM sessions"):
+    async def slow(self: AsyncSession, run: Any, *arguments: Any, **options: Any) -> Any:
+        if str(arguments[0]).startswith("DELETE FROM sessions"):
             arrived.set()
             await go_on.wait()
-        return await execute(self, statement, *arguments, **options)
+        return await run_sync(self, run, *arguments, **options)
 
-    monkeypatch.setattr(AsyncSession, "execute", slow)
+    monkeypatch.setattr(AsyncSession, "run_sync", slow)
     password = asyncio.create_task(second.post("/api/me/password", json=NEW_PASSWORD))
     await arrived.wait()
     delete = asyncio.create_task(scene.call("owner", "DELETE", "~"))
@@ -257,7 +257,7 @@ async def test_preferences_that_are_changed_while_another_request_looks_for_a_de
     scene = await Scene.set(app)
     assert (await scene.call("stranger", "GET", "/api/me"))[0] == 200
     clock.advance(restore.RESTORE_BACKOFF + timedelta(seconds=1))
-    seen, go_on = stop_after(monkeypatch, restore, "find_candidate")
+    seen, go_on = stop_after(monkeypatch, restore, "_look")
     looking = asyncio.create_task(scene.call("stranger", "GET", "/api/deals/current"))
     await seen.wait()
     monkeypatch.undo()
