@@ -12,7 +12,6 @@ from app.core.clock import Clock, from_unix_ms, to_unix_ms
 from app.core.database import Database
 from app.core.lookups import Lookup
 from app.core.statements import fetch, insert_of, new, run
-from app.models.base import BigId
 from app.models.parameters import NOW
 from app.models.sessions import Login, Session, SessionBackend
 from app.sessions.record import Record, SessionData, SessionLimits
@@ -74,7 +73,7 @@ class SqlSessions:
 
         # Of `row_id`, in a change of many.
         changed = new(Session, "version", "data", *indexed_keys)
-        self.rewrite = update(Session).where(Session.id == bindparam("row_id", type_=BigId)).values(changed)
+        self.rewrite = update(Session).where(Session.id == bindparam("row_id", type_=Session.__table__.c.id.type)).values(changed)
 
     def within(self, db: AsyncSession, *, fence: Fence | None = None) -> "TransactionSessions":
         return TransactionSessions(self, db, fence)
@@ -216,7 +215,7 @@ def _insert_for_live_login(dialect: str, columns: dict[str, Any], holds: ColumnE
     )
 
 
-_LOGIN_ID: BindParameter[int] = bindparam("of_login", type_=BigId)
+_LOGIN_ID: BindParameter[int] = bindparam("of_login", type_=Login.__table__.c.id.type)
 _INSERT = insert(Session).inline()
 _LOCK_SESSION = (
     select(Session.id)
