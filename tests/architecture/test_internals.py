@@ -44,6 +44,7 @@ SIGNATURES = {
     "click:Group.invoke": ("self ctx", "app/cli.py"),
     "click:Group.list_commands": ("self ctx", "app/cli.py"),
     "itsdangerous.timed:TimedSerializer.loads": ("self s max_age return_timestamp salt", "app/auth/user.py"),
+    "jinja2.compiler:CodeGenerator._output_child_pre": ("self node frame finalize", "app/http/templates.py"),
     "jinja2.environment:Template.render_async": ("self args kwargs", "app/http/templates.py"),
     "jinja2.ext:Extension.preprocess": ("self source name filename", "app/core/root_path.py"),
     "markdown_it.renderer:RendererHTML.renderToken": ("self tokens idx options env", "app/findings/markdown.py"),
