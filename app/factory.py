@@ -30,6 +30,7 @@ from app.deals.routes import blueprint as deals
 from app.drafts.routes import blueprint as drafts
 from app.findings.routes import blueprint as findings
 from app.http.app import HoldfastApp
+from app.http.busy_answers import BusyAnswers
 from app.http.compression import Compression
 from app.http.error_handlers import init_errors
 from app.http.ids import init_ids, refuse_wrong_ids
@@ -90,7 +91,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> HoldfastApp
 
     app.jinja_env.add_extension(AddressesAtRoot)
     app.asgi_app = with_time_budget(app.asgi_app, settings.database_timeout)  # type: ignore[method-assign]
-    init_style_sheets(app, reload=not settings.is_production)
+    app.busy_answers = BusyAnswers(init_style_sheets(app, reload=not settings.is_production))
     init_security(app, settings)
     init_security_events(app)
     init_device_cookie(app, names)

@@ -54,6 +54,9 @@ class Metrics:
         self.connections_refused = self._counter(
             "connections_refused", "Connections refused or closed before the application saw their request, by reason", "reason"
         )
+        self.requests_shed = self._counter(
+            "requests_shed", "Requests answered 503 at once, since there were more than the process can serve"
+        )
         self.http_requests = self._counter(
             "http_requests", "Requests by method and class of status: 2xx, 3xx, 4xx, 5xx", "method", "status"
         )

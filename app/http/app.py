@@ -6,7 +6,7 @@ What is overridden is the same in Quart 0.22 and 0.23, which `tests/architecture
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from flask.json.provider import DefaultJSONProvider
@@ -19,7 +19,9 @@ from werkzeug.exceptions import BadHost
 from werkzeug.routing import MapAdapter
 from werkzeug.sansio.utils import get_host
 
+from app.http.busy_answers import BusyAnswers
 from app.http.templates import Environment
+from app.server.overload import RECEIVED_AT, Overload
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -37,8 +39,28 @@ class HTTPConnection(ASGIHTTPConnection):
     """One request, in the server's own task. A client that leaves while it takes long cancels it."""
 
     app: "HoldfastApp"
+    _has_left = False
 
     async def __call__(self, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        scope: Message = cast(Any, self.scope)
+        path, root = scope["path"], scope.get("root_path", "")
+        if not await self.app.overload.enter(scope["method"], path.removeprefix(root), scope.get(RECEIVED_AT)):
+            headers, sent = self.app.busy_answers.make(path.removeprefix(root), root)
+            await send({"type": "http.response.start", "status": 503, "headers": headers + self.app.constant_headers})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else sent, "more_body": False})
+            return
+        try:
+            await self._serve(receive, send)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Once: with its answer, or without one."""
+        if not self._has_left:
+            self._has_left = True
+            self.app.overload.leave()
+
+    async def _serve(self, receive: Receive, send: Send) -> None:
         body = b""
         if (declared := self._declared_length()) != 0:
             if declared is None or declared > READ_FIRST_BYTES:
@@ -105,6 +127,8 @@ class HTTPConnection(ASGIHTTPConnection):
             return
         except Exception as error:
             response = await _handle_exception(self.app, error)
+        finally:
+            self._leave()  # what is left costs next to nothing, and a stream goes on for hours
         body = response.response
         if isinstance(body, DataBody):  # in memory, so that the server's own limits on a slow reader are all there is to wait for
             headers = [(_lower(name), value.encode()) for name, value in response.headers]
@@ -124,12 +148,14 @@ class HTTPConnection(ASGIHTTPConnection):
 class HoldfastApp(Quart):
     asgi_http_class = HTTPConnection  # type: ignore[assignment]
     jinja_environment = Environment
+    busy_answers: BusyAnswers
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)
         self.json: Any = FastJSON(self)
         # On every answer, ready-made.
         self.constant_headers: list[tuple[bytes, bytes]] = []
+        self.overload = Overload()
         self.ensure_async = lru_cache(maxsize=1024)(super().ensure_async)  # type: ignore[method-assign]
 
     def create_url_adapter(self, request: Any) -> MapAdapter | None:

@@ -116,7 +116,7 @@ class StyleSheets:
         return tuple(file.stat().st_mtime_ns for file in self._files)
 
 
-def init_style_sheets(app: Quart, *, reload: bool) -> None:
+def init_style_sheets(app: Quart, *, reload: bool) -> StyleSheets:
     """Serve them at their one address, with the headers that every static file has, and tell the templates where that is."""
     sheets = StyleSheets(reload=reload)
     if not reload:
@@ -137,3 +137,4 @@ def init_style_sheets(app: Quart, *, reload: bool) -> None:
 
     app.view_functions["static"] = static
     app.jinja_env.globals["style_sheet"] = lambda: sheets.joined().address
+    return sheets

@@ -6,6 +6,7 @@ cost grows with the bytes it sent, and stops at a limit (`gate.Limits`).
 
 import asyncio
 import re
+import time
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.server.gate import Gate, plain_address
+from app.server.overload import RECEIVED_AT
 
 # A client that is still sending gets to read why it was refused, if it stops within this time and so many bytes.
 REFUSAL_READ_SECONDS = 2.0
@@ -149,6 +151,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
+        cycle.scope[RECEIVED_AT] = time.perf_counter()
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

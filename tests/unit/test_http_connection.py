@@ -19,7 +19,9 @@ def app() -> HoldfastApp:
     return app
 
 
-async def call(app: HoldfastApp, method: str, messages: Iterable[dict[str, Any]], *headers: tuple[bytes, bytes]) -> list[dict[str, Any]]:
+async def call(
+    app: HoldfastApp, method: str, messages: Iterable[dict[str, Any]], *headers: tuple[bytes, bytes], path: str = "/"
+) -> list[dict[str, Any]]:
     """What is sent for these messages, as a server has them: once it is answered, the client is gone."""
     sent: list[dict[str, Any]] = []
     left, answered = list(messages), asyncio.Event()
@@ -37,7 +39,7 @@ async def call(app: HoldfastApp, method: str, messages: Iterable[dict[str, Any]]
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             answered.set()
 
-    scope: Any = {"type": "http", "method": method, "scheme": "http", "path": "/", "query_string": b"", "http_version": "1.1"}
+    scope: Any = {"type": "http", "method": method, "scheme": "http", "path": path, "query_string": b"", "http_version": "1.1"}
     await app(scope | {"headers": [(b"host", b"a"), *headers], "root_path": ""}, receive, send)  # type: ignore[arg-type]
     return sent
 
