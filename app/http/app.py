@@ -21,7 +21,7 @@ from werkzeug.sansio.utils import get_host
 
 from app.http.busy_answers import BusyAnswers
 from app.http.templates import Environment
-from app.server.overload import RECEIVED_AT, Overload
+from app.server.overload import ALWAYS_LET_IN, RECEIVED_AT, Overload
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -43,9 +43,12 @@ class HTTPConnection(ASGIHTTPConnection):
 
     async def __call__(self, receive: Receive, send: Send) -> None:  # type: ignore[override]
         scope: Message = cast(Any, self.scope)
-        path, root = scope["path"], scope.get("root_path", "")
-        if not await self.app.overload.enter(scope["method"], path.removeprefix(root), scope.get(RECEIVED_AT)):
-            headers, sent = self.app.busy_answers.make(path.removeprefix(root), root)
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root)
+        if path.startswith(ALWAYS_LET_IN):
+            self._has_left = True
+        elif not await self.app.overload.enter(scope["method"], scope.get(RECEIVED_AT)):
+            headers, sent = self.app.busy_answers.make(path, root)
             await send({"type": "http.response.start", "status": 503, "headers": headers + self.app.constant_headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else sent, "more_body": False})
             return

@@ -32,8 +32,9 @@ STUCK_SECONDS = 0.1
 BURST_SECONDS, STANDING_SECONDS = 0.8, 0.2
 STANDING_AFTER_SECONDS = 2.0
 LOG_EVERY_SECONDS = 10.0
-# What is cheap, and what a load balancer goes by.
-ALWAYS = ("/health/", "/api/health/", "/static/", "/metrics")
+# Asked without `Overload`: what is cheap, what a load balancer goes by, and the doors, where strangers wait in a queue of their own
+# (`auth/sign_in_lanes.py`) and must keep out nobody who is inside.
+ALWAYS_LET_IN = ("/health/", "/api/health/", "/static/", "/metrics", "/login", "/link", "/api/auth/login")
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -52,7 +53,7 @@ class Overload:
         self._used = thread_time()
         self._logged_at = -LOG_EVERY_SECONDS
 
-    async def enter(self, method: str, path: str, received_at: float | None) -> bool:
+    async def enter(self, method: str, received_at: float | None) -> bool:
         """Whether the request may go on; `leave` follows where it may. What changes something may always, after its wait."""
         now = self._clock()
         if now - self._sampled_at > SAMPLE_SECONDS:
@@ -61,7 +62,7 @@ class Overload:
         is_behind = (self._is_saturated or is_late) and now - self._left_at < STUCK_SECONDS
         if not is_behind:
             self._let_in(2)
-        elif self._running >= MIN_RUNNING and not path.startswith(ALWAYS):
+        elif self._running >= MIN_RUNNING:
             is_read = method in READS
             if (is_read and self._is_hopeless(now)) or (not await self._wait(now) and is_read):
                 self._count_refusal()

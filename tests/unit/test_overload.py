@@ -24,8 +24,8 @@ class Machine:
         self.now += seconds
         self.used += seconds * self.share
 
-    async def enter(self, method: str = "GET", path: str = "/deals", *, late: float = 0) -> bool:
-        return await self.overload.enter(method, path, self.now - late)
+    async def enter(self, method: str = "GET", *, late: float = 0) -> bool:
+        return await self.overload.enter(method, self.now - late)
 
     async def fill(self, count: int = MIN_RUNNING) -> None:
         """So many are under way, one has just left, and the processor has had nothing else to do since the last look."""
@@ -68,10 +68,9 @@ async def test_a_request_that_came_late_to_its_turn_waits_too(machine: Machine) 
     assert not await machine.enter(late=0.2)
 
 
-async def test_a_change_is_never_refused_nor_is_health(machine: Machine) -> None:
+async def test_a_change_is_never_refused(machine: Machine) -> None:
     await machine.fill()
     assert await machine.enter("POST")
-    assert await machine.enter(path="/health/ready")
     assert not await machine.enter()
 
 
@@ -126,6 +125,14 @@ async def test_the_answer_says_when_to_come_again(path: str, kind: bytes, monkey
         assert (start["status"], headers[b"content-type"], headers[b"x-always"]) == (503, kind, b"1")
         assert int(headers[b"retry-after"]) in (1, 2, 3)
         assert len(answer["body"]) == (0 if method == "HEAD" else int(headers[b"content-length"]))
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/login", "/static/x.css"])
+async def test_health_and_the_doors_stand_in_nobodys_way(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = HoldfastApp(__name__)
+    monkeypatch.setattr(app, "overload", None)
+    start, *_ = await call(app, "GET", [], path=path)
+    assert start["status"] == 404
 
 
 async def test_each_request_leaves_once_however_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
