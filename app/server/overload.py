@@ -59,7 +59,7 @@ class Overload:
         if now - self._sampled_at > SAMPLE_SECONDS:
             self._sample(now)
         is_late = received_at is not None and now - received_at > LATE_SECONDS
-        is_behind = (self._is_saturated or is_late) and now - self._left_at < STUCK_SECONDS
+        is_behind = (self._is_saturated or is_late or self._waiting) and now - self._left_at < STUCK_SECONDS
         if not is_behind:
             self._let_in(2)
         elif self._running >= MIN_RUNNING:
