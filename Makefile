@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons chaos fuzz mutants lint check bench bench-faults bench-scale bench-sweeps load clean
+.PHONY: help run test test-pythons chaos fuzz mutants lint check bench bench-faults bench-overload bench-scale bench-sweeps load clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -65,6 +65,9 @@ bench: .venv/installed-dev $(SPEED)/.venv/installed ## Measure Holdfast beside f
 
 bench-faults: .venv/installed-dev $(FAULTS)/.venv/installed ## Run five session layers through the same faults; the table goes to benchmarks/faults/RESULTS.md
 	$(PY) -m benchmarks.faults $(ARGS)
+
+bench-overload: .venv/installed-dev ## Ask one web process for three times what it can serve (ARGS="--factor 2 --kind page")
+	$(PY) -m benchmarks.overload $(ARGS)
 
 bench-sweeps: .venv/installed-dev ## Run the sweeps on a million sessions while somebody works; the table goes to benchmarks/sweeps/RESULTS.md
 	$(PY) -m benchmarks.sweeps $(ARGS)
