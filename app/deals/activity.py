@@ -52,7 +52,7 @@ class ActivityQuery(BaseModel):
 
 async def list_activity(db: AsyncSession, user_id: int, deal_id: int, query: ActivityQuery, *, settings: Settings) -> Activity:
     """The caller has made sure that this person sees the deal. Names are those of the deal's own organisation."""
-    cursors = Cursors(settings, "activity", user_id, deal_id, query.kind, query.person)
+    cursors = Cursors(settings, "activity", deal_id, query.kind, query.person)
     (last_id,) = cursors.open(query.cursor, 1) if query.cursor else (None,)
     rows = await _fetch(db, user_id, deal_id, query, last_id=last_id, rows=query.limit + 1)
     events = [_event(row) for row in rows[: query.limit]]

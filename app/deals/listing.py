@@ -20,7 +20,7 @@ from app.deals.fields import ONE_LINE, AskedId, Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
 from app.deals.search import matches, relevance
 from app.deals.store import as_summary, summaries
-from app.http.cursors import Column, Cursors, beyond, in_order
+from app.http.cursors import Column, Cursors, Side, ahead, beyond, in_order, in_reverse_order
 from app.http.query import Cursor, Limit
 from app.models import DEAL_ID, NOW, ROWS, USER_ID, Deal, Pin, Place, User, Visit
 
@@ -72,9 +72,6 @@ class Filters(NamedTuple):
     import_id: bool
 
 
-# Where a page begins: with the first deal, behind one that has a sort key, or behind one that has none.
-Beginning = Literal["first", "behind key", "behind none"]
-
 _VISITED = summaries(USER_ID, now=NOW).where(Visit.visited_at.is_not(None)).order_by(Visit.visited_at.desc(), Deal.id.desc()).limit(ROWS)
 
 
@@ -98,34 +95,31 @@ async def list_deals(
     db: AsyncSession, user_id: int, query: ListQuery, *, settings: Settings, current_deal_id: int | None, now: datetime
 ) -> DealList:
     """One page of the deals this person may see. Raises `BadRequest` for a cursor of another list."""
-    cursors = Cursors(settings, "deals", user_id, query.q, query.status, query.stage, query.import_id, query.archived, query.sort)
+    cursors = Cursors(settings, "deals", query.q, query.status, query.stage, query.import_id, query.archived, query.sort)
     values = {"user_id": user_id, "now": now} | values_of(query)
-    beginning: Beginning = "first"
-    if query.cursor:
-        last_key, last_id = cursors.open(query.cursor, 2)
-        beginning = "behind none" if last_key is None else "behind key"
-        values |= {"last_id": last_id} | ({} if last_key is None else {"last_key": order_of(query.sort, query.q).parse(last_key)})
-    page, total = (_statements if query.q else _statements_kept)(filters_of(query), query.sort, query.q, beginning)
+    at = cursors.position(query.cursor)
+    if at.side != "first":
+        values |= {"last_id": at.id} | ({} if at.key is None else {"last_key": order_of(query.sort, query.q).parse(at.key)})
+    statements = _statements if query.q else _statements_kept
+    page, total = statements(filters_of(query), query.sort, query.q, at.side, has_key=at.key is not None)
     rows = await fetch(db, page, rows=query.limit + 1, **values)
     [(number,)] = await fetch(db, total, **values)
-    shown = rows[: query.limit]
-    return DealList(
-        deals=[as_summary(row, current_deal_id=current_deal_id) for row in shown],
-        current_deal_id=current_deal_id,
-        next_cursor=cursors.seal(_plain(shown[-1].sort_key), shown[-1].id) if len(rows) > query.limit else None,
-        total=number,
-    )
+    shown, paging = cursors.page(rows, query.limit, at, lambda row: (_plain(row.sort_key), row.id))
+    deals = [as_summary(row, current_deal_id=current_deal_id) for row in shown]
+    return DealList(deals=deals, current_deal_id=current_deal_id, total=number, **paging._asdict())
 
 
-def _statements(filters: Filters, sort: Sort, q: str, beginning: Beginning) -> tuple[Select[Any], Select[Any]]:
+def _statements(filters: Filters, sort: Sort, q: str, side: Side, *, has_key: bool) -> tuple[Select[Any], Select[Any]]:
     """A page, and the number of all matches."""
     key, descending, _ = order_of(sort, q)
     wanted = conditions(filters, q)
     page = summaries(USER_ID, key.label("sort_key"), now=NOW).where(*wanted)
-    if beginning != "first":
-        last_key: Any = bindparam("last_key") if beginning == "behind key" else None
-        page = page.where(beyond(key, Deal.id, (last_key, bindparam("last_id")), descending=descending))
-    page = page.order_by(*in_order(key, Deal.id, descending=descending)).limit(ROWS)
+    if side != "first":
+        beside = ahead if side == "before" else beyond
+        last_key: Any = bindparam("last_key") if has_key else None
+        page = page.where(beside(key, Deal.id, (last_key, bindparam("last_id")), descending=descending))
+    order = in_reverse_order if side == "before" else in_order
+    page = page.order_by(*order(key, Deal.id, descending=descending)).limit(ROWS)
     return page, visible_to(USER_ID, func.count(), now=NOW).where(*wanted)
 
 

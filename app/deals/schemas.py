@@ -145,11 +145,14 @@ class OneDeal(Answer):
 
 
 class DealList(Answer):
-    """One page. `total` counts all matches; `next_cursor` is null on the last page."""
+    """One page. `total` counts all matches; `next_cursor` is null on the last page, `previous_cursor` on the first. `first` is the number
+    of the first one in the whole list, null where that is not known."""
 
     deals: list[DealSummary]
     current_deal_id: int | None
     next_cursor: str | None
+    previous_cursor: str | None
+    first: int | None
     total: int
 
 

@@ -56,10 +56,13 @@ class OneFinding(Answer):
 
 
 class FindingList(Answer):
-    """One page. `total` counts all matches; `next_cursor` is null on the last page."""
+    """One page. `total` counts all matches; `next_cursor` is null on the last page, `previous_cursor` on the first. `first` is the number
+    of the first one in the whole list, null where that is not known."""
 
     findings: list[FindingView]
     next_cursor: str | None
+    previous_cursor: str | None
+    first: int | None
     total: int
 
 

@@ -15,7 +15,7 @@ from app.core.statements import fetch
 from app.deals.schemas import person_name
 from app.deals.search import matches
 from app.findings.schemas import FindingList, FindingQuery, FindingView, Sort
-from app.http.cursors import Column, Cursors, beyond, in_order
+from app.http.cursors import Column, Cursors, Side, ahead, beyond, in_order, in_reverse_order
 from app.models import FINDING_STATUSES, ROWS, SEVERITIES, Deal, Finding, User
 from app.work.store import ITEM_ID, things_of
 
@@ -63,19 +63,16 @@ async def list_findings(
     db: AsyncSession, user_id: int, deal_id: int, query: FindingQuery, *, settings: Settings, now: datetime
 ) -> FindingList:
     """One page, in two statements. The caller has made sure that this person sees the deal."""
-    cursors = Cursors(settings, "findings", user_id, deal_id, query.model_dump(exclude={"limit", "cursor"}))
+    cursors = Cursors(settings, "findings", deal_id, query.model_dump(exclude={"limit", "cursor"}))
     values = {"user_id": user_id, "deal_id": deal_id, "now": now, "severity": query.severity, "status": query.status}
     values["owner_id"] = user_id if query.owner == "me" else query.owner
-    behind = {}
-    if query.cursor:
-        last_key, last_id = cursors.open(query.cursor, 2)
-        behind = {"last_key": _sort_of(query.sort).parse(last_key), "last_id": last_id}
-    page, total = (_statements if query.q else _statements_kept)(_filters_of(query), query.sort, query.q, is_first=not behind)
-    rows = await fetch(db, page, rows=query.limit + 1, **values, **behind)
+    at = cursors.position(query.cursor)
+    beside = {} if at.side == "first" else {"last_key": _sort_of(query.sort).parse(at.key), "last_id": at.id}
+    page, total = (_statements if query.q else _statements_kept)(_filters_of(query), query.sort, query.q, at.side)
+    rows = await fetch(db, page, rows=query.limit + 1, **values, **beside)
     [(number,)] = await fetch(db, total, **values)
-    shown = rows[: query.limit]
-    more = cursors.seal(_plain(shown[-1].sort_key), shown[-1].id) if len(rows) > query.limit else None
-    return FindingList(findings=[_view(row) for row in shown], next_cursor=more, total=number)
+    shown, paging = cursors.page(rows, query.limit, at, lambda row: (_plain(row.sort_key), row.id))
+    return FindingList(findings=[_view(row) for row in shown], total=number, **paging._asdict())
 
 
 async def get_finding(db: AsyncSession, user_id: int, deal_id: int, item_id: int, *, now: datetime) -> FindingView:
@@ -91,14 +88,16 @@ async def next_number(db: AsyncSession, deal: Deal) -> int:
     return (await db.scalar(select(func.max(Finding.number)).where(Finding.deal_id == deal.id)) or 0) + 1
 
 
-def _statements(filters: _Filters, sort: Sort, q: str, *, is_first: bool) -> tuple[Select[Any], Select[Any]]:
+def _statements(filters: _Filters, sort: Sort, q: str, side: Side) -> tuple[Select[Any], Select[Any]]:
     """A page, and the number of all matches."""
     key, descending, _ = _sort_of(sort)
     wanted = _conditions(filters, q)
     page = _shown(key.label("sort_key")).where(*wanted)
-    if not is_first:
-        page = page.where(beyond(key, Finding.id, (bindparam("last_key"), bindparam("last_id")), descending=descending))
-    page = page.order_by(*in_order(key, Finding.id, descending=descending)).limit(ROWS)
+    if side != "first":
+        beside = ahead if side == "before" else beyond
+        page = page.where(beside(key, Finding.id, (bindparam("last_key"), bindparam("last_id")), descending=descending))
+    order = in_reverse_order if side == "before" else in_order
+    page = page.order_by(*order(key, Finding.id, descending=descending)).limit(ROWS)
     return page, things_of(Finding, func.count()).where(*wanted)
 
 
