@@ -47,8 +47,8 @@ async def show_deal(
     except NotFound:
         return await show_missing(deal_id, page)
     left = (deal.access_until - resources.clock.now()) // timedelta(milliseconds=1) if deal.access_until else None
-    drafts = links_to_drafts(deal_id, news.drafts) if deal.can_edit else []
-    return await render_template(template, deal=deal, page=page, news=news, drafts=drafts, access_left_ms=left, **values), status
+    values["begun"] = links_to_drafts(deal_id, news.drafts) if deal.can_edit else []
+    return await render_template(template, deal=deal, page=page, news=news, access_left_ms=left, **values), status
 
 
 async def nothing_more(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:

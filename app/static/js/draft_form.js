@@ -89,14 +89,16 @@ export function place({ device }) {
 }
 
 // A line before a form: a text, and what can be done about it as [label, action].
-export function line(form, text, actions, { warns = false } = {}) {
+export function line(form, text, actions) {
   const box = document.createElement("div");
-  box.className = `notice draft appear${warns ? " amber" : ""}`;
+  box.className = "notice draft appear";
   const said = document.createElement("p");
   said.className = "notice-text";
   said.setAttribute("role", "status");
   said.textContent = text;
-  box.append(said);
+  const acts = document.createElement("div");
+  acts.className = "notice-actions";
+  box.append(said, acts);
   for (const [label, action] of actions) {
     const isLink = typeof action === "string";
     const part = document.createElement(isLink ? "a" : "button");
@@ -105,9 +107,9 @@ export function line(form, text, actions, { warns = false } = {}) {
     if (isLink) part.href = action;
     else {
       part.type = "button";
-      part.addEventListener("click", () => action(box));
+      part.addEventListener("click", action);
     }
-    box.append(part);
+    acts.append(part);
   }
   form.before(box);
   return box;

@@ -218,6 +218,7 @@ function keep(element) {
       save();
       up();
     };
+    replace(null);
     choice?.remove();
     choice = choose(element, mine, theirs, current, onChosen);
   }
