@@ -219,6 +219,18 @@ async def test_drafts_are_listed_and_marked_gone_on_with_and_discarded_with_undo
     await expect(rows).to_have_count(2)
     await again.page.get_by_role("button", name="Discard A better title").click()
     await expect(rows).to_have_count(1)
+    # A form that is but a part of its page is found, and ends its draft like any other.
+    await again.open(desk.path("checklist"))
+    await again.page.get_by_label("What").fill("An item")
+    await again.page.get_by_label("Section").fill("Tax")
+    await expect(again.page.get_by_text(UP)).to_be_visible()
+    await again.open("/drafts")
+    await rows.first.get_by_role("link").click()
+    await expect(again.page.get_by_label("What")).to_have_value("An item")
+    await again.page.get_by_role("button", name="Add item").click()
+    await expect(again.page.get_by_text("The item is on the list.")).to_be_visible()
+    await again.open("/drafts")
+    await expect(rows).to_have_count(1)
     # Discarded here, it is not brought back by the browser it was begun in.
     await visitor.open(desk.edit)
     await expect(page.get_by_text("What you had typed here was saved or discarded elsewhere meanwhile.")).to_be_visible()
