@@ -30,6 +30,9 @@ READY_SECONDS = 60
 # The longest path of a socket is 108 bytes on Linux, 104 on macOS.
 MAX_SOCKET_PATH = 100
 ANSWER_SECONDS = 2
+VALKEY = "valkey"
+# Once may be somebody who tries what happens; twice in so short a time is a Valkey that cannot live here.
+CRASH_SECONDS = 10.0
 WELCOME = """
   Holdfast is ready:  {url}
 
@@ -38,6 +41,8 @@ WELCOME = """
 
   Ctrl-C stops everything. What you do is kept for the next start.
 """
+
+Start = Callable[[], Awaitable[None]]
 
 
 @click.command()
@@ -93,19 +98,40 @@ async def _run(settings: Settings) -> int:
 async def _start_and_watch(settings: Settings, processes: Processes) -> None:
     """Until something stops. Whatever ends this, nothing it started is left running."""
     environ = dict(os.environ) | own_cookies(settings)
+    restart_valkey: Start | None = None
     async with contextlib.AsyncExitStack() as stack:
         try:
             if settings.redis_url is None and settings.session_backend != "sql":
-                environ |= await _start_valkey(settings, processes, stack)
+                url, restart_valkey = await _start_valkey(settings, processes, stack)
+                environ |= {"REDIS_URL": url} if url else {}
             web = await processes.start("web", _holdfast("web"), environ=environ)
             await processes.ready(web, _serves(settings), seconds=READY_SECONDS)
             await processes.start("worker", _holdfast("worker"), environ=environ)
             click.echo(_welcome(settings))
-            raise Stopped(await processes.first_end())
+            raise Stopped(await _watch(processes, restart_valkey))
         finally:
             with contextlib.suppress(OSError):
                 say("Stopping")
             await processes.stop()
+
+
+async def _watch(processes: Processes, restart_valkey: Start | None) -> str:
+    """Why everything is to stop. Valkey may end, and is started again: the site goes on without it meanwhile, and that is worth seeing."""
+    ended_at = -CRASH_SECONDS
+    while True:
+        child = await processes.first_end()
+        if child.name != VALKEY or restart_valkey is None:
+            return child.how_it_ended
+        now, how = time.monotonic(), child.how_it_ended
+        if now - ended_at >= CRASH_SECONDS:
+            ended_at = now
+            say(f"{how} and is started again; sessions come from SQL meanwhile")
+            try:
+                await restart_valkey()
+                continue
+            except Stopped as again:
+                how = str(again)
+        return f"{how}, twice within {CRASH_SECONDS:.0f} seconds; its log is in data/valkey"
 
 
 def own_cookies(settings: Settings) -> dict[str, str]:
@@ -114,13 +140,13 @@ def own_cookies(settings: Settings) -> dict[str, str]:
     return {} if is_usual or settings.cookie_suffix else {"COOKIE_SUFFIX": str(settings.port)}
 
 
-async def _start_valkey(settings: Settings, processes: Processes, stack: contextlib.AsyncExitStack) -> dict[str, str]:
-    """Its REDIS_URL; nothing where there is no Valkey for this kind of machine."""
+async def _start_valkey(settings: Settings, processes: Processes, stack: contextlib.AsyncExitStack) -> tuple[str, Start | None]:
+    """Its REDIS_URL, and what starts it again; neither where there is no Valkey for this kind of machine."""
     try:
         binary = get_binary_path()
     except ValkeyBinaryNotFoundError as missing:
         say(f"No embedded Valkey ({str(missing).splitlines()[0]}); going on without: set REDIS_URL to use a server of yours")
-        return {}
+        return "", None
     folder = (settings.data_dir / "valkey").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     lock = await stack.enter_async_context(_claimed(folder / "lock"))
@@ -138,13 +164,17 @@ async def _start_valkey(settings: Settings, processes: Processes, stack: context
         "logfile": str(folder / "valkey.log"),
     }
     command = [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
-    # Valkey holds the lock as well: it is free again only when nobody writes to that folder any more.
-    valkey = await processes.start("valkey", command, environ=dict(os.environ), keep_open=[lock])
-    await processes.ready(
-        valkey, partial(_answers, b"PING\r\n", b"+PONG", lambda: asyncio.open_unix_connection(path)), seconds=READY_SECONDS
-    )
+
+    async def start() -> None:
+        # Valkey holds the lock as well: it is free again only when nobody writes to that folder any more.
+        valkey = await processes.start(VALKEY, command, environ=dict(os.environ), keep_open=[lock])
+        await processes.ready(
+            valkey, partial(_answers, b"PING\r\n", b"+PONG", lambda: asyncio.open_unix_connection(path)), seconds=READY_SECONDS
+        )
+
+    await start()
     say(f"Valkey: {path}, its log beside it")
-    return {"REDIS_URL": f"unix://{path}"}
+    return f"unix://{path}", start
 
 
 @contextlib.asynccontextmanager

@@ -40,6 +40,7 @@ class Processes:
         self._hurry = asyncio.Event()
 
     async def start(self, name: str, command: Sequence[str], *, environ: dict[str, str], keep_open: Sequence[int] = ()) -> Child:
+        """One that takes the name of another, which has ended, takes its place."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "app.core.parent", str(os.getpid()), *command),
             env=environ | {"PYTHONUNBUFFERED": "1"},
@@ -52,7 +53,11 @@ class Processes:
             start_new_session=True,
         )
         child = Child(name, process, asyncio.create_task(_pass_on(name, process)))
-        self.children.append(child)
+        before = next((number for number, each in enumerate(self.children) if each.name == name), None)
+        if before is None:
+            self.children.append(child)
+        else:
+            self.children[before] = child
         return child
 
     async def ready(self, child: Child, check: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
@@ -65,9 +70,9 @@ class Processes:
                 raise Stopped(f"{child.name} is not ready after {seconds:.0f} seconds")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def first_end(self) -> str:
+    async def first_end(self) -> Child:
         await asyncio.wait({child.output for child in self.children}, return_when=asyncio.FIRST_COMPLETED)
-        return next(child.how_it_ended for child in self.children if child.output.done())
+        return next(child for child in self.children if child.output.done())
 
     def hurry(self) -> None:
         """Stop waiting for anybody."""

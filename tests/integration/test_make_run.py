@@ -92,6 +92,10 @@ def gone(processes: list[psutil.Process]) -> bool:
     return all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in processes)
 
 
+def valkeys(run: Run) -> list[psutil.Process]:
+    return [process for process in run.everything() if process.status() != psutil.STATUS_ZOMBIE and "valkey" in process.name()]
+
+
 def refused(folder: Path, *arguments: str, **environ: str) -> str:
     """What a start that cannot succeed says, all of it, without make's own last line."""
     done = subprocess.run(
@@ -140,6 +144,27 @@ def test_one_that_stops_by_itself_stops_everything_with_a_clear_line(run: Run) -
     worker.kill()
     wait_until(lambda: gone(started), within=STOP_SECONDS, what="the end of everything")
     assert "worker was killed by SIGKILL. Everything was stopped" in run.output()
+
+
+def test_killed_valkey_is_started_again_unless_it_cannot_live(run: Run) -> None:
+    run.start()
+    started = run.everything()
+
+    def kill_valkey(count: int) -> None:
+        wait_until(lambda: bool(valkeys(run)), within=STOP_SECONDS, what="a Valkey")
+        valkeys(run)[0].kill()
+        wait_until(lambda: run.output().count("valkey was killed by SIGKILL") == count, within=STOP_SECONDS, what="a line about it")
+
+    kill_valkey(1)
+    assert "valkey was killed by SIGKILL and is started again" in run.output()
+    said = "Session backend: Redis (healthy)"
+    before = run.output().count(said)
+    wait_until(lambda: run.output().count(said) > before, within=60, what="a return to Redis")
+    assert sum(process.is_running() for process in started) == len(started) - 1, "nothing else was started again"
+    for count in (2, 3):
+        kill_valkey(count)
+    wait_until(lambda: gone(started), within=STOP_SECONDS, what="the end of everything")
+    assert "valkey was killed by SIGKILL, twice within 10 seconds" in run.output()
 
 
 def test_second_run_from_the_same_folder_is_told_of_the_first(run: Run, installed: Path) -> None:
