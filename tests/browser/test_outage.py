@@ -43,6 +43,19 @@ async def test_page_waits_for_the_database_and_keeps_what_was_typed(
         await expect(page.get_by_role("heading", level=1)).to_have_text("Nautilus")
         await expect(page.get_by_text("Current deal", exact=True)).to_be_visible()
 
+        # Typed into a form that is open meanwhile: it says where that is, and goes up by itself.
+        await page.get_by_role("link", name="Edit", exact=True).click()
+        await expect(page.locator(".draft-state")).to_be_attached()
+        wire.refuse()
+        await page.get_by_label("What the company does").fill("Maps of the sea")
+        await expect(page.get_by_text("Kept on this device, not yet on the server")).to_be_visible()
+        await expect(page.get_by_text("Holdfast cannot be reached at the moment.")).to_be_visible()
+        await expect(page.get_by_role("button", name="Save")).to_be_disabled()
+        wire.accept()
+        await expect(page.get_by_text("Saved as a draft")).to_be_visible(timeout=20_000)
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+
         wire.refuse()
         response = await page.goto(f"{server.url}/deals/{deals[0].id}/team")
         assert response is not None

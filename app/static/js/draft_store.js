@@ -208,9 +208,10 @@ function setBack() {
 export async function look() {
   const answer = await fetch(`${root}/health/ready`, { cache: "no-store", signal: AbortSignal.timeout(LEAVING) }).catch(() => null);
   await answer?.text().catch(() => null);
-  if (answer?.ok) setBack();
+  const isServed = answer?.status < 500; // a proxy may keep this address to itself, which is an answer, too
+  if (isServed) setBack();
   else setAway();
-  return Boolean(answer?.ok);
+  return isServed;
 }
 
 addEventListener("online", look);
