@@ -41,7 +41,7 @@ async def test_every_route_that_changes_something_or_makes_a_file_has_a_limit(ap
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             limits[f"{method} {rule.rule}"] = limit_of(app, rule.endpoint, rule.rule, method)
     unlimited = {route for route, limit in limits.items() if limit is None and not route.startswith("GET ")}
-    own = {"PUT /api/deals/<id:deal_id>/drafts/<name>"}  # counted apart, up to RATE_LIMIT_WRITE
+    own = {"PUT /api/deals/<id:deal_id>/drafts/<name>", "PUT /api/place"}  # counted apart
     assert unlimited - own == {
         f"POST {path}"
         for path in ("/api/deals/<id:deal_id>/select", "/api/deals/<id:deal_id>/visit", "/deals/<id:deal_id>/select", "/workspace/select")
