@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, false, func, not_, null, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Select, UpdateBase, and_, bindparam, case, exists, false, func, not_, null, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.access.permissions import EDITING_ROLES, MANAGING_ROLES, ROLE, reach_rule, user_can_access_deal, visible_to
 from app.core.errors import NotFound
-from app.core.statements import execute_dml, fetch
+from app.core.statements import fetch, insert_of, new, run
 from app.current_deal.schemas import Seen
 from app.current_deal.visits import FORMS, PAGES, QUERY
 from app.models import DEAL_ID, NOW, USER_ID, ChecklistItem, Deal, Finding, Member, Place, User, Visit
@@ -55,37 +54,29 @@ def path_of(page: str, item_id: int | None = None, form: str = "") -> str:
 
 # What a statement over `Place` reads for a `Remembered`, after its page.
 PLACE_COLUMNS = (Place.listing, Place.item_id, Place.form, Place.focus)
+_STATED = ("page", "listing", "item_id", "form", "focus", "device", "seen_at")
 # Over `User`: what is remembered of them is theirs to say.
 WANTED = and_(User.remember_place, User.remember_last_deal)
 
 
-def _keeping(insert: Any, *, in_deal: bool) -> Any:
+def _keeping(dialect: str, *, in_deal: bool) -> UpdateBase:
     """One statement: the access, the person's wish, and the row, unless what it says was seen later."""
-    stated = {
-        column.name: bindparam(f"{column.name}_seen", type_=column.type).label(column.name)
-        for column in Place.__table__.columns
-        if column.name not in ("id", "user_id", "deal_id")
-    }
-    user_id: Any = bindparam("person_id")
+    stated = {name: value.label(name) for name, value in new(Place, *_STATED).items()}
     if in_deal:
-        now: Any = bindparam("now")
-        source = visible_to(user_id, User.id, Deal.id, *stated.values(), now=now).where(Deal.id == bindparam("place_deal_id"))
+        source = visible_to(USER_ID, User.id, Deal.id, *stated.values(), now=NOW).where(Deal.id == DEAL_ID)
         there, names = Place.deal_id.is_not(None), ["user_id", "deal_id", "page"]
     else:
-        source = select(User.id, null(), *stated.values()).where(User.id == user_id, User.disabled_at.is_(None))
+        source = select(User.id, null(), *stated.values()).where(User.id == USER_ID, User.disabled_at.is_(None))
         there, names = Place.deal_id.is_(None), ["user_id", "page"]
-    made = insert(Place.__table__).from_select(["user_id", "deal_id", *stated], source.where(WANTED), include_defaults=False)
-    new = made.excluded
-    changed = {name: new[name] for name in stated if name not in ("page", "listing")}
-    changed["listing"] = func.coalesce(new.listing, Place.listing)
-    return made.on_conflict_do_update(index_elements=names, index_where=there, set_=changed, where=Place.seen_at <= new.seen_at)
+    into: Any = Place.__table__
+    made = insert_of(dialect, into).from_select(["user_id", "deal_id", *stated], source.where(WANTED), include_defaults=False)
+    seen = made.excluded
+    changed: dict[str, ColumnElement[Any]] = {name: seen[name] for name in stated if name not in ("page", "listing")}
+    changed["listing"] = func.coalesce(seen.listing, Place.listing)
+    return made.on_conflict_do_update(index_elements=names, index_where=there, set_=changed, where=Place.seen_at <= seen.seen_at)
 
 
-_KEEP = {
-    (dialect, in_deal): _keeping(insert, in_deal=in_deal)
-    for dialect, insert in (("postgresql", postgresql.insert), ("sqlite", sqlite.insert))
-    for in_deal in (True, False)
-}
+_KEEP = {(dialect, in_deal): _keeping(dialect, in_deal=in_deal) for dialect in ("postgresql", "sqlite") for in_deal in (True, False)}
 
 
 async def keep_place(resources: Resources, user_id: int, seen: Seen, *, device: str) -> None:
@@ -100,19 +91,18 @@ async def keep_place(resources: Resources, user_id: int, seen: Seen, *, device: 
         "anchor": seen.listing.anchor and seen.listing.anchor.model_dump(),
     }
     stated = {
-        "page_seen": seen.page,
-        "listing_seen": listing,
-        "item_id_seen": seen.item_id,
-        "form_seen": seen.form,
-        "focus_seen": seen.focus and seen.focus.model_dump(),
-        "device_seen": device,
-        "seen_at_seen": now - timedelta(milliseconds=seen.ago_ms),
+        "page": seen.page,
+        "listing": listing,
+        "item_id": seen.item_id,
+        "form": seen.form,
+        "focus": seen.focus and seen.focus.model_dump(),
+        "device": device,
+        "seen_at": now - timedelta(milliseconds=seen.ago_ms),
     }
-    whose: dict[str, Any] = {"person_id": user_id}
-    if seen.deal_id is not None:
-        whose |= {"place_deal_id": seen.deal_id, "now": now}
+    whose: dict[str, Any] = {"user_id": user_id} | ({} if seen.deal_id is None else {"deal_id": seen.deal_id, "now": now})
+    values = {f"new_{name}": stated[name] for name in _STATED}
     async with resources.database.write() as db:
-        kept = await execute_dml(db, _KEEP[resources.database.dialect, seen.deal_id is not None], stated | whose)
+        kept = await run(db, _KEEP[resources.database.dialect, seen.deal_id is not None], **whose, **values)
     if kept or seen.deal_id is None:
         return
     async with resources.database.read() as db:
