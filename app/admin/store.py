@@ -13,7 +13,7 @@ from app.auth.administrators import not_an_administrator
 from app.auth.email_address import canonical_email
 from app.core.config import Settings
 from app.core.errors import Conflict, NotFound
-from app.core.statements import fetch
+from app.core.statements import as_column, fetch
 from app.http.cursors import Cursors, beyond, in_order
 from app.http.ids import MAX_ID
 from app.models import NOW, ROWS, USER_ID, Deal, Login, Member, OneTimeLink, Organisation, User
@@ -138,25 +138,27 @@ async def list_people(
         behind = {"last_name": last_name, "last_id": last_id}
     page, number = (_people if q else _people_kept)(q, is_first=not behind)
     rows = await fetch(db, page, rows=PEOPLE_ON_A_PAGE + 1, **values, **behind)
-    [(total,)] = await fetch(db, number, **values)
+    # Behind the last person there is no row to say it.
+    total = rows[0].total if rows else (await fetch(db, number, **values))[0][0]
     shown = rows[:PEOPLE_ON_A_PAGE]
     next_cursor = cursors.seal(shown[-1].sort_key, shown[-1].id) if len(rows) > PEOPLE_ON_A_PAGE else None
     return [_row(row) for row in shown], next_cursor, total
 
 
 def _people(q: str, *, is_first: bool) -> tuple[Select[Any], Select[Any]]:
-    """A page of those who match `q`, and how many do."""
+    """A page of those who match `q`, each with how many do, and that number alone."""
     key = func.lower(User.name)
     wanted: list[ColumnElement[bool]] = [User.organisation_id == bindparam("organisation_id")]
     if q:
         addresses = dict.fromkeys((q.lower(), canonical_email(q)))
         contains = (User.email.contains(each, autoescape=True) for each in addresses)
         wanted.append(or_(func.lower(User.name).contains(q.lower(), autoescape=True), *contains))
-    page = select(*_SHOWN, key.label("sort_key")).where(*wanted)
+    number = select(func.count()).select_from(User).where(*wanted)
+    page = select(*_SHOWN, key.label("sort_key"), as_column(number, "total")).where(*wanted)
     if not is_first:
         page = page.where(beyond(key, User.id, (bindparam("last_name"), bindparam("last_id")), descending=False))
     page = page.order_by(*in_order(key, User.id, descending=False)).limit(ROWS)
-    return page, select(func.count()).select_from(User).where(*wanted)
+    return page, number
 
 
 _people_kept = cache(_people)
@@ -190,5 +192,5 @@ async def require_other_administrator(db: AsyncSession, organisation_id: int, *,
 
 
 def _row(row: Any) -> PersonRow:
-    values = {name: value for name, value in row._mapping.items() if name != "sort_key"}
+    values = {name: value for name, value in row._mapping.items() if name not in ("sort_key", "total")}
     return PersonRow(**values)

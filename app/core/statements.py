@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVarTuple, cast
 
-from sqlalchemy import BindParameter, CursorResult, Insert, Row, UpdateBase, bindparam
+from sqlalchemy import BindParameter, CursorResult, Insert, Label, Row, Select, UpdateBase, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -30,8 +30,13 @@ def _fetch(db: Session, statement: Any, values: Mapping[str, Any]) -> Sequence[R
     return db.connection().execute(statement, values).all()
 
 
+def as_column(statement: Select[Any], name: str) -> Label[Any]:
+    """The one value of a statement, as a column of another one that may be over the same tables."""
+    return statement.scalar_subquery().correlate(None).label(name)
+
+
 async def run(db: AsyncSession, statement: UpdateBase, /, **values: Any) -> int:
-    """The same for an INSERT, UPDATE or DELETE. Returns how many rows it changed."""
+    """Like `fetch`, for an INSERT, UPDATE or DELETE. Returns how many rows it changed."""
     return await db.run_sync(_run, statement, values)
 
 

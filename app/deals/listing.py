@@ -1,6 +1,6 @@
-"""The list of deals: search, filter, sort and keyset pages, always in two statements.
+"""The list of deals: search, filter, sort and keyset pages, with the number of all matches in one statement.
 
-They are made once for each shape that a query has; only those that search for words are put together each time.
+Statements are made once for each shape that a query has; only those that search for words are put together each time.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import visible_to
 from app.core.config import Settings
-from app.core.statements import fetch
+from app.core.statements import as_column, fetch
 from app.current_deal.places import PLACE_COLUMNS, WANTED, Remembered, find_place_of_none
 from app.deals.fields import ONE_LINE, AskedId, Stage, Status, single_line
 from app.deals.schemas import DealList, DealSummary
@@ -103,24 +103,26 @@ async def list_deals(
     statements = _statements if query.q else _statements_kept
     page, total = statements(filters_of(query), query.sort, query.q, at.side, has_key=at.key is not None)
     rows = await fetch(db, page, rows=query.limit + 1, **values)
-    [(number,)] = await fetch(db, total, **values)
+    # Behind the last deal there is no row to say it.
+    number = rows[0].total if rows else (await fetch(db, total, **values))[0][0]
     shown, paging = cursors.page(rows, query.limit, at, lambda row: (_plain(row.sort_key), row.id))
     deals = [as_summary(row, current_deal_id=current_deal_id) for row in shown]
     return DealList(deals=deals, current_deal_id=current_deal_id, total=number, **paging._asdict())
 
 
 def _statements(filters: Filters, sort: Sort, q: str, side: Side, *, has_key: bool) -> tuple[Select[Any], Select[Any]]:
-    """A page, and the number of all matches."""
+    """A page, each row with the number of all matches, and that number alone."""
     key, descending, _ = order_of(sort, q)
     wanted = conditions(filters, q)
-    page = summaries(USER_ID, key.label("sort_key"), now=NOW).where(*wanted)
+    total = visible_to(USER_ID, func.count(), now=NOW).where(*wanted)
+    page = summaries(USER_ID, key.label("sort_key"), as_column(total, "total"), now=NOW).where(*wanted)
     if side != "first":
         beside = ahead if side == "before" else beyond
         last_key: Any = bindparam("last_key") if has_key else None
         page = page.where(beside(key, Deal.id, (last_key, bindparam("last_id")), descending=descending))
     order = in_reverse_order if side == "before" else in_order
     page = page.order_by(*order(key, Deal.id, descending=descending)).limit(ROWS)
-    return page, visible_to(USER_ID, func.count(), now=NOW).where(*wanted)
+    return page, total
 
 
 _statements_kept = cache(_statements)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 
 from app.core.config import Settings
 from app.core.errors import NotFound
-from app.core.statements import fetch
+from app.core.statements import as_column, fetch
 from app.deals.schemas import person_name
 from app.deals.search import matches
 from app.findings.schemas import FindingList, FindingQuery, FindingView, Sort
@@ -62,7 +62,7 @@ class _Filters(NamedTuple):
 async def list_findings(
     db: AsyncSession, user_id: int, deal_id: int, query: FindingQuery, *, settings: Settings, now: datetime
 ) -> FindingList:
-    """One page, in two statements. The caller has made sure that this person sees the deal."""
+    """One page. The caller has made sure that this person sees the deal."""
     cursors = Cursors(settings, "findings", deal_id, query.model_dump(exclude={"limit", "cursor"}))
     values = {"user_id": user_id, "deal_id": deal_id, "now": now, "severity": query.severity, "status": query.status}
     values["owner_id"] = user_id if query.owner == "me" else query.owner
@@ -70,7 +70,8 @@ async def list_findings(
     beside = {} if at.side == "first" else {"last_key": _sort_of(query.sort).parse(at.key), "last_id": at.id}
     page, total = (_statements if query.q else _statements_kept)(_filters_of(query), query.sort, query.q, at.side)
     rows = await fetch(db, page, rows=query.limit + 1, **values, **beside)
-    [(number,)] = await fetch(db, total, **values)
+    # Behind the last finding there is no row to say it.
+    number = rows[0].total if rows else (await fetch(db, total, **values))[0][0]
     shown, paging = cursors.page(rows, query.limit, at, lambda row: (_plain(row.sort_key), row.id))
     return FindingList(findings=[_view(row) for row in shown], total=number, **paging._asdict())
 
@@ -89,16 +90,17 @@ async def next_number(db: AsyncSession, deal: Deal) -> int:
 
 
 def _statements(filters: _Filters, sort: Sort, q: str, side: Side) -> tuple[Select[Any], Select[Any]]:
-    """A page, and the number of all matches."""
+    """A page, each row with the number of all matches, and that number alone."""
     key, descending, _ = _sort_of(sort)
     wanted = _conditions(filters, q)
-    page = _shown(key.label("sort_key")).where(*wanted)
+    total = things_of(Finding, func.count()).where(*wanted)
+    page = _shown(key.label("sort_key"), as_column(total, "total")).where(*wanted)
     if side != "first":
         beside = ahead if side == "before" else beyond
         page = page.where(beside(key, Finding.id, (bindparam("last_key"), bindparam("last_id")), descending=descending))
     order = in_reverse_order if side == "before" else in_order
     page = page.order_by(*order(key, Finding.id, descending=descending)).limit(ROWS)
-    return page, things_of(Finding, func.count()).where(*wanted)
+    return page, total
 
 
 _statements_kept = cache(_statements)

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, update
 from werkzeug.datastructures import Headers
 
 from app.core.config import load_settings
@@ -119,7 +119,7 @@ async def test_every_sort_shows_every_deal_once_in_order_whatever_the_page(scene
     assert [deal["id"] for deal in await pages(scene, "owner", "sort=-name&limit=50")] == [deal["id"] for deal in by_name][::-1]
 
 
-async def test_a_list_costs_two_statements_whatever_its_length_and_depth(scene: Scene) -> None:
+async def test_a_list_costs_one_statement_whatever_its_length_and_depth(scene: Scene) -> None:
     await scene.select("owner")
     await scene.current("viewer")
     await many_deals(scene, 300)
@@ -130,7 +130,13 @@ async def test_a_list_costs_two_statements_whatever_its_length_and_depth(scene: 
     assert deeper["deals"]
     with counted_selects(scene) as short:
         await scene.call("viewer", "GET", "/api/deals")
-    assert (len(first), len(second), len(short)) == (2, 2, 2), short
+    assert (len(first), len(second), len(short)) == (1, 1, 1), short
+    # Where everything behind the cursor is gone, no row is left to tell the number of those before it.
+    async with scene.resources.database.write() as db:
+        kept = [each["id"] for each in page["deals"]]
+        await db.execute(update(Deal).where(Deal.id.not_in(kept)).values(deleted_at=datetime.now(UTC)))
+    _, end = await scene.call("owner", "GET", f"/api/deals?limit=100&q=a&sort=price&cursor={page['next_cursor']}")
+    assert (end["deals"], end["total"], end["next_cursor"]) == ([], len(kept), None)
 
 
 async def test_two_thousand_deals_are_listed_quickly(scene: Scene) -> None:
