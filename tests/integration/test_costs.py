@@ -140,6 +140,29 @@ async def test_page_asked_for_again_puts_no_statement_together(scene: Scene) -> 
         assert len(cost.statements) <= 6, (path, cost.statements)
 
 
+@pytest.mark.parametrize("redis_url", ["none", "valkey"], indirect=True)
+async def test_warmed_change_puts_no_statement_together(scene: Scene) -> None:
+    client, person = scene.app.test_client(), scene.users["viewer"]
+    steps: list[tuple[str, str, Any]] = [
+        ("POST", "/api/auth/login", {"email": person.email, "password": PASSWORD}),
+        ("POST", f"{scene.path}/select?page=findings", None),
+        ("POST", f"{scene.path}/visit?page=team", None),
+        ("GET", "/api/deals/current", None),
+        ("POST", "/api/deals/current/undo", {}),
+        ("DELETE", "/api/deals/current", None),
+        ("POST", f"{scene.path}/select", None),
+        ("POST", "/api/auth/logout", None),
+    ]
+    for turn in range(3):
+        for method, path, body in steps:
+            if path.endswith("current") and method == "GET":
+                await lose_session(scene)
+            async with counted(scene) as cost:
+                assert (await client.open(path, method=method, json=body)).status_code in (200, 204), path
+            if turn == 2:
+                assert (cost.built, cost.compiled) == ([], []), (path, cost.built, cost.compiled, cost.statements)
+
+
 async def test_what_a_failed_sign_in_asks_of_the_database_tells_nothing_of_the_account(scene: Scene) -> None:
     disabled = await make_user(scene.resources.database, scene.organisation)
     await disable_user(scene.resources, disabled.email)
