@@ -1,0 +1,65 @@
+"""Small changes where they stand, in a real browser: at once, undone, refused, and by keys."""
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser.test_work import Office, api, arrive, office
+from tests.browser.visitor import BROWSER_TESTS
+
+__all__ = ["office"]
+
+pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+
+
+async def test_a_tick_stays_where_it_is_or_goes_back_with_the_reason(browser: Browser, office: Office) -> None:
+    lead, editor = await arrive(browser, office, office.lead), await arrive(browser, office, office.editor)
+    page, list_ = lead.page, f"/api{office.path('checklist')}"
+    for title in ("Ledgers", "Leases"):
+        await api(lead, "POST", list_, title=title, section="Tax", due_on="2020-01-02")
+    await lead.open(office.path("checklist"))
+    await page.evaluate("window.stayed = true")
+    box, said = page.get_by_role("checkbox", name="Ledgers"), page.get_by_role("region", name="Messages")
+    row = page.get_by_role("listitem").filter(has=box)
+
+    await box.focus()
+    await page.keyboard.press("Space")
+    await expect(said).to_contain_text("Done: Ledgers")
+    await expect(box).to_be_checked()
+    await expect(box).to_be_focused()
+    await expect(row).to_contain_text("done just now")
+    await expect(page.get_by_text("1 of 3 done")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Tax")).to_contain_text("1 of 3")
+    await said.get_by_role("button", name="Undo").click()
+    await expect(box).not_to_be_checked()
+    await expect(box).to_be_focused()
+    await expect(row).to_contain_text("overdue, 2 Jan 2020")
+    await expect(page.get_by_text("Not done: Ledgers")).to_be_attached()
+
+    # Twice in a row is what was asked for last. What somebody else changed of it meanwhile stays, but other words are read first.
+    item = (await api(lead, "GET", list_))["items"][1]
+    await api(editor, "PATCH", f"{list_}/{item['id']}", due_on="2020-01-03")
+    await box.click()
+    await box.click()
+    await expect(said).to_contain_text("Not done: Ledgers")
+    await expect(box).not_to_be_checked()
+    assert (await api(lead, "GET", f"{list_}/{item['id']}"))["item"]["due_on"] == "2020-01-03"
+    await api(editor, "PATCH", f"{list_}/{item['id']}", title="Ledgers of 2019")
+    await box.click()
+    await expect(said).to_contain_text("Editor changed “Ledgers of 2019” meanwhile")
+    await expect(box).not_to_be_checked()
+    assert await lead.axe() == []
+
+    # No answer, and no access any more: it is as it was, with the reason.
+    await lead.context.set_offline(True)
+    await box.click()
+    await expect(said).to_contain_text("“Ledgers of 2019” is not changed. You are offline")
+    await expect(box).not_to_be_checked()
+    await lead.context.set_offline(False)
+    await editor.open(office.path("checklist"))
+    await api(lead, "PATCH", f"/api{office.path('members')}/{office.editor.id}", role="viewer")
+    theirs = editor.page.get_by_role("checkbox", name="Leases")
+    await theirs.click()
+    await expect(editor.page.get_by_role("region", name="Messages")).to_contain_text("“Leases” is not changed. You can read this deal")
+    await expect(theirs).not_to_be_checked()
+    await expect(editor.page.get_by_text("0 of 3 done")).to_be_visible()
+    assert await page.evaluate("window.stayed")
