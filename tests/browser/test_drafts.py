@@ -212,6 +212,11 @@ async def test_drafts_are_listed_and_marked_gone_on_with_and_discarded_with_undo
     await again.page.wait_for_url(f"**{desk.edit}**")
     await shows(again.page, "A better title")
     await expect(again.page.get_by_text("Draft restored")).to_be_visible()
+    await again.page.get_by_role("button", name="Discard", exact=True).click()
+    assert await again.page.get_by_label("Title", exact=True).input_value() != "A better title"
+    await again.page.get_by_role("button", name="Undo").click()
+    await shows(again.page, "A better title")
+    await expect(again.page.get_by_text(UP)).to_be_visible()
     await again.open("/drafts")
     await again.page.get_by_role("button", name="Discard Something new").click()
     await expect(rows).to_have_count(1)
@@ -228,7 +233,7 @@ async def test_drafts_are_listed_and_marked_gone_on_with_and_discarded_with_undo
     await rows.first.get_by_role("link").click()
     await expect(again.page.get_by_label("What", exact=True)).to_have_value("An item")
     await again.page.get_by_role("button", name="Add item").click()
-    await expect(again.page.get_by_text("The item is on the list.")).to_be_visible()
+    await expect(again.page.get_by_role("status").filter(has_text="The item is on the list.")).to_be_visible()
     await again.open("/drafts")
     await expect(rows).to_have_count(1)
     # Discarded here, it is not brought back by the browser it was begun in.

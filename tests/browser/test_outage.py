@@ -54,7 +54,7 @@ async def test_page_waits_for_the_database_and_keeps_what_was_typed(
         wire.accept()
         await expect(page.get_by_text("Saved as a draft")).to_be_visible(timeout=20_000)
         await page.get_by_role("button", name="Save").click()
-        await expect(page.get_by_text("Saved.", exact=True)).to_be_visible()
+        await expect(page.get_by_role("status").filter(has_text="Saved.")).to_be_visible()
 
         wire.refuse()
         response = await page.goto(f"{server.url}/deals/{deals[0].id}/team")

@@ -161,10 +161,13 @@ export function endSaved(key) {
   if (!isUp(draft)) fetch(`${addressOf(key, draft)}?writer=${tabOf(key)}`, { method: "DELETE" }).catch(() => null);
 }
 
+// What this tab wrote, or went on from; not what another device has written since.
 export function discard(key) {
   const draft = read(key);
   forget(key);
-  if (draft?.acked || going.has(key)) fetch(addressOf(key, draft), { method: "DELETE", keepalive: true }).catch(() => null);
+  if (!draft || !(draft.acked || going.has(key))) return;
+  const address = `${addressOf(key, draft)}?writer=${tabOf(key)}&version=${draft.acked}`;
+  fetch(address, { method: "DELETE", keepalive: true }).catch(() => null);
 }
 
 // What stands on the server

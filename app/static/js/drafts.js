@@ -123,10 +123,16 @@ function keep(element) {
   }
 
   function startAnew() {
+    const draft = store.read(key());
+    const undo = () => {
+      store.write(key(), { ...draft, acked: 0 });
+      restored(draft.at, put(draft));
+      flush();
+    };
     store.discard(key());
     form.reset();
     say("");
-    replace(null);
+    replace(draft && line(element, "The draft is discarded.", [["Undo", undo]]));
     form.focus();
   }
 
