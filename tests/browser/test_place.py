@@ -65,8 +65,7 @@ async def arrive(browser: Browser, office: Office, person: User, **options: Any)
 async def first_row(page: Page) -> str:
     """The title of the first row in sight below the bar."""
     found: str = await page.evaluate("""() => {
-      const head = document.querySelector(".rows thead")?.offsetHeight ?? 0;
-      const edge = document.querySelector(".bar").offsetHeight + (head > 1 ? head : 0);
+      const edge = document.querySelector(".bar").offsetHeight;
       const row = [...document.querySelectorAll("[data-row]")].find((each) => each.getBoundingClientRect().bottom > edge + 2);
       return scrollY ? row.querySelector(".row-link, .todo-title").textContent : "";
     }""")
@@ -80,8 +79,7 @@ async def scroll_to(page: Page, title: str) -> None:
             page.get_by_role("row")
             .filter(has_text=title)
             .evaluate("""(row) => {
-          const head = document.querySelector(".rows thead").offsetHeight;
-          const edge = document.querySelector(".bar").offsetHeight + (head > 1 ? head : 0);
+          const edge = document.querySelector(".bar").offsetHeight;
           const box = row.getBoundingClientRect();
           scrollBy(0, box.top + box.height / 2 - edge);
         }""")

@@ -46,11 +46,8 @@ const memory = {
   },
 };
 
-// The lower edge of what stays in sight: the bar and the head of a table.
-function edge() {
-  const head = document.querySelector(".rows thead")?.offsetHeight ?? 0;
-  return document.querySelector(".bar").offsetHeight + (head > 1 ? head : 0);
-}
+// The lower edge of what stays in sight.
+const edge = () => document.querySelector(".bar").offsetHeight;
 
 function anchor() {
   if (scrollY < 1 && !document.querySelector(".board")?.scrollLeft) return null;
