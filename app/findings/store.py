@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -16,7 +16,8 @@ from app.deals.schemas import person_name
 from app.deals.search import matches
 from app.findings.schemas import FindingList, FindingQuery, FindingView, Sort
 from app.http.cursors import Column, Cursors, Side, ahead, beyond, in_order, in_reverse_order
-from app.models import FINDING_STATUSES, ROWS, SEVERITIES, Deal, Finding, User
+from app.models import DEAL_ID, FINDING_STATUSES, ROWS, SEVERITIES, Deal, Finding, User
+from app.models.base import BigId
 from app.work.store import ITEM_ID, things_of
 
 UNSETTLED = ("open", "in_review")
@@ -84,6 +85,12 @@ async def get_finding(db: AsyncSession, user_id: int, deal_id: int, item_id: int
     return _view(rows[0])
 
 
+async def find_beside(db: AsyncSession, user_id: int, finding: FindingView, *, now: datetime) -> list[tuple[int, int]]:
+    """Id and number of the finding numbered before it, if there is one, and of the one after it."""
+    rows = await fetch(db, _BESIDE, user_id=user_id, deal_id=finding.deal_id, number=finding.number, now=now)
+    return [(row.id, row.number) for row in rows]
+
+
 async def next_number(db: AsyncSession, deal: Deal) -> int:
     """Deleted findings count: what somebody called number 7 is not to become another. The caller has locked the deal."""
     return (await db.scalar(select(func.max(Finding.number)).where(Finding.deal_id == deal.id)) or 0) + 1
@@ -121,6 +128,17 @@ def _shown(*columns: Any) -> Select[Any]:
 
 
 _ONE = _shown().where(Finding.id == ITEM_ID)
+
+
+def _beside() -> Select[Any]:
+    number, there = bindparam("number", type_=BigId), and_(Finding.deal_id == DEAL_ID, Finding.deleted_at.is_(None))
+    before = select(func.max(Finding.number)).where(there, Finding.number < number).scalar_subquery()
+    behind = select(func.min(Finding.number)).where(there, Finding.number > number).scalar_subquery()
+    wanted = or_(Finding.number == before, Finding.number == behind)
+    return things_of(Finding, Finding.id, Finding.number).where(wanted).order_by(Finding.number)
+
+
+_BESIDE = _beside()
 
 
 def _filters_of(query: FindingQuery) -> _Filters:

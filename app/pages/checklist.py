@@ -212,13 +212,17 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | N
 async def _show_form(deal_id: int, item_id: int, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         now = current_resources().clock.now()
-        item = await get_item(db, current_user().id, deal.id, item_id, now=now)
+        every = (await list_items(db, current_user().id, deal.id, ChecklistQuery(), now=now)).items
+        at = next((index for index, each in enumerate(every) if each.id == item_id), None)
+        if at is None:
+            raise NotFound
+        item, around = every[at], {"previous": every[at - 1 : at] if at else [], "next": every[at + 1 : at + 2]}
         fields = _fields(await list_people(db, deal.id, now=now), item.owner)
         shown = sheet or sheet_of(fields, item.model_dump())
         shown.fields = fields
         by_name = {each.name: each for each in fields}
         shown.differences = [each._replace(field=by_name[each.field.name]) for each in shown.differences]
-        return {"sheet": shown, "item": item}
+        return {"sheet": shown, "item": item, "beside": {name: (each.id, each.title) for name, found in around.items() for each in found}}
 
     return await show_deal(deal_id, "checklist", "checklist/form.html", load, roles=EDITING_ROLES, status=status)
 

@@ -15,7 +15,7 @@ from app.deals.store import list_people
 from app.findings.markdown import render_markdown
 from app.findings.schemas import FindingChanges, FindingList, FindingQuery, NewFinding
 from app.findings.service import FINDING, change_findings
-from app.findings.store import get_finding, list_findings
+from app.findings.store import find_beside, get_finding, list_findings
 from app.http.ids import parse_id
 from app.http.web import current_resources, current_user, signed_in
 from app.models import FINDING_STATUSES, SEVERITIES
@@ -170,8 +170,13 @@ async def _load_list(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
 
 
 async def _load_one(db: AsyncSession, deal: DealDetail, *, item_id: int) -> dict[str, Any]:
-    finding = await get_finding(db, current_user().id, deal.id, item_id, now=current_resources().clock.now())
-    return {"finding": finding, "html": await render_markdown(finding.text), "status_texts": STATUS_TEXTS}
+    user, now = current_user(), current_resources().clock.now()
+    finding = await get_finding(db, user.id, deal.id, item_id, now=now)
+    beside = {
+        ("next" if number > finding.number else "previous"): (id_, f"#{number}")
+        for id_, number in await find_beside(db, user.id, finding, now=now)
+    }
+    return {"finding": finding, "beside": beside, "html": await render_markdown(finding.text), "status_texts": STATUS_TEXTS}
 
 
 async def _show_form(deal_id: int, item_id: int | None, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:

@@ -63,3 +63,48 @@ async def test_a_tick_stays_where_it_is_or_goes_back_with_the_reason(browser: Br
     await expect(theirs).not_to_be_checked()
     await expect(editor.page.get_by_text("0 of 3 done")).to_be_visible()
     assert await page.evaluate("window.stayed")
+
+
+async def test_lists_and_items_are_worked_by_keys(browser: Browser, office: Office) -> None:
+    lead = await arrive(browser, office, office.lead)
+    page, press = lead.page, lead.page.keyboard.press
+    for number in range(2, 26):
+        await api(lead, "POST", f"/api{office.path('findings')}", title=f"Finding number {number}", severity="low")
+    await lead.open(office.path("findings?sort=-number"))
+    for key in "jjjkx":
+        await press(key)
+    await expect(page.get_by_role("link", name="Finding number 2", exact=True)).to_be_focused()
+    await expect(page.get_by_text("1 selected")).to_be_visible()
+    await expect(page.get_by_label("Tick finding 2,")).to_be_checked()
+    for _ in range(22):
+        await press("j")
+    await expect(page.get_by_role("link", name="Finding number 24")).to_be_in_viewport()
+    await press("e")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Edit finding #24")
+    title = page.get_by_label("Title")
+    await title.fill("xjce")
+    await title.press("j")
+    await page.keyboard.press("Control+Enter")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("#24 xjcej")
+    await press("j")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("#25")
+    await expect(page.get_by_role("link", name="Next finding")).to_have_count(0)
+    await press("k")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("#24")
+    assert await lead.axe() == []
+    await press("c")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("New finding")
+
+    await lead.open(office.path("checklist"))
+    for key in "jx":
+        await press(key)
+    await expect(page.get_by_role("region", name="Messages")).to_contain_text("Done: ")
+    await press("c")
+    await expect(page.get_by_label("What", exact=True)).to_be_focused()
+    await page.keyboard.type("ck")
+    await expect(page.get_by_label("What", exact=True)).to_have_value("ck")
+    await page.get_by_label("What", exact=True).blur()
+    await press("?")
+    await expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("Save the form")
+    assert await lead.axe() == []
+    assert lead.complaints == []

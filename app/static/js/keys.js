@@ -14,6 +14,14 @@ const KEYS = {
     [["g", "s"], "Settings"],
     ...(document.querySelector("[data-bell]") ? [[["g", "n"], "Notices"]] : []),
   ],
+  "In lists and on items": [
+    [["j", "k"], "Next row or item, the one before"],
+    [["Enter"], "Open the row"],
+    [["x"], "Tick the row"],
+    [["e"], "Edit the row or item"],
+    [["c"], "New finding or checklist item"],
+    [[mac ? "⌘ Enter" : "Ctrl Enter"], "Save the form"],
+  ],
   "In the switcher": [
     [["↑", "↓"], "Move through the deals"],
     [["Enter"], "Switch to the deal"],

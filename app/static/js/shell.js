@@ -211,10 +211,42 @@ const GO = { d: `${root}/deals`, b: `${root}/deals/board`, s: `${root}/settings`
 let goes_to = 0;
 
 function isTyping(target) {
-  return target.closest?.("input, textarea, select, [contenteditable], dialog[open]");
+  return target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable], dialog[open]");
+}
+
+// The row that has the focus, or the first in sight.
+function step(rows, at, way) {
+  const bar = document.querySelector(".bar").offsetHeight;
+  const row = at < 0 ? rows.find((each) => each.getBoundingClientRect().bottom > bar) : rows[at + way];
+  const link = row?.querySelector("a") ?? row;
+  if (link === row && row) row.tabIndex = -1;
+  link?.focus();
+}
+
+// Keys of a page: of what says that it has one, and of the rows of a list. Returns whether it was one.
+function useKey(key) {
+  const own = document.querySelector(`main [aria-keyshortcuts~="${CSS.escape(key)}"]`);
+  const rows = [...document.querySelectorAll("main [data-row]")];
+  const at = rows.findIndex((row) => row.contains(document.activeElement));
+  const link = rows[at]?.querySelector("[data-edit]");
+  const box = rows[at]?.querySelector("button.tick-box, .tick input");
+  if (own) own.matches("a, button") ? own.click() : own.querySelector("input:not([type=hidden])").focus();
+  else if ((key === "j" || key === "k") && rows.length) step(rows, at, key === "j" ? 1 : -1);
+  else if (key === "e" && link) location.assign([link.href, link.dataset.edit].filter(Boolean).join("/"));
+  else if (key === "x" && box) box.click();
+  else return false;
+  return true;
+}
+
+function sendForm(event) {
+  const form = event.target.form;
+  if (form?.method !== "post" || !form.closest("main")) return;
+  event.preventDefault();
+  form.querySelector("button:not([type=button])")?.click(); // which does nothing while it is disabled
 }
 
 document.addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key === "Enter") return sendForm(event);
   if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
     event.preventDefault();
     return openPalette();
@@ -237,7 +269,7 @@ document.addEventListener("keydown", (event) => {
     const search = document.querySelector("[data-search]");
     if (search) search.select();
     else openPalette();
-  }
+  } else if ((!event.repeat || "jk".includes(event.key)) && useKey(event.key)) event.preventDefault();
 });
 
 // What happens in other tabs and elsewhere can wait until this page stands.
