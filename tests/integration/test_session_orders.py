@@ -1,6 +1,7 @@
 """Orders of events in which a promise of docs/sessions.md once broke: processes that overtake each other, calls that get lost."""
 
 import asyncio
+import gc
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -330,9 +331,13 @@ async def test_leaving_an_instance_that_does_not_answer_fails_no_request(resourc
             raise RedisTimeoutError("Timed out closing connection after 0.25")
 
     monkeypatch.setattr(Connection, "disconnect", times_out)
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unhandled.append(context))
     assert await set_key(resources, "n", 1, loaded)
     assert resources.redis is not None
     await until(lambda: not resources.redis._closing)  # type: ignore[union-attr]
+    gc.collect()  # a task that failed says so when nobody holds it any more
+    assert unhandled == []
     monkeypatch.undo()
 
 
