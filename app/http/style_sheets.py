@@ -37,6 +37,7 @@ ORDER = (
     "meter",
     "field",
     "input",
+    "in-place",
     "switch",
     "segments",
     "menu",

@@ -198,6 +198,7 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | N
     states: Options = (("", "all"), ("open", "open"), ("overdue", "overdue"), ("done", "done"))
     return {
         "found": found,
+        "owners": person_options(people, None),
         "sections": [(section, list(items)) for section, items in groupby(found.items, key=lambda each: each.section)],
         "sheet": shown,
         "state": state,

@@ -159,6 +159,7 @@ async def _load_list(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
     return {
         "found": found,
         "people": people,
+        "owners": person_options(people, None),
         "state": state,
         "choices": choices,
         "heads": heads,
@@ -176,7 +177,15 @@ async def _load_one(db: AsyncSession, deal: DealDetail, *, item_id: int) -> dict
         ("next" if number > finding.number else "previous"): (id_, f"#{number}")
         for id_, number in await find_beside(db, user.id, finding, now=now)
     }
-    return {"finding": finding, "beside": beside, "html": await render_markdown(finding.text), "status_texts": STATUS_TEXTS}
+    return {
+        "finding": finding,
+        "beside": beside,
+        "html": await render_markdown(finding.text),
+        "owners": person_options(await list_people(db, deal.id, now=now), finding.owner) if deal.can_edit else (),
+        "status_texts": STATUS_TEXTS,
+        "severity_options": SEVERITY_OPTIONS,
+        "status_options": STATUS_OPTIONS,
+    }
 
 
 async def _show_form(deal_id: int, item_id: int | None, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:

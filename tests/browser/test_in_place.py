@@ -108,3 +108,52 @@ async def test_lists_and_items_are_worked_by_keys(browser: Browser, office: Offi
     await expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("Save the form")
     assert await lead.axe() == []
     assert lead.complaints == []
+
+
+async def test_facts_are_changed_where_they_stand(browser: Browser, office: Office) -> None:
+    lead = await arrive(browser, office, office.lead)
+    page, said = lead.page, lead.page.get_by_role("region", name="Messages")
+    await lead.open(office.path("findings"))
+    await page.evaluate("window.stayed = true")
+    row = page.get_by_role("row").nth(1)
+
+    await row.get_by_role("button", name="Status: Open").click()
+    await row.get_by_label("Status").select_option("Resolved")
+    await expect(said).to_contain_text("Status of “")
+    await expect(row.get_by_role("button", name="Status: Resolved")).to_be_focused()
+    await row.get_by_role("button", name="Owner: ").focus()
+    await page.keyboard.press("Enter")
+    await expect(row.get_by_label("Owner")).to_be_focused()
+    await page.keyboard.type("Editor")
+    await page.keyboard.press("Enter")
+    await expect(said).to_contain_text("Owner of “")
+    await expect(row.get_by_role("button", name="Owner: Editor")).to_be_focused()
+    await said.get_by_role("button", name="Undo").click()
+    await expect(row.get_by_role("button", name="Owner: nobody yet")).to_be_focused()
+    await expect(page.get_by_text("Owner of “")).to_be_attached()
+    # The row that is ticked is at the version it has now.
+    await row.get_by_role("checkbox").check()
+    await page.get_by_role("button", name="Change", exact=True).focus()
+    assert await page.evaluate("window.stayed")
+    await page.get_by_label("Severity", exact=True).select_option("low")
+    await page.get_by_role("button", name="Change", exact=True).click()
+    await expect(page.get_by_role("status").filter(has_text="1 finding changed.")).to_be_visible()
+    await page.get_by_role("row").nth(1).get_by_role("link").click()
+    await page.get_by_role("button", name="Severity: Low").click()
+    await page.get_by_label("Severity").select_option("Critical")
+    await expect(said).to_contain_text("Severity of “")
+    await expect(page.get_by_label("Facts")).to_contain_text("just now by Lead")
+    assert await lead.axe() == []
+
+    await lead.open(office.path("checklist"))
+    item = page.get_by_role("listitem").filter(has=page.get_by_role("checkbox"))
+    await item.get_by_role("button", name="Due: no day").click()
+    await item.get_by_label("Due").fill("2020-02-03")
+    await page.keyboard.press("Enter")
+    await expect(item).to_contain_text("overdue, 3 Feb 2020")
+    await item.get_by_role("button", name="Owner: nobody yet").click()
+    await page.keyboard.press("Escape")
+    await expect(item.get_by_role("button", name="Owner: nobody yet")).to_be_focused()
+    await expect(said).to_contain_text("Due of “")
+    assert await lead.axe() == []
+    assert lead.complaints == []
