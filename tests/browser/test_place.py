@@ -104,7 +104,7 @@ async def test_findings_come_back_to_the_row_on_another_device(browser: Browser,
     await expect(phone.page).to_have_url(f"{office.url}{office.path('findings')}?{HIGH}")
     assert await first_row(phone.page) == "Finding 40"
     await expect(phone.page.locator(".row-back")).to_contain_text("Finding 40")
-    await expect(phone.page.get_by_text("Severity: high")).to_be_visible()
+    await expect(phone.page.get_by_text("Severity: high", exact=True)).to_be_visible()
     assert await phone.page.evaluate("document.activeElement === document.body"), "nobody had the cursor anywhere"
     await expect(phone.page.locator(".row-back")).to_have_count(0)
 
@@ -119,7 +119,7 @@ async def test_findings_come_back_to_the_row_on_another_device(browser: Browser,
 
     # Without a script: what was left, but for the row.
     plain = await arrive(browser, office, office.editor, java_script_enabled=False)
-    await expect(plain.page.get_by_text("Severity: high")).to_be_visible()
+    await expect(plain.page.get_by_text("Severity: high", exact=True)).to_be_visible()
     await plain.page.get_by_role("link", name="Clear filters").click()
     await expect(plain.page.get_by_text("Severity: any")).to_be_visible()
     assert desk.complaints == phone.complaints == plain.complaints == []

@@ -41,11 +41,11 @@ async function send(row, changes) {
 
 // Why it was not changed, in words.
 function reasonOf({ status, said }) {
-  if (!status) return navigator.onLine ? "Holdfast cannot be reached. Try again in a moment." : "You are offline. Try again when you are back.";
+  if (!status || status >= 500) return navigator.onLine ? "Holdfast cannot be reached. Try again in a moment." : "You are offline. Try again when you are back.";
   if (status === 401) return "You are signed out.";
   if (status === 403) return "You can read this deal, but no longer change it.";
   if (status === 404) return "It was deleted meanwhile, or this deal is no longer available to you.";
-  return said?.detail ?? "Try again in a moment.";
+  return said?.detail || "Try again in a moment.";
 }
 
 function day(text) {
