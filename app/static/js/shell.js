@@ -40,7 +40,7 @@ for (const sign of ["pointerenter", "focusin", "toggle"]) {
 const toasts = document.querySelector("[data-toasts]");
 const live = document.querySelector("[data-live]");
 
-// Say it to those who listen. It stands there no longer than it takes to be heard: what is read later is what the page shows.
+// Say it to those who listen. It stands there no longer than it takes to be heard.
 let heard;
 export function announce(text) {
   clearTimeout(heard);
@@ -80,7 +80,7 @@ export function toast(text, { kind = "", actions = [], brief = false, onclose = 
   return made;
 }
 
-// What can be done elsewhere as well does not stay for ever, but never goes while somebody is at it.
+// It does not stay for ever, but never goes while somebody is at it.
 export function goes(box, wait = 20000) {
   const later = () => (box.matches(":hover, :focus-within") ? setTimeout(later, 4000) : leave(box));
   setTimeout(later, wait);
@@ -109,9 +109,7 @@ document.addEventListener("submit", async (event) => {
   document.getElementById("main").focus();
 });
 
-// Signing out leaves nothing behind that somebody typed, whichever page it is done on, and loses nothing of it: what is not on the
-// server yet goes there first. The server has the browser clear its storage, too, but not where that is also the storage of whoever
-// else lives on this host.
+// Signing out first sends up what somebody typed, then wipes it here: the server cannot do that where others share this host.
 
 function hasDrafts() {
   try {
@@ -171,7 +169,6 @@ const mod = /Mac|iP(hone|ad)/.test(navigator.platform) ? "⌘" : "Ctrl ";
 for (const key of document.querySelectorAll("[data-mod-k]")) key.textContent = `${mod}K`;
 
 let palette = null;
-// What is typed while the palette is on its way is meant for it.
 let early = null;
 
 async function openPalette() {
@@ -205,7 +202,7 @@ async function openKeys() {
 document.querySelector("button[data-palette]").addEventListener("click", openPalette);
 document.querySelector("button[data-keys]").addEventListener("click", openKeys);
 
-// Single keys can be switched off in the list of keys, for those whose words are typed by a machine.
+// Single keys can be switched off in the list of keys.
 const KEYS_OFF = `holdfast${root}-single-keys-off`;
 const GO = { d: `${root}/deals`, b: `${root}/deals/board`, s: `${root}/settings`, n: `${root}/notices` };
 let goes_to = 0;
@@ -214,39 +211,16 @@ function isTyping(target) {
   return target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable], dialog[open]");
 }
 
-// The row that has the focus, or the first in sight.
-function step(rows, at, way) {
-  const bar = document.querySelector(".bar").offsetHeight;
-  const row = at < 0 ? rows.find((each) => each.getBoundingClientRect().bottom > bar) : rows[at + way];
-  const link = row?.querySelector("a") ?? row;
-  if (link === row && row) row.tabIndex = -1;
-  link?.focus();
-}
+let rowKeys; // one promise, so that keys stay in their order
 
-// Keys of a page: of what says that it has one, and of the rows of a list. Returns whether it was one.
-function useKey(key) {
-  const own = document.querySelector(`main [aria-keyshortcuts~="${CSS.escape(key)}"]`);
-  const rows = [...document.querySelectorAll("main [data-row]")];
-  const at = rows.findIndex((row) => row.contains(document.activeElement));
-  const link = rows[at]?.querySelector("[data-edit]");
-  const box = rows[at]?.querySelector("button.tick-box, .tick input");
-  if (own) own.matches("a, button") ? own.click() : own.querySelector("input:not([type=hidden])").focus();
-  else if ((key === "j" || key === "k") && rows.length) step(rows, at, key === "j" ? 1 : -1);
-  else if (key === "e" && link) location.assign([link.href, link.dataset.edit].filter(Boolean).join("/"));
-  else if (key === "x" && box) box.click();
-  else return false;
-  return true;
-}
-
-function sendForm(event) {
-  const form = event.target.form;
-  if (form?.method !== "post" || !form.closest("main")) return;
+function useKeys(event) {
   event.preventDefault();
-  form.querySelector("button:not([type=button])")?.click(); // which does nothing while it is disabled
+  rowKeys ??= load("rowKeys");
+  rowKeys.then((keys) => keys.press(event));
 }
 
 document.addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key === "Enter") return sendForm(event);
+  if ((event.ctrlKey || event.metaKey) && event.key === "Enter" && event.target.form?.matches("main form[method=post]")) useKeys(event);
   if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
     event.preventDefault();
     return openPalette();
@@ -269,7 +243,7 @@ document.addEventListener("keydown", (event) => {
     const search = document.querySelector("[data-search]");
     if (search) search.select();
     else openPalette();
-  } else if ((!event.repeat || "jk".includes(event.key)) && useKey(event.key)) event.preventDefault();
+  } else if ((event.repeat ? /^[jk]$/ : /^[cejkx]$/).test(event.key)) useKeys(event);
 });
 
 // What happens in other tabs and elsewhere can wait until this page stands.
