@@ -15,6 +15,9 @@ class Subclass(str):
 
 
 class WithMarkup:
+    def __repr__(self) -> str:
+        return "with markup"
+
     def __html__(self) -> str:
         return "<b>bold</b>"
 
