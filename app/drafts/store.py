@@ -121,7 +121,7 @@ async def find_draft(db: AsyncSession, user_id: int, *, now: datetime, **which: 
     if row is None:
         return None
     draft: Draft = row.Draft
-    text = {"fields": draft.fields, "drawn": draft.drawn, "item_version": draft.item_version}
+    text = {"fields": _texts(draft.fields), "drawn": _texts(draft.drawn), "item_version": draft.item_version}
     return DraftView(**_facts(row), **(text if row.deal is not None else text | {"drawn": {}, "item_version": None}))
 
 
@@ -165,3 +165,8 @@ def _facts(row: Row[Any]) -> dict[str, Any]:
     name = DraftName(draft.form, draft.item_id, draft.tab)
     about = {"deal": row.deal, "item_number": row.number, "can_continue": row.can_continue}
     return facts | about | {"name": str(name), "item_id": draft.item_id or None}
+
+
+def _texts(stored: dict[str, Any]) -> dict[str, str]:
+    """Without what another version may keep beside the fields."""
+    return {name: text for name, text in stored.items() if isinstance(text, str)}

@@ -303,7 +303,7 @@ async def test_form_without_a_script_leads_through_the_whole_import(scene: Scene
         shown = await (await client.get(path)).get_data(as_text=True)
         assert sorted(re.findall(r'class="(?:row-link truncate|card-name)" href="[^"]*"[^>]*>([^<]*)', shown)) == ["Nest", "Palm"]
         assert "From C:temp&lt;b&gt;deals.csv" in shown, "it can be taken off again"
-        assert f'href="{path.partition("?")[0]}" aria-label="Deals of C:temp&lt;b&gt;deals.csv alone: show all"' in shown
+        assert f'href="{path.partition("?")[0]}?all" aria-label="Deals of C:temp&lt;b&gt;deals.csv alone: show all"' in shown
     assert (await scene.call("admin", "GET", f"/api/deals?import={number}"))[1]["total"] == 2
     for who in ("owner", "foreign_admin"):
         assert (await scene.call(who, "GET", f"/api/deals?import={number}"))[1]["total"] == 0

@@ -132,7 +132,7 @@ async def test_sunday_at_two_two_workers_sweep_once(each_resources: list[Resourc
     [run] = await runs_of(resources, SWEEP)
     assert (run.status, run.attempt, run.is_late, run.trigger) == ("succeeded", 1, False, "schedule")
     assert run.due_at == datetime(2026, 11, 22, 2, tzinfo=UTC)
-    assert run.counts == {"deleted": 0, "revoked": 3, "expired": 0, "purged": 0}
+    assert run.counts == {"deleted": 0, "revoked": 3, "expired": 0, "purged": 0, "places": 0}
     assert len(await events(resources, "deal.swept")) == 3, "each of them once"
     async with resources.database.read() as db:
         assert set(await db.scalars(select(User.last_deal_id).where(User.id.in_([person.id for person in people])))) == {None}

@@ -28,6 +28,11 @@ async def scene(scene: Scene) -> Scene:
     await scene.select("admin")
     await make_work(scene.resources.database, scene.deal)
     await _fill(scene)
+    listing = {"query": {"severity": "high"}, "anchor": {"row": 1, "next": [2], "out": 0.5}}
+    place = {"page": "findings", "deal_id": scene.deal.id, "listing": listing}
+    assert (await scene.call("admin", "PUT", "/api/place", json=place))[0] == 204
+    draft = {"fields": {"name": "Minecraft"}, "drawn": {"name": "Mojang"}, "version": 1, "writer": "tab"}
+    assert (await scene.call("admin", "PUT", "~/drafts/deal", json=draft))[0] == 200
     return scene
 
 
@@ -81,7 +86,15 @@ async def widen_everything(scene: Scene) -> set[str]:
 
 
 def routes(scene: Scene) -> Iterator[str]:
-    known = {"deal_id": scene.deal.id, "user_id": scene.id_of("viewer"), "run_id": 1, "item_id": 1, "import_id": 1, "page": "team"}
+    known = {
+        "draft_id": 1,
+        "deal_id": scene.deal.id,
+        "user_id": scene.id_of("viewer"),
+        "run_id": 1,
+        "item_id": 1,
+        "import_id": 1,
+        "page": "team",
+    }
     for rule in scene.app.url_map.iter_rules():
         if "GET" in (rule.methods or ()) and rule.endpoint != "static" and not rule.rule.startswith(STREAMS):
             path = rule.rule
@@ -121,6 +134,7 @@ async def test_unknown_keys_in_whatever_is_stored_are_ignored(scene: Scene) -> N
     await read_with_everything(scene)
     touched = await widen_everything(scene)
     expected = {"sessions.data", "events.payload", "imports.layout", "imports.found", "imports.counts", "user_notices.payload"}
+    expected |= {"drafts.fields", "drafts.drawn", "places.listing"}
     assert touched >= expected | {"job_runs.payload", "job_runs.counts", "job_runs.earlier_attempts", "dead_letters.content"}
     await forget_redis(scene)
     for _ in range(2):  # from SQL, then from the record that was made of it
