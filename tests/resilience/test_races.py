@@ -339,10 +339,16 @@ async def test_clients_that_hang_up_during_a_select(resources: Racers) -> None:
     async for _ in resources.trials(share=5):
         await asyncio.gather(*(hang_up() for _ in range(10)))
 
-    async def is_settled() -> bool:  # a write whose client is gone goes on to its end
-        return len(await viewer.current_everywhere()) == 1
+    async def is_settled() -> bool:  # a write whose client is gone goes on to its end, and others wait behind it
+        before = await version()
+        await asyncio.sleep(0.5)
+        return await version() == before and len(await viewer.current_everywhere()) == 1
 
-    await until(is_settled)
+    async def version() -> int | None:
+        async with resources.database.read() as db:
+            return await db.scalar(select(func.max(Session.version)).where(Session.user_id == resources.viewer.id))
+
+    await until(is_settled, within=20)
     answers = await asyncio.gather(*(viewer.select(resources.other) for _ in range(8)))
     assert set(answers) == {200}
     assert await viewer.current_everywhere() == {resources.other.id}
