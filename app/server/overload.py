@@ -91,19 +91,19 @@ class Overload:
         for place in itertools.islice((place for place in self._waiting if not place.done()), count):
             place.set_result(None)
 
-    def _patience(self, now: float) -> float:
+    def _longest_wait(self, now: float) -> float:
         return STANDING_SECONDS if self._behind_since and now - self._behind_since > STANDING_AFTER_SECONDS else BURST_SECONDS
 
     def _is_hopeless(self, now: float) -> bool:
         """Whether more are waiting than can be let in while one more waits."""
-        return len(self._waiting) > max(MIN_RUNNING, self._rate * self._patience(now))
+        return len(self._waiting) > max(MIN_RUNNING, self._rate * self._longest_wait(now))
 
     async def _wait(self, now: float) -> bool:
-        patience = self._patience(now)
+        longest = self._longest_wait(now)
         self._behind_since = self._behind_since or now
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
-        timer = asyncio.get_running_loop().call_later(patience, place.cancel)
+        timer = asyncio.get_running_loop().call_later(longest, place.cancel)
         try:
             await place
         except asyncio.CancelledError:
