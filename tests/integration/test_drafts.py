@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select, update
 
 from app.drafts.retention import delete_old_drafts
 from app.drafts.schemas import MAX_DRAFTS, MAX_TEXT_BYTES, parse_name, parse_saved
+from app.drafts.store import find_draft
 from app.models import Deal, Draft, Event, Finding, Member, Outbox
 from tests.factories import make_work
 from tests.fakes import FakeClock
@@ -84,10 +85,23 @@ async def test_draft_is_its_writers_alone_and_stays_readable_for_a_month(scene: 
     assert (await scene.call("editor", "PUT", "~/drafts/finding-1", **text("More", version=2, follows=1)))[0] == 404
     for days, left in ((0, 1), (29, 1), (2, 0)):
         clock.advance(timedelta(days=days))
+        async with scene.resources.database.read() as db:
+            shown = await find_draft(db, scene.id_of("editor"), id=mine["id"], now=clock.now())
+        assert bool(shown) == bool(left), "also where nothing has swept yet"
         await delete_old_drafts(scene.resources.database, clock)
         async with scene.resources.database.read() as db:
             kept = (await db.scalars(select(Draft).where(Draft.user_id == scene.id_of("editor")))).all()
         assert len(kept) == left, days
+
+
+@on_sqlite
+async def test_draft_goes_a_day_after_it_is_discarded_and_a_year_after_it_was_touched(scene: Scene, clock: FakeClock) -> None:
+    for name in ("~/drafts/finding-new.a", "~/drafts/finding-new.b"):
+        assert (await scene.call("editor", "PUT", name, **text("Mine")))[0] == 200
+    assert (await scene.call("editor", "DELETE", "~/drafts/finding-new.a"))[0] == 204
+    for passed, deleted in ((timedelta(hours=23), 0), (timedelta(hours=1), 1), (timedelta(days=363), 0), (timedelta(days=1), 1)):
+        clock.advance(passed)
+        assert await delete_old_drafts(scene.resources.database, clock) == deleted, passed
 
 
 @on_sqlite

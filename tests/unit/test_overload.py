@@ -107,6 +107,7 @@ async def test_a_client_that_leaves_while_it_waits_is_no_longer_counted(machine:
     assert leaves.cancelled()
     machine.overload.leave()
     assert await stays
+    assert not machine.overload._waiting
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/", b"text/html; charset=utf-8"), ("/api/me", b"application/problem+json")])
