@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.database import Database
 
+# What a request starts inherits it; what the process does on its own beside the test, such as a look at the flag, does not.
+_counted: ContextVar[bool] = ContextVar("counted", default=False)
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 
 
@@ -32,14 +35,14 @@ class Counted:
 
 @contextmanager
 def counting(database: Database, found: Counted) -> Iterator[None]:
-    """Count what happens meanwhile, on every engine."""
+    """Count what the block does, on every engine."""
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.startswith("BEGIN"):
+        if _counted.get() and not statement.startswith("BEGIN"):
             found.statements.append(statement)
 
     def note_commit(_connection: Any) -> None:
-        found.commits += 1
+        found.commits += _counted.get()
 
     listeners: list[tuple[str, Callable[..., None]]] = [("before_cursor_execute", note), ("commit", note_commit)]
     with ExitStack() as stack:
@@ -51,7 +54,11 @@ def counting(database: Database, found: Counted) -> Iterator[None]:
             stack.enter_context(_noted(made, "__init__", found.built))
         stack.enter_context(_noted(Generative, "_generate", found.built))
         stack.enter_context(_noted(SQLCompiler, "__init__", found.compiled))
-        yield
+        token = _counted.set(True)
+        try:
+            yield
+        finally:
+            _counted.reset(token)
 
 
 @contextmanager
@@ -60,7 +67,8 @@ def _noted(owner: type, name: str, into: list[str]) -> Iterator[None]:
     method = getattr(owner, name)
 
     def noting(self: Any, *args: Any, **values: Any) -> Any:
-        into.append(type(self).__name__)
+        if _counted.get():
+            into.append(type(self).__name__)
         return method(self, *args, **values)
 
     setattr(owner, name, noting)

@@ -128,9 +128,11 @@ async def _watch(processes: Processes, restart_valkey: Start | None) -> str:
             say(f"{how} and is started again; sessions come from SQL meanwhile")
             try:
                 await restart_valkey()
-                continue
             except Stopped as again:
                 how = str(again)
+            else:
+                say("Valkey serves again")
+                continue
         return f"{how}, twice within {CRASH_SECONDS:.0f} seconds; its log is in data/valkey"
 
 

@@ -70,6 +70,9 @@ async def test_draft_is_its_writers_alone_and_stays_readable_for_a_month(scene: 
     for who in ("owner", "admin", "viewer", "stranger", "foreign_admin"):
         assert (await scene.call(who, "GET", f"/api/drafts/{mine['id']}"))[0] == 404, who
     assert await titles(scene, "owner") == []
+    assert (await scene.call("editor", "DELETE", "~/findings/1"))[0] == 204
+    assert not (await read(scene, "finding-1"))["can_continue"], "what it was typed for is gone"
+    assert (await scene.call("editor", "POST", "~/findings/1/restore"))[0] == 200
 
     # Access withdrawn: what was typed, and nothing else of the deal; nothing more is taken.
     async with scene.resources.database.write() as db:
@@ -171,6 +174,22 @@ async def test_saving_ends_the_draft_it_was_written_from_and_no_other(scene: Sce
         assert await titles(scene) == ["Of another tab"], path
     async with scene.resources.database.read() as db:
         assert await db.scalar(select(Finding.title).where(Finding.id == finding.id)) == "Once more"
+
+
+@on_sqlite
+async def test_sharing_a_deal_ends_the_draft_it_was_written_from(scene: Scene) -> None:
+    client = await scene.client("owner")
+    stranger, viewer = scene.users["stranger"], scene.users["viewer"]
+    forms = {
+        "team": ("member-new.tab1", {"email": stranger.email, "role": "viewer"}),
+        f"team/{viewer.id}": (f"member-{viewer.id}", {"role": "editor", "was-role": "viewer", "was-expires_on": ""}),
+    }
+    for path, (name, fields) in forms.items():
+        assert (await scene.call("owner", "PUT", f"~/drafts/{name}", **text("Shared")))[0] == 200
+        body = urlencode({"deal": scene.deal.id, "draft": f"{name}:1:tab1", "expires_on": ""} | fields)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert (await client.post(f"/deals/{scene.deal.id}/{path}", data=body, headers=headers)).status_code == 303, path
+        assert await titles(scene, "owner") == [], path
 
 
 def test_names_of_drafts_are_read_as_they_are_written() -> None:
