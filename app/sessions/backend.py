@@ -25,6 +25,7 @@ from app.core.redis import Instance, RedisClient, check_redis_health
 from app.core.redis_keys import RedisKeys
 from app.core.statements import execute_dml
 from app.models.sessions import SessionBackend
+from app.sessions import trace
 from app.sessions.fleet import Fleet, Pin, RedisView
 from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import Fence
@@ -188,11 +189,13 @@ class BackendFlag:
 
     async def _read_flag(self) -> None:
         standstills = self.standstill.count()
+        trace.step("reads the flag")
         async with self.database.read() as db:
             if self._read_along:
                 await self._read_along(db)
             asked_at = self.clock.monotonic()  # the transaction has begun: nothing is waited for but this one answer
             row, time_there = (await db.execute(select(SessionBackend, self._database_time))).one()
+        trace.step("read the flag", row.mode, row.epoch, row.redis_run_id)
         self.keys.learn(row.installation_id, row.redis_prefix)
         if time_there is not None:
             self.clock.synchronize(asked_at, time_there, self.clock.monotonic())
@@ -202,8 +205,10 @@ class BackendFlag:
 
     async def fail_over(self, fence: Fence, reason: str) -> None:
         """Flip down, in a transaction of its own, and announce it."""
+        trace.step("fails over", fence.mode, fence.epoch)
         async with self.database.write() as db:
             await self.flip_down(db, fence, reason)
+        trace.step("failed over")
         await self.announce_failover(fence)
 
     async def announce_failover(self, fence: Fence) -> None:
@@ -226,6 +231,7 @@ class BackendFlag:
             .values(mode="sql", reason=reason, changed_at=self.fleet.database_now(), changed_by=self.fleet.process_id)
         )
         if await execute_dml(db, flipped):
+            trace.step("flips", fence.epoch)
             await self._record_flip(db, Flip(now, "sql", fence.epoch, reason))
             METRICS.backend_flips.labels("sql").inc()
             log.warning("Session backend goes to SQL for every process. It comes back by a new epoch.", epoch=fence.epoch, reason=reason)
@@ -239,6 +245,7 @@ class BackendFlag:
         # bound to the old instance until the new epoch is there.
         floor = await self.redis.raise_epoch_floor(0, self.probe, known=known.epoch)
         now, epoch = self.clock.now(), max(known.epoch, floor) + 1
+        trace.step("begins an epoch", known.mode, known.epoch, epoch, instance.run_id)
         async with self.database.write() as db:
             if self.database.dialect == "postgresql":
                 await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FAILBACK_LOCK})
@@ -259,6 +266,7 @@ class BackendFlag:
             if flipped:
                 await self._record_flip(db, Flip(now, "redis", epoch, reason))
                 METRICS.backend_flips.labels("redis").inc()
+        trace.step("began an epoch", epoch, bool(flipped))
         await self.refresh()
         return bool(flipped)
 
@@ -272,6 +280,7 @@ class BackendFlag:
             except StoreUnavailable:
                 METRICS.backend_unannounced.inc()
         self.flag = flag
+        trace.step("adopted", flag.mode, flag.epoch)
         if self.redis and flag.mode == "redis":
             self.redis.client.bind(instance)
 

@@ -10,6 +10,7 @@ from app.core.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended
 from app.core.errors import StoreUnavailable
 from app.core.metrics import METRICS
 from app.core.time_budget import ensure_time_budget
+from app.sessions import trace
 from app.sessions.backend import BackendFlag
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Hold, Record
@@ -34,6 +35,7 @@ class WriteHolds:
         self._fails_over = False
         self._holds: dict[str, Hold] = {}
         self._taken_at = read_stopwatch()
+        trace.step("claims", self.fence.mode, self.fence.epoch, self._epoch, self.fault)
         self._taking = asyncio.create_task(self._take(list(token_hashes)))
 
     async def ready(self) -> None:
@@ -59,6 +61,7 @@ class WriteHolds:
         self._fails_over = self.fence.mode == "redis" and (bool(self.fault) or self._epoch is None)
         if self._fails_over:
             await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)
+        trace.step("commits", self._fails_over)
 
     async def publish(self, records: Mapping[str, Record]) -> None:
         """After the commit: each hold becomes its record, or nothing. A failover is announced before anything is acknowledged."""
@@ -71,17 +74,22 @@ class WriteHolds:
         try:
             sessions = self.backend.redis.within(self._epoch)
             for token_hash, record in records.items():
-                await sessions.write(token_hash, record, self._holds[token_hash])
+                trace.step("published", token_hash, await sessions.write(token_hash, record, self._holds[token_hash]))
             await sessions.drop({token_hash: hold for token_hash, hold in self._holds.items() if token_hash not in records})
+            trace.step("dropped", self._holds, records)
         except StoreUnavailable as fault:
             METRICS.session_claims.labels("publish_failed").inc()
+            trace.step("publish failed")
             await self.backend.fail_over(self.fence, f"publish failed: {fault.detail}")
 
     async def _take(self, token_hashes: list[str]) -> None:
         if self._epoch is None or self.backend.redis is None or self.fault or not token_hashes:
             return
+        trace.step("asks for holds", token_hashes)
         try:
             self._holds |= await self.backend.redis.within(self._epoch).hold(token_hashes)
+            trace.step("held", token_hashes, self._holds)
         except StoreUnavailable as fault:
+            trace.step("hold failed", token_hashes)
             self.fault = f"hold failed: {fault.detail}"
             METRICS.session_claims.labels("hold_failed").inc()

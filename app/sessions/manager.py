@@ -28,6 +28,7 @@ from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
 from app.core.statements import execute_dml, fetch, run, run_many
 from app.models.sessions import Login, Session
+from app.sessions import trace
 from app.sessions.backend import BackendFlag
 from app.sessions.holds import WriteHolds
 from app.sessions.matching import DELETE_SESSIONS, LoginsWhere, SessionsWhere
@@ -90,18 +91,22 @@ class SessionManager:
         """
         lease: Lease | None = None
         epoch = self.backend.usable_epoch
+        trace.step("read", token_hash, cookie_version, epoch)
         if epoch is not None and self.backend.redis:
             sessions = self.backend.redis.within(epoch)
             try:
                 seen = await sessions.get_entry(token_hash)
+                trace.step("looked", seen.epoch_is_current, seen.entry)
                 if not seen.epoch_is_current:
                     self.backend.poll_now()
                 elif isinstance(seen.entry, Record):
                     if seen.entry.version >= cookie_version and seen.entry.is_live(self.clock.unix_ms()):
                         METRICS.session_reads.labels("redis").inc()
+                        trace.step("served", seen.entry.version)
                         return Loaded(Outcome.FOUND, token_hash, seen.entry)
                 elif seen.entry is None and not quiet:
                     lease = await sessions.lease(token_hash)
+                    trace.step("leased", lease)
             except StoreUnavailable as fault:
                 if not isinstance(fault, Busy):  # else the write of this request may still wait for Redis: without it the flag falls
                     notes_of_request().redis_failed = True
@@ -133,6 +138,7 @@ class SessionManager:
             data=data,
         )
         await self.sql.insert(db, record, now=now)
+        trace.step("inserted", login.token_hash, login.id, record.version)
         return record
 
     async def change_sessions(
@@ -207,6 +213,7 @@ class SessionManager:
             # A write under way that was made from the old token's session is not to be published under that token any more.
             moved = update(Session).where(Session.login_id == login_id).values(version=Session.version + 1)
             await execute_dml(db, moved)
+            trace.step("rotated", old_hash, new_hash, rotated)
 
         async def work(db: AsyncSession) -> dict[str, Record | None]:
             await swap(db)
@@ -240,6 +247,7 @@ class SessionManager:
         self, token_hash: str, cookie_version: int, lease: Lease | None, epoch: int | None, *, quiet: bool = False
     ) -> Loaded:
         cold = await self.sql.read(token_hash)
+        trace.step("asked SQL", cold and (cold.record.version if cold.record else NO_VERSION))
         if cold is None:
             METRICS.session_reads.labels("gone").inc()
             return Loaded(Outcome.GONE, token_hash)
@@ -249,7 +257,7 @@ class SessionManager:
         record = cold.record if quiet else await self._touch(cold, cold.record)
         if lease and epoch is not None and self.backend.redis:
             with suppress(StoreUnavailable):  # then the next read refills
-                await self.backend.redis.within(epoch).write(token_hash, record, lease)
+                trace.step("refilled", await self.backend.redis.within(epoch).write(token_hash, record, lease))
         return Loaded(Outcome.FOUND, token_hash, record, cold.context, cookie_ahead=record.version < cookie_version)
 
     async def _touch(self, cold: ColdRead, record: Record) -> Record:
@@ -274,16 +282,20 @@ class SessionManager:
             if not attempt and also is None and loaded.context is None:
                 # Nobody has asked SQL yet. If it is away, a hold would hide the record for its life from those who still can read it.
                 await self.database.ping()
+            trace.step("write", loaded.token_hash, plan[1], plan[0].version)
             await self.backend.resolve_doubt()
             holds = WriteHolds(self.backend, [loaded.token_hash])
             try:
                 record = await self._commit(holds, loaded.token_hash, plan, change, also)
             except (_Moved, Contended):
+                trace.step("starts over")
                 await self.backend.refresh(since=holds.fence)
                 loaded = await self._reload(loaded.token_hash)
                 continue
+            trace.step("committed")
             await holds.publish({loaded.token_hash: record})
             METRICS.session_writes.labels("committed").inc()
+            trace.step("answered")
             return record
         raise StoreUnavailable("This session is being changed by too many requests at once.")
 
@@ -305,13 +317,16 @@ class SessionManager:
                 await also(db)
             sessions = self.sql.within(db, fence=holds.fence)
             if await sessions.write(token_hash, *plan):
+                trace.step("written", plan[1], plan[0].version)
                 await holds.await_holds(db)
                 return plan[0]
             METRICS.session_writes.labels("conflict").inc()
             anew = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
+            trace.step("locked", anew and anew[1])
             await holds.add([token_hash])
             if anew is None or not await sessions.write(token_hash, *anew):
                 raise _Moved
+            trace.step("written", anew[1], anew[0].version)
             await holds.await_holds(db)
             return anew[0]
 
@@ -327,6 +342,7 @@ class SessionManager:
             async with self.database.read() as db:
                 concerned = [row[0] for row in await fetch(db, keys, **values)]
             await self.backend.resolve_doubt()
+            trace.step("bulk", concerned)
             holds = WriteHolds(self.backend, concerned)
             await holds.ready()
             try:
@@ -334,15 +350,20 @@ class SessionManager:
                     if also:
                         await also(db)
                     changed = await work(db)
+                    trace.step("changed", changed)
                     await holds.add(changed)
                     if not await self.sql.within(db, fence=holds.fence).fence_holds():
                         raise _Moved
+                    trace.step("fenced")
                     if changed:  # else Redis knows nothing that is over now
                         await holds.await_holds(db)
             except (_Moved, Contended):
+                trace.step("starts over")
                 await self.backend.refresh(since=holds.fence)
                 continue
+            trace.step("committed")
             await holds.publish({})
+            trace.step("answered")
             return changed
         raise StoreUnavailable("These sessions are being changed by too many requests at once.")
 

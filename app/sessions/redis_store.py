@@ -17,7 +17,7 @@ from app.core.clock import Clock
 from app.core.errors import StoreUnavailable
 from app.core.metrics import METRICS
 from app.core.redis import RedisClient, describe_fault
-from app.sessions import codec
+from app.sessions import codec, trace
 from app.sessions.record import Entry, Hold, Lease, Record, SessionLimits
 
 log = structlog.get_logger()
@@ -102,9 +102,12 @@ class RedisSessions:
         deleted: a process that has not polled yet would put it back. `through` a client that neither a breaker nor the
         instance of an epoch keeps from it. `known`: the epoch of the flag, where `epoch` is another.
         """
+        trace.step("tells Redis", epoch)
         async with through.deadline(limit) as commands:
             key, most = self.client.keys.name(EPOCH), max(epoch, known) + MAX_AHEAD
-            return int(await self._raise_floor_script(keys=[key], args=[epoch, most], client=commands))
+            highest = int(await self._raise_floor_script(keys=[key], args=[epoch, most], client=commands))
+        trace.step("told Redis", epoch, highest)
+        return highest
 
     async def get_with_epoch(self, key: str) -> list[bytes | None]:
         """The mirrored epoch and the value of `key`. What is asked for in the same tick goes out as one MGET."""
