@@ -316,7 +316,7 @@ async def test_every_page_is_accessible_fits_and_is_silent(browser: Browser, off
         found[f"empty {name}"] = await visitor.look()
     await visitor.open("/workspace")
     found["nothing to choose"] = await visitor.look()
-    await visitor.context.clear_cookies()
+    await visitor.lose_login()
     await visitor.sign_in(office.analyst.email)
     await visitor.page.wait_for_url("**/deals")
     for name, address in addresses(office).items():

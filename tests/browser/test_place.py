@@ -116,7 +116,7 @@ async def test_findings_come_back_to_the_row_on_another_device(browser: Browser,
     # The row is deleted: the one after it.
     async with database.write() as db:
         await db.execute(Finding.__table__.update().where(Finding.number == 40).values(deleted_at=datetime.now(UTC)))  # type: ignore[attr-defined]
-    await phone.context.clear_cookies()
+    await phone.lose_login()
     await phone.page.evaluate("sessionStorage.clear()")
     await phone.sign_in(office.editor.email)
     await expect(phone.page).to_have_url(f"{office.url}{office.path('findings')}?{HIGH}")
@@ -156,7 +156,7 @@ async def test_two_tabs_keep_theirs_apart_and_a_form_has_its_cursor_back(browser
     await one.goto(f"{office.url}{office.path('findings/1/edit')}")
     async with one.expect_response(lambda answer: answer.url.endswith("/api/place")):
         await one.get_by_label("Text").evaluate("(field) => { field.focus(); field.setSelectionRange(1, 3); }")
-    await desk.context.clear_cookies()
+    await desk.lose_login()
     await one.evaluate("sessionStorage.clear()")
     await desk.sign_in(office.editor.email)
     await expect(one).to_have_url(f"{office.url}{office.path('findings/1/edit')}")

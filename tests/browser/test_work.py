@@ -112,7 +112,7 @@ async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Brow
     await expect(page.get_by_text("Saved as a draft")).to_be_visible()
 
     # The login is lost before it is sent: the text is on the page that asks to sign in, and it is sent from there.
-    await writer.context.clear_cookies()
+    await writer.lose_login()
     await page.get_by_role("button", name="Create finding").click()
     await expect(page.get_by_role("status")).to_contain_text("Nothing is lost")
     await expect(page.get_by_text("Written all morning")).to_be_visible()
@@ -138,7 +138,7 @@ async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Brow
     # Somebody else on the same browser sees nothing of it, and signing out leaves nothing.
     await page.get_by_label("Title").fill("Not for others")
     await expect(page.get_by_text("Saved as a draft")).to_be_visible()
-    await writer.context.clear_cookies()
+    await writer.lose_login()
     await writer.open(form)
     await writer.sign_in(office.lead.email)
     await page.wait_for_url(f"**{form}")
@@ -351,7 +351,7 @@ async def test_every_state_of_the_work_is_accessible_fits_and_is_silent(browser:
         assert panel["x"] >= 0
         assert panel["x"] + panel["width"] <= PHONE["width"]
         assert 0 <= panel["y"] - button["y"] - button["height"] < 16, f"{name}: it hangs at its button"
-    await visitor.context.clear_cookies()
+    await visitor.lose_login()
     await visitor.sign_in(office.viewer.email)
     for name in ("findings", "checklist", "team", "edit"):
         await visitor.open(office.path(name))

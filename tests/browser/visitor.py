@@ -30,6 +30,7 @@ class Visitor:
     def __init__(self, context: BrowserContext, page: Page, url: str) -> None:
         self.context, self.page, self.url = context, page, url
         self.complaints: list[str] = []
+        self._has_lost_login = False
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
@@ -69,6 +70,11 @@ class Visitor:
         await self.page.set_viewport_size(size)
         return found
 
+    async def lose_login(self) -> None:
+        """The cookies are gone; what the open page sends on its own from now on, such as its place, may be refused."""
+        self._has_lost_login = True
+        await self.context.clear_cookies()
+
     async def overflows(self) -> bool:
         """Whether the page is wider than its window."""
         return bool(await self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
@@ -76,6 +82,7 @@ class Visitor:
     def _hear(self, message: ConsoleMessage) -> None:
         # Chromium reports the status of a page that answers with an error, which is not a fault of that page.
         is_answer = "Failed to load resource" in message.text and message.location["url"] == self.page.url
+        is_answer |= self._has_lost_login and "a status of 401" in message.text
         if message.type in ("error", "warning") and not is_answer:
             self.complaints.append(message.text)
 
