@@ -13,6 +13,7 @@ http/                   what all routes share: access, JSON, errors, headers, up
 current_deal/           the promise: the deal a person works on, selected, restored, swept
 auth/                   logins, passwords, people
 drafts/                 what is typed and not saved yet
+history/                what a thing said before, how two texts differ, and how three become one
 deals/                  deals, members, lists
 work/                   what the things inside a deal have in common
 findings/, checklist/   the two kinds of them

@@ -61,6 +61,7 @@ ORDER = (
     "line",
     "person",
     "prose",
+    "diff",
     "message",
     "steps",
     # modules

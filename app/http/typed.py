@@ -11,8 +11,8 @@ from app.sessions.interface import current_session
 Fields = list[tuple[str, str]]
 
 # What a form says of itself, beside what is typed into it.
-_OF_THE_FORM = frozenset({"deal", "by", "here", "version", "item", "query", "overwrite", "draft"})
-_WAS, _CHOICE = "was-", "choice-"
+_OF_THE_FORM = frozenset({"deal", "by", "here", "version", "item", "query", "draft"})
+_WAS, _CHOICE, _CONFLICT = "was-", "choice-", "conflict-"
 
 
 class Typed(NamedTuple):
@@ -40,7 +40,7 @@ def as_typed(fields: Fields | None) -> list[Typed]:
     shown = []
     for name, value in fields or ():
         text = _lines(value)
-        of_the_form = name in _OF_THE_FORM or name.startswith((_WAS, _CHOICE)) or name.endswith("_id")
+        of_the_form = name in _OF_THE_FORM or name.startswith((_WAS, _CHOICE, _CONFLICT)) or name.endswith("_id")
         # A number of one or two digits is a tick, or the choice of something whose name is not here.
         if of_the_form or not text.strip() or text == was.get(name) or (len(text) < 3 and text.isdecimal()):
             continue

@@ -19,7 +19,8 @@ from app.deals.store import list_people
 from app.http.ids import parse_id
 from app.http.web import current_resources, current_user, signed_in
 from app.pages.findings import person_options
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
+from app.pages.kit.fields import Field
+from app.pages.kit.forms import NO_VERSION, SAVED, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 from app.pages.kit.listing import ListState, Options
 from app.pages.kit.place import Asked

@@ -1,5 +1,6 @@
 """Working inside a deal in a real browser: conflicts, drafts, roles, two tabs, with and without a script."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,10 +89,21 @@ async def test_a_conflict_is_settled_and_a_role_is_raised_by_keyboard(browser: B
     await expect(page.get_by_role("alert")).to_contain_text("Lead changed this finding while you were writing")
     assert await colleague.axe() == []
     await expect(page.get_by_label("Yours: Title")).to_have_value("Mine")
-    await expect(page.get_by_role("group", name="Severity").get_by_label("Take Lead’s")).to_be_checked()
-    await page.get_by_role("group", name="Title").get_by_label("Keep mine").focus()
+    await expect(page.get_by_label("Severity")).to_have_value("critical")
+    both = page.get_by_role("group", name="Title")
+    await expect(both.get_by_role("radio", checked=True)).to_have_count(0)
+    await expect(both.locator("mark")).to_have_text([re.compile("Theirs"), re.compile("Mine")])
+    # Not to be saved before there is a choice; who goes away meanwhile finds it to be chosen again.
+    await page.get_by_role("button", name="Save").click()
+    await expect(both.get_by_label("Take Lead’s")).to_be_focused()
+    await expect(page.get_by_text("Saved as a draft")).to_be_visible()
+    await colleague.open(office.path(f"findings/{finding['id']}/edit"))
+    await expect(page.get_by_text("Draft restored")).to_be_visible()
+    await expect(title).to_have_value("Mine")
+    await page.get_by_role("button", name="Save").click()
+    await both.get_by_label("Keep mine").focus()
     await page.keyboard.press("Space")
-    await page.get_by_role("button", name="Save what is chosen").focus()
+    await page.get_by_role("button", name="Save").focus()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Mine")
     await expect(page.get_by_label("Facts")).to_contain_text("Critical")

@@ -59,34 +59,50 @@ async def finding(scene: Scene) -> dict[str, Any]:
 
 
 @on_sqlite
-async def test_a_conflict_shows_both_versions_and_is_settled_field_by_field(scene: Scene) -> None:
-    action = f"/deals/{scene.deal.id}/findings/1"
+async def test_what_one_side_changed_merges_and_what_both_changed_waits_for_a_choice(scene: Scene) -> None:
+    action, lead = f"/deals/{scene.deal.id}/findings/1", scene.users["owner"].name
+    text = "First line\nSecond line\nThird line"
+    assert (await scene.call("owner", "PATCH", "~/findings/1", json={"title": "Leak", "text": text}))[0] == 200
     drawn = hidden(await get(scene, "editor", "findings/1/edit"), action)
-    theirs = {"title": "Their title", "status": "accepted"}
+    theirs = {"title": "Their leak", "status": "accepted", "text": text.replace("First", "Their first").replace("Third", "Their third")}
     assert (await scene.call("owner", "PATCH", "~/findings/1", json=theirs))[0] == 200
-    mine = {"title": "My title", "text": "My\r\ntext", "severity": "medium", "status": "open", "owner_id": ""}
+    mine = {"title": "Leak", "text": "First line\r\nMy second line\r\nMy third line", "severity": "high", "status": "open", "owner_id": ""}
+    mine["severity"] = drawn["was-severity"]
     status, _, page = await send(scene, "editor", "findings/1", **drawn | mine)
     assert status == 409
-    for words in (scene.users["owner"].name, "Their title", "My title", "My\ntext", "you both changed it", "Accepted"):
+    for words in (f"{lead} changed this finding", "you both changed it", f"What {lead} changed", f"Take {lead}’s"):
         assert words in unescape(page), words
-    assert (await finding(scene))["title"] == "Their title", "nothing is overwritten unasked"
-    assert (await send(scene, "editor", "findings/1", **mine))[0] == 409, "a form without a version overwrites nothing"
-    # The form of the conflict is drawn at their version, and takes theirs where only they changed something.
+    assert "checked" not in page.partition("<form")[2], "nothing is chosen for anybody"
+    assert (await finding(scene))["version"] == 3, "nothing is saved unasked"
+    # Title and status, and the first line, merged by themselves; of the third line mine is in the form until a choice is made.
     again = hidden(page, action)
-    assert (again["version"], again["was-title"]) == ("2", "Their title")
-    checked = re.findall(r'name="choice-(\w+)" value="(\w+)" checked', page)
-    assert dict(checked) == {"title": "mine", "status": "theirs", "text": "mine"}
-    status, leads, _ = await send(scene, "editor", "findings/1", **again | mine | {f"choice-{name}": which for name, which in checked})
+    assert (again["version"], again["was-title"], "conflict-title" in again) == ("3", "Their leak", False)
+    assert 'value="Their leak"' in page
+    assert '<option value="accepted" selected>' in page
+    merged = "Their first line\nMy second line\nMy third line"
+    assert merged in unescape(page)
+    filled = {"title": "Their leak", "text": merged, "severity": mine["severity"], "status": "accepted", "owner_id": ""}
+    status, _, page = await send(scene, "editor", "findings/1", **again | filled)
+    assert (status, "Choose one of the two" in page, (await finding(scene))["version"]) == (409, True, 3)
+    assert hidden(page, action)["conflict-text"] == again["conflict-text"]
+    status, leads, _ = await send(scene, "editor", "findings/1", **again | filled | {"choice-text": "theirs"})
     assert (status, leads) == (303, "findings/1?done=edit_saved&saved=finding-1")
     now = await finding(scene)
-    assert (now["title"], now["status"], now["text"], now["version"]) == ("My title", "accepted", "My\ntext", 3)
-    # From the first page again, overwriting everything that differs.
-    status, _, page = await send(scene, "editor", "findings/1", **drawn | mine | {"title": "Once more"})
-    assert status == 409
-    status, _, _ = await send(scene, "editor", "findings/1", **hidden(page, action) | mine | {"title": "Once more", "overwrite": "1"})
-    assert (status, (await finding(scene))["status"]) == (303, "open")
+    assert (now["title"], now["status"], now["version"]) == ("Their leak", "accepted", 4)
+    assert now["text"] == "Their first line\nMy second line\nTheir third line"
+    # An edit is a choice, too, and nobody's choice undoes it; likewise in a field of one line.
+    assert (await send(scene, "editor", "findings/1", **mine))[0] == 409, "a form without a version overwrites nothing"
+    status, _, page = await send(scene, "editor", "findings/1", **drawn | mine | {"title": "My leak"})
+    again, edited = hidden(page, action), merged + ", edited"
+    status, _, page = await send(scene, "editor", "findings/1", **again | filled | {"title": "My leak", "text": edited})
+    assert (status, "conflict-text" in hidden(page, action), edited in page) == (409, False, True)
+    chosen = hidden(page, action) | filled | {"title": "My leak", "text": edited, "choice-title": "mine"}
+    assert (await send(scene, "editor", "findings/1", **chosen))[0] == 303
+    now = await finding(scene)
+    assert (now["title"], now["text"]) == ("My leak", edited)
     # The same form twice, as an impatient click sends it, is no conflict.
-    assert (await send(scene, "editor", "findings/1", **drawn | mine | {"title": "Once more"}))[0] == 303
+    assert (await send(scene, "editor", "findings/1", **chosen))[0] == 303
+    assert (await finding(scene))["version"] == now["version"]
 
 
 async def test_a_conflict_on_deal_access_and_item_keeps_what_was_typed(scene: Scene) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.pages.kit.forms import Field
+from app.pages.kit.fields import Field
 from app.pages.kit.presentation import Assets, ago, day, host, initials, is_web, listed, short_dollars
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

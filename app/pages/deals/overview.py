@@ -15,7 +15,8 @@ from app.deals.service import change_deal
 from app.http.web import current_resources, current_user, signed_in
 from app.models import STAGES
 from app.pages.deals.progress import find_progress
-from app.pages.kit.forms import NO_VERSION, SAVED, Field, FormSheet, blank_sheet, sheet_of
+from app.pages.kit.fields import Field
+from app.pages.kit.forms import NO_VERSION, SAVED, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 
 overview = Blueprint("overview_pages", __name__)

@@ -21,8 +21,9 @@ from app.deals.store import colleague, find_grant, get_grant, require_role
 from app.http.ids import parse_id
 from app.http.web import current_resources, current_user, signed_in
 from app.models import Member, User
+from app.pages.kit.fields import Field
 from app.pages.kit.flash import see_other
-from app.pages.kit.forms import SAVED, Field, FormSheet, blank_sheet, sheet_of
+from app.pages.kit.forms import SAVED, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, saved_by, show_deal
 
 team = Blueprint("team_pages", __name__)

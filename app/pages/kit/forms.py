@@ -4,60 +4,25 @@ A form carries, beside each field, what the field said when the page was drawn (
 So a conflict can tell who changed what, nothing typed is ever lost, and all of it works without a script.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from app.core.errors import BadRequest, Conflict
-from app.pages.kit.presentation import day
+from app.pages.kit.conflicts import Difference, is_open, meet, still_open, take_theirs
+from app.pages.kit.fields import Field, fact_of, lines_of, values_of
 
 SAVED, INVALID, CONFLICT = 303, 400, 409
 # What a form that names no version is drawn at: nothing is, so that it always meets a conflict and never overwrites.
 NO_VERSION = 0
-MINE, THEIRS = "mine", "theirs"
+_CHOOSE = "You both changed this. Choose one of the two, or edit yours."
 _PLAIN = {"string_too_short": "Fill this in.", "literal_error": "Choose one from the list."}
-_NEVER_EMPTY = ("whole", "day", "person")
 
 Save = Callable[[dict[str, Any], int | None], Awaitable[None]]
-
-
-class Field(NamedTuple):
-    """`kind` is line, wide (a line across the whole form), prose, address, whole, day, choice, person or check.
-
-    `options` are pairs of value and text.
-    """
-
-    name: str
-    label: str
-    kind: str = "line"
-    help: str = ""
-    longest: int = 200
-    options: tuple[tuple[str, str], ...] = ()
-    required: bool = False
-    nullable: bool = False
-
-    def shown(self, text: str) -> str:
-        """A value as a person reads it."""
-        if self.kind == "check":
-            return "yes" if text else "no"
-        if self.kind == "day" and text:
-            return day(date.fromisoformat(text))
-        return dict(self.options).get(text, text) if self.options else text
-
-
-class Difference(NamedTuple):
-    field: Field
-    theirs: str
-    by_them: bool
-    by_me: bool
-
-    @property
-    def choice(self) -> str:
-        """What is chosen until the person says otherwise: theirs only where it was they alone who changed it."""
-        return MINE if self.by_me else THEIRS
 
 
 @dataclass
@@ -69,7 +34,11 @@ class FormSheet:
     version: int | None = None
     was: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    # Of the fields that somebody else changed meanwhile.
     differences: list[Difference] = field(default_factory=list)
+    # What the form was drawn with before it met theirs, where there is still something to choose: a draft goes on from there.
+    base: dict[str, str] = field(default_factory=dict)
+    base_version: int | None = None
     # Who changed it meanwhile, and when.
     changed_by: str = ""
     changed_at: datetime | None = None
@@ -79,8 +48,9 @@ class FormSheet:
         """Take what was typed, and save it with `change`. SAVED, else INVALID or CONFLICT: then show the form again, it says why."""
         self._take(form)
         facts = self._check(model)
+        self.errors |= dict.fromkeys((each.field.name for each in self.differences), _CHOOSE)
         if self.errors:
-            return INVALID
+            return CONFLICT if self.differences else INVALID
         try:
             await change(facts, self.version)
         except BadRequest as refusal:
@@ -88,18 +58,24 @@ class FormSheet:
             self._refuse(name, problem or refusal.detail)
             return INVALID
         except Conflict as conflict:
-            return self._meet(conflict)
+            return await asyncio.to_thread(self._meet, conflict)
         return SAVED
+
+    def clash(self, name: str) -> Difference | None:
+        """Where the person has to choose."""
+        return next((each for each in self.differences if each.field.name == name and each.mark), None)
 
     def _take(self, form: Mapping[str, str]) -> None:
         self.version = int(form["version"]) if form.get("version", "").isdecimal() else self.version
-        overwrite = "overwrite" in form
         for each in self.fields:
             before = form.get(f"was-{each.name}")
             if before is not None:
-                self.was[each.name] = _lines(before)
-            chose_theirs = form.get(f"choice-{each.name}") == THEIRS and not overwrite
-            self.values[each.name] = self.was.get(each.name, "") if chose_theirs else _lines(form.get(each.name, ""))
+                self.was[each.name] = lines_of(before)
+            typed, theirs = lines_of(form.get(each.name, "")), self.was.get(each.name, "")
+            mark, choice = form.get(f"conflict-{each.name}", ""), form.get(f"choice-{each.name}", "")
+            if mark and is_open(mark, typed, choice):
+                self.differences.append(still_open(each, mark, typed, theirs))
+            self.values[each.name] = take_theirs(each, mark, typed, theirs) if mark and choice == "theirs" else typed
 
     def _check(self, model: type[BaseModel]) -> dict[str, Any]:
         """The facts that differ from what the form was drawn with, as `model` has them; fills `errors`.
@@ -110,7 +86,7 @@ class FormSheet:
         self.errors = {each.name: _PLAIN["string_too_short"] for each in required}
         changed = [each for each in self.fields if self.version is None or self.values[each.name] != self.was.get(each.name)]
         try:
-            stated = model.model_validate({each.name: _fact(each, self.values[each.name]) for each in changed})
+            stated = model.model_validate({each.name: fact_of(each, self.values[each.name]) for each in changed})
         except ValidationError as error:
             for problem in error.errors(include_url=False):
                 self.errors.setdefault(str(problem["loc"][0]), _in_words(problem))
@@ -130,20 +106,19 @@ class FormSheet:
             self._refuse("external_ref" if conflict.code == "external_ref_taken" else "", conflict.detail.removesuffix("."))
             return CONFLICT
         theirs = values_of(self.fields, current)
+        before, version = self.was, self.version
         for each in self.fields:
-            mine, before = self.values[each.name], self.was.get(each.name)
-            if mine != theirs[each.name]:
-                by_them, by_me = theirs[each.name] != before, mine != before
-                self.differences.append(Difference(each, theirs[each.name], by_them, by_me))
+            text, difference = meet(each, before.get(each.name), self.values[each.name], theirs[each.name])
+            self.values[each.name] = text
+            if difference.mark or theirs[each.name] != before.get(each.name):
+                self.differences.append(difference)
+        clashes = any(each.mark for each in self.differences)
+        if clashes:
+            self.base, self.base_version = before, version
         self.was, self.version = theirs, current["version"]
         self.changed_by = (current.get("updated_by") or {}).get("name", "")
         self.changed_at = datetime.fromisoformat(current["updated_at"])
-        return CONFLICT if self.differences else SAVED
-
-
-def values_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of a thing, as the API shows it, as text."""
-    return {each.name: _as_text(_value(thing, each)) for each in fields}
+        return CONFLICT if clashes or self.values != theirs else SAVED
 
 
 def sheet_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> FormSheet:
@@ -155,36 +130,6 @@ def sheet_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> FormSheet:
 def blank_sheet(fields: tuple[Field, ...], **values: str) -> FormSheet:
     """The form to make a new thing with."""
     return FormSheet(fields, dict.fromkeys((each.name for each in fields), "") | values)
-
-
-def _value(thing: Mapping[str, Any], field: Field) -> Any:
-    if field.kind == "person":
-        person = thing.get(field.name.removesuffix("_id"))
-        return person and person["id"]
-    return thing.get(field.name)
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "1" if value else ""
-    return "" if value is None else value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _fact(field: Field, text: str) -> Any:
-    """What a typed text means, for the model to judge."""
-    if field.kind == "check":
-        return text != ""
-    stripped = text.strip()
-    if not stripped and (field.kind in _NEVER_EMPTY or field.nullable):
-        return None
-    if field.kind in ("whole", "person"):
-        digits = stripped.removeprefix("$").replace(",", "").replace(" ", "")
-        return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 19 else text
-    return text
-
-
-def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _in_words(problem: Any) -> str:

@@ -3,7 +3,7 @@
 const UNKEPT = new Set(["deal", "by", "here", "draft"]); // the page's own
 const isToggle = (field) => field.type === "checkbox" || field.type === "radio";
 const all = (form) => [...form.elements].filter((each) => each.name && !UNKEPT.has(each.name) && each.type !== "submit" && each.localName !== "button");
-const isTypedInto = ({ name }) => !/^(was|choice)-|^version$/.test(name);
+const isTypedInto = ({ name }) => !/^(was|choice|conflict|base)-|^version$/.test(name);
 const fieldsOf = (form) => all(form).filter(isTypedInto);
 const valueOf = (field) => (isToggle(field) && !field.checked ? "" : field.value);
 
@@ -29,7 +29,8 @@ function sentValue(field) {
 export function makeForm(form) {
   const hidden = all(form).filter(({ type }) => type === "hidden").map((field) => [field, field.value]);
   const isUnsaved = "unsaved" in form.dataset;
-  const was = (name) => form.elements[`was-${name}`]?.value;
+  // Where both changed the same line and nobody has chosen yet, the draft goes on from what the form said before.
+  const was = (name) => (form.elements[`base-${name}`] ?? form.elements[`was-${name}`])?.value;
   const begun = Object.fromEntries(fieldsOf(form).map((field) => [field.name, isUnsaved ? "" : sentValue(field)]));
 
   function drawn() {
@@ -63,7 +64,7 @@ export function makeForm(form) {
     drawn,
     put,
     isTyped: () => isUnsaved || Object.keys(typed()).length > 0,
-    version: () => Number(form.elements.version?.value) || null,
+    version: () => Number((form.elements["base-version"] ?? form.elements.version)?.value) || null,
     reset() {
       form.reset();
       for (const [field, value] of hidden) field.value = value;

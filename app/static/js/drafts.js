@@ -282,6 +282,11 @@ function keep(element) {
   else restore();
 
   element.addEventListener("input", typed);
+  // Who edits their own text has chosen it.
+  element.addEventListener("input", ({ target }) => {
+    const mine = target.closest(".versions")?.querySelector('[type=radio][value="mine"]');
+    if (mine && target.type !== "radio") mine.checked = true;
+  });
   element.addEventListener("submit", sending);
   for (const link of element.querySelectorAll("[data-discard]")) {
     link.addEventListener("click", () => {
