@@ -189,6 +189,10 @@ def conflicting(form: str, field: str) -> Act:
         await page.locator("[name=version]").first.evaluate("each => { each.value = Number(each.value) - 1; }")
         await page.locator(f"[name=was-{field}]").first.evaluate("each => { each.value = 'as it was'; }")
         await page.fill(f"[name={field}]", "Mine")
+        if await page.locator("[name=was-text]").count():
+            text = await page.locator("[name=text]").input_value()
+            await page.locator("[name=was-text]").evaluate("(each, text) => { each.value = text; }", "As it was, long ago\n" + text[5:])
+            await page.fill("[name=text]", "What I say of it, long ago\n" + text[5:] + "\nMy last line")
         async with page.expect_navigation():
             await page.locator(f"{form} .button-primary").first.click()
 
