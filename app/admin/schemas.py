@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.auth.routes import Device
-from app.deals.fields import ONE_LINE, Email, single_line
+from app.deals.fields import Email, Words
 from app.http.openapi import one_of
 from app.http.query import Cursor
 
@@ -20,7 +20,7 @@ class _Body(BaseModel):
 class PeopleQuery(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    q: Annotated[str, ONE_LINE, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    q: Words = ""
     cursor: Cursor | None = None
 
 

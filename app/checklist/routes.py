@@ -3,8 +3,9 @@
 from quart import Blueprint, Response, request
 
 from app.access.permissions import ANY_ROLE
-from app.checklist.schemas import Checklist, ChecklistQuery, ItemChanges, NewItem, OneItem, Raise
-from app.checklist.service import ITEM, raise_item
+from app.checklist.order import move_item, raise_item
+from app.checklist.schemas import Checklist, ChecklistQuery, ItemChanges, Move, MovedItem, NewItem, OneItem, Raise
+from app.checklist.service import ITEM
 from app.checklist.store import list_items
 from app.http.json_bodies import read_json
 from app.http.openapi import documented
@@ -33,6 +34,16 @@ async def move_up(deal_id: int, item_id: int) -> Response:
     where = await read_json(Raise)
     await raise_item(current_resources(), current_user().id, deal_id, item_id, above_id=where.above, section=where.section)
     return await _list(deal_id, ChecklistQuery())
+
+
+@blueprint.post("/<id:item_id>/move")
+@documented("checklist", MovedItem, body=Move, problems=(400, 403, 404, 409, 413, 415))
+@signed_in
+async def move(deal_id: int, item_id: int) -> Response:
+    """Put it right after another item, in its section or in another one. 409 where that one is deleted, or in another section by now."""
+    await require_item(ITEM, deal_id, item_id)
+    to = await read_json(Move)
+    return as_json(await move_item(current_resources(), current_user().id, deal_id, item_id, after_id=to.after, section=to.section))
 
 
 API = Api(ITEM, "checklist", "item", OneItem, NewItem, ItemChanges)

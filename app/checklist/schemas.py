@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.deals.fields import Day, Identifier, Section, Task, Whose
+from app.deals.fields import Day, Identifier, Section, Task, Whose, Words
 from app.deals.schemas import PersonName
 from app.http.schemas import Answer, Body
 
@@ -38,6 +38,16 @@ class Raise(Body):
     section: bool = False
 
 
+class Move(Body):
+    """`after` is the item of `section` that it is to stand right after; null puts it first there.
+
+    A section that nothing else is in comes right after the section of `after`, or first of all.
+    """
+
+    after: Identifier | None
+    section: Section
+
+
 class ItemView(Answer):
     id: int
     deal_id: int
@@ -57,6 +67,14 @@ class OneItem(Answer):
     item: ItemView
 
 
+class MovedItem(Answer):
+    """`place` is where it stands among the `of` items of its section."""
+
+    item: ItemView
+    place: int
+    of: int
+
+
 class Checklist(Answer):
     """The items in their order, all that match. `total` and `done` count those of the whole checklist."""
 
@@ -68,5 +86,6 @@ class Checklist(Answer):
 class ChecklistQuery(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    q: Words = ""
     state: Literal["open", "done", "overdue"] | None = None
     owner: Whose | None = None

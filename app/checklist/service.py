@@ -1,21 +1,20 @@
-"""Checklist items as a kind of thing inside a deal; standard lists, and the order."""
+"""Checklist items as a kind of thing inside a deal, and the standard lists."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.checklist.standard import Template
-from app.checklist.store import MAX_ITEMS, get_item, list_of_deal, list_titles, measure
+from app.checklist.store import MAX_ITEMS, get_item, list_titles, measure
 from app.core.errors import Conflict
 from app.deals.service import record
 from app.deals.store import lock_editable_deal
 from app.models import ChecklistItem, Deal
 from app.resources import Resources
-from app.work.service import Kind, get_of_deal, mark_changed, record_thing
+from app.work.service import Kind, mark_changed
 
 
 class Added(NamedTuple):
@@ -66,34 +65,6 @@ async def remove_untouched(resources: Resources, user_id: int, deal_id: int, *, 
         if items:
             await record(db, "checklist.template_removed", deal, user_id, now, items=len(items))
         return len(items)
-
-
-async def raise_item(resources: Resources, user_id: int, deal_id: int, item_id: int, *, above_id: int, section: bool = False) -> None:
-    """Put an item above the one that stands right above it in its section, or its section above the section of that one.
-
-    What is above it already stays. Raises `Conflict` where the two are no longer neighbours: somebody else has moved them.
-    An item's place is no fact of its own and has no version: who rewords it is not in the way of who moves it.
-    """
-    now = resources.clock.now()
-    async with resources.database.write() as db:
-        deal = await lock_editable_deal(db, user_id, deal_id, now=now)
-        item = await get_of_deal(db, ITEM, deal, item_id)
-        items = await list_of_deal(db, deal)
-        blocks = [list(each) for _, each in groupby(items, key=lambda each: each.section if section else each.id)]
-        of_item = {each.id: index for index, block in enumerate(blocks) for each in block}
-        lower, upper = of_item[item_id], of_item.get(above_id, -1)
-        is_apart = not section and blocks[lower][0].section != blocks[upper][0].section
-        if upper == -1 or is_apart or abs(upper - lower) != 1:
-            raise Conflict("Somebody changed the order meanwhile.", code="order_moved")
-        if lower < upper:
-            return
-        blocks[upper], blocks[lower] = blocks[lower], blocks[upper]
-        for place, each in enumerate((each for block in blocks for each in block), start=1):
-            each.position = place
-        if section:
-            await record(db, "checklist.section_moved", deal, user_id, now, items=len(blocks[upper]))
-        else:
-            await record_thing(db, ITEM, "moved", deal, item, user_id, now)
 
 
 async def _room(db: AsyncSession, deal: Deal, wanted: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Row, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,7 +18,16 @@ from app.work.store import ITEM_ID, things_of
 # A checklist is shown whole. This is many times what the longest of the standard ones have.
 MAX_ITEMS = 500
 
-Item = TypeVar("Item", ItemView, ChecklistItem)
+
+class Ordered(NamedTuple):
+    """An item as far as the order of the list goes."""
+
+    id: int
+    section: str
+    position: int
+
+
+Item = TypeVar("Item", ItemView, Ordered)
 
 _owner, _updater = aliased(User), aliased(User)
 _SHOWN = (
@@ -50,7 +59,7 @@ async def list_items(db: AsyncSession, user_id: int, deal_id: int, query: Checkl
     rows = await fetch(db, _ALL, user_id=user_id, deal_id=deal_id, now=now)
     every = [_view(row) for row in rows]
     items = [each for each in every if _fits(each, query, user_id, now)]
-    return Checklist(items=_by_section(every, items), total=len(every), done=sum(each.done for each in every))
+    return Checklist(items=by_section(every, items), total=len(every), done=sum(each.done for each in every))
 
 
 async def get_item(db: AsyncSession, user_id: int, deal_id: int, item_id: int, *, now: datetime) -> ItemView:
@@ -61,11 +70,12 @@ async def get_item(db: AsyncSession, user_id: int, deal_id: int, item_id: int, *
     return _view(rows[0])
 
 
-async def list_of_deal(db: AsyncSession, deal: Deal) -> list[ChecklistItem]:
+async def list_order(db: AsyncSession, deal: Deal) -> list[Ordered]:
     """Every item there is, as the list shows them. The caller has locked the deal."""
     there = and_(ChecklistItem.deal_id == deal.id, ChecklistItem.deleted_at.is_(None))
-    every = list(await db.scalars(select(ChecklistItem).where(there).order_by(ChecklistItem.position, ChecklistItem.id)))
-    return _by_section(every, every)
+    columns = (ChecklistItem.id, ChecklistItem.section, ChecklistItem.position)
+    rows = await db.execute(select(*columns).where(there).order_by(ChecklistItem.position, ChecklistItem.id))
+    return by_section([Ordered(*row) for row in rows])
 
 
 async def list_titles(db: AsyncSession, deal: Deal) -> set[tuple[str, str]]:
@@ -99,6 +109,8 @@ def _view(row: Row[Any]) -> ItemView:
 
 
 def _fits(item: ItemView, query: ChecklistQuery, user_id: int, now: datetime) -> bool:
+    if query.q and not all(word in f"{item.title}\n{item.section}".casefold() for word in query.q.casefold().split()):
+        return False
     if query.owner is not None:
         wanted = user_id if query.owner == "me" else None if query.owner == "none" else query.owner
         if (item.owner.id if item.owner else None) != wanted:
@@ -108,7 +120,7 @@ def _fits(item: ItemView, query: ChecklistQuery, user_id: int, now: datetime) ->
     return query.state is None or item.done == (query.state == "done")
 
 
-def _by_section(every: Sequence[Item], items: Sequence[Item]) -> list[Item]:
-    """Sections in the order of their first item, also of one that is filtered out; within a section by position."""
+def by_section(every: Sequence[Item], items: Sequence[Item] | None = None) -> list[Item]:
+    """Of `every` item by its position, these: sections in the order of their first item, also of one that is filtered out."""
     order = {section: index for index, section in enumerate(dict.fromkeys(each.section for each in every))}
-    return sorted(items, key=lambda each: (order[each.section], each.position, each.id))
+    return sorted(every if items is None else items, key=lambda each: (order[each.section], each.position, each.id))

@@ -104,6 +104,8 @@ Name = Annotated[str, _SOME_LINE, BeforeValidator(single_line), _line(200, 1), A
 Line = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(120)]
 LongLine = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(2000)]
 Prose = Annotated[str, _LINES, BeforeValidator(several_lines), StringConstraints(max_length=20_000)]
+# What somebody looks for.
+Words = Annotated[str, ONE_LINE, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)]
 Party = Annotated[str, ONE_LINE, BeforeValidator(single_line), _line(200)]
 Section = Annotated[str, _SOME_LINE, BeforeValidator(single_line), _line(120, 1), AfterValidator(_visible)]
 Task = Annotated[str, _SOME_LINE, BeforeValidator(single_line), _line(300, 1), AfterValidator(_visible)]

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,7 +16,7 @@ from app.access.permissions import visible_to
 from app.core.config import Settings
 from app.core.statements import as_column, fetch
 from app.current_deal.places import PLACE_COLUMNS, WANTED, Remembered, find_place_of_none
-from app.deals.fields import ONE_LINE, AskedId, Stage, Status, single_line
+from app.deals.fields import AskedId, Stage, Status, Words
 from app.deals.schemas import DealList, DealSummary
 from app.deals.search import matches, relevance
 from app.deals.store import as_summary, summaries
@@ -38,7 +38,7 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    q: Annotated[str, ONE_LINE, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    q: Words = ""
     status: Status | None = None
     stage: Stage | None = None
     import_id: Annotated[AskedId | None, Field(alias="import")] = None

@@ -1,11 +1,11 @@
 """Bodies and answers of the findings API."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
-from app.deals.fields import ONE_LINE, Identifier, Name, Prose, Whose, single_line
+from app.deals.fields import Identifier, Name, Prose, Whose, Words
 from app.deals.schemas import PersonName
 from app.http.query import Cursor, Limit
 from app.http.schemas import Answer, Body
@@ -71,7 +71,7 @@ class FindingQuery(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    q: Annotated[str, ONE_LINE, BeforeValidator(single_line), StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    q: Words = ""
     severity: Severity | None = None
     status: FindingStatus | Literal["unsettled"] | None = None
     owner: Whose | None = None

@@ -9,8 +9,9 @@ from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import EDITING_ROLES
+from app.checklist.order import raise_item
 from app.checklist.schemas import ChecklistQuery, ItemChanges, NewItem
-from app.checklist.service import ITEM, add_template, raise_item, remove_untouched
+from app.checklist.service import ITEM, add_template, remove_untouched
 from app.checklist.standard import TEMPLATES
 from app.checklist.store import MAX_ITEMS, get_item, list_items
 from app.core.errors import BadRequest, Conflict, NotFound

@@ -49,6 +49,7 @@ ROUTES: dict[tuple[str, str], tuple[tuple[str, ...], Any]] = {
     ("DELETE", "~/checklist/1"): (EDITING, None),
     ("POST", "~/checklist/1/restore"): (EDITING, {}),
     ("POST", "~/checklist/1/raise"): (EDITING, {"above": 2}),
+    ("POST", "~/checklist/1/move"): (EDITING, {"after": None, "section": "Tax"}),
     ("PUT", "~/drafts/deal"): (ANYONE, {"fields": {"name": "Minecraft"}, "version": 1, "writer": "tab"}),
 }
 # One's own text goes whoever still sees the deal, and says nothing of it (`test_drafts.py`).

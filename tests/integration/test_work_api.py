@@ -2,12 +2,14 @@
 
 import asyncio
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
 import pytest
 
 from app.checklist.store import MAX_ITEMS
 from app.models import ChecklistItem, Finding
+from tests.counting import Counted, counting
 from tests.factories import make_deal, make_work
 from tests.fakes import FakeClock
 from tests.integration.scene import Scene
@@ -184,6 +186,9 @@ async def test_the_checklist_is_shown_whole_by_section_and_filtered(scene: Scene
     assert changed["item"]["done_at"] is not None
     overdue = (await scene.call("viewer", "GET", "~/checklist?state=overdue"))[1]
     assert ([each["title"] for each in overdue["items"]], overdue["total"], overdue["done"]) == (["d"], 4, 1)
+    for words, titles in (("LEGAL", "bd"), ("tax c", "c"), ("tax b", ""), ("x", "ac")):
+        found = (await scene.call("viewer", "GET", "~/checklist", query_string={"q": words}))[1]
+        assert ("".join(each["title"] for each in found["items"]), found["total"]) == (titles, 4), words
     kinds = [event["kind"] for event in (await scene.call("viewer", "GET", "~/activity?kind=checklist"))[1]["events"]]
     assert kinds == ["checklist.item_done", *["checklist.item_created"] * 4]
     assert (await scene.call("viewer", "GET", f"~/activity?kind=checklist&person={scene.id_of('owner')}"))[1]["events"] == []
@@ -214,6 +219,82 @@ async def test_items_and_sections_let_each_other_pass_as_long_as_they_are_neighb
     assert "".join(each["title"] for each in (await scene.call("viewer", "GET", "~/checklist"))[1]["items"]) in ("bacD", "bDac")
     moved = await scene.events("checklist.item_moved", "checklist.section_moved")
     assert [event.payload for event in moved[:2]] == [{"item_id": d}, {"items": 1}]
+
+
+async def fill(scene: Scene, **sections: str) -> dict[str, int]:
+    """By its letter: an item of each of these sections. They were added in turns, so sections are mixed in the order of their positions."""
+    wanted = sorted((index, section, title) for section, titles in sections.items() for index, title in enumerate(titles))
+    return {title: (await make(scene, "checklist", section=section, title=title))["id"] for _, section, title in wanted}
+
+
+async def order_of(scene: Scene) -> str:
+    """The sections, each with the letters of its items."""
+    items = (await scene.call("viewer", "GET", "~/checklist"))[1]["items"]
+    return " ".join(f"{name}:{''.join(each['title'] for each in of)}" for name, of in groupby(items, key=lambda each: each["section"]))
+
+
+@on_sqlite
+async def test_an_item_goes_after_another_in_its_section_or_in_any(scene: Scene) -> None:
+    ids = await fill(scene, Legal="abc", Tax="def")
+
+    async def move(title: str, after: str | None, section: str) -> int | str:
+        body = {"after": ids[after] if after else None, "section": section}
+        status, said = await scene.call("editor", "POST", f"~/checklist/{ids[title]}/move", json=body)
+        return f"{said['place']} of {said['of']}, version {said['item']['version']}" if status == 200 else said["code"]
+
+    steps = [
+        ("a", "c", "Legal", "3 of 3, version 1", "Legal:bca Tax:def"),
+        ("a", "c", "Legal", "3 of 3, version 1", "Legal:bca Tax:def"),
+        ("a", None, "Tax", "1 of 4, version 2", "Legal:bc Tax:adef"),  # the last of the list stays where it is
+        ("f", "b", "Legal", "2 of 3, version 2", "Legal:bfc Tax:ade"),
+        ("b", "e", "Tax", "4 of 4, version 2", "Legal:fc Tax:adeb"),
+        ("c", "f", "Tax", "order_moved", "Legal:fc Tax:adeb"),  # it is of the other section
+        ("c", "c", "Legal", "order_moved", "Legal:fc Tax:adeb"),
+        ("c", "d", "Tax", "3 of 5, version 2", "Legal:f Tax:adceb"),
+        ("f", None, "Legal", "1 of 1, version 2", "Legal:f Tax:adceb"),
+        ("f", "b", "Tax", "6 of 6, version 3", "Tax:adcebf"),
+        ("e", "d", "Legal", "1 of 1, version 2", "Tax:adcbf Legal:e"),  # a section that nothing is in comes after that of the other
+        ("b", None, "HR", "1 of 1, version 3", "HR:b Tax:adcf Legal:e"),
+        ("b", "a", "HR", "1 of 1, version 3", "Tax:adcf HR:b Legal:e"),
+    ]
+    for title, after, section, told, order in steps:
+        assert (await move(title, after, section), await order_of(scene)) == (told, order), (title, after, section)
+    assert (await scene.call("editor", "DELETE", f"~/checklist/{ids['d']}"))[0] == 204
+    assert await move("f", "d", "Tax") == "order_moved", "what it was to follow is gone"
+    assert await move("d", "a", "Tax") == "not_found"
+    for wrong in ({"section": "Tax"}, {"after": None}, {"after": None, "section": " "}, {"after": "1", "section": "Tax"}):
+        assert (await scene.call("editor", "POST", f"~/checklist/{ids['a']}/move", json=wrong))[0] == 400
+    moves = sum(told[0].isdecimal() for *_, told, _ in steps) - 2
+    assert len(await scene.events("checklist.item_moved")) == moves, "none of what changed nothing"
+
+
+async def test_two_who_move_at_once_both_have_moved_and_one_row_is_written_where_that_is_enough(scene: Scene) -> None:
+    ids = await fill(scene, Legal="abcdefgh")
+    for who in ("owner", "editor"):
+        await scene.client(who)
+
+    async def move(who: str, title: str, after: str | None) -> int:
+        body = {"after": ids[after] if after else None, "section": "Legal"}
+        return (await scene.call(who, "POST", f"~/checklist/{ids[title]}/move", json=body))[0]
+
+    async def positions() -> dict[str, int]:
+        return {each["title"]: each["position"] for each in (await scene.call("viewer", "GET", "~/checklist"))[1]["items"]}
+
+    # The first finds no room between positions that follow each other, so both would number everything anew.
+    assert list(await asyncio.gather(move("owner", "a", "c"), move("editor", "h", None))) == [200, 200]
+    assert await order_of(scene) == "Legal:hbcadefg"
+    before = await positions()
+    with counting(scene.resources.database, found := Counted()):
+        assert await move("editor", "g", "b") == 200
+    assert await order_of(scene) == "Legal:hbgcadef"
+    assert [name for name, position in (await positions()).items() if before[name] != position] == ["g"]
+    assert len([each for each in found.writing if "UPDATE checklist_items" in each]) == 1
+    # In the end there is no room left; then it is made, in one statement too.
+    with counting(scene.resources.database, found := Counted()):
+        for title in "efaefaefaefaefaefa":
+            assert await move("owner", title, "h") == 200
+    assert await order_of(scene) == "Legal:hafebgcd"
+    assert len([each for each in found.writing if "UPDATE checklist_items" in each]) == 18
 
 
 @on_sqlite
