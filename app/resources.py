@@ -16,6 +16,7 @@ from app.core.database import Database
 from app.core.errors import StoreUnavailable
 from app.core.redis import RedisClient
 from app.core.redis_keys import RedisKeys
+from app.core.statements import Running
 from app.events.service import record_always
 from app.models import Switch
 from app.sessions.backend import BackendFlag, Flip
@@ -124,7 +125,7 @@ def make_resources(
     )
 
 
-async def record_flip(db: AsyncSession, flip: Flip) -> None:
+async def record_flip(db: Running, flip: Flip) -> None:
     """Also where no audit trail is kept: the probe measures its pauses by these."""
     await record_always(db, "backend.flipped", **asdict(flip))
 

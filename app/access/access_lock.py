@@ -11,11 +11,10 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, Select, and_, bindparam, insert, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import access_rule, granted_now
 from app.core.clock import from_unix_ms
-from app.core.statements import fetch, new, run
+from app.core.statements import Running, fetch, new, run
 from app.events.service import event_row, is_audited
 from app.models import DEAL_ID, NOW, USER_ID, Deal, Event, Member, User
 
@@ -23,7 +22,7 @@ NOTHING: Mapping[str, Any] = {}
 
 
 async def record_access(
-    db: AsyncSession,
+    db: Running,
     kind: str,
     *,
     user_id: int,
@@ -38,15 +37,33 @@ async def record_access(
     `card` is what the caller read before; False means it is no longer so, and nothing was written: look again.
     `also` is one more condition over `User`, which is then locked too: one that is made once, with its values.
     """
+    statement, values = access_recorded(
+        is_audited(db), kind, user_id=user_id, card=card, now=now, also=also, also_values=also_values, **payload
+    )
+    return bool(await (run(db, statement, **values) if isinstance(statement, Insert) else fetch(db, statement, **values)))
+
+
+def access_recorded(
+    audit: bool,
+    kind: str,
+    *,
+    user_id: int,
+    card: Mapping[str, Any],
+    now: datetime,
+    also: ColumnElement[bool] | None = None,
+    also_values: Mapping[str, Any] = NOTHING,
+    **payload: Any,
+) -> tuple[Insert | Select[Any], Mapping[str, Any]]:
+    """The statement of `record_access`, for a transaction with more of them. Where no events are kept it only locks."""
     deal_id, until_ms = card["id"], card["access_until"]
     values = {"user_id": user_id, "deal_id": deal_id, "now": now, "deal_name": card["name"], **also_values}
     if until_ms is not None:  # a card knows milliseconds
         began = from_unix_ms(until_ms)
         values |= {"ends_from": began, "ends_to": began + timedelta(microseconds=999)}
-    if not is_audited(db):
-        return bool(await fetch(db, _lock(card["role"], until_ms is not None, also), **values))
+    if not audit:
+        return _lock(card["role"], until_ms is not None, also), values
     event = event_row(kind, at=now, user_id=user_id, actor_id=user_id, deal_id=deal_id, **payload)
-    return bool(await run(db, _event(card["role"], until_ms is not None, also), **values, **{f"new_{name}": event[name] for name in _SAID}))
+    return _event(card["role"], until_ms is not None, also), values | {f"new_{name}": event[name] for name in _SAID}
 
 
 # What the rows do not know of the event.

@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, case, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.lookups import Lookup
-from app.core.statements import fetch
+from app.core.statements import Running, fetch
 from app.models import DEAL_ID, NOW, USER_ID, Deal, Member, User
 
 EDITING_ROLES = frozenset({"owner", "admin", "editor"})
@@ -113,7 +112,7 @@ def in_bin_of(user_id: int, *, now: datetime) -> Select[Deal]:
     )
 
 
-async def user_can_access_deal(db: AsyncSession, user_id: int, deal_id: int, *, now: datetime) -> bool:
+async def user_can_access_deal(db: Running, user_id: int, deal_id: int, *, now: datetime) -> bool:
     return bool(await fetch(db, VISIBLE_DEAL.statement, user_id=user_id, deal_id=deal_id, now=now))
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.core import postgresql, sqlite
 from app.core.clock import Clock
+from app.core.compiled import Compilations
 from app.core.database_admission import Admission, Rank
 from app.core.database_faults import read_only, unavailable
 from app.core.database_url import parse_database_url, sqlite_file
@@ -27,6 +28,7 @@ from app.core.lookups import ConnectionLost, Fetch, Lookup
 from app.core.postgresql import Connector, postgresql_engine
 from app.core.sqlite import sqlite_engines
 from app.core.time_budget import current_time_budget
+from app.core.transactions import Transaction
 
 # Below the 10 s a hold lives (sessions/redis_store.py): no transaction may outlive the hold taken for it.
 STATEMENT_LIMIT_SECONDS = 5
@@ -73,6 +75,7 @@ class Database:
         if self.dialect == "sqlite":
             self._reader, self._writer = sqlite_engines(self.url, readers=READERS, wait_seconds=WAIT_LIMIT_SECONDS)
             self._reading, self._writing = Admission(READERS), Admission(1)
+            self._transactions = sqlite.transactions(WAIT_LIMIT_SECONDS)
             self._connector = None
         else:
             limits: dict[str, Any] = {"timeout": WAIT_LIMIT_SECONDS, "command_timeout": ANSWER_LIMIT_SECONDS}
@@ -81,9 +84,11 @@ class Database:
                 self._connector, pool_size=CONNECTIONS, max_overflow=0, pool_timeout=WAIT_LIMIT_SECONDS
             )
             self._reading = self._writing = Admission(CONNECTIONS)
+            self._transactions = postgresql.TRANSACTIONS
         self.engines: tuple[AsyncEngine, ...] = tuple({self._reader, self._writer})
         self._read = async_sessionmaker(self._reader, expire_on_commit=False, autoflush=False)
         self._write = async_sessionmaker(self._writer, expire_on_commit=False, info={"audit": audit})
+        self._audit, self._compilations = audit, Compilations(self._writer.sync_engine.dialect)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -111,9 +116,25 @@ class Database:
             async with _within_time_budget() as limit, _admitted(self._writing), self._write() as db:
                 await self._set_clock(db)
                 yield db
-                if (ends_at := limit.when()) is not None:
-                    limit.reschedule(max(ends_at, asyncio.get_running_loop().time() + COMMIT_SECONDS))
+                _assure_commit(limit)
                 await db.commit()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """`write` for what runs all the time: statements that are made once, and nothing of the ORM."""
+        with _faults_translated():
+            async with _within_time_budget() as limit, _admitted(self._writing):
+                if self.dialect == "postgresql" and not self.clock.is_set:
+                    async with self._read() as db:
+                        await self._set_clock(db)
+                engine = self._writer.sync_engine
+                begun = await Transaction.open(engine, self._transactions, self._compilations, audit=self._audit)
+                try:
+                    yield begun
+                    _assure_commit(limit)
+                    await begun.commit()
+                finally:
+                    await begun.close()
 
     async def synchronized_clock(self) -> Clock:
         """The clock, set. Raises `DatabaseUnavailable`."""
@@ -146,6 +167,11 @@ class Database:
     async def close(self) -> None:
         for engine in self.engines:
             await engine.dispose()
+
+
+def _assure_commit(limit: asyncio.Timeout) -> None:
+    if (ends_at := limit.when()) is not None:
+        limit.reschedule(max(ends_at, asyncio.get_running_loop().time() + COMMIT_SECONDS))
 
 
 @asynccontextmanager

@@ -4,13 +4,14 @@ What an ORM session does around such a statement costs several times the stateme
 its own, and nothing is made of its row but the row.
 """
 
-from collections import namedtuple
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from sqlalchemy import Dialect, Engine, Select
+from sqlalchemy import Engine, Select
 from sqlalchemy.util import await_only
+
+from app.core.compiled import Compiled, compile_for
 
 # Whether a connection is taken from the pool for a single statement, which is a transaction by itself.
 takes_no_transaction: ContextVar[bool] = ContextVar("takes_no_transaction", default=False)
@@ -28,13 +29,13 @@ class Lookup:
 
     def __init__(self, statement: Select[Any]) -> None:
         self.statement = statement
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, Compiled] = {}
 
     def run(self, engine: Engine, fetch: "Fetch", parameters: Mapping[str, Any]) -> Any | None:
         """The row, its columns by name. In a greenlet of SQLAlchemy's. Raises `ConnectionLost`, and what the driver does."""
         compiled = self._compiled.get(engine.dialect.name)
         if compiled is None:
-            compiled = self._compiled[engine.dialect.name] = _compile(self.statement, engine.dialect)
+            compiled = self._compiled[engine.dialect.name] = compile_for(engine.dialect, self.statement)
         values = compiled.bind(parameters)
         for note in engine.dispatch.before_cursor_execute:  # whoever counts statements counts this one
             note(None, None, compiled.sql, values, None, False)
@@ -69,32 +70,3 @@ def _fetch_row(engine: Engine, fetch: Fetch, sql: str, values: tuple[Any, ...]) 
         raise
     connection.close()
     return row
-
-
-class _Compiled(NamedTuple):
-    sql: str
-    # Of the values in their order; a constant has a name, too.
-    names: list[str]
-    constants: dict[str, Any]
-    write: dict[str, Callable[[Any], Any]]
-    row: Callable[..., Any]
-    read: list[Callable[[Any], Any] | None]
-
-    def row_of(self, values: Iterable[Any]) -> Any:
-        return self.row(*[read(value) if read else value for read, value in zip(self.read, values, strict=True)])
-
-    def bind(self, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
-        given = {name: self.write[name](value) if name in self.write else value for name, value in parameters.items()}
-        given |= self.constants
-        return tuple([given[name] for name in self.names])
-
-
-def _compile(statement: Select[Any], dialect: Dialect) -> _Compiled:
-    compiled: Any = statement.compile(dialect=dialect)
-    write = dict(compiled._bind_processors)
-    constants = {name: bound.value for bound, name in compiled.bind_names.items() if not bound.required}
-    constants = {name: write[name](value) if name in write else value for name, value in constants.items()}
-    columns = compiled._result_columns
-    row = namedtuple("row", [column.keyname for column in columns])  # type: ignore[misc]
-    read = [column.type._cached_result_processor(dialect, None) for column in columns]
-    return _Compiled(str(compiled), list(compiled.positiontup), constants, write, row, read)

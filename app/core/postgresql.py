@@ -17,6 +17,7 @@ from sqlalchemy.util import await_only
 
 from app.core.database_url import Connection, Host, connection_of
 from app.core.lookups import Fetch, takes_no_transaction
+from app.core.transactions import Done, Driver, Step
 
 log = structlog.get_logger()
 
@@ -190,6 +191,29 @@ def _is_lost(driver: DriverConnection, error: BaseException) -> bool:
 
 
 FETCH = Fetch(_first_row, _is_lost)
+
+
+async def _run_in_turn(driver: DriverConnection, steps: Sequence[Step]) -> list[Done]:
+    done: list[Done] = []
+    for sql, values, has_rows in steps:
+        rows: Sequence[Any] = ()
+        if has_rows:
+            rows = await driver.fetch(sql, *values)
+            count = len(rows)
+        else:
+            count = int((await driver.execute(sql, *values)).rpartition(" ")[2])
+        done.append((count, rows))
+        if not count:
+            break
+    return done
+
+
+async def _commit(connection: Any) -> None:
+    await connection._call_and_discard(connection._transaction.commit)
+
+
+# Taken from the pool a connection has begun.
+TRANSACTIONS = Driver(lambda: (), _run_in_turn, _commit)
 
 
 def _unnamed() -> str:

@@ -8,7 +8,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, event
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection, AsyncAdapt_aiosqlite_cursor
@@ -18,6 +18,7 @@ from sqlalchemy.util import await_only
 from app.core.database_url import make_folder, try_to_open
 from app.core.lookups import Fetch
 from app.core.time_budget import current_time_budget
+from app.core.transactions import Done, Driver, Step
 
 
 def sqlite_engines(url: URL, *, readers: int, wait_seconds: float) -> tuple[AsyncEngine, AsyncEngine]:
@@ -90,6 +91,34 @@ async def _first_row(driver: Any, sql: str, values: tuple[Any, ...]) -> Any:
 FETCH = Fetch(_first_row, is_lost=lambda _driver, _error: False)
 
 
+def transactions(wait_seconds: float) -> Driver:
+    """Whose statements in turn are one visit, the first one's with BEGIN."""
+
+    def begin() -> list[Step]:
+        return [(f"PRAGMA busy_timeout = {_wait_ms(wait_seconds)}", (), True), ("BEGIN IMMEDIATE", (), False)]
+
+    return Driver(begin, _run_in_turn, _commit)
+
+
+async def _run_in_turn(driver: Any, steps: Sequence[Step]) -> list[Done]:
+    def visit() -> list[Done]:
+        done: list[Done] = []
+        for sql, values, has_rows in steps:
+            cursor = driver._conn.execute(sql, values)
+            rows = cursor.fetchall() if has_rows else []
+            done.append((len(rows) if has_rows else cursor.rowcount, rows))
+            if not done[-1][0]:
+                break
+        return done
+
+    return cast(list[Done], await driver._execute(visit))
+
+
+async def _commit(connection: Any) -> None:
+    driver = connection._connection
+    await driver._execute(lambda: driver._conn.commit())
+
+
 def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> OneVisitConnection:
     try_to_open(dialect, record, arguments, options)
     opened = dialect.connect(*arguments, **options)
@@ -110,12 +139,15 @@ def _set_up_sqlite(*pragmas: str) -> Callable[[Any, Any], None]:
     return set_up
 
 
+def _wait_ms(wait_seconds: float) -> int:
+    """A thread that waits for a lock cannot be called back, so it is told beforehand how much of its time budget is left."""
+    budget = current_time_budget()
+    return int(1000 * min(wait_seconds, max(budget.left, 0) if budget else wait_seconds))
+
+
 def _begin_immediate(wait_seconds: float) -> Callable[[Any], None]:
     def begin(connection: Any) -> None:
-        # A thread that waits for a lock cannot be called back, so it is told beforehand how much of its time budget is left.
-        budget = current_time_budget()
-        wait_ms = int(1000 * min(wait_seconds, max(budget.left, 0) if budget else wait_seconds))
-        driver = connection.connection.driver_connection
+        wait_ms, driver = _wait_ms(wait_seconds), connection.connection.driver_connection
 
         def visit() -> None:
             driver._conn.execute(f"PRAGMA busy_timeout = {wait_ms}")

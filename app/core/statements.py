@@ -9,18 +9,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
+from app.core.transactions import Transaction
+
 Ts = TypeVarTuple("Ts")
+
+# Where a statement that is made once may run.
+Running = AsyncSession | Transaction
 
 # Objects this session has loaded are left as they are: nobody changes rows by a statement and goes on with objects of the same rows,
 # and to find those would cost a query of its own.
 _PAST_LOADED_OBJECTS = {"synchronize_session": False}
 
 
-async def fetch(db: AsyncSession, statement: TypedReturnsRows[*Ts], /, **values: Any) -> Sequence[Row[*Ts]]:
+async def fetch(db: Running, statement: TypedReturnsRows[*Ts], /, **values: Any) -> Sequence[Row[*Ts]]:
     """The rows of a SELECT of columns with these values of its parameters, past the ORM, which is as costly as the rest of it.
 
     What an object of this session holds that is not yet flushed is flushed before.
     """
+    if isinstance(db, Transaction):
+        return await db.fetch(statement, values)
     return await db.run_sync(_fetch, statement, values)
 
 
@@ -35,8 +42,10 @@ def as_column(statement: Select[Any], name: str) -> Label[Any]:
     return statement.scalar_subquery().correlate(None).label(name)
 
 
-async def run(db: AsyncSession, statement: UpdateBase, /, **values: Any) -> int:
+async def run(db: Running, statement: UpdateBase, /, **values: Any) -> int:
     """Like `fetch`, for an INSERT, UPDATE or DELETE. Returns how many rows it changed."""
+    if isinstance(db, Transaction):
+        return await db.run(statement, values)
     return await db.run_sync(_run, statement, values)
 
 
@@ -67,9 +76,13 @@ async def execute_returning(db: AsyncSession, statement: TypedReturnsRows[*Ts]) 
     return (await db.execute(statement, execution_options=_PAST_LOADED_OBJECTS)).all()
 
 
+def dialect_of(db: Running) -> str:
+    return db.dialect if isinstance(db, Transaction) else db.get_bind().dialect.name
+
+
 def insert_into(db: AsyncSession, table: type) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows ON CONFLICT, in the words of the database at hand."""
-    return insert_of(db.get_bind().dialect.name, table)
+    return insert_of(dialect_of(db), table)
 
 
 def insert_of(dialect: str, table: type) -> postgresql.Insert | sqlite.Insert:

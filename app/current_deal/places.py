@@ -101,7 +101,7 @@ async def keep_place(resources: Resources, user_id: int, seen: Seen, *, device: 
     }
     whose: dict[str, Any] = {"user_id": user_id} | ({} if seen.deal_id is None else {"deal_id": seen.deal_id, "now": now})
     values = {f"new_{name}": stated[name] for name in _STATED}
-    async with resources.database.write() as db:
+    async with resources.database.transaction() as db:
         kept = await run(db, _KEEP[resources.database.dialect, seen.deal_id is not None], **whose, **values)
     if kept or seen.deal_id is None:
         return

@@ -22,7 +22,7 @@ from app.access.permissions import visible_to
 from app.core.clock import to_unix_ms
 from app.core.errors import NotAuthenticated, StoreUnavailable, Unavailable
 from app.core.metrics import METRICS
-from app.core.statements import fetch, run
+from app.core.statements import Running, fetch, run
 from app.current_deal.candidate import CANDIDATE, UNCHANGED, Candidate, find_candidate, find_only_deal
 from app.current_deal.session_data import choose_deal, has_deal, strip_deal
 from app.events.service import record_event
@@ -142,7 +142,7 @@ class RestorePlan:
             data = strip_deal(data, in_bin=self.candidate.in_bin) | {"refused": self.candidate.pointer_version}
         return data | {"nothing_until": int((now + RESTORE_BACKOFF).timestamp() * 1000)}
 
-    async def confirm(self, db: AsyncSession, now: datetime, began: float) -> None:
+    async def confirm(self, db: Running, now: datetime, began: float) -> None:
         """In the transaction of the write: it is still so, stays so until the commit, and is audited. Raises `AccessMoved`.
 
         The event tells how long it took since `began` (of `time.perf_counter`), which is all but the commit.

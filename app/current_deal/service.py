@@ -8,14 +8,15 @@ from typing import Any, cast
 from sqlalchemy import Update, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.access_lock import record_access
+from app.access.access_lock import access_recorded
 from app.access.permissions import VISIBLE_DEAL
 from app.core.errors import NotAuthenticated, NotFound, StoreUnavailable
 from app.core.metrics import METRICS
 from app.core.statements import fetch, run
+from app.core.transactions import Transaction
 from app.current_deal.restore import ATTEMPTS, AccessMoved
 from app.current_deal.session_data import PREVIOUS, choose_deal, deal_card, dismiss, forget_deal, if_still_on, without_restored_deal
-from app.current_deal.visits import remember_visit
+from app.current_deal.visits import visit_noted
 from app.events.service import record_event
 from app.models import DEAL_ID, NOW, USER_ID, Session, User
 from app.resources import Resources
@@ -102,7 +103,7 @@ async def undo_restore(resources: Resources, session: UserSession) -> bool:
     if deal is None or without_restored_deal(session) is None:
         return False
 
-    async def audit(db: AsyncSession) -> None:
+    async def audit(db: Transaction) -> None:
         organisation_id = (await fetch(db, _ORGANISATION, user_id=user_id))[0].organisation_id
         whom = {"organisation_id": organisation_id, "actor_id": user_id, "user_id": user_id}
         await record_event(db, "deal.restore_undone", at=now, deal_id=deal["id"], **whom)
@@ -130,14 +131,16 @@ def _choose(data: dict[str, Any], *, card: dict[str, Any], person: dict[str, Any
     return {key: value for key, value in chosen.items() if not (is_undo and key == PREVIOUS)}
 
 
-async def _remember(db: AsyncSession, *, user_id: int, card: dict[str, Any], page: str | None, now: datetime) -> None:
+async def _remember(db: Transaction, *, user_id: int, card: dict[str, Any], page: str | None, now: datetime) -> None:
     """The durable half: audit with proof of access, the person's last deal, the visit."""
-    if not await record_access(db, "deal.selected", user_id=user_id, card=card, now=now):
-        raise AccessMoved
     update_last_deal = _UPDATE_LAST_DEAL_OF_ADMIN if card["role"] == "admin" else _UPDATE_LAST_DEAL
-    if not await run(db, update_last_deal, user_id=user_id, deal_id=card["id"], now=now):
+    done = await db.run_in_turn(
+        access_recorded(db.audit, "deal.selected", user_id=user_id, card=card, now=now),
+        (update_last_deal, {"user_id": user_id, "deal_id": card["id"], "now": now}),
+        visit_noted(db.dialect, user_id, card["id"], page, now=now, chosen=True),
+    )
+    if done < 2:  # of which the third has no say
         raise AccessMoved
-    await remember_visit(db, user_id, card["id"], page, now=now, chosen=True)
 
 
 def _loaded(session: UserSession) -> Loaded:

@@ -3,15 +3,16 @@
 Pages are noted by a request that a visible page makes, never by its GET. A person's own: nobody else learns of it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 from sqlalchemy import Insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import user_can_access_deal
 from app.core.errors import NotFound
-from app.core.statements import insert_of, new, run
+from app.core.statements import Running, dialect_of, insert_of, new, run
 from app.models import NOW, STAGES, Visit
 from app.resources import Resources
 
@@ -34,10 +35,18 @@ WITH_ITEMS = ("findings", "checklist", "team")
 SEEN_AT = {"findings": "findings_seen_at", "checklist": "checklist_seen_at", "activity": "activity_seen_at"}
 
 
-async def remember_visit(db: AsyncSession, user_id: int, deal_id: int, page: str | None, *, now: datetime, chosen: bool) -> None:
+async def remember_visit(db: Running, user_id: int, deal_id: int, page: str | None, *, now: datetime, chosen: bool) -> None:
     """Note the page a person sees, in the transaction of the caller. `chosen`: the deal was selected with it, so it leads the recents."""
-    statement = _note(db.get_bind().dialect.name, page, chosen)
-    await run(db, statement, new_user_id=user_id, new_deal_id=deal_id, new_last_page=page or "overview", now=now)
+    statement, values = visit_noted(dialect_of(db), user_id, deal_id, page, now=now, chosen=chosen)
+    await run(db, statement, **values)
+
+
+def visit_noted(
+    dialect: str, user_id: int, deal_id: int, page: str | None, *, now: datetime, chosen: bool
+) -> tuple[Insert, Mapping[str, Any]]:
+    """The statement of `remember_visit`, for a transaction with more of them."""
+    values = {"new_user_id": user_id, "new_deal_id": deal_id, "new_last_page": page or "overview", "now": now}
+    return _note(dialect, page, chosen), values
 
 
 @cache
@@ -53,7 +62,7 @@ def _note(dialect: str, page: str | None, chosen: bool) -> Insert:
 async def note_page(resources: Resources, user_id: int, deal_id: int, page: str) -> None:
     """Like `remember_visit`, in a transaction of its own. Raises `NotFound` for a deal this person does not see."""
     now = resources.clock.now()
-    async with resources.database.write() as db:
+    async with resources.database.transaction() as db:
         if not await user_can_access_deal(db, user_id, deal_id, now=now):
             raise NotFound
         await remember_visit(db, user_id, deal_id, page, now=now, chosen=False)

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.contextvars import get_contextvars
 
-from app.core.statements import run
+from app.core.statements import Running, run
+from app.core.transactions import Transaction
 from app.models import Event
 
 _INSERT = insert(Event).inline()
@@ -36,17 +36,17 @@ def event_row(
     }
 
 
-def is_audited(db: AsyncSession) -> bool:
+def is_audited(db: Running) -> bool:
     """Whether this installation keeps an audit trail (AUDIT_ENABLED)."""
-    return bool(db.info.get("audit", True))
+    return db.audit if isinstance(db, Transaction) else bool(db.info.get("audit", True))
 
 
-async def record_event(db: AsyncSession, kind: str, **values: Any) -> None:
+async def record_event(db: Running, kind: str, **values: Any) -> None:
     """Insert `event_row(kind, **values)`. The outbox row that the relay needs is added by a trigger."""
     if is_audited(db):
         await record_always(db, kind, **values)
 
 
-async def record_always(db: AsyncSession, kind: str, **values: Any) -> None:
+async def record_always(db: Running, kind: str, **values: Any) -> None:
     """The same where no audit trail is kept, too: for what the site itself goes by."""
     await run(db, _INSERT, **event_row(kind, **values))

@@ -23,7 +23,7 @@ from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
 from app.core.redis import Instance, RedisClient, check_redis_health
 from app.core.redis_keys import RedisKeys
-from app.core.statements import execute_dml
+from app.core.statements import Running, execute_dml, run
 from app.models.sessions import SessionBackend
 from app.sessions import trace
 from app.sessions.fleet import Fleet, Pin, RedisView
@@ -69,7 +69,7 @@ class Flip:
 
 
 # What the app writes down of a flip, in the transaction that makes it.
-RecordFlip = Callable[[AsyncSession, Flip], Awaitable[None]]
+RecordFlip = Callable[[Running, Flip], Awaitable[None]]
 # What the app wants read by every poll, in the transaction that reads the flag.
 ReadAlong = Callable[[AsyncSession], Awaitable[None]]
 
@@ -220,7 +220,7 @@ class BackendFlag:
             METRICS.backend_unannounced.inc()
         self.poll_now()  # so that the probe knows at once what this process sees of Redis
 
-    async def flip_down(self, db: AsyncSession, fence: Fence, reason: str) -> None:
+    async def flip_down(self, db: Running, fence: Fence, reason: str) -> None:
         """Inside the caller's transaction; `announce_failover` after its commit. Never takes the lock of a failback."""
         if fence.mode != "redis":
             return
@@ -230,7 +230,7 @@ class BackendFlag:
             .where(SessionBackend.mode == "redis", SessionBackend.epoch == fence.epoch)
             .values(mode="sql", reason=reason, changed_at=self.fleet.database_now(), changed_by=self.fleet.process_id)
         )
-        if await execute_dml(db, flipped):
+        if await run(db, flipped):
             trace.step("flips", fence.epoch)
             await self._record_flip(db, Flip(now, "sql", fence.epoch, reason))
             METRICS.backend_flips.labels("sql").inc()

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import COMMIT_SECONDS, STATEMENT_LIMIT_SECONDS, Contended
 from app.core.errors import StoreUnavailable
 from app.core.metrics import METRICS
+from app.core.statements import Running
 from app.core.time_budget import ensure_time_budget
 from app.sessions import trace
 from app.sessions.backend import BackendFlag
@@ -50,7 +50,7 @@ class WriteHolds:
         await self.ready()
         await self._take(list(token_hashes))
 
-    async def await_holds(self, db: AsyncSession) -> None:
+    async def await_holds(self, db: Running) -> None:
         """The commit waits here for the holds. Without them, while the flag says Redis, the flag goes down in this transaction.
 
         Raises `Contended` when the holds are so old that they might lapse before the commit.

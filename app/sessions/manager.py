@@ -27,6 +27,7 @@ from app.core.database import Contended, Database
 from app.core.errors import DatabaseUnavailable, StoreUnavailable
 from app.core.metrics import METRICS
 from app.core.statements import execute_dml, fetch, run, run_many
+from app.core.transactions import Transaction
 from app.models.sessions import Login, Session
 from app.sessions import trace
 from app.sessions.backend import BackendFlag
@@ -41,7 +42,8 @@ T = TypeVar("T")
 
 # From a session's data to its new data, or None to leave it as it is. May run again, on newer data, after a conflict.
 Change = Callable[[SessionData], SessionData | None]
-# What belongs into the same transaction, before the session is written. May run again likewise.
+# What belongs into the same transaction, before the session is written, or the sessions. May run again likewise.
+AlsoOfOne = Callable[[Transaction], Awaitable[Any]]
 Also = Callable[[AsyncSession], Awaitable[Any]]
 
 ATTEMPTS = 5
@@ -118,7 +120,7 @@ class SessionManager:
             log.error("Nobody can say what this session is: Redis has no proof and SQL is away. The cookie is kept.", fault=fault.detail)
             return Loaded(Outcome.UNKNOWN, token_hash)
 
-    async def write(self, loaded: Loaded, change: Change, *, also: Also | None = None) -> Record | None:
+    async def write(self, loaded: Loaded, change: Change, *, also: AlsoOfOne | None = None) -> Record | None:
         """Change one session. The record as committed, or as found when `change` left it; None when its login is over.
 
         Keys are merged one by one: `change` runs again on what a concurrent writer left.
@@ -274,7 +276,7 @@ class SessionManager:
         expires_at = to_unix_ms(now + self.sql.limits.session_lifetime)
         return Record(record.version, record.login_id, record.user_id, idle_at, record.login_ends_at, expires_at, record.data)
 
-    async def _write(self, loaded: Loaded, change: Change, also: Also | None) -> Record | None:
+    async def _write(self, loaded: Loaded, change: Change, also: AlsoOfOne | None) -> Record | None:
         for attempt in range(ATTEMPTS):
             plan = self._plan(loaded, change)
             if plan is None:
@@ -307,12 +309,12 @@ class SessionManager:
             return None
         return self._next(base, data, loaded.stale_version), base.version
 
-    async def _commit(self, holds: WriteHolds, token_hash: str, plan: tuple[Record, int], change: Change, also: Also | None) -> Record:
+    async def _commit(self, holds: WriteHolds, token_hash: str, plan: tuple[Record, int], change: Change, also: AlsoOfOne | None) -> Record:
         """Where somebody was quicker, `plan` is made anew from the locked row, so that each of many writers loses no more than once."""
         if self.database.dialect == "sqlite":
             # One writer at a time: it must not make the others wait for Redis.
             await holds.ready()
-        async with self.database.write() as db:
+        async with self.database.transaction() as db:
             if also:
                 await also(db)
             sessions = self.sql.within(db, fence=holds.fence)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.clock import Clock, from_unix_ms, to_unix_ms
 from app.core.database import Database
 from app.core.lookups import Lookup
-from app.core.statements import fetch, insert_of, new, run
+from app.core.statements import Running, fetch, insert_of, new, run
 from app.models.parameters import NOW
 from app.models.sessions import Login, Session, SessionBackend
 from app.sessions.record import Record, SessionData, SessionLimits
@@ -75,7 +75,7 @@ class SqlSessions:
         changed = new(Session, "version", "data", *indexed_keys)
         self.rewrite = update(Session).where(Session.id == bindparam("row_id", type_=Session.__table__.c.id.type)).values(changed)
 
-    def within(self, db: AsyncSession, *, fence: Fence | None = None) -> "TransactionSessions":
+    def within(self, db: Running, *, fence: Fence | None = None) -> "TransactionSessions":
         return TransactionSessions(self, db, fence)
 
     async def read(self, token_hash: str) -> ColdRead | None:
@@ -128,7 +128,7 @@ class SqlSessions:
     async def touch(self, login_id: int) -> None:
         """Note activity: the session and the idle clock of its login live on from now. Never revives what has ended."""
         now = self.clock.now()
-        async with self.database.write() as db:
+        async with self.database.transaction() as db:
             of_login = {"of_login": login_id, "now": now}
             if await run(db, _TOUCH_LOGIN, **of_login, new_idle_expires_at=now + self.limits.login_idle):
                 await run(db, _TOUCH_SESSION, **of_login, new_expires_at=now + self.limits.session_lifetime)
@@ -139,7 +139,7 @@ class TransactionSessions:
     """Inside one transaction. The proof of a write is the version it was made from, `NO_VERSION` for none."""
 
     sql: SqlSessions
-    db: AsyncSession
+    db: Running
     fence: Fence | None = None
 
     async def read(self, token_hash: str, *, lock: bool = False) -> ColdRead | None:

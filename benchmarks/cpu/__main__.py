@@ -34,10 +34,13 @@ from tests.servers.process import held_directory, remove_directory
 DATABASES = ("sqlite", "postgresql")
 PEOPLE = 8
 ROUNDS = 5
-# `~` is the deal.
+PLACE = b'{"page":"findings","deal_id":~,"query":{"q":"lease"}}'
+# `~` is the deal. A GET, unless it says so.
 PATHS = {
     "live": "/health/live",
     "current": "/api/deals/current",
+    "select": "POST /api/deals/~/select?page=overview",
+    "place": "PUT /api/place",
     "api-list": "/api/deals/list?limit=20",
     "list": "/deals",
     "list-25": "/deals?limit=25",
@@ -68,13 +71,17 @@ class Site:
 
     async def get(self, name: str) -> bytes:
         """One answer, as the server would be handed it."""
-        path, _, query = PATHS[name].replace("~", str(self.deal_id)).partition("?")
+        method, _, address = PATHS[name].replace("~", str(self.deal_id)).rpartition(" ")
+        path, _, query = address.partition("?")
+        body = PLACE.replace(b"~", str(self.deal_id).encode()) if method == "PUT" else b""
         headers = {"host": "127.0.0.1", "cookie": self.cookie, "accept-encoding": "gzip"}
+        if method:
+            headers |= {"content-type": "application/json", "content-length": str(len(body))}
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "method": "GET",
+            "method": method or "GET",
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
@@ -87,7 +94,11 @@ class Site:
         }
         sent: list[dict[str, Any]] = []
 
+        coming = [{"type": "http.request", "body": body, "more_body": False}] if body else []
+
         async def receive() -> dict[str, Any]:
+            if coming:
+                return coming.pop()
             await asyncio.sleep(60)
             return {"type": "http.disconnect"}
 
@@ -95,7 +106,7 @@ class Site:
             sent.append(message)
 
         await self.app(scope, receive, send)  # type: ignore[arg-type]
-        if sent[0]["status"] != 200:
+        if sent[0]["status"] not in (200, 204):
             raise click.ClickException(f"{path} was answered by {sent}")
         return b"".join(message.get("body", b"") for message in sent[1:])
 

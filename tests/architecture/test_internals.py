@@ -100,6 +100,13 @@ SIGNATURES = {
         "app/core/sqlite.py",
     ),
     "sqlalchemy.connectors.asyncio:AsyncAdapt_dbapi_cursor.close": ("self", "app/core/sqlite.py"),
+    "sqlalchemy.connectors.asyncio:AsyncAdapt_dbapi_connection._handle_exception": ("self error", "app/core/transactions.py"),
+    "sqlalchemy.dialects.postgresql.asyncpg:AsyncAdapt_asyncpg_connection._call_and_discard": ("self fn", "app/core/postgresql.py"),
+    "sqlalchemy.dialects.postgresql.asyncpg:AsyncAdapt_asyncpg_connection._start_transaction": ("self", "app/core/postgresql.py"),
+    "sqlalchemy.exc:DBAPIError.instance": (
+        "statement params orig dbapi_base_err hide_parameters connection_invalidated dialect ismulti",
+        "app/core/transactions.py",
+    ),
     "sqlalchemy.dialects.sqlite.aiosqlite:AsyncAdapt_aiosqlite_connection.rollback": ("self", "app/core/sqlite.py"),
     "sqlalchemy.types:TypeDecorator.process_bind_param": ("self value dialect", "app/models/base.py"),
     "sqlalchemy.types:TypeDecorator.process_result_value": ("self value dialect", "app/models/base.py"),
@@ -199,6 +206,12 @@ async def test_server_keeps_its_state_where_we_look() -> None:
         assert f"self.{name}" in answer, f"uvicorn's RequestResponseCycle has no {name} any more: app/server/protocol.py"
     for name in ("read_paused", "write_paused"):
         assert f"self.{name}" in inspect.getsource(FlowControl), f"uvicorn's FlowControl has no {name} any more: app/server/protocol.py"
+
+
+def test_sqlalchemy_keeps_the_transaction_where_we_end_it() -> None:
+    adapter = "sqlalchemy.dialects.postgresql.asyncpg:AsyncAdapt_asyncpg_connection"
+    assert find(f"{adapter}._transaction") is not None, "SQLAlchemy keeps asyncpg's transaction elsewhere: app/core/postgresql.py commits it"
+    assert "self._transaction = None" in inspect.getsource(find(f"{adapter}._call_and_discard")), "it is not forgotten there any more"
 
 
 def test_supervisor_keeps_its_sockets_where_we_look() -> None:

@@ -18,6 +18,7 @@ from app.core.config import load_settings
 from app.core.database import COMMIT_SECONDS
 from app.core.metrics import METRICS
 from app.core.time_budget import set_time_budget
+from app.core.transactions import Transaction
 from app.models import Login, Session, SessionBackend
 from app.resources import Resources, make_resources, record_flip
 from app.sessions.holds import WriteHolds
@@ -155,13 +156,13 @@ async def test_an_epoch_raised_by_hand_is_not_taken_back(
 async def test_what_is_committed_is_told_although_the_request_has_no_time_left(
     environ: dict[str, str], clock: FakeClock, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    commit = AsyncSession.commit
+    commit = Transaction.commit
 
-    async def slow_commit(self: AsyncSession) -> None:
+    async def slow_commit(self: Transaction) -> None:
         await asyncio.sleep(0.3)  # more than is left
         await commit(self)
 
-    async def wait_for_a_lock(db: AsyncSession) -> None:
+    async def wait_for_a_lock(db: Transaction) -> None:
         await asyncio.sleep(0.45)
 
     async with opened(environ, clock, proxy.port) as one, opened(environ, clock, proxy.target) as two:
@@ -169,7 +170,7 @@ async def test_what_is_committed_is_told_although_the_request_has_no_time_left(
         for server in (one, two, one):
             loaded = await server.sessions.read(KEY)
         assert loaded.context is None, "warm"
-        monkeypatch.setattr(AsyncSession, "commit", slow_commit)
+        monkeypatch.setattr(Transaction, "commit", slow_commit)
         sign = b"\r\nH" if lost == "hold" else b"EVALSHA"
         sprung = proxy.trap(lambda sent: sign in sent, keeps="request")
         set_time_budget(0.7)
@@ -188,11 +189,11 @@ async def test_a_publish_lost_while_another_process_writes(
     environ: dict[str, str], clock: FakeClock, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fall that follows may wait as long as its request still could, not only as long as is assured."""
-    other, commit = sqlite3.connect(make_url(environ["DATABASE_URL"]).database or "", isolation_level=None), AsyncSession.commit
+    other, commit = sqlite3.connect(make_url(environ["DATABASE_URL"]).database or "", isolation_level=None), Transaction.commit
 
-    async def commit_then_locked(self: AsyncSession) -> None:
+    async def commit_then_locked(self: Transaction) -> None:
         await commit(self)
-        monkeypatch.setattr(AsyncSession, "commit", commit)
+        monkeypatch.setattr(Transaction, "commit", commit)
         other.execute("BEGIN IMMEDIATE")
         asyncio.get_running_loop().call_later(0.25 + 2 * COMMIT_SECONDS, other.execute, "COMMIT")
 
@@ -200,7 +201,7 @@ async def test_a_publish_lost_while_another_process_writes(
         await sign_in(one)
         for _ in range(2):
             loaded = await one.sessions.read(KEY)
-        monkeypatch.setattr(AsyncSession, "commit", commit_then_locked)
+        monkeypatch.setattr(Transaction, "commit", commit_then_locked)
         sprung = proxy.trap(lambda sent: b"EVALSHA" in sent, keeps="request")
         set_time_budget(4)
         assert await one.sessions.write(loaded, lambda data: data | {"n": "new"})

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import DatabaseUnavailable, StoreUnavailable
+from app.core.transactions import Transaction
 from app.models import Login, Session, SessionBackend
 from app.resources import Resources
 from app.sessions.holds import WriteHolds
@@ -145,7 +146,7 @@ async def test_a_late_writer_goes_on_in_its_own_transaction(resources: Resources
     await set_key(resources, "a", 1)
     transactions = []
 
-    async def note(db: AsyncSession) -> None:
+    async def note(db: Transaction) -> None:
         transactions.append(db)
 
     record = await resources.sessions.write(late, lambda data: data | {"b": 2}, also=note)
