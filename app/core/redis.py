@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import structlog
+from hiredis import pack_command
+from redis._parsers import _AsyncHiredisParser
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
@@ -75,8 +77,18 @@ def broken_calls() -> Iterator[None]:
 
 class _Commands(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Packed in C, once, and without what tries again: nothing here does."""
         with broken_calls():
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            pool = self.connection_pool
+            connection = await pool.get_connection()
+            try:
+                await connection.send_packed_command(pack_command(_words_apart(args)))
+                return await self.parse_response(connection, args[0], **options)
+            except (RedisConnectionError, RedisTimeoutError, OSError):
+                await connection.disconnect()
+                raise
+            finally:
+                await pool.release(connection)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> "_Pipeline":
         return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -86,6 +98,42 @@ class _Pipeline(Pipeline):
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         with broken_calls():
             return await super().execute(raise_on_error)
+
+
+def _words_apart(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of commands such as SCRIPT LOAD."""
+    return (*args[0].split(), *args[1:]) if " " in args[0] else args
+
+
+class _Pool(BlockingConnectionPool):
+    """The library's takes a lock, a timer and a turn of the loop for each connection, also where one lies idle and nobody waits."""
+
+    _waiting = 0
+
+    async def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        if self._available_connections and not self._waiting and _is_quiet(self._available_connections[-1]):
+            return self.get_available_connection()  # type: ignore[no-untyped-call]
+        self._waiting += 1
+        try:
+            return await super().get_connection()
+        finally:
+            self._waiting -= 1
+
+    async def release(self, connection: Any) -> None:
+        if self._waiting:
+            await super().release(connection)
+        else:
+            self._in_use_connections.remove(connection)
+            self._available_connections.append(connection)
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Open as far as this process has heard, and nothing is left in it of an earlier call."""
+    reader = connection._reader
+    if reader is None or not isinstance(connection._parser, _AsyncHiredisParser) or connection._writer.is_closing():
+        return False
+    parsed: Any = connection._parser._reader
+    return not (reader._buffer or reader.at_eof() or reader.exception() or parsed.has_data())
 
 
 class _BoundPool:
@@ -166,7 +214,8 @@ class RedisClient:
         await asyncio.gather(*self._closing, _close(bound.pool))
 
     def _new_bound_pool(self) -> _BoundPool:
-        return _BoundPool(make_pool(self._url, redis_connect_func=partial(_check_instance, self.expected, self.keys), **self._options))
+        options = self._options | {"redis_connect_func": partial(_check_instance, self.expected, self.keys), "has_deadline": True}
+        return _BoundPool(make_pool(self._url, **options))
 
     def _close_if_idle(self, bound: _BoundPool) -> None:
         if bound.is_retired and not bound.calls:
@@ -194,13 +243,16 @@ async def _check_instance(expected: Instance | None, keys: RedisKeys, connection
         raise AnotherInstance(f"expected run {expected.run_id[:8]}, found {found.role} {found.run_id[:8]}")
 
 
-def make_pool(url: str, *, timeout: timedelta, max_connections: int, **options: Any) -> ConnectionPool:
+def make_pool(url: str, *, timeout: timedelta, max_connections: int, has_deadline: bool = False, **options: Any) -> ConnectionPool:
     """A bounded pool in which every step has a limit and nothing is retried, for one server or, by
-    `redis+sentinel://h1:p1,h2:p2/MASTER/DB`, for whichever server the sentinels call the master."""
+    `redis+sentinel://h1:p1,h2:p2/MASTER/DB`, for whichever server the sentinels call the master.
+
+    `has_deadline`: whoever calls has one limit for all steps, so that those after the connect need none of their own.
+    """
     seconds = timeout.total_seconds()
-    limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+    limits = {"socket_timeout": None if has_deadline else seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
     if not url.startswith(SENTINEL_SCHEME):
-        return BlockingConnectionPool.from_url(url, max_connections=max_connections, timeout=seconds, **limits, **options)
+        return _Pool.from_url(url, max_connections=max_connections, timeout=seconds, **limits, **options)
     parts = urlsplit(url)
     master, _, number = parts.path.strip("/").partition("/")
     credentials, _, hosts = parts.netloc.rpartition("@")
@@ -215,7 +267,7 @@ def make_pool(url: str, *, timeout: timedelta, max_connections: int, **options: 
     return _SentinelPool(master, sentinel, **options)  # type: ignore[no-untyped-call]
 
 
-class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+class _SentinelPool(SentinelConnectionPool, _Pool):
     """Whoever finds every connection in use waits, as with one server; the library's own refuses at once, as if Redis were away."""
 
     async def disconnect(self, inuse_connections: bool = True) -> None:

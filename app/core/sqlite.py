@@ -116,7 +116,7 @@ async def _run_in_turn(driver: Any, steps: Sequence[Step]) -> list[Done]:
 
 async def _commit(connection: Any) -> None:
     driver = connection._connection
-    await driver._execute(lambda: driver._conn.commit())
+    await driver._execute(lambda: driver._conn.execute("COMMIT"))
 
 
 def _connect(dialect: Any, record: Any, arguments: Any, options: Any) -> OneVisitConnection:

@@ -99,7 +99,9 @@ class Transaction:
             raise
         except Exception as error:
             self._is_at_work = False
-            raise self._named(error, sql) from error
+            if (named := self._named(error, sql)) is error:
+                raise
+            raise named from error
         self._is_at_work = False
         return answer
 
@@ -114,5 +116,7 @@ class Transaction:
         if not isinstance(error, errors):
             return error
         self._is_at_work = is_lost = dialect.is_disconnect(error, adapted, None)
-        made: Exception = DBAPIError.instance(sql, None, error, errors, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect)
+        made: Exception = DBAPIError.instance(
+            sql, None, error, errors, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect
+        )
         return made

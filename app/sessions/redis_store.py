@@ -177,6 +177,10 @@ class EpochSessions:
         entries = iter(holds.items())
         while batch := list(islice(entries, HOLDS_AT_ONCE)):
             async with self.redis.client.deadline(essential=True) as commands:
+                if len(batch) == 1:
+                    [(token_hash, hold)] = batch
+                    await commands.set(self._key(token_hash), codec.encode_marker(hold), px=HOLD_LIFE)
+                    break
                 pipeline = commands.pipeline(transaction=False)
                 for token_hash, hold in batch:
                     pipeline.set(self._key(token_hash), codec.encode_marker(hold), px=HOLD_LIFE)

@@ -14,9 +14,13 @@ from collections.abc import Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
+import hiredis
 import pytest
 import quart
 import uvicorn
+from redis._parsers import _AsyncHiredisParser
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Connection as RedisConnection
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -210,8 +214,21 @@ async def test_server_keeps_its_state_where_we_look() -> None:
 
 def test_sqlalchemy_keeps_the_transaction_where_we_end_it() -> None:
     adapter = "sqlalchemy.dialects.postgresql.asyncpg:AsyncAdapt_asyncpg_connection"
-    assert find(f"{adapter}._transaction") is not None, "SQLAlchemy keeps asyncpg's transaction elsewhere: app/core/postgresql.py commits it"
+    assert find(f"{adapter}._transaction") is not None, (
+        "SQLAlchemy keeps asyncpg's transaction elsewhere: app/core/postgresql.py commits it"
+    )
     assert "self._transaction = None" in inspect.getsource(find(f"{adapter}._call_and_discard")), "it is not forgotten there any more"
+
+
+async def test_redis_connection_is_what_a_quick_look_can_judge() -> None:
+    connection = RedisConnection()
+    known = "app/core/redis.py takes an idle connection without the library's own look at it"
+    assert isinstance(connection._parser, _AsyncHiredisParser), f"redis does not read by hiredis any more: {known}"
+    assert (connection._reader, connection._writer) == (None, None), f"redis keeps its streams elsewhere: {known}"
+    assert not hiredis.Reader().has_data()
+    assert asyncio.StreamReader()._buffer == b"", f"asyncio keeps what it has read elsewhere: {known}"  # type: ignore[attr-defined]
+    pool = BlockingConnectionPool()
+    assert (pool._available_connections, pool._in_use_connections) == ([], set()), f"redis keeps its connections elsewhere: {known}"
 
 
 def test_supervisor_keeps_its_sockets_where_we_look() -> None:
