@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.resilience.mutants import MUTANTS, Mutant
+from tests.resilience.mutant_list import MUTANTS, Mutant
 from tests.servers.web import ROOT
 
 

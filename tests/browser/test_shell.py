@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,52 +11,19 @@ from playwright.async_api import Browser, Page, Route, expect
 from sqlalchemy import select, update
 
 from app.core.database import Database
-from app.models import Deal, Event, Organisation, Pin, User, UserNotice
-from tests.browser.visitor import BROWSER_TESTS, Visitor, make_visitor, on_the_loop
+from app.models import Deal, Event, User, UserNotice
+from tests.browser.office import Office, is_current
+from tests.browser.visitor import BROWSER_TESTS, Visitor, make_visitor
 from tests.conftest import StartWeb
-from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
+from tests.factories import PASSWORD, make_member, make_organisation, make_user
 from tests.servers.web import ROOT
 from tests.waiting import until
 
 pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 EXPORT = Path(ROOT) / "app" / "demo" / "data" / "acquisitions.csv"
+
 SHOWN_AT_ONCE = 8
-
-
-@dataclass
-class Office:
-    """A lead who owns three deals, and a colleague who sees the first of them."""
-
-    url: str
-    organisation: Organisation
-    lead: User
-    colleague: User
-    deals: list[Deal]
-
-
-@on_the_loop
-async def office(database: Database, start_web: StartWeb) -> Office:
-    organisation = await make_organisation(database, name="Google")
-    lead, colleague = [await make_user(database, organisation, name=name) for name in ("Ada Lead", "Ben Colleague")]
-    deals = [await make_deal(database, organisation, owner=lead, name=name) for name in ("Mojang", "YouTube", "Skype")]
-    for deal in deals[:2]:
-        await make_member(database, deal, colleague, role="viewer")
-    return Office((await start_web()).url, organisation, lead, colleague, deals)
-
-
-@on_the_loop
-async def lead(browser: Browser, office: Office) -> Visitor:
-    visitor = await make_visitor(browser, office.url)
-    await visitor.sign_in(office.lead.email)
-    await visitor.page.wait_for_url("**/deals")
-    return visitor
-
-
-async def is_current(page: Page, name: str) -> None:
-    """The page is this deal's, has told the server, and the server has answered."""
-    await expect(page.locator("#shell")).to_have_attribute("data-current-name", name)
-    await expect(page.get_by_label(f"Current deal: {name}")).to_be_visible()
 
 
 async def test_deal_is_found_and_switched_to_by_keyboard_among_all_that_were_imported(
@@ -292,115 +258,6 @@ async def test_restore_is_undone_in_this_browser_only(browser: Browser, office: 
         assert len(list(await db.scalars(select(Event).where(Event.kind == "deal.restore_undone")))) == 2
 
 
-async def test_list_and_board_have_the_same_tools_in_the_same_place(lead: Visitor) -> None:
-    page = lead.page
-    parts = ".page-head, .tools-search, .tools summary, .views a"
-    places = "(parts) => [...document.querySelectorAll(parts)].map((part) => JSON.stringify(part.getBoundingClientRect()))"
-    for width in (1600, 900, 360):
-        await page.set_viewport_size({"width": width, "height": 900})
-        seen = []
-        for path in ("/deals", "/deals/board"):
-            await lead.open(path)
-            seen.append(await page.evaluate(places, parts))
-        assert seen[0] == seen[1], width
-        assert not await lead.overflows()
-    # A column alone is for the list.
-    await page.get_by_text("Stage: any").click()
-    await page.get_by_role("link", name="Signing").click()
-    await page.wait_for_url("**/deals?stage=signing")
-
-
-async def test_board_is_worked_by_keyboard_mouse_and_menu(office: Office, lead: Visitor, database: Database) -> None:
-    page, keys = lead.page, lead.page.keyboard
-    await lead.open("/deals/board?sort=name")
-    cards = page.locator("[data-card]")
-    await expect(cards).to_have_count(3)
-    await page.get_by_role("link", name="Mojang", exact=True).focus()
-    await keys.press("ArrowDown")
-    await expect(page.get_by_role("link", name="Skype", exact=True)).to_be_focused()
-    async with page.expect_response("**/api/deals/*") as moved:
-        await keys.press("Shift+ArrowRight")
-    assert (await moved.value).ok
-    await expect(page.locator("#stage-negotiation [data-card]")).to_contain_text("Skype")
-    await expect(page.get_by_role("link", name="Skype", exact=True)).to_be_focused()
-    await expect(page.locator("[data-live]")).to_have_text("Skype moved to Negotiation")
-    await expect(page.locator("#stage-negotiation [data-count]")).to_have_text("1")
-
-    async with page.expect_response("**/api/deals/*") as moved:
-        await cards.filter(has_text="Mojang").drag_to(page.locator("#stage-closed"))
-    assert (await moved.value).ok
-    await page.get_by_role("link", name="Move YouTube to another stage").click()
-    await page.get_by_label("Stage of YouTube").select_option("sourcing")
-    async with page.expect_response("**/api/deals/*") as moved:
-        await page.get_by_role("button", name="Move", exact=True).click()
-    assert (await moved.value).ok
-    assert await stages(database) == {"Mojang": "closed", "YouTube": "sourcing", "Skype": "negotiation"}
-
-    # Somebody else was quicker: theirs is shown, nothing is written over it.
-    async with database.write() as db:
-        await db.execute(update(Deal).where(Deal.name == "Skype").values(stage="signing", version=Deal.version + 1))
-    await page.get_by_role("link", name="Skype", exact=True).focus()
-    await keys.press("Shift+ArrowLeft")
-    await expect(page.locator("[data-toasts]")).to_contain_text("Somebody changed Skype meanwhile. It is in Signing now")
-    await expect(page.locator("#stage-signing [data-card]")).to_contain_text("Skype")
-    assert (await stages(database))["Skype"] == "signing"
-    assert [each for each in lead.complaints if "409" not in each] == []
-
-
-@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-async def test_deal_is_begun_pinned_archived_binned_and_brought_back(
-    browser: Browser, office: Office, database: Database, script: bool
-) -> None:
-    visitor = await make_visitor(browser, office.url, java_script_enabled=script)
-    page = visitor.page
-    await visitor.sign_in(office.lead.email)
-    await page.get_by_role("link", name="New deal").first.click()
-    await page.get_by_label("Price in US dollars").fill("about a million")
-    await page.get_by_label("What it does, in a line").fill("Maps of the sea")
-    await page.get_by_role("button", name="Create deal").click()
-    await expect(page.get_by_label("Name of the target")).to_have_attribute("aria-invalid", "true")
-    await expect(page.get_by_label("What it does, in a line")).to_have_value("Maps of the sea")
-    await page.get_by_label("Name of the target").fill("Nautilus")
-    await page.get_by_label("Price in US dollars").fill("1,250,000")
-    await page.get_by_role("button", name="Create deal").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Nautilus")
-
-    await do(page, "Nautilus", "Pin")
-    await do(page, "Nautilus", "Archive")
-    await expect(page.locator(".banner").get_by_text("This deal is archived.")).to_be_visible()
-    await visitor.open("/deals")
-    await expect(page.get_by_role("navigation", name="Pinned deals")).to_contain_text("Nautilus")
-    await expect(page.get_by_role("table")).not_to_contain_text("Nautilus")
-    await visitor.open("/deals?archived=true")
-    await page.get_by_role("table").get_by_role("link", name="Nautilus").click()
-    await do(page, "Nautilus", "Take out of the archive")
-    await expect(page.get_by_role("status")).to_contain_text("Out of the archive.")
-
-    await do(page, "Nautilus", "Move Nautilus to the bin")
-    await expect(page.get_by_role("status").filter(has_text="in the bin")).to_contain_text("Nautilus is in the bin, for everybody.")
-    await page.get_by_role("button", name="Undo").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Nautilus")
-    await do(page, "Nautilus", "Move Nautilus to the bin")
-    await visitor.open("/deals/bin")
-    await page.get_by_role("button", name="Bring back Nautilus").click()
-    await expect(page.get_by_role("status").last).to_contain_text("Back out of the bin.")
-    await visitor.open("/deals?q=nautilus")
-    pin = page.get_by_role("button", name="Pin Nautilus")
-    await expect(pin).to_have_attribute("aria-pressed", "true")
-    await pin.click()
-    await expect(pin).to_have_attribute("aria-pressed", "false")
-    await page.wait_for_load_state("networkidle")
-    async with database.read() as db:
-        assert (await db.scalars(select(Pin))).all() == []
-    if not script:
-        await visitor.open("/deals/board")
-        await page.get_by_role("link", name="Move Nautilus to another stage").click()
-        await page.get_by_label("Stage of Nautilus").select_option("signing")
-        await page.get_by_role("button", name="Move", exact=True).click()
-        await expect(page.locator("#stage-signing")).to_contain_text("Nautilus")
-    assert [each for each in visitor.complaints if "400" not in each] == []
-
-
 async def test_opening_a_deal_is_not_told_as_if_another_tab_had_done_it(office: Office, lead: Visitor) -> None:
     """The stream may say what this person is on before the page has said what it makes them be on."""
     page, heard, offers = lead.page, asyncio.Event(), []
@@ -473,17 +330,6 @@ async def test_every_page_and_state_of_the_shell_is_accessible(browser: Browser,
     assert [each for each in visitor.complaints if "400" not in each] == []
 
 
-async def do(page: Page, name: str, what: str) -> None:
-    """From the menu of the deal."""
-    await page.get_by_label(f"What you can do with {name}").click()
-    await page.locator(".deal-menu").get_by_role("button", name=what, exact=True).click()
-
-
 async def api(visitor: Visitor, method: str, path: str, body: object = None) -> None:
     response = await visitor.context.request.fetch(visitor.url + path, method=method, data=body)
     assert response.ok, await response.text()
-
-
-async def stages(database: Database) -> dict[str, str]:
-    async with database.read() as db:
-        return {row.name: row.stage for row in await db.execute(select(Deal.name, Deal.stage))}

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from quart import Quart
 from sqlalchemy import text
 
 from app.core.config import load_settings
@@ -14,6 +15,7 @@ from app.sessions.token import hash_token
 from tests.conftest import STANDSTILL_SECONDS
 from tests.factories import make_login, make_user
 from tests.fakes import FakeClock
+from tests.integration.desk import Desk
 
 TOKEN = "a token"
 KEY = hash_token(TOKEN)
@@ -62,3 +64,8 @@ async def waits_for_a_row(resources: Resources) -> bool:
     async with resources.database.read() as db:
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         return bool(await db.scalar(text(waiting)))
+
+
+@pytest.fixture
+async def desk(app: Quart) -> Desk:
+    return await Desk.set(app)

@@ -15,8 +15,8 @@ from app.imports.mapping import LABELS, LIST_HEADINGS
 from app.imports.run import run_import
 from app.models import Deal, User
 from tests.factories import make_deal
+from tests.integration.importing import look, quiet, send
 from tests.integration.scene import Scene
-from tests.integration.test_imports_api import look, quiet, send
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

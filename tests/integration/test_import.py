@@ -1,12 +1,11 @@
 """`holdfast import` as it is called, on both databases."""
 
-import asyncio
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,20 @@ from typing import Any
 import openpyxl
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import func, select, text, update
+from sqlalchemy import select, text, update
 
 from app.core.database import Database
 from app.core.logging import configure_quiet_logging
 from app.demo.seed import DEMO_FILE
-from app.imports import service
 from app.imports.commands import import_deals
-from app.imports.mapping import map_columns
-from app.imports.reader import Batch, Record
-from app.imports.report import ImportRefused, Report
-from app.models import Deal, Event, Organisation, Session, User
+from app.models import Deal, Organisation, Session, User
 from tests.factories import make_login, make_user
 from tests.servers.blocking import blocking
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 Run = Callable[..., Result]
+
 Query = Callable[[str], Sequence[Any]]
 
 
@@ -282,48 +278,6 @@ def test_one_event_tells_of_the_import(run: Run, rows: Query) -> None:
     assert (kind, [(organisation_id,)]) == ("import.finished", rows("SELECT id FROM organisations"))
     assert payload == {"rows": 3, "imported": 2, "updated": 0, "unchanged": 0, "skipped": 0, "refused": 1}
     assert rows("SELECT count(*) FROM outbox") == [(1,)]
-
-
-async def two_batches() -> AsyncIterator[Batch]:
-    yield Batch([Record(2, ["A"]), Record(3, ["B"])], 10)
-    yield Batch([Record(4, ["C"])], 20)
-
-
-async def test_any_source_of_records_will_do(database: Database) -> None:
-    told: list[int] = []
-    async with database.write() as db:
-        report = await service.import_deals(db, two_batches(), map_columns(["Target"]), organisation="Acme", at=NOW, progress=told.append)
-    assert (report.imported, told) == (3, [10, 20])
-    async with database.read() as db:
-        assert await db.scalar(select(func.count()).select_from(Deal)) == 3
-        assert set(await db.scalars(select(Deal.created_at))) == {NOW}
-
-
-async def test_refusal_rolls_back_what_was_written_before_it(database: Database) -> None:
-    async def source() -> AsyncIterator[Batch]:
-        yield Batch([Record(2, ["A"])], 10)
-        yield Batch([Record(3, [""])], 20)
-
-    with pytest.raises(ImportRefused) as refused:
-        async with database.write() as db:
-            await service.import_deals(db, source(), map_columns(["Target"]), organisation="Acme", at=NOW)
-    assert [refusal.line for refusal in refused.value.report.refused] == [3]
-    async with database.read() as db:
-        assert await db.scalar(select(func.count()).select_from(Deal)) == 0
-        assert await db.scalar(select(func.count()).select_from(Event)) == 0
-
-
-async def test_two_imports_at_once_do_not_double(database_url: str) -> None:
-    async def one() -> Report:
-        database = Database(database_url, name="holdfast-test")
-        try:
-            async with database.write() as db:
-                return await service.import_deals(db, two_batches(), map_columns(["Target"]), organisation="Acme", at=NOW)
-        finally:
-            await database.close()
-
-    reports = await asyncio.gather(*(one() for _ in range(3)))
-    assert sorted((report.imported, report.unchanged) for report in reports) == [(0, 3), (0, 3), (3, 0)]
 
 
 MEASURED = """

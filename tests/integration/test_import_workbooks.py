@@ -19,8 +19,8 @@ from app.imports import files, survey_process
 from app.imports.files import WORKBOOK, spool
 from app.imports.run import run_import
 from app.models import Deal, Import, ImportPiece
+from tests.integration.importing import count, look, quiet, send
 from tests.integration.scene import Scene
-from tests.integration.test_imports_api import count, look, quiet, send
 from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -2,76 +2,26 @@
 
 import asyncio
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from app.core.config import load_settings
-from app.core.redis import RedisClient, check_redis_health
-from app.factory import create_app
-from app.resources import Resources
 from tests.conftest import StartRedis, StartWeb
-from tests.factories import PASSWORD, make_deal, make_organisation, make_user
-from tests.fakes import FakeClock
-from tests.resilience.conftest import PAIRS, StartWorker, Tell
+from tests.factories import PASSWORD
+from tests.resilience.conftest import StartWorker, Tell
 from tests.resilience.matrix import IS_FULL, across, on
+from tests.resilience.past import OTHER_PASSWORD, Past, follow, info
 from tests.resilience.site import AS_IN_PRODUCTION, LENIENCE, WINDOW, Load, People, Site, milliseconds, p99
 from tests.resilience.test_faults_redis import Fault, hung, refused
-from tests.servers.process import ServerProcess, free_port, held_directory, remove_directory, wait_until
-from tests.servers.redis import RedisServer, binary, say
+from tests.servers.redis import RedisServer
 from tests.waiting import until
 
 READS = 1000
-OTHER_PASSWORD = "staple-battery-horse"
-
-
-class Past:
-    """What was true once: a deal selected, a grant, a login, an old password. And what became of it."""
-
-    def __init__(self, people: People) -> None:
-        self.people = people
-
-    async def begin(self) -> "Past":
-        people = self.people
-        self.old, self.new, self.revoked = people.deals
-        self.owner = await people.browser(people.owner)
-        self.chooser = await people.browser(on=self.old)
-        self.stripped = await people.browser(on=self.revoked)
-        self.leaver = await people.browser(on=self.old)
-        self.thief = await people.bystander(self.leaver)
-        self.witness = await people.bystander(self.chooser)
-        self.witness_of_strip = await people.bystander(self.stripped)
-        for browser in (self.thief, self.witness, self.witness_of_strip):
-            assert await browser.status_everywhere() == {200}
-        return self
-
-    async def change(self) -> None:
-        """A selection, a revoke, a logout, each answered with success."""
-        assert await self.chooser.select(self.new) == 200
-        members = f"/api/deals/{self.revoked.id}/members/{self.people.viewer.id}"
-        assert (await self.owner.call("DELETE", members)).status_code == 204
-        assert (await self.leaver.call("POST", "/api/auth/logout")).status_code == 204
-
-    async def is_over_everywhere(self) -> bool:
-        shown = await self.witness.current_everywhere() | await self.witness_of_strip.current_everywhere()
-        return not shown & {self.old.id, self.revoked.id} and await self.thief.status_everywhere() == {401}
-
-    async def check(self, *, reads: int = 40) -> int:
-        """Nothing of the past is served to anybody, on any server; the number of reads that were made."""
-        for _ in range(reads // 4):
-            chosen, seen, stripped, stolen = await asyncio.gather(
-                self.chooser.current(), self.witness.current(), self.witness_of_strip.current(), self.thief.call("GET", "/api/me")
-            )
-            assert (chosen, seen, stolen.status_code) == (self.new.id, self.new.id, 401)
-            assert stripped != self.revoked.id
-        return reads
 
 
 def restart_empty(site: Site) -> None:
@@ -113,20 +63,6 @@ def there_and_back(site: Site, other: RedisServer) -> Iterator[None]:
     follow(site.redis, other)
     assert site.redis.say("REPLICAOF NO ONE").startswith("+OK")
     assert info(site.redis, "run_id") == run_id
-
-
-def follow(replica: RedisServer, master: RedisServer) -> None:
-    assert replica.say(f"REPLICAOF 127.0.0.1 {master.port}").startswith("+OK")
-    wait_until(lambda: info(replica, "master_link_status") == "up", within=20, what="replica in step")
-
-
-def info(server: RedisServer, field: str) -> str:
-    """Empty where it does not say so: a sentinel cuts everybody off from the master it has just made."""
-    try:
-        lines = server.say("INFO").splitlines()
-    except ConnectionResetError:
-        return ""
-    return next((line.partition(":")[2] for line in lines if line.startswith(f"{field}:")), "")
 
 
 @on("sqlite")
@@ -383,90 +319,3 @@ async def test_down_at_the_start(start_web: StartWeb, start_worker: StartWorker,
     redis.restart()
     await until(lambda: "Session backend: Redis (healthy)" in web.output(), within=20 * LENIENCE)
     worker.check_alive()
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("kind", sorted(set(PAIRS.values())))
-async def test_sentinel_fails_over(database_url: str, start_redis: StartRedis, kind: str, tell: Tell) -> None:
-    """Web, probe and arq find the new master by themselves; what it did not get of the old one is not believed."""
-    master, replica = start_redis(kind), start_redis(kind)
-    follow(replica, master)
-    with sentinel_of(master) as sentinel:
-        site = Site(database_url, master, webs=1, settings={"REDIS_URL": f"redis+sentinel://127.0.0.1:{sentinel}/holdfast/0"})
-        try:
-            await asyncio.to_thread(site.start)
-            async with People.of(site) as people:
-                past = await Past(people).begin()
-                await past.change()
-                async with Load(people) as load:
-                    began = time.perf_counter()
-                    master.kill()
-                    await site.wait_for_sql()
-                    await past.check()
-                    await until(lambda: info(replica, "role") == "master", within=30)
-                    await site.wait_for_redis()
-                    tell("back on the new master after", f"{time.perf_counter() - began:.1f} s")
-                    await past.check()
-                assert (load.errors, load.wrong) == ([], [])
-        finally:
-            site.remove()
-
-
-async def test_one_of_the_sentinels_is_silent_and_many_call_at_once(start_redis: StartRedis) -> None:
-    """As after the host of a master and its sentinel died; and a burst is no outage, with sentinels as without."""
-    master, replica = start_redis(), start_redis()
-    follow(replica, master)
-    with sentinel_of(master) as sentinel, socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"redis+sentinel://127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{sentinel}/holdfast/0"
-        client = RedisClient(url, name="holdfast-test", timeout=timedelta(seconds=0.25 * LENIENCE), max_connections=4)
-
-        async def wait_for_nothing() -> None:
-            async with client.deadline() as commands:
-                await commands.execute_command("BLPOP", "nothing", 0.05)  # type: ignore[no-untyped-call]
-
-        try:
-            assert (await check_redis_health(client, limit=client.timeout)).role == "master"
-            await asyncio.gather(*(wait_for_nothing() for _ in range(8)))
-        finally:
-            await client.close()
-
-
-@contextmanager
-def sentinel_of(master: RedisServer) -> Iterator[int]:
-    directory, port = held_directory("sentinel"), free_port()
-    configuration = directory / "sentinel.conf"
-    configuration.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {directory}\n"
-        f"sentinel monitor holdfast 127.0.0.1 {master.port} 1\n"
-        "sentinel down-after-milliseconds holdfast 500\nsentinel failover-timeout holdfast 5000\n"
-    )
-    process = ServerProcess([binary(master.kind), configuration, "--sentinel"], port=port, log=directory / "log", cwd=directory)
-    process.start()
-    try:
-        process.wait_for_port()
-        wait_until(
-            lambda: "num-slaves\r\n$1\r\n1" in say(port, "SENTINEL MASTER holdfast"), within=20, what="a sentinel that knows the replica"
-        )
-        yield port
-    finally:
-        process.kill()
-        remove_directory(directory)
-
-
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
-async def test_clocks_ten_minutes_apart(environ: dict[str, str]) -> None:
-    """Nobody is signed out, and the newest is what was committed last, whatever its server's clock said."""
-    apps = [create_app(load_settings(environ), clock=FakeClock(datetime.now(UTC) + timedelta(minutes=minutes))) for minutes in (-10, 10)]
-    async with apps[0].test_app(), apps[1].test_app():
-        resources: Resources = apps[0].extensions["holdfast"]
-        organisation = await make_organisation(resources.database)
-        user = await make_user(resources.database, organisation)
-        deals = [await make_deal(resources.database, organisation, owner=user) for _ in range(2)]
-        clients = [app.test_client() for app in apps]
-        assert (await clients[0].post("/api/auth/login", json={"email": user.email, "password": PASSWORD})).status_code == 200
-        clients[1].cookie_jar = clients[0].cookie_jar
-        for turn in range(12):
-            writer, deal = clients[turn % 2], deals[turn // 2 % 2]
-            assert (await writer.post(f"/api/deals/{deal.id}/select")).status_code == 200
-            for reader in clients:
-                assert (await (await reader.get("/api/deals/current")).get_json())["deal"]["id"] == deal.id

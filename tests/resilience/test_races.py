@@ -13,20 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-from quart import Quart
 from redis.asyncio import Redis
 from sqlalchemy import func, select, text, true, update
 
-from app.core.clock import Clock
-from app.core.config import Settings, load_settings
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailable
 from app.models import Deal, Login, Session, User
-from app.resources import make_resources
-from app.sessions.token import hash_token
-from tests.factories import PASSWORD, make_login, make_member, make_user
-from tests.fakes import FakeClock
-from tests.integration.scene import Scene
+from tests.factories import PASSWORD, make_member
 from tests.resilience.conftest import Tell
 from tests.resilience.site import WINDOW, Browser, People, Site
 from tests.servers import redis
@@ -34,6 +27,7 @@ from tests.servers.blocking import blocking
 from tests.waiting import until
 
 TRIALS = int(os.environ.get("RACE_TRIALS", "20"))
+
 OTHER_PASSWORD = "staple-battery-horse"
 
 
@@ -359,54 +353,3 @@ async def test_parallel_selects_of_one_session_are_all_served(resources: Racers)
     answers = await asyncio.gather(*(viewer.select(random.choice((resources.deal, resources.other))) for _ in range(16)))
     assert set(answers) == {200}
     assert await viewer.current_everywhere() == {await resources.pointer(resources.viewer)}
-
-
-async def test_a_loop_that_was_held_up_does_not_cost_the_fleet_its_redis(settings: Settings) -> None:
-    """A read that does not queue up behind an earlier call says nothing of Redis; the write of its request asks it all the same."""
-    now, resources = Clock().now(), make_resources(settings, kind="web")
-    await resources.open()
-    try:
-        breaker = resources.backend.breaker
-        assert breaker is not None
-        login = await make_login(resources.database, await make_user(resources.database), token="a token", at=now)
-        async with resources.database.write() as db:
-            await resources.sessions.insert(db, login=login, data={}, now=now)
-        with breaker.call(essential=True):
-            await asyncio.sleep(0.06)
-            loaded = await resources.sessions.read(hash_token("a token"))
-            await resources.sessions.write(loaded, lambda data: data | {"key": 1})
-        assert (await resources.backend.refresh()).mode == "redis"
-    finally:
-        await resources.close()
-
-
-async def test_a_server_whose_clock_is_ahead_takes_a_deal_away_from_all_sessions(environ: dict[str, str], clock: FakeClock) -> None:
-    settings = load_settings(environ | {"PERMANENT_SESSION_LIFETIME": "60"})
-    ahead = FakeClock(clock.now() + timedelta(minutes=10))
-    one, other = make_resources(settings, kind="web", clock=clock), make_resources(settings, kind="web", clock=ahead)
-    await one.open()
-    await other.open()
-    try:
-        login = await make_login(one.database, await make_user(one.database), token="a token", at=clock.now())
-        async with one.database.write() as db:
-            await one.sessions.insert(db, login=login, data={"key": "old"}, now=clock.now())
-        await one.sessions.read(hash_token("a token"))
-        await other.sessions.change_sessions(Session.login_id == login.id, lambda data: data | {"key": "new"})
-        record = (await one.sessions.read(hash_token("a token"))).record
-        assert record is not None
-        assert record.data["key"] == "new"
-    finally:
-        await other.close()
-        await one.close()
-
-
-@pytest.mark.parametrize("headers", [{}, {"Sec-Purpose": "prefetch"}])
-async def test_a_grant_that_runs_out_in_a_live_session(app: Quart, clock: FakeClock, headers: dict[str, str]) -> None:
-    scene = await Scene.set(app)
-    until = (clock.now() + timedelta(minutes=1)).isoformat()
-    assert (await scene.call("owner", "PATCH", f"~/members/{scene.id_of('viewer')}", json={"expires_at": until}))[0] == 200
-    await scene.select("viewer")
-    clock.advance(timedelta(minutes=1))
-    status, body = await scene.call("viewer", "GET", "/api/deals/current", headers=headers)
-    assert status == 200
-    assert body["deal"] is None

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from app.core.metrics import METRICS
 from app.server.gate import ConnectionLimits, Gate
 from app.server.protocol import GuardedProtocol
 from tests.waiting import until
@@ -130,3 +131,18 @@ async def ask(port: int, data: bytes, *, within: float = 10) -> bytes:
     async with connected(port) as client:
         await client.send(data)
         return await client.rest(within=within)
+
+
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n"
+
+POST = b"POST /a HTTP/1.1\r\nHost: a\r\n"
+
+LAST = b"Connection: close\r\n\r\n"
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+def refusals(reason: str) -> float:
+    return float(METRICS.connections_refused.labels(reason)._value.get())
