@@ -19,7 +19,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.restores = self._counter(
-            "restores", "Attempts to restore a deal: restored, refused_deleted, refused_revoked, none, error", "outcome"
+            "restores", "Attempts to restore a deal: restored, only_deal, refused_deleted, refused_revoked, none, error", "outcome"
         )
         self.restore_seconds = Histogram(
             "holdfast_restore_seconds", "Time an attempt to restore took", buckets=RESTORE_BUCKETS, registry=self.registry
