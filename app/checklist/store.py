@@ -58,8 +58,13 @@ async def list_items(db: AsyncSession, user_id: int, deal_id: int, query: Checkl
     """In one statement: what is filtered out counts all the same. The caller has made sure that this person sees the deal."""
     rows = await fetch(db, _ALL, user_id=user_id, deal_id=deal_id, now=now)
     every = [_view(row) for row in rows]
-    items = [each for each in every if _fits(each, query, user_id, now)]
+    items = fitting_items(every, query, user_id, now)
     return Checklist(items=by_section(every, items), total=len(every), done=sum(each.done for each in every))
+
+
+def fitting_items(every: Sequence[ItemView], query: ChecklistQuery, user_id: int, now: datetime) -> list[ItemView]:
+    """Those that `query` asks for, in the order they come in."""
+    return [each for each in every if _fits(each, query, user_id, now)]
 
 
 async def get_item(db: AsyncSession, user_id: int, deal_id: int, item_id: int, *, now: datetime) -> ItemView:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, and_, bindparam, case, func, literal, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -85,10 +85,25 @@ async def get_finding(db: AsyncSession, user_id: int, deal_id: int, item_id: int
     return _view(rows[0])
 
 
-async def find_beside(db: AsyncSession, user_id: int, finding: FindingView, *, now: datetime) -> list[tuple[int, int]]:
-    """Id and number of the finding numbered before it, if there is one, and of the one after it."""
-    rows = await fetch(db, _BESIDE, user_id=user_id, deal_id=finding.deal_id, number=finding.number, now=now)
-    return [(row.id, row.number) for row in rows]
+class Beside(NamedTuple):
+    """The findings before and after one, each as id and number, None at an end."""
+
+    previous: tuple[int, int] | None = None
+    next: tuple[int, int] | None = None
+
+
+async def find_beside(db: AsyncSession, user_id: int, finding: FindingView, query: FindingQuery | None, *, now: datetime) -> Beside:
+    """Those beside it in the list of `query`, whatever its page; by number where there is none, or where it is not in it."""
+    values = {"user_id": user_id, "deal_id": finding.deal_id, "now": now}
+    if query is not None:
+        asked: dict[str, Any] = {"item_id": finding.id, "severity": query.severity, "status": query.status}
+        asked["owner_id"] = user_id if query.owner == "me" else query.owner
+        rows = await fetch(db, (_beside_in if query.q else _beside_in_kept)(_filters_of(query), query.sort, query.q), **values, **asked)
+        found = {row.way: (row.id, row.number) for row in rows}
+        if "here" in found:
+            return Beside(found.get("previous"), found.get("next"))
+    rows = await fetch(db, _BESIDE, number=finding.number, **values)
+    return Beside(**{("next" if row.number > finding.number else "previous"): (row.id, row.number) for row in rows})
 
 
 async def next_number(db: AsyncSession, deal: Deal) -> int:
@@ -139,6 +154,30 @@ def _beside() -> Select[Any]:
 
 
 _BESIDE = _beside()
+
+
+def _beside_in(filters: _Filters, sort: Sort, q: str) -> CompoundSelect[Any]:
+    """The finding ITEM_ID, if it is in the list, and those before and behind it there."""
+    key, descending, _ = _sort_of(sort)
+    wanted = _conditions(filters, q)
+    here = things_of(Finding, key).where(Finding.id == ITEM_ID, *wanted).scalar_subquery()
+
+    def one(way: str, *order: ColumnElement[Any]) -> Select[Any]:
+        return things_of(Finding, literal(way).label("way"), Finding.id, Finding.number).where(*wanted).order_by(*order).limit(1)
+
+    at: tuple[Any, Any] = (here, ITEM_ID)
+    before = one("previous", *in_reverse_order(key, Finding.id, descending=descending))
+    behind = one("next", *in_order(key, Finding.id, descending=descending))
+    parts = (
+        one("here").where(Finding.id == ITEM_ID),
+        before.where(ahead(key, Finding.id, at, descending=descending)),
+        behind.where(beyond(key, Finding.id, at, descending=descending)),
+    )
+    # Only what is in brackets of its own may be ordered and limited.
+    return union_all(*(select(part.subquery()) for part in parts))
+
+
+_beside_in_kept = cache(_beside_in)
 
 
 def _filters_of(query: FindingQuery) -> _Filters:

@@ -13,7 +13,7 @@ from app.checklist.order import raise_item
 from app.checklist.schemas import ChecklistQuery, ItemChanges, NewItem
 from app.checklist.service import ITEM, add_template, remove_untouched
 from app.checklist.standard import TEMPLATES
-from app.checklist.store import MAX_ITEMS, get_item, list_items
+from app.checklist.store import MAX_ITEMS, fitting_items, get_item, list_items
 from app.core.errors import BadRequest, Conflict, NotFound
 from app.deals.schemas import DealDetail, PersonName
 from app.deals.store import list_people
@@ -24,7 +24,7 @@ from app.pages.kit.fields import Field
 from app.pages.kit.forms import NO_VERSION, SAVED, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 from app.pages.kit.listing import ListState, Options
-from app.pages.kit.place import Asked
+from app.pages.kit.place import Asked, query_left
 from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 checklist = Blueprint("checklist_pages", __name__)
@@ -216,10 +216,13 @@ async def _show_form(deal_id: int, item_id: int, sheet: FormSheet | None, status
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         now = current_resources().clock.now()
         every = (await list_items(db, current_user().id, deal.id, ChecklistQuery(), now=now)).items
-        at = next((index for index, each in enumerate(every) if each.id == item_id), None)
-        if at is None:
+        item = next((each for each in every if each.id == item_id), None)
+        if item is None:
             raise NotFound
-        item, around = every[at], {"previous": every[at - 1 : at] if at else [], "next": every[at + 1 : at + 2]}
+        fitting = fitting_items(every, query_left("checklist", ChecklistQuery) or ChecklistQuery(), current_user().id, now)
+        listed = fitting if item in fitting else every
+        at = listed.index(item)
+        around = {"previous": listed[at - 1 : at] if at else [], "next": listed[at + 1 : at + 2]}
         fields = _fields(await list_people(db, deal.id, now=now), item.owner)
         shown = sheet or sheet_of(fields, item.model_dump())
         shown.fields = fields

@@ -23,7 +23,7 @@ from app.pages.kit.fields import Field
 from app.pages.kit.forms import NO_VERSION, SAVED, FormSheet, blank_sheet, sheet_of
 from app.pages.kit.frame import Form, after, deal_write, require_editing, saved_by, show_deal
 from app.pages.kit.listing import ListState, Options
-from app.pages.kit.place import Asked
+from app.pages.kit.place import Asked, query_left
 from app.work.service import change_thing, create_thing, delete_thing, undelete_thing
 
 findings = Blueprint("findings_pages", __name__)
@@ -174,13 +174,10 @@ async def _load_list(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
 async def _load_one(db: AsyncSession, deal: DealDetail, *, item_id: int) -> dict[str, Any]:
     user, now = current_user(), current_resources().clock.now()
     finding = await get_finding(db, user.id, deal.id, item_id, now=now)
-    beside = {
-        ("next" if number > finding.number else "previous"): (id_, f"#{number}")
-        for id_, number in await find_beside(db, user.id, finding, now=now)
-    }
+    beside = await find_beside(db, user.id, finding, query_left("findings", FindingQuery), now=now)
     return {
         "finding": finding,
-        "beside": beside,
+        "beside": {way: (each[0], f"#{each[1]}") for way, each in beside._asdict().items() if each},
         "html": await render_markdown(finding.text),
         "owners": person_options(await list_people(db, deal.id, now=now), finding.owner) if deal.can_edit else (),
         "status_texts": STATUS_TEXTS,

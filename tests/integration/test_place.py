@@ -1,6 +1,7 @@
 """The place inside a deal: what is kept of it, when it comes back, and when it does not."""
 
 import json
+import re
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -207,6 +208,9 @@ async def test_every_list_comes_back_and_costs_no_statement_more(scene: Scene) -
         with counting(scene.resources.database, cost := Counted()):
             assert (await page(scene, address))[1] == {"query": query, "anchor": None}, name
         assert len(cost.statements) <= len(before.statements), (name, cost.statements)
+    # Also one that has nothing to choose.
+    await put(scene, page="team", listing={"anchor": HIGH["anchor"]})
+    assert (await page(scene, "team"))[1] == {"query": "", "anchor": HIGH["anchor"]}
 
 
 @on_sqlite
@@ -216,3 +220,39 @@ async def test_it_is_a_persons_data(scene: Scene) -> None:
     assert [place["listing"]["anchor"] for place in exported["places"]] == [HIGH["anchor"]]
     await erase_person(scene.resources, scene.users["viewer"].email)
     assert await places(scene) == []
+
+
+async def test_previous_and_next_follow_the_list_as_it_was_left(scene: Scene) -> None:
+    facts = [("b", "high", "open"), ("d", "high", "open"), ("C", "low", "open"), ("a", "high", "resolved"), ("e", "high", "open")]
+    for title, severity, status in facts:  # numbered from 2
+        said = {"title": title, "severity": severity, "status": status, "text": "word" if severity == "high" else ""}
+        assert (await scene.call("owner", "POST", "~/findings", json=said))[0] == 201
+
+    async def beside(item: int, page: str = "findings", who: str = "viewer") -> tuple[int | None, int | None, int]:
+        with counting(scene.resources.database, cost := Counted()):
+            text = await (await (await scene.client(who)).get(f"/deals/{scene.deal.id}/{page}/{item}")).get_data(True)
+        found = {way: int(id_) for id_, way in re.findall(rf'/{page}/(\d+)" rel="(prev|next)"', text)}
+        return found.get("prev"), found.get("next"), len(cost.statements)
+
+    *_, plain = await beside(3)
+    assert await beside(3) == (2, 4, plain), "by number, until the list was seen"
+    await put(scene, listing={})
+    assert [(await beside(item))[:2] for item in (6, 5, 3, 2, 1, 4)] == [(None, 5), (6, 3), (5, 2), (3, 1), (2, 4), (1, None)]
+    await put(scene, listing={"query": {"severity": "high", "sort": "title", "q": "word", "cursor": "wherever it was"}})
+    assert await beside(2) == (5, 3, plain), "no statement more"
+    assert [(await beside(item))[:2] for item in (5, 6)] == [(None, 2), (3, None)]
+    assert await beside(4) == (3, 5, plain + 1), "it is not in that list: by number, which is asked for then"
+    await put(scene, listing={"query": {"owner": "none", "status": "unsettled", "sort": "-number"}})
+    assert [(await beside(item))[:2] for item in (1, 4, 6)] == [(None, 2), (3, 6), (4, None)]
+    for query in ({"severity": "appalling"}, {"status": "accepted"}):
+        await put(scene, listing={"query": query})
+        assert (await beside(3))[:2] == (2, 4)
+    # And down a checklist, for those who may change it.
+    for number in range(1, 4):
+        assert (await scene.call("owner", "POST", "~/checklist", json={"section": "Tax", "title": f"Item {number}"}))[0] == 201
+    assert (await scene.call("owner", "PATCH", "~/checklist/3", json={"done": True}))[0] == 200
+    await scene.call("owner", "POST", "~/select?page=checklist")
+    *_, plain = await beside(2, "checklist", "owner")
+    await put(scene, "owner", page="checklist", listing={"query": {"state": "open"}})
+    assert await beside(2, "checklist", "owner") == (1, 4, plain)
+    assert await beside(3, "checklist", "owner") == (2, 4, plain)

@@ -67,11 +67,23 @@ class Asked:
                 self.missing.append(_NAMES.get(name, name))
 
 
+def query_left(page: str, model: type[Query]) -> Query | None:
+    """What the list of the deal's `page` was left with, for what was opened from it; None where that is not known, or means nothing."""
+    place: Remembered | None = g.get("place")
+    if place is None or place.page != page or place.listing is None:
+        return None
+    try:
+        return parse_query(model, {name: value for name, value in place.query.items() if name != "cursor"})
+    except BadRequest:
+        return None
+
+
 def place_values() -> dict[str, Any]:
     """For shell.html: the page whose place is kept, and what js/place.js is to come back to on it."""
-    page, place, asked = g.get("place_page"), g.get("place"), g.get("asked")
+    page, place = g.get("place_page"), g.get("place")
     if not page or request.method not in ("GET", "HEAD"):
         return {}
+    asked: Asked | None = g.get("asked") or (None if QUERY[page] or _below() != [page] else Asked(page))
     left: dict[str, Any] = {}
     if asked and asked.left:
         query = urlencode({name: asked.args[name] for name in QUERY[page] if asked.args.get(name)})
@@ -83,5 +95,9 @@ def place_values() -> dict[str, Any]:
 
 def _is_here(place: Remembered) -> bool:
     """This very page is the one that was left: its list, or what was open on it."""
-    below = request.path.split("/", 3)[3:]
-    return below == [place.path] if place.page not in ("deals", "board") else True
+    return _below() == [place.path] if place.page not in ("deals", "board") else True
+
+
+def _below() -> list[str]:
+    """The address below that of a deal, if it is below one."""
+    return request.path.split("/", 3)[3:]
