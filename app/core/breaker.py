@@ -17,6 +17,7 @@ FAILURES_TO_OPEN = 3
 TRIALS_TO_CLOSE = 2
 # A healthy answer on the same network takes well under a millisecond; a tenth of a second is a server in trouble.
 SLOW = timedelta(milliseconds=100)
+SLOW_SECONDS = SLOW.total_seconds()
 SLOW_WINDOW = 10
 SLOW_SHARE = 0.5
 # For the figures: what a fault is called (redis.describe_fault). All others are answers that refuse.
@@ -37,7 +38,8 @@ class Breaker:
         self._monotonic = monotonic
         self._failures = 0
         self._good_trials = 0
-        self._durations: deque[float] = deque(maxlen=SLOW_WINDOW)
+        self._was_slow: deque[bool] = deque(maxlen=SLOW_WINDOW)  # of the last answers
+        self._slow_count = 0
         self._under_way: dict[int, float] = {}
         self._number = 0
 
@@ -83,14 +85,17 @@ class Breaker:
         if self.open_reason and self._good_trials >= TRIALS_TO_CLOSE:
             log.info("Redis answers again; this process may use it.", was=self.open_reason)
             self.open_reason, self._failures = "", 0
-            self._durations.clear()
+            self._was_slow.clear()
+            self._slow_count = 0
 
     def _record_answer(self, took: float) -> None:
         self._failures = 0
-        self._durations.append(took)
-        slow = sum(each > SLOW.total_seconds() for each in self._durations)
-        if len(self._durations) == SLOW_WINDOW and slow >= SLOW_SHARE * SLOW_WINDOW:
-            self._open(f"{slow} of the last {SLOW_WINDOW} answers took over {int(SLOW.total_seconds() * 1000)} ms", "slow")
+        if len(self._was_slow) == SLOW_WINDOW:
+            self._slow_count -= self._was_slow[0]
+        self._was_slow.append(took > SLOW_SECONDS)
+        self._slow_count += self._was_slow[-1]
+        if len(self._was_slow) == SLOW_WINDOW and self._slow_count >= SLOW_SHARE * SLOW_WINDOW:
+            self._open(f"{self._slow_count} of the last {SLOW_WINDOW} answers took over {int(SLOW.total_seconds() * 1000)} ms", "slow")
 
     def _open(self, reason: str, kind: str) -> None:
         if not self.open_reason:

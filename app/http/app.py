@@ -102,11 +102,11 @@ class HTTPConnection(ASGIHTTPConnection):
     def _create_request_from_scope(self, send: Any) -> Any:
         scope: Any = self.scope
         client, root, path = scope.get("client"), scope.get("root_path", ""), scope["path"]
-        headers = Headers()
-        headers._list = [("Remote-Addr", client[0] if client else "<local>")]
-        headers._list += [(_header_name(name), value.decode("latin1")) for name, value in scope["headers"]]
-        if scope["http_version"] < "1.1":
-            headers.setdefault("Host", "")
+        received = [("Remote-Addr", client[0] if client else "<local>")]
+        received += [(_header_name(name), value.decode("latin1")) for name, value in scope["headers"]]
+        if scope["http_version"] < "1.1" and not any(name == "Host" for name, _ in received):
+            received.append(("Host", ""))
+        headers = ReceivedHeaders(received)
         if root:
             path = path.removeprefix(root) if path != root and path.startswith(root) else " "  # which no route matches
         return self.app.request_class(
@@ -146,6 +146,22 @@ class HTTPConnection(ASGIHTTPConnection):
                 await self._send_response(send, response)  # type: ignore[arg-type]
         except TimeoutError:
             pass
+
+
+class ReceivedHeaders(Headers):
+    """A request's. Each is looked at for several that mostly are not there, which costs the library a walk and an exception."""
+
+    def __init__(self, received: list[tuple[str, str]]) -> None:
+        self._list = received
+        self._first: dict[str, str] = {name.lower(): value for name, value in reversed(received)}
+
+    def get(self, key: str, default: Any = None, type: Any = None) -> Any:  # type: ignore[override]  # noqa: A002
+        if type is not None:
+            return super().get(key, default, type)
+        return self._first.get(key.lower(), default)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key.lower() in self._first
 
 
 class HoldfastApp(Quart):

@@ -58,8 +58,11 @@ async def limit_request(access: Access) -> None:
     rule = request.url_rule
     if rule is None or access is Access.PUBLIC:
         return
-    limit = limit_of(current_app, rule.endpoint, rule.rule, request.method)
-    if limit is not None:
+    known: dict[tuple[str, str, str], Limit | None] = current_app.extensions.setdefault("limits", {})
+    asked = rule.endpoint, rule.rule, request.method
+    if asked not in known:
+        known[asked] = limit_of(current_app, *asked)
+    if limit := known[asked]:
         resources = current_resources()
         await limit_rate(resources, limit, current_session().user_id, getattr(resources.settings, f"rate_limit_{limit}"))
 

@@ -10,6 +10,7 @@ So the bodies here are our own, and of Quart only `Request.body_class` and the c
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from functools import lru_cache
 from typing import Any
 
 from quart import Quart, Request, request
@@ -174,6 +175,18 @@ class StreamingUploadRequest(Request):
         elif self.method == "POST" and (self.path == "/login" or self.path.startswith("/deals/")):
             self.body = RequestBody(self.content_length, MAX_FORM)
             self.max_content_length = MAX_FORM
+
+    @property
+    def blueprints(self) -> list[str]:
+        """Quart asks three times in each request."""
+        return _blueprints_of(self.url_rule.endpoint) if self.url_rule is not None else []
+
+
+@lru_cache(maxsize=1024)
+def _blueprints_of(endpoint: str) -> list[str]:
+    """From the innermost on."""
+    names = endpoint.split(".")[:-1]
+    return [".".join(names[:end]) for end in range(len(names), 0, -1)]
 
 
 def init_uploads(app: Quart) -> None:

