@@ -6,12 +6,12 @@ Faults of the database leave here as `DatabaseUnavailable`, nothing else does: a
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, ClassVar
 
 import asyncpg
-from sqlalchemy import func, select, text
+from sqlalchemy import Result, func, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -100,14 +100,22 @@ class Database:
 
     async def look_up(self, lookup: Lookup, **values: Any) -> Any | None:
         """The first row of a `lookup`, outside of any transaction. Through a pooler, which tells limits by transaction, in one."""
+        return await self._look_up(lookup, lookup.first, Result.first, values)
+
+    async def look_up_all(self, lookup: Lookup, **values: Any) -> Sequence[Any]:
+        """The same with all its rows."""
+        found: Sequence[Any] = await self._look_up(lookup, lookup.all, Result.all, values)
+        return found
+
+    async def _look_up(self, lookup: Lookup, run: Callable[..., Any], of_result: Callable[[Any], Any], values: Mapping[str, Any]) -> Any:
         with _faults_translated():
             async with _within_time_budget(), _admitted(self._reading):
                 if fetch := self._fetch():
                     with suppress(ConnectionLost):
-                        return await greenlet_spawn(lookup.run, self._reader.sync_engine, fetch, values)
+                        return await greenlet_spawn(run, self._reader.sync_engine, fetch, values)
                 async with self._read() as db:
                     await self._set_clock(db)
-                    return (await db.execute(lookup.statement, values)).first()
+                    return of_result(await db.execute(lookup.statement, values))
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:

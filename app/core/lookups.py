@@ -1,4 +1,4 @@
-"""Reads of one row that nearly every request makes: compiled once, and then one trip to the driver.
+"""Reads that nearly every request makes, or programs make all the time: compiled once, and then one trip to the driver.
 
 What an ORM session does around such a statement costs several times the statement. It is one look, so it needs no transaction of
 its own, and nothing is made of its row but the row.
@@ -22,42 +22,53 @@ class ConnectionLost(Exception):
 
 
 class Lookup:
-    """A SELECT whose first row is wanted. What varies in it are `bindparam`s, none of them a list.
+    """A SELECT. What varies in it are `bindparam`s, none of them a list.
 
-    `statement` is for those who look inside a transaction; `Database.look_up` is for all others.
+    `statement` is for those who look inside a transaction; `Database.look_up` and `look_up_all` are for all others.
     """
 
     def __init__(self, statement: Select[Any]) -> None:
         self.statement = statement
         self._compiled: dict[str, Compiled] = {}
 
-    def run(self, engine: Engine, fetch: "Fetch", parameters: Mapping[str, Any]) -> Any | None:
+    def first(self, engine: Engine, fetch: "Fetch", parameters: Mapping[str, Any]) -> Any | None:
         """The row, its columns by name. In a greenlet of SQLAlchemy's. Raises `ConnectionLost`, and what the driver does."""
+        compiled, row = self._run(engine, fetch, fetch.first, parameters)
+        return None if row is None else compiled.row_of(row)
+
+    def all(self, engine: Engine, fetch: "Fetch", parameters: Mapping[str, Any]) -> list[Any]:
+        compiled, rows = self._run(engine, fetch, fetch.all, parameters)
+        return [compiled.row_of(row) for row in rows]
+
+    def _run(self, engine: Engine, fetch: "Fetch", run: "Run", parameters: Mapping[str, Any]) -> tuple[Compiled, Any]:
         compiled = self._compiled.get(engine.dialect.name)
         if compiled is None:
             compiled = self._compiled[engine.dialect.name] = compile_for(engine.dialect, self.statement)
         values = compiled.bind(parameters)
         for note in engine.dispatch.before_cursor_execute:  # whoever counts statements counts this one
             note(None, None, compiled.sql, values, None, False)
-        row = _fetch_row(engine, fetch, compiled.sql, values)
-        return None if row is None else compiled.row_of(row)
+        return compiled, _run(engine, fetch, run, compiled.sql, values)
+
+
+Run = Callable[[Any, str, tuple[Any, ...]], Awaitable[Any]]
 
 
 class Fetch(NamedTuple):
-    """Of a driver's connection: the first row of a statement with these values, and whether an error means that it is lost."""
+    """Of a driver's connection: the first row of a statement with these values, or all, and whether an error means that it is lost."""
 
-    first: Callable[[Any, str, tuple[Any, ...]], Awaitable[Any]]
+    first: Run
+    all: Run
     is_lost: Callable[[Any, BaseException], bool]
 
 
-def _fetch_row(engine: Engine, fetch: Fetch, sql: str, values: tuple[Any, ...]) -> Any:
+def _run(engine: Engine, fetch: Fetch, run: Run, sql: str, values: tuple[Any, ...]) -> Any:
     token = takes_no_transaction.set(True)
     try:
         connection = engine.raw_connection()
     finally:
         takes_no_transaction.reset(token)
     try:
-        row = await_only(fetch.first(connection.driver_connection, sql, values))
+        found = await_only(run(connection.driver_connection, sql, values))
     except BaseException as error:
         # A statement that was given up may still be at work there.
         is_lost = isinstance(error, Exception) and fetch.is_lost(connection.driver_connection, error)
@@ -69,4 +80,4 @@ def _fetch_row(engine: Engine, fetch: Fetch, sql: str, values: tuple[Any, ...]) 
             raise ConnectionLost from error
         raise
     connection.close()
-    return row
+    return found

@@ -184,13 +184,19 @@ async def _first_row(driver: DriverConnection, sql: str, values: tuple[Any, ...]
     return row
 
 
+async def _all_rows(driver: DriverConnection, sql: str, values: tuple[Any, ...]) -> Any:
+    rows = await driver.fetch(sql, *values)
+    driver.has_served = True
+    return rows
+
+
 def _is_lost(driver: DriverConnection, error: BaseException) -> bool:
     """While it was idle, most likely. One that has never served is no better the second time."""
     ended = driver.is_closed() or getattr(error, "severity_en", "") == "FATAL"
     return ended and driver.has_served and not isinstance(error, TimeoutError)
 
 
-FETCH = Fetch(_first_row, _is_lost)
+FETCH = Fetch(_first_row, _all_rows, _is_lost)
 
 
 async def _run_in_turn(driver: DriverConnection, steps: Sequence[Step]) -> list[Done]:

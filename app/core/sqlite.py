@@ -88,7 +88,11 @@ async def _first_row(driver: Any, sql: str, values: tuple[Any, ...]) -> Any:
     return await driver._execute(lambda: driver._conn.execute(sql, values).fetchone())
 
 
-FETCH = Fetch(_first_row, is_lost=lambda _driver, _error: False)
+async def _all_rows(driver: Any, sql: str, values: tuple[Any, ...]) -> Any:
+    return await driver._execute(lambda: driver._conn.execute(sql, values).fetchall())
+
+
+FETCH = Fetch(_first_row, _all_rows, is_lost=lambda _driver, _error: False)
 
 
 def transactions(wait_seconds: float) -> Driver:

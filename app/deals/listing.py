@@ -3,7 +3,7 @@
 Statements are made once for each shape that a query has; only those that search for words are put together each time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import visible_to
 from app.core.config import Settings
+from app.core.database import Database
+from app.core.lookups import Lookup
 from app.core.statements import as_column, fetch
 from app.current_deal.places import PLACE_COLUMNS, WANTED, Remembered, find_place_of_none
 from app.deals.fields import AskedId, Stage, Status, Words
@@ -92,9 +94,9 @@ _AT_HAND = {in_deal: _at_hand(in_deal=in_deal) for in_deal in (True, False)}
 
 
 async def list_deals(
-    db: AsyncSession, user_id: int, query: ListQuery, *, settings: Settings, current_deal_id: int | None, now: datetime
+    db: AsyncSession | Database, user_id: int, query: ListQuery, *, settings: Settings, current_deal_id: int | None, now: datetime
 ) -> DealList:
-    """One page of the deals this person may see. Raises `BadRequest` for a cursor of another list."""
+    """One page of the deals this person may see; by a `Database` without a transaction. Raises `BadRequest` for another list's cursor."""
     cursors = Cursors(settings, "deals", query.q, query.status, query.stage, query.import_id, query.archived, query.sort)
     values = {"user_id": user_id, "now": now} | values_of(query)
     at = cursors.position(query.cursor)
@@ -102,15 +104,19 @@ async def list_deals(
         values |= {"last_id": at.id} | ({} if at.key is None else {"last_key": order_of(query.sort, query.q).parse(at.key)})
     statements = _statements if query.q else _statements_kept
     page, total = statements(filters_of(query), query.sort, query.q, at.side, has_key=at.key is not None)
-    rows = await fetch(db, page, rows=query.limit + 1, **values)
+    rows = await _fetch(db, page, rows=query.limit + 1, **values)
     # Behind the last deal there is no row to say it.
-    number = rows[0].total if rows else (await fetch(db, total, **values))[0][0]
+    number = rows[0].total if rows else (await _fetch(db, total, **values))[0][0]
     shown, paging = cursors.page(rows, query.limit, at, lambda row: (_plain(row.sort_key), row.id))
     deals = [as_summary(row, current_deal_id=current_deal_id) for row in shown]
     return DealList(deals=deals, current_deal_id=current_deal_id, total=number, **paging._asdict())
 
 
-def _statements(filters: Filters, sort: Sort, q: str, side: Side, *, has_key: bool) -> tuple[Select[Any], Select[Any]]:
+async def _fetch(db: AsyncSession | Database, lookup: Lookup, **values: Any) -> Sequence[Any]:
+    return await (db.look_up_all(lookup, **values) if isinstance(db, Database) else fetch(db, lookup.statement, **values))
+
+
+def _statements(filters: Filters, sort: Sort, q: str, side: Side, *, has_key: bool) -> tuple[Lookup, Lookup]:
     """A page, each row with the number of all matches, and that number alone."""
     key, descending, _ = order_of(sort, q)
     wanted = conditions(filters, q)
@@ -122,7 +128,7 @@ def _statements(filters: Filters, sort: Sort, q: str, side: Side, *, has_key: bo
         page = page.where(beside(key, Deal.id, (last_key, bindparam("last_id")), descending=descending))
     order = in_reverse_order if side == "before" else in_order
     page = page.order_by(*order(key, Deal.id, descending=descending)).limit(ROWS)
-    return page, total
+    return Lookup(page), Lookup(total)
 
 
 _statements_kept = cache(_statements)
