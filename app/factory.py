@@ -43,7 +43,7 @@ from app.http.security_events import init_security_events, record_refusal
 from app.http.security_headers import add_headers, init_security, refuse_foreign_host
 from app.http.style_sheets import init_style_sheets
 from app.http.uploads import init_uploads
-from app.http.web import access_of_request, check_access, check_role, name_request, public, with_time_budget
+from app.http.web import Access, access_of, check_access, check_role, name_request, public, with_time_budget
 from app.imports.routes import blueprint as imports
 from app.notices.routes import blueprint as notices
 from app.ops.console.site import init_ops
@@ -159,11 +159,11 @@ def _init_frame(app: HoldfastApp, hosts: HostRules) -> None:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
         name_request()
         refuse_foreign_host(asked, hosts)
-        access = access_of_request()
+        access = access_of(app, asked.url_rule.endpoint) if asked.url_rule else Access.PUBLIC
         check_access(access)
         await auto_restore_deal_context()
         await check_role(access)
-        await limit_request(access)
+        await limit_request(app, asked, access)
         refuse_wrong_ids(asked)
 
     @app.after_request
@@ -176,7 +176,7 @@ def _init_frame(app: HoldfastApp, hosts: HostRules) -> None:
         if kind not in counters:
             counters[kind] = METRICS.http_requests.labels(kind[0], f"{kind[1]}xx")
         counters[kind].inc()
-        _allow_own_methods(response)
+        _allow_own_methods(asked, response)
         record_refusal(response)
         add_headers(asked, response)
         smaller = compression.compress(asked, response)
@@ -213,7 +213,7 @@ def _below_root(document: bytes, names: CookieNames) -> bytes:
     return json.dumps(below).encode()
 
 
-def _allow_own_methods(response: Response) -> None:
+def _allow_own_methods(request: Request, response: Response) -> None:
     """OPTIONS tells what the address itself takes, not what another rule would that matches it, too (`bin` for a deal's id)."""
     if request.method == "OPTIONS" and request.url_rule is not None:
         same = [each for each in current_app.url_map.iter_rules() if each.rule == request.url_rule.rule]

@@ -6,7 +6,7 @@ may be ahead of the one that reads. The format stays quart-auth's, timestamp and
 
 from typing import Any
 
-from quart import Quart, has_request_context, request
+from quart import Quart, g, has_request_context, request
 from quart_auth import Action, AuthUser, QuartAuth
 from quart_auth.extension import _AuthSerializer
 
@@ -72,10 +72,20 @@ class LoginCookies(QuartAuth):
     def cookie_path(self, value: str | None) -> None:
         """Likewise."""
 
+    def load_user(self) -> AuthUser:
+        """As quart-auth has it, by one look at what belongs to the request: it is asked for twice in each."""
+        if not has_request_context():
+            return super().load_user()
+        kept = vars(g._get_current_object())
+        user: AuthUser | None = kept.get(self.attribute_name)
+        if user is None:
+            user = kept[self.attribute_name] = self.resolve_user()
+        return user
+
     def resolve_user(self) -> AuthUser:
         if not has_request_context():
             return super().resolve_user()
-        values = [value for value in request.cookies.getlist(str(self.cookie_name)) if value]
+        values = [value for value in request.cookies.getlist(self.cookie_name) if value]
         tokens = tuple(token for value in values[:MAX_VALUES] if (token := self._tokens.get(value, self.load_token)) is not None)
         if values and not tokens:
             METRICS.login_cookies_unreadable.inc()

@@ -71,7 +71,8 @@ async def keep() -> tuple[str, int]:
 @signed_in
 async def current() -> dict[str, Any]:
     """The deal this session is on, how it came by it, and a notice until it is dismissed. Served from the session alone."""
-    return {"deal": session.get("deal"), "source": session.get("source", "none"), "notice": session.get("notice")}
+    data = current_session()
+    return {"deal": data.get("deal"), "source": data.get("source", "none"), "notice": data.get("notice")}
 
 
 @selection.delete("/deals/current")

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
-from quart import Quart, current_app, request
+from quart import Quart, Request
 
 from app.core.database import Database
 from app.core.errors import RateLimited, StoreUnavailable
@@ -53,15 +53,15 @@ def limit_of(app: Quart, endpoint: str, rule: str, method: str) -> Limit | None:
     return "run" if rule.startswith(_JOBS) else "write"
 
 
-async def limit_request(access: Access) -> None:
+async def limit_request(app: Quart, request: Request, access: Access) -> None:
     """After access is checked: who may not ask is told so."""
     rule = request.url_rule
     if rule is None or access is Access.PUBLIC:
         return
-    known: dict[tuple[str, str, str], Limit | None] = current_app.extensions.setdefault("limits", {})
+    known: dict[tuple[str, str, str], Limit | None] = app.extensions.setdefault("limits", {})
     asked = rule.endpoint, rule.rule, request.method
     if asked not in known:
-        known[asked] = limit_of(current_app, *asked)
+        known[asked] = limit_of(app, *asked)
     if limit := known[asked]:
         resources = current_resources()
         await limit_rate(resources, limit, current_session().user_id, getattr(resources.settings, f"rate_limit_{limit}"))
