@@ -6,7 +6,7 @@ may be ahead of the one that reads. The format stays quart-auth's, timestamp and
 
 from typing import Any
 
-from quart import Quart, g, has_request_context, request
+from quart import Quart, Response, g, has_request_context, request
 from quart_auth import Action, AuthUser, QuartAuth
 from quart_auth.extension import _AuthSerializer
 
@@ -71,6 +71,11 @@ class LoginCookies(QuartAuth):
     @cookie_path.setter
     def cookie_path(self, value: str | None) -> None:
         """Likewise."""
+
+    async def after_request(self, response: Response) -> Response:
+        """Who has signed in or out gets their cookie. For that nobody's has to be read who was not asked for it."""
+        user: AuthUser | None = vars(g._get_current_object()).get(self.attribute_name)
+        return response if user is None or user.action is Action.PASS else await super().after_request(response)
 
     def load_user(self) -> AuthUser:
         """As quart-auth has it, by one look at what belongs to the request: it is asked for twice in each."""

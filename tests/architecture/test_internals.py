@@ -74,6 +74,7 @@ SIGNATURES = {
     ),
     "quart.wrappers.request:Body.__init__": ("self expected_content_length max_content_length", "app/http/uploads.py"),
     "quart_auth:AuthUser.__init__": ("self auth_id action", "app/auth/user.py"),
+    "quart_auth:QuartAuth.after_request": ("self response", "app/auth/user.py"),
     "quart_auth:QuartAuth.load_user": ("self", "app/auth/user.py"),
     "quart_auth:QuartAuth.resolve_user": ("self", "app/auth/user.py"),
     "quart_schema.openapi:OpenAPIProvider.build_paths": ("self rule", "app/http/openapi.py"),
