@@ -292,8 +292,7 @@ async def _insert_login(
 
 async def _end_replaced(resources: Resources, user_id: int, *, replaced: str | None) -> None:
     """End the logins that the new one replaces: the browser's previous one, and the oldest above the limit per person."""
-    async with resources.database.read() as db:
-        surplus = await list_ids_beyond(db, MAX_LOGINS, user_id, now=resources.clock.now())
+    surplus = await list_ids_beyond(resources.database, MAX_LOGINS, user_id, now=resources.clock.now())
     if surplus:
         await end_logins(resources, _SURPLUS, reason="too_many", surplus=surplus)
     if replaced:

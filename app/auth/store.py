@@ -9,13 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.email_address import MAX_EMAIL, spellings_of
 from app.auth.own_words import own_words
+from app.core.database import Database
+from app.core.lookups import Lookup
 from app.core.statements import execute_dml, fetch
 from app.models import NOW, USER_ID, Login, Organisation, User
 
 _LIVE = and_(Login.ended_at.is_(None), Login.expires_at > NOW, Login.idle_expires_at > NOW)
 # The newest first.
 _LIVE_LOGINS = select(Login).where(Login.user_id == USER_ID, _LIVE).order_by(Login.created_at.desc(), Login.id.desc())
-_LIVE_LOGINS_BEYOND = _LIVE_LOGINS.with_only_columns(Login.id).offset(bindparam("most"))
+_LIVE_LOGINS_BEYOND = Lookup(_LIVE_LOGINS.with_only_columns(Login.id).offset(bindparam("most")))
 _LOGIN_FROM = select(Login.id).where(Login.user_id == USER_ID, Login.address == bindparam("address")).limit(1)
 _INSERT_LOGIN = insert(Login).returning(Login.id)
 _LOCK_UNCHANGED = (
@@ -100,9 +102,9 @@ async def find_login_before(db: AsyncSession, user_id: int, login_id: int) -> Lo
     return await db.scalar(_LOGIN_BEFORE, {"user_id": user_id, "login_id": login_id})
 
 
-async def list_ids_beyond(db: AsyncSession, most: int, user_id: int, *, now: datetime) -> list[int]:
+async def list_ids_beyond(database: Database, most: int, user_id: int, *, now: datetime) -> list[int]:
     """The oldest live logins of a person who has more than `most`."""
-    return [row.id for row in await fetch(db, _LIVE_LOGINS_BEYOND, user_id=user_id, now=now, most=most)]
+    return [row.id for row in await database.look_up_all(_LIVE_LOGINS_BEYOND, user_id=user_id, now=now, most=most)]
 
 
 async def find_live_login(db: AsyncSession, login_id: int) -> Login | None:
