@@ -187,8 +187,7 @@ def _init_frame(app: HoldfastApp, hosts: HostRules) -> None:
 
 def _lead_below_root(response: Response) -> None:
     """What leads to an address of ours leads below the root path; browsers do not read what else a redirect says."""
-    location = response.headers.get("Location")
-    if not location:
+    if response.status_code == 200 or not (location := response.headers.get("Location")):
         return
     by_framework = isinstance(request.routing_exception, RequestRedirect)
     if by_framework or root_path():

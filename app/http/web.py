@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from quart import Quart, current_app, g, request
 from sqlalchemy import select
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars
 
 from app.core.errors import Forbidden, NotAuthenticated, StoreUnavailable
 from app.core.stored_json import from_json
@@ -92,8 +92,7 @@ def with_time_budget(asgi_app: Any, limit: timedelta) -> Any:
 def name_request() -> None:
     """First of all: an id for the log, the error page and the audit."""
     g.request_id = request_id = secrets.token_hex(8)
-    clear_contextvars()
-    bind_contextvars(request_id=request_id)
+    bind_contextvars(request_id=request_id)  # all there is bound, so nothing of an earlier request is left
 
 
 def check_access(access: Access) -> None:
