@@ -1,5 +1,6 @@
 """What is typed into a form is never lost: through crashes, sign-outs, outages, other devices, lost access."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,13 @@ async def type_title(page: Page, title: str, state: str = UP) -> None:
     await expect(page.get_by_text(state)).to_be_visible()
 
 
+async def kept(visitor: Visitor) -> list[dict[str, Any]]:
+    """What is on the server."""
+    answer = await visitor.context.request.get(f"{visitor.url}/api/drafts")
+    drafts: list[dict[str, Any]] = (await answer.json())["drafts"]
+    return drafts
+
+
 async def sign_out(page: Page) -> None:
     await page.get_by_label("Your menu").click()
     await page.get_by_role("button", name="Sign out").click()
@@ -88,6 +96,12 @@ async def test_text_survives_a_crash_a_sign_out_and_goes_on_on_the_phone(browser
     await page.get_by_role("button", name="Continue here").click()
     await shows(page, "Begun at the desk")
     await expect(page.get_by_text("Draft restored")).to_be_visible()
+    # To look at it, and leave it again, is not to write it: the desk may save what it has.
+    version = (await kept(phone))[0]["version"]
+    await page.reload()
+    await shows(page, "Begun at the desk")
+    await page.reload()
+    assert [each["version"] for each in await kept(phone)] == [version]
     await type_title(page, "Gone on with on the phone")
     # Typed and left at once: signing out waits for it, and leaves nothing here.
     await page.get_by_label("Text").fill("The last words")
@@ -104,8 +118,7 @@ async def test_text_survives_a_crash_a_sign_out_and_goes_on_on_the_phone(browser
     await page.get_by_role("button", name="Create finding").click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Gone on with on the phone")
     again = await arrive(browser, desk, desk.new)
-    answer = await again.context.request.get(f"{desk.url}/api/drafts")
-    assert (await answer.json())["drafts"] == []
+    assert await kept(again) == []
     assert phone.complaints == again.complaints == []
 
 
@@ -160,8 +173,7 @@ async def test_typed_on_two_devices_both_are_shown_and_one_is_chosen(browser: Br
     # What another device has written since is not what is saved here, and stays.
     await first.page.get_by_role("button", name="Save", exact=True).click()
     await expect(first.page.get_by_role("heading", level=1)).to_contain_text("From the desk")
-    drafts = (await (await first.context.request.get(f"{desk.url}/api/drafts")).json())["drafts"]
-    assert [each["first_words"] for each in drafts] == ["From both"]
+    assert [each["first_words"] for each in await kept(first)] == ["From both"]
 
 
 async def test_text_outlives_the_access_with_and_without_a_script(browser: Browser, desk: Desk) -> None:
@@ -241,3 +253,49 @@ async def test_drafts_are_listed_and_marked_gone_on_with_and_discarded_with_undo
     await expect(page.get_by_text("What you had typed here was saved or discarded elsewhere meanwhile.")).to_be_visible()
     assert await page.get_by_label("Title", exact=True).input_value() != "A better title"
     assert visitor.complaints == again.complaints == []
+
+
+async def test_what_is_typed_before_the_script_comes_and_where_there_is_no_room_is_kept(browser: Browser, desk: Desk) -> None:
+    visitor = await arrive(browser, desk, desk.edit)
+    page = visitor.page
+    await type_title(page, "Typed earlier")
+    await page.get_by_label("Text").fill("The text of it")
+    await expect(page.get_by_text(UP)).to_be_visible()
+    late = asyncio.Event()
+
+    async def come_late(route: Route) -> None:
+        await late.wait()
+        await route.fallback()
+
+    await page.route("**/js/drafts.js*", come_late)
+    await page.goto(desk.url + desk.edit, wait_until="commit")
+    await page.get_by_label("Title", exact=True).fill("Typed meanwhile")
+    late.set()
+    # Both are there, also after one has looked away without choosing.
+    choice = page.get_by_role("form", name="Two drafts")
+    for _ in range(2):
+        await expect(choice.get_by_role("group", name="Title")).to_contain_text("Typed earlier")
+        await expect(choice.get_by_role("group", name="Title")).to_contain_text("Typed meanwhile")
+        await expect(choice.get_by_role("group")).to_have_count(1)
+        await expect(page.get_by_label("Text")).to_have_value("The text of it")
+        await page.reload()
+    await choice.get_by_label("Take what you wrote in this browser").check()
+    await choice.get_by_role("button", name="Go on with what is chosen").click()
+    await shows(page, "Typed earlier")
+    await expect(page.get_by_text(UP)).to_be_visible()
+    assert [each["first_words"] for each in await kept(visitor)] == ["Typed earlier"]
+
+    # A browser that has no room: it goes up all the same.
+    full = "Storage.prototype.setItem = function () { throw new DOMException('full', 'QuotaExceededError'); }"
+    await visitor.context.add_init_script(full)
+    await visitor.open(desk.new)
+    await type_title(page, "There is no room")
+    # A phone puts the page out of sight and ends it there, unheard: nothing waits for a pause.
+    await page.evaluate("window.setTimeout = () => 0")
+    await page.get_by_label("Text").fill("Typed last")
+    async with page.expect_request(lambda request: "/drafts/" in request.url and "Typed last" in (request.post_data or "")):
+        await page.evaluate("""() => {
+          Object.defineProperty(document, "visibilityState", { value: "hidden" });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""")
+    assert visitor.complaints == []

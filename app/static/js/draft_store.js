@@ -23,12 +23,13 @@ let stopped = false;
 let wait = FIRST;
 let timer;
 const going = new Map();
+const held = new Map(); // what the browser has no room for, or does not let us keep: it goes up all the same
 
 // One record: { at, sent, fields, drawn, itemVersion, name, version, acked }. `version` counts what was typed, `acked` is up to where
 // the server has it, `name` is what it is called there.
 export function read(key) {
   try {
-    const draft = JSON.parse(localStorage.getItem(key));
+    const draft = JSON.parse(held.get(key) ?? localStorage.getItem(key));
     return draft?.typed ? upgraded(key, draft) : draft;
   } catch {
     return null;
@@ -47,22 +48,28 @@ function upgraded(key, { at, sent, typed }) {
 
 export function write(key, draft) {
   if (stopped) return false;
+  const text = JSON.stringify(draft);
   try {
-    localStorage.setItem(key, JSON.stringify(draft));
-    return true;
+    localStorage.setItem(key, text);
+    held.delete(key);
   } catch {
-    return false; // no room, or not allowed here: the form works all the same
+    held.set(key, text);
   }
+  return true;
 }
 
-export const forget = (key) => localStorage.removeItem(key);
+export function forget(key) {
+  held.delete(key);
+  localStorage.removeItem(key);
+}
+
 export const isUp = (draft) => draft.version === draft.acked;
 
 export function keys() {
   try {
-    return Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+    return [...new Set([...held.keys(), ...Object.keys(localStorage)])].filter((key) => key.startsWith(PREFIX));
   } catch {
-    return [];
+    return [...held.keys()];
   }
 }
 
@@ -225,10 +232,13 @@ addEventListener("storage", (event) => {
 
 // Signing out leaves nothing behind that somebody typed, once the server has it. Says whether to go on.
 export async function leave() {
-  tell("holdfast:leaving"); // a form writes down what it has
-  await Promise.race([Promise.all(waiting().map((key) => upload(key))), new Promise((over) => setTimeout(over, LEAVING))]);
+  const waits = [];
+  tell("holdfast:leaving", { waits }); // a form writes down what it has, and the page where it is
+  waits.push(...waiting().map((key) => upload(key)));
+  await Promise.race([Promise.all(waits), new Promise((over) => setTimeout(over, LEAVING))]);
   const number = waiting().length;
   if (number && !(await confirmed(number))) return false;
+  tell("holdfast:left");
   stop();
   keys().forEach(forget);
   try {

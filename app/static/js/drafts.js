@@ -28,6 +28,9 @@ const SAID = {
   "signed-out": "Kept on this device, not yet on the server: you are signed out",
 };
 
+// The server answers with the names in an order of its own.
+const inOrder = (values) => JSON.stringify(Object.entries(values).sort());
+
 function nameTab(id = Math.random().toString(36).slice(2)) {
   tab = id;
   try {
@@ -91,9 +94,10 @@ function keep(element) {
       return false;
     }
     const text = { fields: form.typed(), drawn: form.drawn(), itemVersion: form.version() };
-    const isSame = before && JSON.stringify([text.fields, text.drawn]) === JSON.stringify([before.fields, before.drawn]);
+    const isSame = before && inOrder(text.fields) === inOrder(before.fields) && inOrder(text.drawn) === inOrder(before.drawn);
     const version = isSame ? before.version : (before?.version ?? 0) + 1;
     const draft = { at: Date.now(), sent, ...text, name: before?.name ?? nameOf(), version, acked: before?.acked ?? 0 };
+    if (before?.earlier) draft.earlier = before.earlier;
     if (!store.write(key(), draft)) return false;
     if (store.isUp(draft)) say(SAID.up);
     else if (!notYet) {
@@ -155,6 +159,7 @@ function keep(element) {
     restored(draft.at, how);
     say(store.isUp(draft) ? SAID.up : SAID.here);
     if (draft.sent) store.write(key(), { ...draft, sent: false }); // the form is here again: it was not saved
+    chooseEarlier();
     if (!store.isUp(draft)) up();
   }
 
@@ -220,13 +225,29 @@ function keep(element) {
       choice = null;
       form.put({ fields: taken, drawn: {}, itemVersion: null });
       const here = store.read(key());
-      store.write(key(), { ...here, name: current.name, acked: current.version, version: Math.max(here.version, current.version) + 1 });
+      store.write(key(), { ...here, earlier: undefined, name: current.name, acked: current.version, version: Math.max(here.version, current.version) + 1 });
       save();
       up();
     };
     replace(null);
     choice?.remove();
     choice = choose(element, mine, theirs, current, onChosen);
+  }
+
+  // Typed into the page before what had been typed earlier could be put back. Both are kept until one is chosen.
+  function meetEarlier() {
+    const earlier = store.read(key());
+    const mine = form.typed();
+    put(earlier);
+    form.put({ fields: mine, drawn: {}, itemVersion: null });
+    if (Object.keys(mine).some((name) => (earlier.fields[name] ?? mine[name]) !== mine[name])) store.write(key(), { ...earlier, earlier });
+    chooseEarlier();
+    flush();
+  }
+
+  function chooseEarlier() {
+    const { earlier } = store.read(key());
+    if (earlier) meet({ ...earlier, version: earlier.acked, updated_at: earlier.at, device: "this browser" });
   }
 
   // What cannot work is not offered, and says why.
@@ -277,8 +298,10 @@ function keep(element) {
     document.addEventListener("holdfast:back", send, { once: true });
   }
 
-  // Refused by the server, or typed before this script came.
+  // Refused by the server, or typed before this script came. A browser that shows a page again fills it in itself.
+  const isFilledIn = performance.getEntriesByType("navigation")[0]?.type !== "navigate";
   if (form.isUnsaved || (form.isTyped() && !store.read(key()))) flush();
+  else if (form.isTyped() && !isFilledIn) meetEarlier();
   else restore();
 
   element.addEventListener("input", typed);
@@ -299,10 +322,13 @@ function keep(element) {
   document.addEventListener("holdfast:leaving", () => save());
   if (store.isAway()) showAway();
   // A closed or discarded tab does not wait for the pause.
-  addEventListener("pagehide", () => {
+  const leave = () => {
     if (store.read(key())?.sent || !form.isTyped()) return;
     if (save()) up({ keepalive: true });
-  });
+  };
+  addEventListener("pagehide", leave);
+  // On a phone what is out of sight may stand still from here on, and end unheard.
+  document.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && leave());
   return {
     isTyped: form.isTyped,
     isKept: () => Boolean(store.read(key())),

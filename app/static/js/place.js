@@ -164,9 +164,8 @@ if (!restore()) {
   for (const sign of ["scroll", "focusin", "focusout", "selectionchange"]) document.addEventListener(sign, moved, { passive: true, capture: true });
   for (const sign of ["visibilitychange", "prerenderingchange"]) document.addEventListener(sign, show);
   addEventListener("pagehide", keep);
-  document.addEventListener("submit", (event) => {
-    if (!event.target.matches("[data-signs-out]")) return;
-    keep();
+  document.addEventListener("holdfast:leaving", ({ detail }) => detail.waits.push(keep()));
+  document.addEventListener("holdfast:left", () => {
     seen = false;
     sessionStorage.removeItem(TAB);
   });
