@@ -1,10 +1,10 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons chaos fuzz mutants lint check bench bench-faults bench-overload bench-scale bench-sweeps load clean
+.PHONY: help run test test-pythons chaos proof fuzz mutants lint check bench bench-faults bench-overload bench-scale bench-sweeps load clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
-# BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with nginx, HAProxy, Caddy, PgBouncer and faketime; WORKERS is how many
+# BROWSER=0 leaves the browser tests out, SURROUNDINGS=0 those with nginx, HAProxy, Caddy, PgBouncer, faketime and SPIN; WORKERS is how many
 # tests run at once; ARGS goes to pytest.
 BROWSER ?= 1
 SURROUNDINGS ?= 1
@@ -44,6 +44,10 @@ test-pythons: .venv/installed-dev ## Run the main job and the quick tests on eac
 chaos: .venv/installed-dev ## Run every race a thousand times and every fault on both databases, then break everything at random under load (SECONDS=180 SEED=1)
 	MATRIX=full RACE_TRIALS=1000 PAUSE_TRIALS=15 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience tests/integration/test_read_your_writes.py $(ARGS)
 	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
+
+proof: .venv/installed-dev ## Verify the protocol by SPIN within large bounds, and that no mechanism can be spared
+	$(PY) -m tests.model.spin --long
+	$(PY) -m tests.model.spin --break all
 
 fuzz: .venv/installed-dev ## Ask a running site all its OpenAPI document says and does not (URL=http://127.0.0.1:5001 ARGS="--seconds 3600")
 	$(PY) -m tests.fuzzing $(URL) $(ARGS)

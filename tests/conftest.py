@@ -42,7 +42,8 @@ StartWeb = Callable[..., Awaitable[WebServer]]
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if os.environ.get("SURROUNDINGS") == "0":
-        left_out = [item for item in items if item.path.is_relative_to(Path(__file__).parent / "surroundings")]
+        folders = [Path(__file__).parent / folder for folder in ("surroundings", "model/spin")]
+        left_out = [item for item in items if any(item.path.is_relative_to(folder) for folder in folders)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     browser_tests = [item for item in items if item.get_closest_marker("browser")]
