@@ -1,14 +1,18 @@
 """The database goes away under the eyes of a person: where they are is said, what they typed is kept, and it goes on by itself."""
 
+from datetime import UTC, datetime
+
 import pytest
 from playwright.async_api import Browser, expect
-from sqlalchemy import make_url
+from sqlalchemy import insert, make_url
 
 from app.core.database import Database
-from tests.browser.visitor import BROWSER_TESTS, make_visitor
+from app.models import Finding
+from tests.browser.visitor import BROWSER_TESTS, first_row, make_visitor, scroll_to
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_organisation, make_user
 from tests.resilience.proxy import TcpProxy
+from tests.waiting import until
 
 pytestmark = [*BROWSER_TESTS, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
 
@@ -19,6 +23,10 @@ async def test_page_waits_for_the_database_and_keeps_what_was_typed(
     organisation = await make_organisation(database)
     lead = await make_user(database, organisation)
     deals = [await make_deal(database, organisation, owner=lead, name=name) for name in ("Mojang", "YouTube")]
+    at = datetime.now(UTC)
+    facts = {"deal_id": deals[0].id, "created_at": at, "updated_at": at}
+    async with database.write() as db:
+        await db.execute(insert(Finding), [facts | {"number": n, "title": f"Finding {n:02}"} for n in range(1, 41)])
     target = make_url(database_url)
     assert target.port is not None
     wire = TcpProxy(target.port)
@@ -67,6 +75,28 @@ async def test_page_waits_for_the_database_and_keeps_what_was_typed(
         assert {cookie["name"] for cookie in await visitor.context.cookies()} == {cookie["name"] for cookie in cookies}
         wire.accept()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Team", timeout=20_000)
+
+        # A list that was scrolled comes back to its row, and whoever asks for no page in particular to the one they left.
+        await visitor.open(f"/deals/{deals[0].id}/findings?sort=title")
+        await scroll_to(page, "Finding 20")
+        for is_reload in (True, False):
+            wire.refuse()
+            await (page.reload() if is_reload else page.goto(server.url))
+            await expect(page.locator("[data-away]")).to_be_visible()
+            wire.accept()
+            await expect(page.get_by_role("heading", level=1)).to_have_text("Findings", timeout=20_000)
+            await expect(page).to_have_url(f"{server.url}/deals/{deals[0].id}/findings?sort=title")
+
+            async def is_back() -> bool:
+                return await first_row(page) == "Finding 20"
+
+            await until(is_back, within=20)
+        wire.refuse()
+        await visitor.open("/deals")
+        await expect(page.get_by_text("The list cannot be read for a moment")).to_be_visible()
+        assert (await visitor.axe()) == []
+        wire.accept()
+        await expect(page.get_by_role("link", name="Mojang")).to_be_visible(timeout=20_000)
         assert [each for each in visitor.complaints if "503" not in each] == []
     finally:
         wire.close()

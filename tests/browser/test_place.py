@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, Response, expect
+from playwright.async_api import Browser, Response, expect
 from sqlalchemy import insert
 
 from app.core.database import Database
 from app.models import ChecklistItem, Deal, Finding, User
-from tests.browser.visitor import BROWSER_TESTS, PHONE, Visitor, make_visitor, on_the_loop
+from tests.browser.visitor import BROWSER_TESTS, PHONE, Visitor, first_row, make_visitor, on_the_loop, scroll_to
 from tests.conftest import StartWeb
 from tests.factories import make_deal, make_member, make_organisation, make_user
 from tests.waiting import until
@@ -61,32 +61,6 @@ async def arrive(browser: Browser, office: Office, person: User, **options: Any)
     await visitor.sign_in(person.email)
     await visitor.page.wait_for_url(lambda url: "/login" not in url)
     return visitor
-
-
-async def first_row(page: Page) -> str:
-    """The title of the first row in sight below the bar."""
-    found: str = await page.evaluate("""() => {
-      const edge = document.querySelector(".bar").offsetHeight;
-      const row = [...document.querySelectorAll("[data-row]")].find((each) => each.getBoundingClientRect().bottom > edge + 2);
-      return scrollY ? row.querySelector(".row-link, .todo-title").textContent : "";
-    }""")
-    return found
-
-
-async def scroll_to(page: Page, title: str) -> None:
-    """The row's upper half out of sight; then nothing moves until it is kept."""
-    async with page.expect_response(lambda answer: answer.url.endswith("/api/place")) as kept:
-        await (
-            page.get_by_role("row")
-            .filter(has_text=title)
-            .evaluate("""(row) => {
-          const edge = document.querySelector(".bar").offsetHeight;
-          const box = row.getBoundingClientRect();
-          scrollBy(0, box.top + box.height / 2 - edge);
-        }""")
-        )
-    assert (await kept.value).status == 204
-    assert await first_row(page) == title
 
 
 def _sent(answer: Response) -> str:
@@ -151,8 +125,20 @@ async def test_two_tabs_keep_theirs_apart_and_a_form_has_its_cursor_back(browser
         await tab.wait_for_function("scrollY > 0")
         assert await first_row(tab) == row
 
-    # A form, its field and its cursor, after signing out and in.
+    # Back to the whole list, although it is the filtered one that was seen last.
     await one.bring_to_front()
+    await one.get_by_role("link", name="Clear filters").click()
+    for name in ("Checklist", "Findings"):
+        await one.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+        await expect(one.get_by_role("heading", level=1)).to_have_text(name)
+    await expect(one).to_have_url(office.url + office.path("findings"))
+    async with one.expect_response(lambda answer: answer.url.endswith("/api/place") and "low" in _sent(answer)):
+        await one.get_by_text("Severity: any").click()
+        await one.get_by_role("link", name="Low", exact=True).click()
+    await one.go_back()
+    await expect(one.get_by_text("Severity: any")).to_be_visible()
+
+    # A form, its field and its cursor, after signing out and in.
     await one.goto(f"{office.url}{office.path('findings/1/edit')}")
     async with one.expect_response(lambda answer: answer.url.endswith("/api/place")):
         await one.get_by_label("Text").evaluate("(field) => { field.focus(); field.setSelectionRange(1, 3); }")

@@ -92,3 +92,29 @@ async def make_visitor(browser: Browser, url: str, **options: Any) -> Visitor:
     context = await browser.new_context(**({"viewport": DESKTOP} | options))
     await context.add_init_script(_REPORT_VIOLATIONS)
     return Visitor(context, await context.new_page(), url)
+
+
+async def first_row(page: Page) -> str:
+    """The title of the first row in sight below the bar."""
+    found: str = await page.evaluate("""() => {
+      const edge = document.querySelector(".bar").offsetHeight;
+      const row = [...document.querySelectorAll("[data-row]")].find((each) => each.getBoundingClientRect().bottom > edge + 2);
+      return scrollY ? row.querySelector(".row-link, .todo-title").textContent : "";
+    }""")
+    return found
+
+
+async def scroll_to(page: Page, title: str) -> None:
+    """The row's upper half out of sight; then nothing moves until it is kept."""
+    async with page.expect_response(lambda answer: answer.url.endswith("/api/place")) as kept:
+        await (
+            page.get_by_role("row")
+            .filter(has_text=title)
+            .evaluate("""(row) => {
+          const edge = document.querySelector(".bar").offsetHeight;
+          const box = row.getBoundingClientRect();
+          scrollBy(0, box.top + box.height / 2 - edge);
+        }""")
+        )
+    assert (await kept.value).status == 204
+    assert await first_row(page) == title

@@ -4,7 +4,7 @@ import math
 from functools import partial
 from typing import Any
 
-from quart import Blueprint, redirect, render_template, request
+from quart import Blueprint, g, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -83,6 +83,7 @@ async def deals() -> ResponseReturnValue:
             query, found = await asked.find(query, partial(list_here, db))
             values |= list_state(query)
     except Unavailable as outage:
+        g.place_page = ""  # nothing is seen that one could come back to
         values |= list_state(parse_query(ListQuery, request.args))
         page = await render_template("deals/deals.html", failed=True, **values)
         return page, outage.status, {"Retry-After": str(math.ceil(outage.retry_after.total_seconds()) if outage.retry_after else 1)}
@@ -174,17 +175,17 @@ async def _select(deal_id: int, page: str, *, is_undo: bool = False) -> Response
         card = await select_deal(resources, current_session(), deal_id, page=page or None, is_undo=is_undo)
     except NotFound:
         return await show_gone()
-    return see_other(address_of(card["id"], page) if page else await _page_left(card["id"]))
+    try:
+        return see_other(address_of(card["id"], page) if page else await _page_left(card["id"]))
+    except Unavailable:
+        return see_other(f"/deals/{card['id']}")  # chosen it is; where it was left, SQL says when it can
 
 
 async def _page_left(deal_id: int) -> str:
-    """Where this person left the deal: the page, and what was open on it; while SQL cannot say, its first page."""
+    """Where this person left the deal: the page, and what was open on it."""
     resources = current_resources()
-    try:
-        async with resources.database.read() as db:
-            return address_of(deal_id, await find_path_left(db, current_user().id, deal_id, now=resources.clock.now()))
-    except Unavailable:
-        return address_of(deal_id)
+    async with resources.database.read() as db:
+        return address_of(deal_id, await find_path_left(db, current_user().id, deal_id, now=resources.clock.now()))
 
 
 async def _find_start_deal(db: AsyncSession) -> DealDetail | None:

@@ -93,25 +93,41 @@ function takeFocus({ name, start, end }) {
   }
 }
 
-// The tab's own list, where the server's is that of another tab; returns whether the page is on its way to it.
+// The browser brings back where a page was scrolled to, unless something else was shown at its address meanwhile, as in an outage.
+function comeBackOnceLoaded(to) {
+  const look = () => requestAnimationFrame(() => scrollY < 1 && comeBack(to));
+  if (document.readyState === "complete") look();
+  else addEventListener("load", look);
+}
+
+// The tab's own list, where the server's is that of another tab or of later; returns whether the page is on its way to it.
 function restore() {
-  if (performance.getEntriesByType("navigation")[0]?.type !== "navigate") return;
+  const how = performance.getEntriesByType("navigation")[0]?.type;
+  // A reload, back and forward lead to what this entry of the history showed, whatever was seen of the list since.
+  const before = how === "navigate" ? undefined : history.state?.list;
   const own = memory.read()[path];
   const shown = query.toString();
-  if (isRestored && own && own.query !== shown) {
-    const wanted = new URLSearchParams(location.search);
-    for (const [name, value] of new URLSearchParams(own.query || "all")) wanted.set(name, value);
-    location.replace(`${root}${path}?${wanted}`);
+  const wanted = before ?? own?.query ?? shown;
+  if (isRestored && wanted !== shown) {
+    const said = new URLSearchParams(location.search);
+    for (const [name, value] of new URLSearchParams(wanted || "all")) said.set(name, value);
+    location.replace(`${root}${path}?${said}${location.hash}`);
     return true;
   }
+  let address;
   if (isRestored && shown) {
     // Said by the address from here on, for this tab's reload, back and forward, and for whom it is sent to.
     const said = new URLSearchParams(location.search);
     for (const [name, value] of query) said.set(name, value);
-    history.replaceState(history.state, "", `${root}${path}?${said}${location.hash}`);
+    address = `${root}${path}?${said}${location.hash}`;
+  }
+  if (!item && !form) history.replaceState({ ...history.state, list: shown }, "", address);
+  const to = own?.query === shown ? own.anchor : isRestored ? left.anchor : null;
+  if (before !== undefined) {
+    if (how === "reload" && to) comeBackOnceLoaded(to);
+    return;
   }
   if (location.hash) return;
-  const to = own?.query === shown ? own.anchor : isRestored ? left.anchor : null;
   if (to) comeBack(to);
   if (left.focus) takeFocus(left.focus);
 }
