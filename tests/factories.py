@@ -5,6 +5,8 @@ from itertools import count
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
+from sqlalchemy import inspect
+from sqlalchemy.orm.attributes import set_committed_value
 
 from app.core.database import Database
 from app.models import Base, ChecklistItem, Deal, Finding, Login, Member, Organisation, User
@@ -59,8 +61,9 @@ async def _insert(database: Database, row: _Row) -> _Row:
     async with database.write() as db:
         db.add(row)
         await db.flush()
-        # What the database filled in, since the row is read after its transaction is over.
-        await db.refresh(row)
+        # Complete, since it is read after its transaction is over: INSERT … RETURNING brought what the database filled in.
+        for name in inspect(row).unloaded.intersection(inspect(type(row)).column_attrs.keys()):
+            set_committed_value(row, name, None)
     return row
 
 
