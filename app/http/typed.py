@@ -11,7 +11,7 @@ from app.sessions.interface import current_session
 Fields = list[tuple[str, str]]
 
 # What a form says of itself, beside what is typed into it.
-_OF_THE_FORM = frozenset({"deal", "by", "here", "version", "item", "query", "draft"})
+_OF_THE_FORM = frozenset({"deal", "by", "here", "version", "item", "query", "draft", "look"})
 _WAS, _CHOICE, _CONFLICT = "was-", "choice-", "conflict-"
 
 

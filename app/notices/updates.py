@@ -17,12 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.permissions import reach_of
 from app.http.live import Live, Message
-from app.models import Event, NoticeCounter, Session
+from app.models import Event, NoticeCounter, Session, User
 from app.notices.schemas import NoticeQuery
 from app.notices.store import list_notices
 from app.resources import Resources
 
 KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "deal.undeleted", "deal.transferred")
+# What changes something that a form of a deal is about; told to whoever sees the deal.
+EDITS = (
+    "deal.updated",
+    *(f"finding.{verb}" for verb in ("updated", "deleted", "undeleted")),
+    *(f"checklist.item_{verb}" for verb in ("updated", "done", "reopened", "deleted", "undeleted")),
+)
 # About everybody who can reach the deal, whom the event does not name.
 _FOR_ALL = ("deal.deleted", "deal.undeleted")
 # Ids are given out before their transactions commit. A change of access commits within 5 s of its hold or not at all
@@ -63,6 +69,22 @@ class AccessChange:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """Somebody saved what a form is about. `user_ids`: those of the listeners who see the deal."""
+
+    event_id: int
+    user_ids: frozenset[int]
+    deal_id: int
+    form: str
+    by: Mapping[str, Any] | None
+    at: float
+
+    def message(self) -> Message:
+        """Without an id: who comes back asks for what there is now, and is sent the changes of access since the last of those."""
+        return Message("deal.edited", {"deal_id": self.deal_id, "form": self.form, "by": self.by})
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The result of one poll, for everybody listening by then."""
 
@@ -70,6 +92,7 @@ class Snapshot:
     places: Mapping[int, Place] = field(default_factory=dict)
     notices: Mapping[int, int] = field(default_factory=dict)
     changes: tuple[AccessChange, ...] = ()
+    edits: tuple[Edit, ...] = ()
     # Not compared: by itself it is no change.
     newest: int = field(default=0, compare=False)
 
@@ -83,6 +106,7 @@ class _Listener:
         self.last: Snapshot | None = None
         self.notices = 0
         self._sent: set[int] = set()
+        self._edits: set[int] = set()
 
     def news(self, found: Snapshot, missed: Iterable[AccessChange]) -> Iterator[Message]:
         mine = {each.event_id: each for each in (*missed, *found.changes) if each.user_id == self.user_id}
@@ -92,6 +116,7 @@ class _Listener:
             # A page just loaded shows these already, unless they were withdrawn since.
             early = {each.event_id for each in missed}
             self._sent = {each.event_id for each in mine.values() if each.role is not None} - early
+            self._edits = {each.event_id for each in found.edits}
         elif (place := found.places.get(self.login_id)) is not None and place != self.last.places.get(self.login_id):
             # (Without a session the login is over, or the next request begins another one; neither is a choice of no deal.)
             yield Message("selection", _selection(place))
@@ -99,6 +124,10 @@ class _Listener:
             if change.event_id not in self._sent:
                 yield change.message()
         self._sent = set(mine)
+        for edit in found.edits:
+            if edit.event_id not in self._edits and self.user_id in edit.user_ids:
+                yield edit.message()
+        self._edits = {each.event_id for each in found.edits}
         self.last = found
 
 
@@ -144,16 +173,18 @@ class Updates:
         async with self.resources.database.read() as db:
             newest = await db.scalar(select(func.coalesce(func.max(Event.id), 0))) or 0
             events = await self._new_events(db, newest)
-            found = await _changes(db, events, users, now=now)
+            found = await _changes(db, [each for each in events if each.kind in KINDS], users, now=now)
+            edits = await _edits(db, [each for each in events if each.kind in EDITS], users, now=now)
             places = await self._read_places(db, logins)
             counters = select(NoticeCounter.user_id, NoticeCounter.last).where(NoticeCounter.user_id.in_(users))
             notices = {row.user_id: row.last for row in await db.execute(counters)}
-        self._note(newest, events, found)
-        return Snapshot(logins, places, notices, self._changes, newest)
+        self._note(newest, events, found, edits)
+        return Snapshot(logins, places, notices, self._changes, self._edits, newest)
 
     def _reset(self) -> None:
         self._places: dict[int, Place] = {}
         self._changes: tuple[AccessChange, ...] = ()
+        self._edits: tuple[Edit, ...] = ()
         # When what was found, by this process's own time: the clocks of a fleet differ, and jump.
         self._seen: dict[int, float] = {}
         self._tops: list[tuple[float, int]] = []
@@ -162,15 +193,16 @@ class Updates:
         """Those not seen yet, among them the ones whose transactions took their time."""
         passed = [top for at, top in self._tops if at <= _time() - OVERLAP_SECONDS]
         low = passed[-1] if passed else (self._tops[0][1] if self._tops else newest) - INITIAL_LOOKBACK
-        recent = select(Event).where(Event.id > low, Event.kind.in_(KINDS)).order_by(Event.id)
+        recent = select(Event).where(Event.id > low, Event.kind.in_((*KINDS, *EDITS))).order_by(Event.id)
         return [event for event in await db.scalars(recent) if event.id not in self._seen]
 
-    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[AccessChange]) -> None:
+    def _note(self, newest: int, events: Iterable[Event], changes: Iterable[AccessChange], edits: Iterable[Edit]) -> None:
         now = _time()
         self._tops = [*[each for each in self._tops if each[0] > now - 2 * OVERLAP_SECONDS], (now, newest)]
         self._seen = {event_id: at for event_id, at in self._seen.items() if at > now - 4 * OVERLAP_SECONDS}
         self._seen |= {each.id: now for each in events}
         self._changes = (*(each for each in self._changes if each.at > now - OVERLAP_SECONDS), *changes)
+        self._edits = (*(each for each in self._edits if each.at > now - OVERLAP_SECONDS), *edits)
 
     async def _read_places(self, db: AsyncSession, logins: frozenset[int]) -> dict[int, Place]:
         """The data of a session is read only where its version is another one."""
@@ -215,6 +247,32 @@ async def _changes(db: AsyncSession, events: Sequence[Event], users: set[int], *
             if role is None or event.actor_id != user_id:
                 changes.append(AccessChange(event.id, _name(event, user_id), user_id, event.deal_id or 0, role, event.actor_id, _time()))
     return changes
+
+
+async def _edits(db: AsyncSession, events: Sequence[Event], users: set[int], *, now: datetime) -> list[Edit]:
+    """Who of `users` sees what these events changed, and who did it."""
+    deal_ids = {event.deal_id for event in events if event.deal_id is not None}
+    if not deal_ids or not users:
+        return []
+    seen: dict[int, set[int]] = {deal_id: set() for deal_id in deal_ids}
+    for row in await db.execute(reach_of(users, deal_ids, now=now)):
+        if row.deleted_at is None:
+            seen[row.deal_id].add(row.user_id)
+    actors = select(User.id, User.name).where(User.id.in_({event.actor_id for event in events if event.actor_id is not None}))
+    names = {row.id: {"id": row.id, "name": row.name} for row in await db.execute(actors)}
+    return [
+        Edit(event.id, frozenset(seen[event.deal_id]), event.deal_id, _form(event), names.get(event.actor_id or 0), _time())
+        for event in events
+        if event.deal_id is not None
+    ]
+
+
+def _form(event: Event) -> str:
+    """The form that is about it, as its page calls it."""
+    for name, form in (("finding_id", "finding"), ("item_id", "item")):
+        if name in event.payload:
+            return f"{form}-{event.payload[name]}"
+    return "deal"
 
 
 def _time() -> float:

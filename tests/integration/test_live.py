@@ -90,6 +90,13 @@ async def test_a_browser_hears_of_access_and_of_its_own_other_tabs(office: Offic
         assert (await analyst.post(f"/api/deals/{other}/select")).status_code == 200
         selection = await next_of(reader, "selection")
         assert (selection["deal"]["id"], selection["source"]) == (other, "selected")  # type: ignore[index]
+        by = {"id": office.owner.id, "name": office.owner.name}
+        assert (await owner.patch(f"/api/deals/{other}", json={"tagline": "Blocks"})).status_code == 200
+        assert await next_of(reader, "deal.edited") == {"deal_id": other, "form": "deal", "by": by}
+        new = await owner.post(f"/api/deals/{other}/checklist", json={"section": "Tax", "title": "Returns"})
+        item = f"/api/deals/{other}/checklist/{new.json()['item']['id']}"
+        assert (await owner.patch(item, json={"done": True})).status_code == 200
+        assert (await next_of(reader, "deal.edited"))["form"] == f"item-{new.json()['item']['id']}"
         assert (await owner.delete(f"/api/deals/{shared}/members/{office.analyst.id}")).status_code == 204
         assert await next_of(reader, "deal.unavailable") == {"deal_id": shared}
         assert (await owner.delete(f"/api/deals/{other}")).status_code == 204

@@ -68,6 +68,8 @@ async def test_what_one_side_changed_merges_and_what_both_changed_waits_for_a_ch
     assert (await scene.call("owner", "PATCH", "~/findings/1", json=theirs))[0] == 200
     mine = {"title": "Leak", "text": "First line\r\nMy second line\r\nMy third line", "severity": "high", "status": "open", "owner_id": ""}
     mine["severity"] = drawn["was-severity"]
+    status, _, page = await send(scene, "editor", "findings/1", **drawn | mine | {"look": "1"})
+    assert (status, "you both changed it" in page) == (200, True), "who only looks saves nothing"
     status, _, page = await send(scene, "editor", "findings/1", **drawn | mine)
     assert status == 409
     for words in (f"{lead} changed this finding", "you both changed it", f"What {lead} changed", f"Take {lead}’s"):
@@ -84,6 +86,7 @@ async def test_what_one_side_changed_merges_and_what_both_changed_waits_for_a_ch
     filled = {"title": "Their leak", "text": merged, "severity": mine["severity"], "status": "accepted", "owner_id": ""}
     status, _, page = await send(scene, "editor", "findings/1", **again | filled)
     assert (status, "Choose one of the two" in page, (await finding(scene))["version"]) == (409, True, 3)
+    assert (await send(scene, "editor", "findings/1", **again | filled | {"look": "1"}))[0] == 409, "nor is the choice passed by"
     assert hidden(page, action)["conflict-text"] == again["conflict-text"]
     status, leads, _ = await send(scene, "editor", "findings/1", **again | filled | {"choice-text": "theirs"})
     assert (status, leads) == (303, "findings/1?done=edit_saved&saved=finding-1")

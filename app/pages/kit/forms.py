@@ -16,7 +16,7 @@ from app.core.errors import BadRequest, Conflict
 from app.pages.kit.conflicts import Difference, is_open, meet, still_open, take_theirs
 from app.pages.kit.fields import Field, fact_of, lines_of, values_of
 
-SAVED, INVALID, CONFLICT = 303, 400, 409
+SHOWN, SAVED, INVALID, CONFLICT = 200, 303, 400, 409
 # What a form that names no version is drawn at: nothing is, so that it always meets a conflict and never overwrites.
 NO_VERSION = 0
 _CHOOSE = "You both changed this. Choose one of the two, or edit yours."
@@ -45,8 +45,13 @@ class FormSheet:
     message: str = ""
 
     async def submit(self, form: Mapping[str, str], model: type[BaseModel], change: Save) -> int:
-        """Take what was typed, and save it with `change`. SAVED, else INVALID or CONFLICT: then show the form again, it says why."""
+        """Take what was typed, and save it with `change`. SAVED, else INVALID or CONFLICT: then show the form again, it says why.
+
+        With `look` nothing is saved: SHOWN, with what somebody else saved meanwhile merged into what was typed.
+        """
         self._take(form)
+        if "look" in form and self.version is not None and not self.differences:
+            return await self._look(change)
         facts = self._check(model)
         self.errors |= dict.fromkeys((each.field.name for each in self.differences), _CHOOSE)
         if self.errors:
@@ -60,6 +65,14 @@ class FormSheet:
         except Conflict as conflict:
             return await asyncio.to_thread(self._meet, conflict)
         return SAVED
+
+    async def _look(self, change: Save) -> int:
+        try:
+            await change({}, NO_VERSION)
+        except Conflict as conflict:
+            status = await asyncio.to_thread(self._meet, conflict)
+            return SHOWN if "current" in conflict.extra else status
+        return SHOWN
 
     def clash(self, name: str) -> Difference | None:
         """Where the person has to choose."""

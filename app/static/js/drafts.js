@@ -7,6 +7,7 @@
 const modules = document.getElementById("drafts").dataset;
 const store = await import(document.getElementById("shell").dataset.draftStore);
 const { ago, choose, line, makeForm, place } = await import(modules.draftForm);
+const { watchSaves } = await import(modules.saves);
 
 const { root } = document.documentElement.dataset;
 const TAB = `holdfast${root}:tab`;
@@ -273,12 +274,17 @@ function keep(element) {
     if (draft) say(outcome === "up" ? (store.isUp(draft) ? SAID.up : "") : (SAID[outcome] ?? SAID.here));
   }
 
+  watchSaves(element);
   // What the form was written from ends with it.
   const mark = Object.assign(document.createElement("input"), { type: "hidden", name: "draft" });
   element.append(mark);
   let isServed = false; // asked, and answered: the form may go
   let isAsking = false;
   async function sending(event) {
+    // What was typed last goes with the form: to keep it beside that would bring back what is saved.
+    clearTimeout(later);
+    clearTimeout(atLast);
+    atLast = undefined;
     save(true);
     const draft = store.read(key());
     if (draft) mark.value = `${draft.name}:${draft.acked}:${tab}`;

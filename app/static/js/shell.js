@@ -49,7 +49,7 @@ export function announce(text) {
   heard = setTimeout(() => (live.textContent = ""), 3000);
 }
 
-const PICTURES = { switched: "arrow-left-right", elsewhere: "arrow-left-right", gone: "lock", shared: "users", moved: "square-kanban" };
+const PICTURES = { switched: "arrow-left-right", elsewhere: "arrow-left-right", gone: "lock", shared: "users", moved: "square-kanban", edited: "pencil" };
 
 // A message over the page; `actions` are [text, what to do] or [text, address]. Returns the element. One of a `kind` at a time.
 export function toast(text, { kind = "", actions = [], brief = false, onclose = () => {} } = {}) {

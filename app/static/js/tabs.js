@@ -149,8 +149,16 @@ function saySignedOut() {
   toast(text, { kind: "signed-out", actions: [["Sign in", `${root}/login?next=${next}`]] });
 }
 
+// A form that is about it says so (js/saves.js). Who comes to the stream may have missed something: the form asks, also one that is
+// not ready to be told yet.
+function tellForms(edit) {
+  document.documentElement.dataset.heard = "";
+  document.dispatchEvent(new CustomEvent("holdfast:edited", { detail: edit }));
+}
+
 const HEARD = {
   hello: ({ selection }) => {
+    tellForms();
     if ((selection?.deal?.id ?? 0) !== drawn) hearSelection(selection?.deal);
     drawn = null;
     countUnread();
@@ -160,6 +168,7 @@ const HEARD = {
   "deal.unavailable": ({ deal_id: dealId }) => dealId === pageDeal && sayGone(),
   "deal.shared": sayShared,
   "deal.changed": sayRole,
+  "deal.edited": tellForms,
   end: ({ reason }) => reason === "signed_out" && saySignedOut(),
 };
 
