@@ -12,6 +12,7 @@ from app.current_deal import sweep
 from app.drafts.retention import delete_old_drafts
 from app.events.audit import verify
 from app.events.rollup import roll_up
+from app.history.store import delete_old_revisions
 from app.imports.incoming import delete_abandoned, stop_import
 from app.imports.run import run_import
 from app.jobs.retention import delete_old_runs
@@ -28,14 +29,15 @@ class AuditChainBroken(Exception):
 
 
 async def expire_sessions(resources: Resources, run: Run) -> dict[str, Any]:
-    """Delete what is over: sessions, logins, failed sign-ins, job runs, old drafts, and uploaded files that nobody imported."""
+    """Delete what is over: sessions, logins, failed sign-ins, job runs, old drafts and revisions, and files that nobody imported."""
     gone = await expiry.expire_sessions(resources.database, resources.clock, progress=run.progress)
     async with resources.database.write() as db:
         attempts = await delete_forgotten(db, now=resources.clock.now())
     runs = await delete_old_runs(resources.database, resources.clock)
     drafts = await delete_old_drafts(resources.database, resources.clock)
+    revisions = await delete_old_revisions(resources.database)
     files = await delete_abandoned(resources)
-    return asdict(gone) | {"attempts": attempts, "runs": runs, "drafts": drafts, "files": files}
+    return asdict(gone) | {"attempts": attempts, "runs": runs, "drafts": drafts, "revisions": revisions, "files": files}
 
 
 async def sweep_stale_deals(resources: Resources, run: Run) -> dict[str, Any]:

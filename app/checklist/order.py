@@ -19,7 +19,7 @@ from app.deals.service import record
 from app.deals.store import lock_editable_deal
 from app.models import ChecklistItem, Deal
 from app.resources import Resources
-from app.work.service import get_of_deal, mark_changed, record_thing
+from app.work.service import get_of_deal, keep_change, record_thing
 
 # What is left between two positions where a list is numbered anew: a spot is halved sixteen times before that has to be done again.
 GAP = 1 << 16
@@ -38,8 +38,8 @@ async def move_item(resources: Resources, user_id: int, deal_id: int, item_id: i
             await _write(db, deal, before, wanted, moved_id=item_id)
             item = await get_of_deal(db, ITEM, deal, item_id)
             if item.section != section:
-                item.section = section
-                mark_changed(item, user_id, now)
+                was, item.section = item.section, section
+                await keep_change(db, ITEM, item, "updated", user_id, now, {"section": was})
             await record_thing(db, ITEM, "moved", deal, item, user_id, now)
             await db.flush()
         beside = [each.id for each in wanted if each.section == section]

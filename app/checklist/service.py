@@ -12,9 +12,10 @@ from app.checklist.store import MAX_ITEMS, get_item, list_titles, measure
 from app.core.errors import Conflict
 from app.deals.service import record
 from app.deals.store import lock_editable_deal
+from app.history.store import keep_revisions, revision_of
 from app.models import ChecklistItem, Deal
 from app.resources import Resources
-from app.work.service import Kind, mark_changed
+from app.work.service import Kind, mark_changed, revised
 
 
 class Added(NamedTuple):
@@ -41,6 +42,7 @@ async def add_template(resources: Resources, user_id: int, deal_id: int, templat
         ]
         db.add_all(items)
         await db.flush()
+        await keep_revisions(db, [revision_of(*revised(ITEM, item, "created", user_id, now, {})) for item in items])
         await record(db, "checklist.template_added", deal, user_id, now, template=template.code, items=len(items))
         ids = [item.id for item in items]
         return Added(len(ids), min(ids), max(ids))
@@ -62,6 +64,7 @@ async def remove_untouched(resources: Resources, user_id: int, deal_id: int, *, 
         for item in items:
             item.deleted_at = now
             mark_changed(item, user_id, now)
+        await keep_revisions(db, [revision_of(*revised(ITEM, item, "deleted", user_id, now, {})) for item in items])
         if items:
             await record(db, "checklist.template_removed", deal, user_id, now, items=len(items))
         return len(items)

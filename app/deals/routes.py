@@ -9,9 +9,24 @@ from quart import Blueprint, Response, request
 
 from app.access.permissions import ANY_ROLE, BIN_LIFE, EDITING_ROLES, MANAGING_ROLES
 from app.deals.activity import ActivityQuery, list_activity
+from app.deals.history import as_history, find_steps
 from app.deals.listing import ListQuery, list_deals, list_recents
 from app.deals.member_routes import members
-from app.deals.schemas import Activity, Bin, DealChanges, DealList, DeletedDeal, NewDeal, NewOwner, OneDeal, PersonName, PersonRef, Recents
+from app.deals.schemas import (
+    Activity,
+    Bin,
+    DealChanges,
+    DealList,
+    DeletedDeal,
+    History,
+    HistoryQuery,
+    NewDeal,
+    NewOwner,
+    OneDeal,
+    PersonName,
+    PersonRef,
+    Recents,
+)
 from app.deals.service import archive_deal, change_deal, create_deal, delete_deal, pin_deal, transfer_deal, undelete_deal
 from app.deals.store import get_detail, list_bin, require_role, require_role_or_bin
 from app.http.json_bodies import read_json
@@ -187,6 +202,20 @@ async def activity(deal_id: int) -> Response:
     query = parse_query(ActivityQuery, request.args)
     async with resources.database.read() as db:
         return _answer(await list_activity(db, user.id, deal_id, query, settings=resources.settings))
+
+
+@blueprint.get("/<id:deal_id>/history")
+@documented("deals", History, query=HistoryQuery, problems=(400, 404))
+@signed_in
+async def history(deal_id: int) -> Response:
+    """What its facts said before, change by change. PATCH brings back what you choose."""
+    resources, user = current_resources(), current_user()
+    await _require(deal_id, ANY_ROLE)
+    query = parse_query(HistoryQuery, request.args)
+    async with resources.database.read() as db:
+        now = resources.clock.now()
+        deal = await get_detail(db, user.id, deal_id, current_deal_id=_current_deal_id(), now=now)
+        return _answer(as_history(await find_steps(db, "deal", deal, user.id, now=now), query))
 
 
 async def _set_archived(deal_id: int, *, archived: bool) -> Response:

@@ -3,11 +3,12 @@
 from datetime import date, datetime
 from typing import Any
 
-from pydantic import ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.access.permissions import Role
 from app.deals.fields import (
     Address,
+    AskedId,
     Day,
     Dollars,
     Email,
@@ -25,6 +26,7 @@ from app.deals.fields import (
     Year,
 )
 from app.http.openapi import one_of
+from app.http.query import Limit
 from app.http.schemas import Answer, Body
 
 
@@ -209,3 +211,37 @@ class ActivityEvent(Answer):
 class Activity(Answer):
     events: list[ActivityEvent]
     next_cursor: str | None
+
+
+class FactChange(Answer):
+    """A fact as it was before a change and after it; null for none."""
+
+    field: str
+    before: str | int | bool | None
+    after: str | int | bool | None
+
+
+class HistoryStep(Answer):
+    """One change. `by` is null for somebody who is gone, and for what nobody in particular did."""
+
+    version: int
+    verb: str
+    at: datetime
+    by: PersonName | None
+    changes: list[FactChange]
+
+
+class History(Answer):
+    """The changes that are kept, the latest first. `older` is the version to ask for the next ones with, null on the last page."""
+
+    steps: list[HistoryStep]
+    older: int | None
+
+
+class HistoryQuery(BaseModel):
+    """`older`: only changes before the one that made this version."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    limit: Limit = 20
+    older: AskedId | None = None

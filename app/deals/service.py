@@ -19,6 +19,7 @@ from app.deals.store import colleague, find_grant, find_in_bin, get_colleague, g
 from app.drafts.schemas import SavedDraft
 from app.drafts.store import delete_saved
 from app.events.service import record_event
+from app.history.store import keep_revision
 from app.http.quotas import check_deals
 from app.models import Deal, Pin, Session, User
 from app.resources import Resources
@@ -39,6 +40,7 @@ async def create_deal(resources: Resources, creator_id: int, facts: dict[str, An
         db.add(deal)
         await _flush(db)
         created = deal.id
+        await keep_revision(db, "deal", deal.id, deal.id, deal.version, "created", creator_id, now, {})
         await record(db, "deal.created", deal, creator_id, now)
 
     # The creator may have their first deal now, so their sessions retry the restore.
@@ -66,11 +68,12 @@ async def change_deal(
         if expected is not None and deal.version not in expected:
             current = await get_detail(db, user_id, deal_id, current_deal_id=None, now=now)
             raise Conflict("Somebody changed this deal meanwhile.", current=current.model_dump(mode="json", exclude={"is_current"}))
-        changed = _state(deal, facts)
-        if changed:
+        before = _state(deal, facts)
+        if before:
             mark_changed(deal, now)
             await _flush(db)
-            await record(db, "deal.updated", deal, user_id, now, fields=changed)
+            await keep_revision(db, "deal", deal.id, deal.id, deal.version, "updated", user_id, now, before)
+            await record(db, "deal.updated", deal, user_id, now, fields=sorted(before))
         await delete_saved(db, user_id, deal_id, saved)
 
     if "name" in facts:
@@ -187,14 +190,14 @@ def mark_changed(deal: Deal, now: datetime) -> None:
     deal.updated_at = now
 
 
-def _state(deal: Deal, facts: dict[str, Any]) -> list[str]:
-    """Set facts; returns the names of those that changed."""
+def _state(deal: Deal, facts: dict[str, Any]) -> dict[str, Any]:
+    """Set facts; returns those that changed, as they were."""
     if facts.get("announced_on"):
         facts = facts | {"announced_year": facts["announced_on"].year}
-    changed = [name for name, value in facts.items() if getattr(deal, name) != value]
-    for name in changed:
+    before = {name: getattr(deal, name) for name, value in facts.items() if getattr(deal, name) != value}
+    for name in before:
         setattr(deal, name, facts[name])
-    return sorted(changed)
+    return before
 
 
 async def _flush(db: AsyncSession) -> None:

@@ -72,6 +72,7 @@ ORDER = (
     "settings",
     "findings",
     "sheet",
+    "history",
     "checklist",
     "team",
     "board",

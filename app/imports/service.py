@@ -32,10 +32,10 @@ Progress = Callable[[int], None]
 
 @dataclass(slots=True)
 class ImportPlan:
-    """What one batch would change: deals to insert, and facts to change of deals by id."""
+    """What one batch would change: deals to insert, and facts to change of deals that are there."""
 
     new: list[dict[str, Any]]
-    changed: list[tuple[int, dict[str, Any]]]
+    changed: list[tuple[store.DealRow, dict[str, Any]]]
 
 
 async def batches_of(table: TableLike) -> AsyncIterator[Batch]:
@@ -126,10 +126,10 @@ class ImportRun:
 
     async def place(self, db: AsyncSession, rows: Sequence[Row], organisation_id: int | None, report: Report, *, write: bool) -> None:
         """Look up what is there, and with `write` insert and change what is not as the file says."""
-        plan = await _plan(db, rows, self.columns, organisation_id, report)
+        plan = await _plan(db, rows, self.columns, organisation_id, report, lock=write)
         if write:
             await store.insert_deals(db, [{**self.common, **deal} for deal in plan.new], at=self.at)
-            await store.update_deals(db, plan.changed, at=self.at)
+            await store.update_deals(db, plan.changed, by_id=self.common.get("owner_id"), at=self.at)
 
 
 async def show_new_names(resources: Resources, names: Mapping[int, str]) -> None:
@@ -144,10 +144,12 @@ async def show_new_names(resources: Resources, names: Mapping[int, str]) -> None
         await resources.sessions.change_sessions(Session.current_deal_id.in_(ids[start : start + BATCH]), rename)
 
 
-async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organisation_id: int | None, report: Report) -> ImportPlan:
+async def _plan(
+    db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organisation_id: int | None, report: Report, *, lock: bool
+) -> ImportPlan:
     facts = [fact for fact in columns.columns if fact in store.EMPTY_FACTS]
     references = [row.reference for row in rows]
-    existing = await store.find_deals(db, organisation_id, references, facts) if organisation_id and rows else {}
+    existing = await store.find_deals(db, organisation_id, references, facts, lock=lock) if organisation_id and rows else {}
     plan = ImportPlan([], [])
     for row in rows:
         deal = existing.get(row.reference)
@@ -161,7 +163,7 @@ async def _plan(db: AsyncSession, rows: Sequence[Row], columns: ColumnMap, organ
             changed = {}
         if changed:
             report.updated += 1
-            plan.changed.append((deal.id, changed))
+            plan.changed.append((deal, changed))
             if "name" in changed:
                 report.new_names[deal.id] = changed["name"]
         else:

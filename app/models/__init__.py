@@ -12,13 +12,14 @@ from app.models.parameters import DEAL_ID, NOW, ROWS, USER_ID
 from app.models.people import Organisation, User
 from app.models.sessions import KnownBrowser, Login, LoginAttempt, Process, Session, SessionBackend
 from app.models.traffic import Traffic
-from app.models.work import FINDING_STATUSES, SEVERITIES, ChecklistItem, Finding
+from app.models.work import FINDING_STATUSES, REVISED, SEVERITIES, ChecklistItem, Finding, Revision
 
 __all__ = [
     "DEAL_ID",
     "DRAFT_FORMS",
     "FINDING_STATUSES",
     "NOW",
+    "REVISED",
     "ROWS",
     "RUN_STATES",
     "SEVERITIES",
@@ -52,6 +53,7 @@ __all__ = [
     "Pin",
     "Place",
     "Process",
+    "Revision",
     "Session",
     "SessionBackend",
     "Switch",

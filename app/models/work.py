@@ -1,6 +1,10 @@
-"""What is done inside a deal: findings, and the items of its checklist. Both can be taken back out of their deletion."""
+"""What is done inside a deal: findings, the items of its checklist, and what they and the deal said before.
+
+Findings and items can be taken back out of their deletion.
+"""
 
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy import text as sql
@@ -63,3 +67,30 @@ class ChecklistItem(Base):
     @property
     def done(self) -> bool:
         return self.done_at is not None
+
+
+# What has a history: a finding, an item of the checklist, the facts of the deal itself.
+REVISED = ("finding", "item", "deal")
+
+
+class Revision(Base):
+    """One change of a thing, with what it replaced: the thing itself says what is now, so going back row by row says what was.
+
+    Of a deal `item_id` is its own id.
+    """
+
+    __tablename__ = "revisions"
+    __table_args__ = (UniqueConstraint("kind", "item_id", "version"), CheckConstraint(f"kind IN {REVISED!r}", name="kind"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    deal_id: Mapped[int] = mapped_column(ForeignKey("deals.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    item_id: Mapped[int] = mapped_column(BigId)
+    # Which this change made.
+    version: Mapped[int]
+    # As its event has it: created, updated, done, …
+    verb: Mapped[str] = mapped_column(String(20))
+    at: Mapped[datetime]
+    by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    # By fact: what it said until then.
+    before: Mapped[dict[str, Any]]

@@ -27,7 +27,7 @@ KINDS = ("member.granted", "member.changed", "member.revoked", "deal.deleted", "
 EDITS = (
     "deal.updated",
     *(f"finding.{verb}" for verb in ("updated", "deleted", "undeleted")),
-    *(f"checklist.item_{verb}" for verb in ("updated", "done", "reopened", "deleted", "undeleted")),
+    *(f"checklist.item_{verb}" for verb in ("updated", "done", "reopened", "moved", "deleted", "undeleted")),
 )
 # About everybody who can reach the deal, whom the event does not name.
 _FOR_ALL = ("deal.deleted", "deal.undeleted")

@@ -57,7 +57,7 @@ async def edit(deal_id: int, item_id: int) -> ResponseReturnValue:
 @deal_write("checklist")
 async def create(deal_id: int, form: Form) -> ResponseReturnValue:
     await require_editing(deal_id)
-    resources, user, sheet = current_resources(), current_user(), blank_sheet(_fields())
+    resources, user, sheet = current_resources(), current_user(), blank_sheet(item_fields())
     made: list[int] = []
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
@@ -124,7 +124,7 @@ async def take_back(deal_id: int, form: Form) -> ResponseReturnValue:
 @deal_write("checklist")
 async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     await require_editing(deal_id)
-    resources, user, sheet = current_resources(), current_user(), blank_sheet(_fields())
+    resources, user, sheet = current_resources(), current_user(), blank_sheet(item_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         expected, saved = {version or NO_VERSION}, saved_by(form)
@@ -150,7 +150,7 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     resources, user = current_resources(), current_user()
     async with resources.database.read() as db:
         item = await get_item(db, user.id, deal_id, item_id, now=resources.clock.now())
-    sheet = sheet_of(_fields(), item.model_dump())
+    sheet = sheet_of(item_fields(), item.model_dump())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         await change_thing(resources, ITEM, user.id, deal_id, item_id, facts, expected={version or NO_VERSION})
@@ -194,7 +194,7 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | N
     found = await list_items(db, user.id, deal.id, query, now=now)
     state = ListState(f"/deals/{deal.id}/checklist", {"state": query.state or "", "owner": str(query.owner or ""), "cursor": ""})
     shown = sheet or blank_sheet((), section=request.args.get("section", "")[:120])
-    shown.fields = _fields(people)
+    shown.fields = item_fields(people)
     shown.values = dict.fromkeys((each.name for each in shown.fields), "") | shown.values
     owners: Options = (("", "anybody"), ("me", "me"), ("none", "nobody"), *((str(each.id), each.name) for each in people))
     states: Options = (("", "all"), ("open", "open"), ("overdue", "overdue"), ("done", "done"))
@@ -223,7 +223,7 @@ async def _show_form(deal_id: int, item_id: int, sheet: FormSheet | None, status
         listed = fitting if item in fitting else every
         at = listed.index(item)
         around = {"previous": listed[at - 1 : at] if at else [], "next": listed[at + 1 : at + 2]}
-        fields = _fields(await list_people(db, deal.id, now=now), item.owner)
+        fields = item_fields(await list_people(db, deal.id, now=now), item.owner)
         shown = sheet or sheet_of(fields, item.model_dump())
         shown.fields = fields
         by_name = {each.name: each for each in fields}
@@ -233,7 +233,7 @@ async def _show_form(deal_id: int, item_id: int, sheet: FormSheet | None, status
     return await show_deal(deal_id, "checklist", "checklist/form.html", load, roles=EDITING_ROLES, status=status)
 
 
-def _fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
+def item_fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
     return (
         Field("title", "What", "wide", longest=300, required=True),
         Field("section", "Section", longest=120, required=True),

@@ -63,7 +63,7 @@ async def edit(deal_id: int, item_id: int) -> ResponseReturnValue:
 @deal_write("findings")
 async def create(deal_id: int, form: Form) -> ResponseReturnValue:
     await require_editing(deal_id)
-    resources, user, sheet = current_resources(), current_user(), blank_sheet(_fields())
+    resources, user, sheet = current_resources(), current_user(), blank_sheet(finding_fields())
     made: list[int] = []
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
@@ -96,7 +96,7 @@ async def change_many(deal_id: int, form: Form) -> ResponseReturnValue:
 @deal_write("findings")
 async def change(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     await require_editing(deal_id)
-    resources, user, sheet = current_resources(), current_user(), blank_sheet(_fields())
+    resources, user, sheet = current_resources(), current_user(), blank_sheet(finding_fields())
 
     async def save(facts: dict[str, Any], version: int | None) -> None:
         expected, saved = {version or NO_VERSION}, saved_by(form)
@@ -192,10 +192,10 @@ async def _show_form(deal_id: int, item_id: int | None, sheet: FormSheet | None,
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         now, shown = current_resources().clock.now(), sheet
         people = await list_people(db, deal.id, now=now)
-        fields, finding = _fields(people), None
+        fields, finding = finding_fields(people), None
         if item_id is not None:
             finding = await get_finding(db, current_user().id, deal.id, item_id, now=now)
-            fields = _fields(people, finding.owner)
+            fields = finding_fields(people, finding.owner)
             shown = shown or sheet_of(fields, finding.model_dump())
         assert shown is not None
         # The people to choose from are known only now.
@@ -208,7 +208,7 @@ async def _show_form(deal_id: int, item_id: int | None, sheet: FormSheet | None,
     return await show_deal(deal_id, "findings", "findings/form.html", load, roles=EDITING_ROLES, status=status)
 
 
-def _fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
+def finding_fields(people: list[PersonName] | None = None, owner: PersonName | None = None) -> tuple[Field, ...]:
     return (
         Field("title", "Title", "wide", required=True),
         Field("severity", "Severity", "choice", options=SEVERITY_OPTIONS),

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from quart import Blueprint, Response, jsonify
+from quart import Blueprint, Response, jsonify, request
 
 from app.access.permissions import EDITING_ROLES
+from app.deals.history import as_history, find_steps
+from app.deals.schemas import History, HistoryQuery
 from app.deals.store import require_role
 from app.http.json_bodies import read_json
 from app.http.openapi import Empty, documented
 from app.http.preconditions import expected_versions
+from app.http.query import parse_query
 from app.http.schemas import Nothing
 from app.http.web import current_resources, current_user, signed_in
 from app.work.service import Kind, change_thing, create_thing, delete_thing, undelete_thing
@@ -51,11 +54,11 @@ def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
     kind, word = api.kind, api.kind.word
 
     def route(
-        method: str, rule: str, about: str, answer: type[BaseModel], status: int, *problems: int, body: Any = None
+        method: str, rule: str, about: str, answer: type[BaseModel], status: int, *problems: int, **more: Any
     ) -> Callable[[View], View]:
         def add(view: View) -> View:
             view.__doc__ = about
-            document = documented(api.topic, answer, status, body=body, problems=problems)
+            document = documented(api.topic, answer, status, problems=problems, **more)
             return blueprint.route(rule, methods=[method])(document(signed_in(view)))
 
         return add
@@ -72,6 +75,17 @@ def add_routes(blueprint: Blueprint, api: Api, *, about_create: str) -> None:
     @route("GET", "/<id:item_id>", f"One {word}. Its ETag is the version to change it from.", api.one, 200, 404)
     async def show(deal_id: int, item_id: int) -> Response:
         return api.answer(await api.find(deal_id, item_id))
+
+    about_history = "What it said before, change by change. PATCH brings back what you choose."
+
+    @route("GET", "/<id:item_id>/history", about_history, History, 200, 400, 404, query=HistoryQuery)
+    async def history(deal_id: int, item_id: int) -> Response:
+        resources, user_id = current_resources(), current_user().id
+        async with resources.database.read() as db:
+            now = resources.clock.now()
+            thing = await kind.get(db, user_id, deal_id, item_id, now=now)
+            query = parse_query(HistoryQuery, request.args)
+            return as_json(as_history(await find_steps(db, kind.word, thing, user_id, now=now), query))
 
     from_where = f"With a version, in the body or as If-Match, only if the {word} is still at it; else 409 with both versions."
 

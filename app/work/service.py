@@ -1,4 +1,4 @@
-"""Changes of the things inside a deal. Each is one transaction: lock the deal, change the row, write the event."""
+"""Changes of the things inside a deal. Each is one transaction: lock the deal, change the row, write what it replaced and the event."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from app.deals.service import record
 from app.deals.store import check_person, lock_editable_deal
 from app.drafts.schemas import SavedDraft
 from app.drafts.store import delete_saved
+from app.history import store as history
 from app.models import Deal
 from app.resources import Resources
 from app.work.store import Thing, find_of_deal
@@ -32,10 +33,10 @@ def _updated(thing: Any, changed: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Kind(Generic[Thing]):
-    """One kind of thing: `word` is what people call it, `events` what the kinds of its events begin with."""
+    """One kind of thing: `word` is what people call it, and its revisions; `events` what the kinds of its events begin with."""
 
     table: type[Thing]
-    word: str
+    word: history.Kind
     events: str
     # As the API shows it, for a person who sees the deal.
     get: Callable[..., Awaitable[Any]]
@@ -65,6 +66,7 @@ async def create_thing(
         kind.check_quota(resources.settings, thing)
         db.add(thing)
         await db.flush()
+        await history.keep_revision(db, *revised(kind, thing, "created", user_id, now, {}))
         await record_thing(db, kind, "created", deal, thing, user_id, now)
         await delete_saved(db, user_id, deal_id, saved)
         return thing.id
@@ -106,7 +108,7 @@ async def delete_thing(
         thing = await get_of_deal(db, kind, deal, item_id)
         await _refuse_moved(db, kind, thing, user_id, expected, {}, now)
         thing.deleted_at = now
-        mark_changed(thing, user_id, now)
+        await keep_change(db, kind, thing, "deleted", user_id, now, {})
         await record_thing(db, kind, "deleted", deal, thing, user_id, now)
 
 
@@ -117,7 +119,7 @@ async def undelete_thing(resources: Resources, kind: Kind[Thing], user_id: int, 
         deal = await lock_editable_deal(db, user_id, deal_id, now=now)
         for thing in await find_of_deal(db, kind.table, deal, [item_id], deleted=True):
             thing.deleted_at = None
-            mark_changed(thing, user_id, now)
+            await keep_change(db, kind, thing, "undeleted", user_id, now, {})
             await record_thing(db, kind, "undeleted", deal, thing, user_id, now)
             return
         await get_of_deal(db, kind, deal, item_id)
@@ -148,15 +150,30 @@ async def state_facts(
         return
     if "owner_id" in changed and not checked:
         await check_person(db, deal.id, facts["owner_id"], now=now)
+    before = {name: getattr(thing, name) for name in changed}
     for name in changed:
         kind.put(thing, name, facts[name], now)
-    mark_changed(thing, user_id, now)
-    await record_thing(db, kind, kind.verb(thing, changed), deal, thing, user_id, now, fields=changed)
+    verb = kind.verb(thing, changed)
+    await keep_change(db, kind, thing, verb, user_id, now, before)
+    await record_thing(db, kind, verb, deal, thing, user_id, now, fields=changed)
 
 
 def mark_changed(thing: Thing, user_id: int, now: datetime) -> None:
     thing.version += 1
     thing.updated_at, thing.updated_by_id = now, user_id
+
+
+def revised(kind: Kind[Thing], thing: Thing, verb: str, user_id: int, now: datetime, before: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What `history.revision_of` makes a row of."""
+    return kind.word, thing.deal_id, thing.id, thing.version, verb, user_id, now, before
+
+
+async def keep_change(
+    db: AsyncSession, kind: Kind[Thing], thing: Thing, verb: str, user_id: int, now: datetime, before: Mapping[str, Any]
+) -> None:
+    """Another version of it, and what that replaced."""
+    mark_changed(thing, user_id, now)
+    await history.keep_revision(db, *revised(kind, thing, verb, user_id, now, before))
 
 
 async def record_thing(

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 
 from app.core.database import Database
 from app.demo.seed import DEMO_PASSWORD as PASSWORD
-from app.models import DeadLetter, Deal, Event, Finding, Import, JobRun, Member, OneTimeLink, Pin, User, UserNotice, Visit
+from app.models import DeadLetter, Deal, Event, Finding, Import, JobRun, Member, OneTimeLink, Pin, Revision, User, UserNotice, Visit
 from app.sessions.token import hash_token
 
 __all__ = ["PASSWORD", "STATES", "State", "prepare"]
@@ -76,6 +76,13 @@ async def prepare(database: Database, now: datetime) -> dict[str, Any]:
         imports = await _add_imports(db, home, admin.id, now)
         failed = await _add_runs(db, now)
         finding = (await db.scalars(select(Finding.id).where(Finding.deal_id == youtube).order_by(Finding.id))).first()
+        await db.execute(update(Finding).where(Finding.id == finding).values(version=3))
+        step = {"kind": "finding", "deal_id": youtube, "item_id": finding, "at": now - timedelta(hours=2), "verb": "updated"}
+        steps = [
+            step | {"version": 2, "by_id": lead.id, "before": {"severity": "low", "owner_id": analyst.id}},
+            step | {"version": 3, "by_id": None, "before": {"text": "As it was.\n\nTo be settled: an indemnity.", "title": "Music"}},
+        ]
+        await db.execute(insert(Revision), steps)
     named = {"youtube": youtube, "plain": plain, "archived": archived, "deleted": more[0], "busy": busy, "finding": finding}
     return named | imports | {"failed": failed, "analyst": analyst.id, "admin": admin.id, "token": TOKEN, "operator": people[OPERATOR].id}
 
@@ -199,6 +206,17 @@ def conflicting(form: str, field: str) -> Act:
     return act
 
 
+async def _merging(page: Page) -> None:
+    """As if somebody else had changed the text, and this person the title."""
+    await page.locator("[name=version]").first.evaluate("each => { each.value = Number(each.value) - 1; }")
+    text = (await page.locator("[name=text]").input_value()).replace("five", "four").replace("escrow", "retention")
+    await page.locator("[name=was-text]").evaluate("(each, text) => { each.value = text; }", text)
+    await page.fill("[name=text]", text)
+    await page.fill("[name=title]", "Licences for music: my words")
+    async with page.expect_navigation():
+        await page.locator("main form.sheet-one .button-primary").first.click()
+
+
 TOASTS = """each => {
   for (const [classes, actions] of [["toast", "<a href='#'>Open</a><button class=link-button>Undo</button>"], ["toast amber", ""]]) {
     const one = document.querySelector("[data-toast]").content.firstElementChild.cloneNode(true);
@@ -285,6 +303,8 @@ def _work(who: str) -> list[State]:
         State("finding refused", who, INSIDE + "/findings/new", sends({"[name=title]": ""}, "main .button-primary")),
         State("finding edit", who, INSIDE + "/findings/{finding}/edit"),
         State("finding conflict", who, INSIDE + "/findings/{finding}/edit", conflicting("main form.sheet-one", "title")),
+        State("finding merged", who, INSIDE + "/findings/{finding}/edit", _merging),
+        State("finding history", who, INSIDE + "/findings/{finding}/history"),
         State("finding saved", who, INSIDE + "/findings/{finding}/edit", saved),
         State("finding missing", who, INSIDE + "/findings/999999"),
         State("checklist overdue", who, INSIDE + "/checklist?state=overdue"),

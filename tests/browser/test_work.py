@@ -110,6 +110,68 @@ async def test_a_conflict_is_settled_and_a_role_is_raised_by_keyboard(browser: B
     assert lead.complaints == colleague.complaints == []
 
 
+async def test_two_people_write_in_one_text_and_nothing_of_either_is_lost(browser: Browser, office: Office) -> None:
+    """Different lines go together, and the open form says so by itself; of the same line nothing is chosen for anybody."""
+    lead, editor = await arrive(browser, office, office.lead), await arrive(browser, office, office.editor)
+    list_ = f"/api{office.path('findings')}"
+    (finding,) = (await api(lead, "GET", list_))["findings"]
+    await api(lead, "PATCH", f"{list_}/{finding['id']}", text="First\nSecond\nThird")
+    form, text = office.path(f"findings/{finding['id']}/edit"), editor.page.get_by_label("Text")
+
+    async def write(visitor: Visitor, before: str, after: str) -> None:
+        box = visitor.page.get_by_label("Text")
+        await box.fill((await box.input_value()).replace(before, after))
+
+    async def save(visitor: Visitor) -> None:
+        await visitor.page.get_by_role("button", name="Save").click()
+
+    async def saved(visitor: Visitor, words: str) -> None:
+        await save(visitor)
+        await expect(visitor.page.locator(".prose")).to_contain_text(words)
+
+    await editor.open(form)
+    await lead.open(form)
+    await write(editor, "Third", "My third")
+    await expect(editor.page.get_by_text("Saved as a draft")).to_be_visible()
+    await write(lead, "First", "Their first")
+    before = await editor.page.evaluate("[document.activeElement.name, document.activeElement.getBoundingClientRect().top, scrollY]")
+    await saved(lead, "Their first")
+    told = editor.page.get_by_label("Messages").get_by_text("Lead saved this")
+    await expect(told).to_be_visible(timeout=20_000)
+    after = await editor.page.evaluate("[document.activeElement.name, document.activeElement.getBoundingClientRect().top, scrollY]")
+    assert before == after, "nothing moves under the hands of who writes"
+    await expect(text).to_have_value("First\nSecond\nMy third")
+    await editor.page.get_by_role("button", name="Show what changed").click()
+    await expect(editor.page.get_by_role("alert")).to_contain_text("Lead changed this finding")
+    await expect(editor.page.locator(".merged ins")).to_contain_text("Their")
+    await expect(text).to_have_value("Their first\nSecond\nMy third")
+    assert await editor.axe() == []
+    await saved(editor, "My third")
+    assert (await api(lead, "GET", f"{list_}/{finding['id']}"))["finding"]["text"] == "Their first\nSecond\nMy third"
+
+    await editor.open(form)
+    await lead.open(form)
+    await write(editor, "Second", "My second")
+    await write(lead, "Second", "Their second")
+    await saved(lead, "Their second")
+    await expect(told).to_be_visible(timeout=20_000)
+    await save(editor)
+    both = editor.page.get_by_role("group", name="Text")
+    await expect(both.locator("mark")).to_have_text([re.compile("Their"), re.compile("My")])
+    await expect(both.get_by_role("radio", checked=True)).to_have_count(0)
+    # An edit is a choice.
+    await write(editor, "My second", "Our second")
+    await expect(both.get_by_label("Keep mine")).to_be_checked()
+    await saved(editor, "Our second")
+    # What was there is brought back from the history, and that is undone.
+    await editor.page.get_by_role("link", name="What it said before").click()
+    await editor.page.get_by_role("button", name="Bring this back").first.click()
+    await expect(editor.page.locator(".prose")).to_contain_text("Their second")
+    await editor.page.get_by_role("button", name="Undo").click()
+    await expect(editor.page.locator(".prose")).to_contain_text("Our second")
+    assert lead.complaints == editor.complaints == []
+
+
 async def test_a_draft_survives_the_login_and_is_its_writers_alone(browser: Browser, office: Office) -> None:
     writer = await arrive(browser, office, office.editor)
     page, form = writer.page, office.path("findings/new")

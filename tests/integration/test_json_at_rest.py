@@ -33,6 +33,7 @@ async def scene(scene: Scene) -> Scene:
     assert (await scene.call("admin", "PUT", "/api/place", json=place))[0] == 204
     draft = {"fields": {"name": "Minecraft"}, "drawn": {"name": "Mojang"}, "version": 1, "writer": "tab"}
     assert (await scene.call("admin", "PUT", "~/drafts/deal", json=draft))[0] == 200
+    assert (await scene.call("admin", "PATCH", "~/findings/1", json={"text": "Changed"}))[0] == 200
     return scene
 
 
@@ -134,7 +135,7 @@ async def test_unknown_keys_in_whatever_is_stored_are_ignored(scene: Scene) -> N
     await read_with_everything(scene)
     touched = await widen_everything(scene)
     expected = {"sessions.data", "events.payload", "imports.layout", "imports.found", "imports.counts", "user_notices.payload"}
-    expected |= {"drafts.fields", "drafts.drawn", "places.listing"}
+    expected |= {"drafts.fields", "drafts.drawn", "places.listing", "revisions.before"}
     assert touched >= expected | {"job_runs.payload", "job_runs.counts", "job_runs.earlier_attempts", "dead_letters.content"}
     await forget_redis(scene)
     for _ in range(2):  # from SQL, then from the record that was made of it

@@ -16,7 +16,7 @@ from app.core.migrate import MigrationError, downgrade, head_revision, upgrade
 from tests.servers.process import free_port
 from tests.servers.web import ROOT
 
-ALL = [f"{number:04}" for number in range(1, 17)]
+ALL = [f"{number:04}" for number in range(1, 18)]
 NOW = "'2026-01-01 00:00:00'"
 # What people would have in each version, in the words of that version alone.
 PEOPLE_AND_DEALS = (
@@ -69,11 +69,16 @@ DRAFT = (
     f"VALUES (1, 1, 'deal', '{{}}', '{{}}', 1, 'tab', {NOW}, {NOW})",
 )
 PLACE = (f"INSERT INTO places (user_id, deal_id, page, listing, seen_at) VALUES (1, 1, 'findings', '{{}}', {NOW})",)
+REVISION = (
+    f"INSERT INTO revisions (deal_id, kind, item_id, version, verb, at, by_id, before) "
+    f"VALUES (1, 'deal', 1, 2, 'updated', {NOW}, 1, '{{}}')",
+)
 START = ("UPDATE users SET start_deal_id = 1",)
 _DATA = (
     *(PEOPLE_AND_DEALS, LAST_DEAL, SESSIONS, (EVENT,), JOBS, NOTICE, WORK, START, IMPORT, LINK, TRAFFIC, SKEW, BROWSER, INSTALLATION),
     DRAFT,
     PLACE,
+    REVISION,
 )
 DATA = dict(zip(ALL, _DATA, strict=True))
 

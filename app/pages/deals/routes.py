@@ -33,6 +33,7 @@ from app.pages.deals.overview import overview
 from app.pages.deals.team import team
 from app.pages.exports import exports
 from app.pages.findings import findings
+from app.pages.history import history
 from app.pages.kit.context import current_deal, init_context
 from app.pages.kit.flash import see_other
 from app.pages.kit.place import Asked
@@ -42,7 +43,7 @@ from app.sessions.interface import current_session
 
 blueprint = Blueprint("workspace", __name__)
 init_context(blueprint)
-for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity, exports):
+for part in (board, actions, new_deal, inbox, overview, findings, checklist, team, activity, exports, history):
     blueprint.register_blueprint(part)
 
 

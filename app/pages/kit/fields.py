@@ -35,7 +35,14 @@ class Field(NamedTuple):
 
 def values_of(fields: tuple[Field, ...], thing: Mapping[str, Any]) -> dict[str, str]:
     """The fields of a thing, as the API shows it, as text."""
-    return {each.name: _as_text(_value(thing, each)) for each in fields}
+    return {each.name: as_text(_value(thing, each)) for each in fields}
+
+
+def as_text(value: Any) -> str:
+    """A value of a thing, as a form has it."""
+    if isinstance(value, bool):
+        return "1" if value else ""
+    return "" if value is None else value.isoformat() if isinstance(value, date) else str(value)
 
 
 def fact_of(field: Field, text: str) -> Any:
@@ -60,9 +67,3 @@ def _value(thing: Mapping[str, Any], field: Field) -> Any:
         person = thing.get(field.name.removesuffix("_id"))
         return person and person["id"]
     return thing.get(field.name)
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "1" if value else ""
-    return "" if value is None else value.isoformat() if isinstance(value, date) else str(value)

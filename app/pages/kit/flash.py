@@ -38,6 +38,8 @@ _SENTENCES = {
     "member_added": "They can see this deal from now on.",
     "member_back": "They have the same access again.",
     "nobody_chosen": "Nothing was changed: choose whom the deal shall belong to.",
+    "history_moved": "Somebody changed this after you had opened it. Nothing was brought back: look at it as it is now, then decide again.",
+    "reference_taken": "Another deal has that external reference now, so this was not brought back.",
     "read_again": "Somebody changed this after you had opened it. Nothing is deleted: read it as it is now, then decide again.",
     "transferred": "The deal has a new owner.",
     # The people of an organisation.
@@ -74,13 +76,26 @@ _SENTENCES = {
     "no-logins": "There was nothing to end: no browser of this person is signed in.",
 }
 # By code: what is said, where its undo is sent, below the deal's address, and which parameters that takes along.
+_BROUGHT_BACK = "It says again what it said then. What it said until now is in its history, too."
 _UNDOABLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "deal_brought_back": (_BROUGHT_BACK, "history", ("to", "version")),
+    "finding_brought_back": (_BROUGHT_BACK, "findings/{undo}/history", ("to", "version")),
+    "item_brought_back": (_BROUGHT_BACK, "checklist/{undo}/history", ("to", "version")),
     "finding_deleted": ("The finding is deleted.", "findings/{undo}/restore", ()),
     "item_deleted": ("The item is deleted.", "checklist/{undo}/restore", ()),
     "member_withdrawn": ("They no longer see this deal.", "team/{undo}/restore", ("role", "expires_on")),
     "template_added": ("", "checklist/untouched", ("first", "last")),
 }
-_WARNINGS = ("read_again", "nothing_chosen", "order_moved", "template_known", "template_too_long", "nobody_chosen")
+_WARNINGS = (
+    "read_again",
+    "history_moved",
+    "reference_taken",
+    "nothing_chosen",
+    "order_moved",
+    "template_known",
+    "template_too_long",
+    "nobody_chosen",
+)
 
 
 class Undo(NamedTuple):
@@ -115,6 +130,8 @@ def flash_of(args: Mapping[str, str]) -> Flash | None:
         if code == "template_added" or wanted.isdecimal():
             undo = Undo(path.format(undo=wanted), fields)
         text = text or f"{number} items are on the list."
+        if args.get("owner") == "kept":
+            text += " Its owner stays: who it was then no longer sees this deal."
     elif code in _COUNTED:
         text = _COUNTED[code](number, args)
     else:
