@@ -197,24 +197,13 @@ def conflicting(form: str, field: str) -> Act:
         await page.locator(f"[name=was-{field}]").first.evaluate("each => { each.value = 'as it was'; }")
         await page.fill(f"[name={field}]", "Mine")
         if await page.locator("[name=was-text]").count():
-            text = await page.locator("[name=text]").input_value()
-            await page.locator("[name=was-text]").evaluate("(each, text) => { each.value = text; }", "As it was, long ago\n" + text[5:])
-            await page.fill("[name=text]", "What I say of it, long ago\n" + text[5:] + "\nMy last line")
+            text = (await page.locator("[name=text]").input_value())[5:].replace("escrow", "retention")
+            await page.locator("[name=was-text]").evaluate("(each, text) => { each.value = text; }", "As it was, long ago\n" + text)
+            await page.fill("[name=text]", "What I say of it, long ago\n" + text + "\nMy last line")
         async with page.expect_navigation():
             await page.locator(f"{form} .button-primary").first.click()
 
     return act
-
-
-async def _merging(page: Page) -> None:
-    """As if somebody else had changed the text, and this person the title."""
-    await page.locator("[name=version]").first.evaluate("each => { each.value = Number(each.value) - 1; }")
-    text = (await page.locator("[name=text]").input_value()).replace("five", "four").replace("escrow", "retention")
-    await page.locator("[name=was-text]").evaluate("(each, text) => { each.value = text; }", text)
-    await page.fill("[name=text]", text)
-    await page.fill("[name=title]", "Licences for music: my words")
-    async with page.expect_navigation():
-        await page.locator("main form.sheet-one .button-primary").first.click()
 
 
 TOASTS = """each => {
@@ -303,7 +292,6 @@ def _work(who: str) -> list[State]:
         State("finding refused", who, INSIDE + "/findings/new", sends({"[name=title]": ""}, "main .button-primary")),
         State("finding edit", who, INSIDE + "/findings/{finding}/edit"),
         State("finding conflict", who, INSIDE + "/findings/{finding}/edit", conflicting("main form.sheet-one", "title")),
-        State("finding merged", who, INSIDE + "/findings/{finding}/edit", _merging),
         State("finding history", who, INSIDE + "/findings/{finding}/history"),
         State("finding saved", who, INSIDE + "/findings/{finding}/edit", saved),
         State("finding missing", who, INSIDE + "/findings/999999"),
