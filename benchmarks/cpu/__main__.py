@@ -34,7 +34,7 @@ from tests.servers.process import held_directory, remove_directory
 DATABASES = ("sqlite", "postgresql")
 PEOPLE = 8
 ROUNDS = 5
-PLACE = b'{"page":"findings","deal_id":~,"query":{"q":"lease"}}'
+PLACE = b'{"page":"findings","deal_id":~,"listing":{"query":{"q":"lease"}},"ago_ms":0}'
 # `~` is the deal. A GET, unless it says so.
 PATHS = {
     "live": "/health/live",
