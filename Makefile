@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons chaos proof fuzz mutants lint check bench bench-faults bench-overload bench-scale bench-sweeps load clean
+.PHONY: help run test test-pythons chaos chaos-place proof fuzz mutants lint check bench bench-faults bench-overload bench-scale bench-sweeps load clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -15,6 +15,8 @@ PYTHONS ?= python3.12 python3.13 python3.14
 # How long the chaos lasts, and which one; another SEED makes other choices.
 SECONDS ?= 180
 SEED ?= $(shell date +%s)
+# How many people walk about the pages while everything breaks.
+WALKS ?= 1000
 # How many people make the load, and for how long; LOAD_UI=1 shows Locust's page instead.
 USERS ?= 200
 MINUTES ?= 5
@@ -44,6 +46,9 @@ test-pythons: .venv/installed-dev ## Run the main job and the quick tests on eac
 chaos: .venv/installed-dev ## Run every race a thousand times and every fault on both databases, then break everything at random under load (SECONDS=180 SEED=1)
 	MATRIX=full RACE_TRIALS=1000 PAUSE_TRIALS=15 $(PY) -m pytest -n $(WORKERS) --timeout 1800 tests/resilience tests/integration/test_read_your_writes.py $(ARGS)
 	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
+
+chaos-place: .venv/installed-dev ## Let people walk about the pages while everything breaks: is each back where they were, with all they typed? (WALKS=1000 SEED=1)
+	$(PY) -m tests.browser.walks --walks $(WALKS) --seed $(SEED) $(ARGS)
 
 proof: .venv/installed-dev ## Verify the protocol by SPIN within large bounds, and that no mechanism can be spared
 	$(PY) -m tests.model.spin --long

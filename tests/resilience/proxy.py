@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -92,7 +93,7 @@ class TcpProxy:
         upstream: asyncio.StreamWriter | None = None
         caught: list[Trap] = []
         try:
-            answers, upstream = await asyncio.open_connection("127.0.0.1", self.target)
+            answers, upstream = await self._reach()
             ways = self._forward(reader, upstream, caught), self._give_back(answers, writer, caught)
             tasks = [asyncio.ensure_future(way) for way in ways]
             try:
@@ -106,6 +107,9 @@ class TcpProxy:
         finally:
             if upstream:
                 upstream.transport.abort()
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.target)
 
     async def _forward(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, caught: list[Trap]) -> None:
         while chunk := await reader.read(CHUNK):
@@ -132,3 +136,18 @@ class TcpProxy:
 
     async def _sound(self) -> None:
         await until(lambda: not self.silent, within=600)
+
+
+class Balancer(TcpProxy):
+    """One address for several servers, in turn; whoever does not listen is passed over."""
+
+    def __init__(self, targets: Sequence[int]) -> None:
+        self.turns = [*targets]
+        super().__init__(targets[0])
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.turns.append(self.turns.pop(0))
+        for target in self.turns[:-1]:
+            with suppress(OSError):
+                return await asyncio.open_connection("127.0.0.1", target)
+        return await asyncio.open_connection("127.0.0.1", self.turns[-1])
