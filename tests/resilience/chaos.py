@@ -1,6 +1,6 @@
 """Random faults under a random load on a real site, everything recorded, and the record checked against what is promised.
 
-    python -m tests.resilience.chaos [--seconds 180] [--database sqlite|postgresql|both] [--seed N]
+    python -m tests.resilience.chaos [--seconds 180] [--database sqlite|postgresql|both] [--seed N] [--history FILE]
 
 Two web processes and a worker; people with several browsers each, who read on any server, select, clear, sign in and out, while
 an owner gives and takes access. One fault at a time. Ends with 1 where a promise was broken. The same seed makes the same
@@ -30,6 +30,7 @@ from app.core.migrate import upgrade
 from app.models import User
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.resilience.history import Fault, History, Kind, Operation, check
+from tests.resilience.register import check_registers, write_jsonl
 from tests.resilience.site import Site
 from tests.servers import redis
 from tests.servers.blocking import blocking
@@ -395,13 +396,20 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=180, help="for all databases together")
     parser.add_argument("--database", choices=[*DATABASES, "both"], default="both")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument(
+        "--history", metavar="FILE", help="where to write what the clients saw, as JSON lines; the database's name is put behind it"
+    )
     arguments = parser.parse_args()
     databases = DATABASES if arguments.database == "both" else (arguments.database,)
     is_broken = False
     for database in databases:
         report = run(database, seconds=arguments.seconds / len(databases), seed=arguments.seed)
-        is_broken |= bool(report.violations)
-        sys.stdout.write(f"{report}\n")
+        impossible = check_registers(report.history)
+        is_broken |= bool(report.violations or impossible)
+        if arguments.history:
+            with open(f"{arguments.history}.{database}.jsonl", "w") as file:
+                write_jsonl(report.history, file)
+        sys.stdout.write("\n".join([str(report), f"  registers   {len(impossible)} that no order explains", *impossible, ""]))
         sys.stdout.flush()
     return int(is_broken)
 
