@@ -1,6 +1,6 @@
 # What Holdfast can do from a checkout. `make help` says it in short.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pythons chaos chaos-place proof fuzz mutants lint check bench bench-faults bench-overload bench-scale bench-sweeps load clean
+.PHONY: help run test test-pythons chaos chaos-place proof fuzz mutants lint check bench bench-faults bench-overload bench-scale bench-sweeps faults load clean
 
 # Another interpreter: make run PYTHON=python3.12
 PYTHON ?= python3
@@ -27,6 +27,8 @@ unexport PYTHONDONTWRITEBYTECODE
 URL ?= http://127.0.0.1:5001
 LOG := .venv/install.log
 FAULTS := benchmarks/faults
+FAULT_ADAPTERS := $(FAULTS)/adapters
+FAULT_LAYERS := $(FAULT_ADAPTERS)/python/.venv/installed $(FAULT_ADAPTERS)/litestar/.venv/installed $(FAULT_ADAPTERS)/node/node_modules/installed
 SPEED := benchmarks/speed
 LOAD := benchmarks/load
 
@@ -73,8 +75,11 @@ check: lint test ## What CI runs: lint, then test
 bench: .venv/installed-dev $(SPEED)/.venv/installed ## Measure Holdfast beside five others, or another commit (ARGS="warm select --rounds 3 --against HEAD~1")
 	$(PY) -m benchmarks.speed $(ARGS)
 
-bench-faults: .venv/installed-dev $(FAULTS)/.venv/installed ## Run five session layers through the same faults; the table goes to benchmarks/faults/RESULTS.md
-	$(PY) -m benchmarks.faults $(ARGS)
+bench-faults: .venv/installed $(FAULTS)/.venv/installed $(FAULT_LAYERS) ## Run every session layer of benchmarks/faults through the same faults; the table goes to benchmarks/faults/RESULTS.md
+	$(FAULTS)/.venv/bin/holdfast-faults $(or $(ARGS),compare)
+
+faults: $(FAULTS)/.venv/installed ## Run a session layer of your own through the same faults (ARGS='run --start "node app.js {port} {redis}"')
+	@$(FAULTS)/.venv/bin/holdfast-faults $(or $(ARGS),--help)
 
 bench-overload: .venv/installed-dev ## Ask one web process for three times what it can serve (ARGS="--factor 2 --kind page")
 	$(PY) -m benchmarks.overload $(ARGS)
@@ -89,7 +94,7 @@ load: .venv/installed $(LOAD)/.venv/installed ## Put people to work on a running
 	@$(PY) -m benchmarks.load $(URL) --users $(USERS) --minutes $(MINUTES) $(if $(filter-out 0,$(LOAD_UI)),--ui) $(ARGS)
 
 clean: ## Remove what was installed and cached; data/ stays
-	rm -rf .venv .venv-* $(FAULTS)/.venv $(SPEED)/.venv $(LOAD)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	rm -rf .venv .venv-* $(FAULTS)/.venv $(FAULT_ADAPTERS)/*/.venv $(FAULT_ADAPTERS)/node/node_modules $(SPEED)/.venv $(LOAD)/.venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 
 # The files below are stamps: pip runs again only when a lock file or pyproject.toml is newer than its stamp. The locks are complete, hence
 # --no-deps: older pips look for the newest of what is wanted with an extra, and refuse it for its missing hash.
@@ -114,12 +119,19 @@ clean: ## Remove what was installed and cached; data/ stays
 	@$(call pip_install,--no-deps --require-hashes -r requirements-dev.lock)
 	@touch $@
 
-# The peers of the comparisons, and Locust, in environments of their own: they want other versions than Holdfast does.
-$(FAULTS)/.venv/installed $(SPEED)/.venv/installed $(LOAD)/.venv/installed: %/.venv/installed: .venv/made %/requirements.lock
+# The peers of the comparisons, the conformance kit and Locust, in environments of their own: they want other versions than Holdfast does.
+$(FAULTS)/.venv/installed $(FAULT_ADAPTERS)/python/.venv/installed $(FAULT_ADAPTERS)/litestar/.venv/installed $(SPEED)/.venv/installed $(LOAD)/.venv/installed: %/.venv/installed: .venv/made %/requirements.lock
 	@echo "Installing what $* needs into $*/.venv (only this first time)"
 	@$(PY) -m venv $(@D)
 	@$(call pip_install,--no-deps --require-hashes -r $*/requirements.lock,$(@D)/bin/python)
+	@[ ! -f $*/pyproject.toml ] || { $(call pip_install,--no-deps --no-build-isolation -e $*,$(@D)/bin/python); }
 	@touch $@
+
+# Without Node.js its layers are left out, and the table says so.
+$(FAULT_ADAPTERS)/node/node_modules/installed: $(FAULT_ADAPTERS)/node/package-lock.json
+	@if command -v npm >/dev/null; then echo "Installing what $(FAULT_ADAPTERS)/node needs (only this first time)"; \
+	  cd $(@D)/.. && npm ci --no-audit --no-fund --silent && touch node_modules/installed; \
+	else echo "There is no npm here: the layers of Node.js are left out."; fi
 
 define pip_install
 $(or $(2),$(PY)) -m pip --disable-pip-version-check install --retries 2 $(1) >$(LOG) 2>&1 || { \

@@ -1,6 +1,6 @@
 """Quart with Quart-Session in Redis.
 
-Documented default: SESSION_TYPE redis, SESSION_REDIS a client. Beyond it: that client's socket timeouts.
+As documented: SESSION_TYPE redis, SESSION_REDIS a client. Beyond it: that client's socket timeouts.
 """
 
 import os
@@ -23,9 +23,11 @@ app.config.update(
 Session(app)
 
 
-@app.post("/login/<name>")
-async def login(name: str) -> ResponseReturnValue:
-    session["user"] = name
+@app.post("/login/<user>")
+async def login(user: str) -> ResponseReturnValue:
+    # It has nothing that would give the session another id.
+    session.clear()
+    session["user"] = user
     return "", 204
 
 
@@ -43,6 +45,16 @@ async def write(key: str, value: str) -> ResponseReturnValue:
     return "", 204
 
 
-@app.get("/session")
-async def read() -> ResponseReturnValue:
-    return dict(session), 200 if "user" in session else 401
+@app.get("/get/<key>")
+async def read(key: str) -> ResponseReturnValue:
+    return ({"value": session.get(key)}, 200) if "user" in session else ("", 401)
+
+
+@app.post("/revoke-all")
+async def revoke_all() -> ResponseReturnValue:
+    return "", 501
+
+
+@app.get("/whoami")
+async def whoami() -> ResponseReturnValue:
+    return ({"user": session["user"]}, 200) if "user" in session else ("", 401)

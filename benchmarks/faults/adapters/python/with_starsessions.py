@@ -1,6 +1,6 @@
 """Starlette with starsessions in Redis.
 
-Documented default: SessionMiddleware with a RedisStore, SessionAutoloadMiddleware, a lifetime.
+As documented: SessionMiddleware with a RedisStore, SessionAutoloadMiddleware, a lifetime, `regenerate_session_id` at login.
 Beyond it: the socket timeouts of the store's client; cookies over plain HTTP, as everything here is on one machine.
 """
 
@@ -21,7 +21,8 @@ CLIENT = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=TIMEOUT, socket_
 
 
 async def login(request: Request) -> Response:
-    request.session["user"] = request.path_params["name"]
+    request.session.clear()
+    request.session["user"] = request.path_params["user"]
     regenerate_session_id(request)
     return Response(status_code=204)
 
@@ -39,15 +40,29 @@ async def write(request: Request) -> Response:
 
 
 async def read(request: Request) -> Response:
-    return JSONResponse(dict(request.session), status_code=200 if "user" in request.session else 401)
+    if "user" not in request.session:
+        return Response(status_code=401)
+    return JSONResponse({"value": request.session.get(request.path_params["key"])})
+
+
+async def revoke_all(request: Request) -> Response:
+    return Response(status_code=501)
+
+
+async def whoami(request: Request) -> Response:
+    if "user" not in request.session:
+        return Response(status_code=401)
+    return JSONResponse({"user": request.session["user"]})
 
 
 app = Starlette(
     routes=[
-        Route("/login/{name}", login, methods=["POST"]),
+        Route("/login/{user}", login, methods=["POST"]),
         Route("/logout", logout, methods=["POST"]),
         Route("/set/{key}/{value}", write, methods=["POST"]),
-        Route("/session", read),
+        Route("/get/{key}", read),
+        Route("/revoke-all", revoke_all, methods=["POST"]),
+        Route("/whoami", whoami),
     ],
     middleware=[
         Middleware(SessionMiddleware, store=RedisStore(connection=CLIENT), lifetime=14 * 24 * 3600, cookie_https_only=False),

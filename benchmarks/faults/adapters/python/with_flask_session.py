@@ -1,6 +1,6 @@
 """Flask with Flask-Session in Redis.
 
-Documented default: SESSION_TYPE redis, SESSION_REDIS a client. Beyond it: that client's socket timeouts.
+As documented: SESSION_TYPE redis, SESSION_REDIS a client, `regenerate` at login. Beyond it: that client's socket timeouts.
 """
 
 import os
@@ -21,9 +21,10 @@ app.config.update(
 Session(app)
 
 
-@app.post("/login/<name>")
-def login(name: str) -> ResponseReturnValue:
-    session["user"] = name
+@app.post("/login/<user>")
+def login(user: str) -> ResponseReturnValue:
+    session.clear()
+    session["user"] = user
     app.session_interface.regenerate(session)
     return "", 204
 
@@ -42,6 +43,16 @@ def write(key: str, value: str) -> ResponseReturnValue:
     return "", 204
 
 
-@app.get("/session")
-def read() -> ResponseReturnValue:
-    return dict(session), 200 if "user" in session else 401
+@app.get("/get/<key>")
+def read(key: str) -> ResponseReturnValue:
+    return ({"value": session.get(key)}, 200) if "user" in session else ("", 401)
+
+
+@app.post("/revoke-all")
+def revoke_all() -> ResponseReturnValue:
+    return "", 501
+
+
+@app.get("/whoami")
+def whoami() -> ResponseReturnValue:
+    return ({"user": session["user"]}, 200) if "user" in session else ("", 401)
