@@ -52,10 +52,12 @@ chaos: .venv/installed-dev ## Run every race a thousand times and every fault on
 chaos-place: .venv/installed-dev ## Let people walk about the pages while everything breaks: is each back where they were, with all they typed? (WALKS=1000 SEED=1)
 	$(PY) -m tests.browser.walks --walks $(WALKS) --seed $(SEED) $(ARGS)
 
-proof: .venv/installed-dev ## Verify the protocol by SPIN within large bounds, that no mechanism can be spared, and a long history (SECONDS=180 SEED=1)
+proof: .venv/installed-dev ## Verify the protocol by SPIN and the model in their largest bounds, and mutants and chaos against the model (hours)
 	$(PY) -m tests.model.spin --long
 	$(PY) -m tests.model.spin --break all
-	$(PY) -m tests.resilience.chaos --seconds $(SECONDS) --seed $(SEED)
+	$(PY) -m tests.model.session_protocol --fine
+	$(PY) -m tests.resilience.mutants --model
+	$(PY) -m tests.resilience.chaos --seconds 600 --seed $(SEED)
 
 fuzz: .venv/installed-dev ## Ask a running site all its OpenAPI document says and does not (URL=http://127.0.0.1:5001 ARGS="--seconds 3600")
 	$(PY) -m tests.fuzzing $(URL) $(ARGS)

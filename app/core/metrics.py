@@ -41,6 +41,9 @@ class Metrics:
         self.session_writes = self._counter("session_writes", "Session writes: committed, conflict", "outcome")
         self.session_claims = self._counter("session_claims", "Writes Redis did not go along with: hold_failed, publish_failed", "outcome")
         self.session_saves_dropped = self._counter("session_saves_dropped", "Session changes that could not be kept, by reason", "reason")
+        self.unexpected = self._counter(
+            "sessions_unexpected", "What may never be: version_stays, behind_redis, hold_outlived, epoch_fell", "what"
+        )
         self.backend_flips = self._counter("backend_flips", "Changes of the session backend, by the new one: redis, sql", "to")
         self.backend_unannounced = self._counter("backend_untold", "Ends of an epoch that Redis could not be told")
         self.security_events = self._counter(

@@ -26,6 +26,7 @@ from app.core.redis_keys import RedisKeys
 from app.core.statements import Running, execute_dml, run
 from app.models.sessions import SessionBackend
 from app.sessions import trace
+from app.sessions.expectations import expect
 from app.sessions.fleet import Fleet, Pin, RedisView
 from app.sessions.redis_store import RedisSessions
 from app.sessions.sql_store import Fence
@@ -217,6 +218,7 @@ class BackendFlag:
             async with asyncio.timeout(COMMIT_SECONDS):  # many may announce it, and each waits for those before it
                 await self.refresh(since=fence)
         except (DatabaseUnavailable, TimeoutError):
+            trace.step("could not announce")
             METRICS.backend_unannounced.inc()
         self.poll_now()  # so that the probe knows at once what this process sees of Redis
 
@@ -279,6 +281,7 @@ class BackendFlag:
                 await self.redis.raise_epoch_floor(flag.epoch + (flag.mode == "sql"), self.probe, limit=ANNOUNCE_LIMIT)
             except StoreUnavailable:
                 METRICS.backend_unannounced.inc()
+        expect(flag.epoch >= self.flag.epoch, "epoch_fell", known=self.flag.epoch, read=flag.epoch)
         self.flag = flag
         trace.step("adopted", flag.mode, flag.epoch)
         if self.redis and flag.mode == "redis":

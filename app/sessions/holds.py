@@ -12,8 +12,10 @@ from app.core.statements import Running
 from app.core.time_budget import ensure_time_budget
 from app.sessions import trace
 from app.sessions.backend import BackendFlag
+from app.sessions.expectations import expect
 from app.sessions.notes import notes_of_request
 from app.sessions.record import Hold, Record
+from app.sessions.redis_store import HOLD_LIFE
 from app.sessions.sql_store import Fence
 from app.sessions.standstill import read_stopwatch
 
@@ -63,10 +65,15 @@ class WriteHolds:
             await self.backend.flip_down(db, self.fence, self.fault or self.backend.redis_fault)
         trace.step("commits", self._fails_over)
 
-    async def publish(self, records: Mapping[str, Record]) -> None:
-        """After the commit: each hold becomes its record, or nothing. A failover is announced before anything is acknowledged."""
+    async def publish(self, records: Mapping[str, Record | None]) -> None:
+        """After the commit: a hold on what was changed becomes its record, or nothing. A failover is announced before anything is answered.
+
+        Where nothing was changed the hold lapses: it may lie over that of a writer under way.
+        """
         # What the request may wait for the database may be used up by now; what is committed is announced all the same.
         ensure_time_budget(COMMIT_SECONDS)
+        # Looked at before the commit, too; a process that stood still in between has committed without a hold, and says so here.
+        expect(not self._holds or read_stopwatch() - self._taken_at < HOLD_LIFE.total_seconds(), "hold_outlived")
         if self._fails_over:
             await self.backend.announce_failover(self.fence)
         if self._epoch is None or self.fault or self.backend.redis is None:
@@ -74,9 +81,10 @@ class WriteHolds:
         try:
             sessions = self.backend.redis.within(self._epoch)
             for token_hash, record in records.items():
-                trace.step("published", token_hash, await sessions.write(token_hash, record, self._holds[token_hash]))
-            await sessions.drop({token_hash: hold for token_hash, hold in self._holds.items() if token_hash not in records})
-            trace.step("dropped", self._holds, records)
+                if record:
+                    trace.step("published", token_hash, await sessions.write(token_hash, record, self._holds[token_hash]))
+            await sessions.drop({token_hash: self._holds[token_hash] for token_hash, record in records.items() if record is None})
+            trace.step("dropped", records)
         except StoreUnavailable as fault:
             METRICS.session_claims.labels("publish_failed").inc()
             trace.step("publish failed")

@@ -31,6 +31,7 @@ from app.core.transactions import Transaction
 from app.models.sessions import Login, Session
 from app.sessions import trace
 from app.sessions.backend import BackendFlag
+from app.sessions.expectations import expect
 from app.sessions.holds import WriteHolds
 from app.sessions.matching import DELETE_SESSIONS, LoginsWhere, SessionsWhere
 from app.sessions.notes import notes_of_request
@@ -91,7 +92,7 @@ class SessionManager:
 
         `quiet`: no activity is noted. Nor is anything refilled then, since a record in Redis stands for activity that was.
         """
-        lease: Lease | None = None
+        lease, in_redis = None, NO_VERSION
         epoch = self.backend.usable_epoch
         trace.step("read", token_hash, cookie_version, epoch)
         if epoch is not None and self.backend.redis:
@@ -102,6 +103,7 @@ class SessionManager:
                 if not seen.epoch_is_current:
                     self.backend.poll_now()
                 elif isinstance(seen.entry, Record):
+                    in_redis = seen.entry.version
                     if seen.entry.version >= cookie_version and seen.entry.is_live(self.clock.unix_ms()):
                         METRICS.session_reads.labels("redis").inc()
                         trace.step("served", seen.entry.version)
@@ -114,7 +116,9 @@ class SessionManager:
                     notes_of_request().redis_failed = True
                 METRICS.session_reads.labels("redis_failed").inc()
         try:
-            return await self._read_sql(token_hash, cookie_version, lease, epoch, quiet=quiet)
+            loaded = await self._read_sql(token_hash, cookie_version, lease, epoch, quiet=quiet)
+            expect(loaded.record is None or loaded.record.version >= in_redis, "behind_redis")
+            return loaded
         except DatabaseUnavailable as fault:
             METRICS.session_reads.labels("unknown").inc()
             log.error("Nobody can say what this session is: Redis has no proof and SQL is away. The cookie is kept.", fault=fault.detail)
@@ -325,8 +329,10 @@ class SessionManager:
             METRICS.session_writes.labels("conflict").inc()
             anew = self._plan(_as_loaded(token_hash, await sessions.read(token_hash, lock=True)), change)
             trace.step("locked", anew and anew[1])
+            if anew is None:
+                raise _Moved
             await holds.add([token_hash])
-            if anew is None or not await sessions.write(token_hash, *anew):
+            if not await sessions.write(token_hash, *anew):
                 raise _Moved
             trace.step("written", anew[1], anew[0].version)
             await holds.await_holds(db)
@@ -364,7 +370,7 @@ class SessionManager:
                 await self.backend.refresh(since=holds.fence)
                 continue
             trace.step("committed")
-            await holds.publish({})
+            await holds.publish(dict.fromkeys(changed))
             trace.step("answered")
             return changed
         raise StoreUnavailable("These sessions are being changed by too many requests at once.")
@@ -376,6 +382,7 @@ class SessionManager:
         now_ms = self.clock.unix_ms()
         expires_at = now_ms + int(self.sql.limits.session_lifetime.total_seconds() * 1000)
         version = next_version(max(base.version, stale_version), now_ms)
+        expect(version > max(base.version, stale_version), "version_stays")
         return Record(version, base.login_id, base.user_id, base.login_idle_at, base.login_ends_at, expires_at, data)
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 # Names in capitals that are not settings of the app: they belong to make, to the tests, or to what we build on.
 OTHER_VARIABLES = {
+    "KEEP_STRAYS",
     "SCRIPT_NAME",
     "BROWSER",
     "WORKERS",

@@ -15,7 +15,7 @@ from app.models import Login, Session, SessionBackend
 from app.resources import Resources
 from app.sessions.holds import WriteHolds
 from app.sessions.manager import Outcome
-from app.sessions.record import Record
+from app.sessions.record import Hold, Record
 from app.sessions.redis_store import HOLDS_AT_ONCE, EpochSessions
 from app.sessions.token import hash_token
 from tests.conftest import StartRedis
@@ -45,6 +45,12 @@ async def test_a_slow_reader_does_not_revive_what_was_written_meanwhile(resource
     await set_key(resources, "n", 1)
     assert not await sessions.write(KEY, old, lease)
     assert (await resources.sessions.read(KEY)).record.data["n"] == 1  # type: ignore[union-attr]
+
+
+async def test_a_change_of_many_leaves_its_hold_where_it_changed_nothing(resources: Resources) -> None:
+    """It may lie over that of a writer under way: taken back, a slow reader puts the old there, which stays if the writer dies."""
+    await resources.sessions.change_sessions(Session.id > 0, lambda data: None)
+    assert isinstance((await epoch_of(resources).get_entry(KEY)).entry, Hold)
 
 
 async def test_one_reader_refills_a_cold_key_and_the_others_do_not(resources: Resources) -> None:

@@ -29,9 +29,14 @@ from app.core.database import Database
 from app.core.migrate import upgrade
 from app.models import User
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
+from tests.model.conformance import Verdict
+from tests.model.conformance import check as follow
+from tests.model.rare import count_rare
+from tests.model.recorder import read_steps
+from tests.model.told import Traces
 from tests.resilience.history import Fault, History, Kind, Operation, check
 from tests.resilience.register import check_registers, write_jsonl
-from tests.resilience.site import Site
+from tests.resilience.site import Site, WorkerProcess
 from tests.servers import redis
 from tests.servers.blocking import blocking
 from tests.servers.postgresql import PostgresServer, private_postgres
@@ -45,6 +50,8 @@ STEADY, CONTESTED, DOOMED = 2, 5, 6
 TIMEOUT = 8.0
 # In a request that does nothing; then the bounds on time are not checked.
 OVERLOADED = 0.3
+# In which what is rare happens, too.
+LONG_SECONDS = 300
 READS: tuple[Kind, ...] = ("current", "me", "health")
 
 
@@ -59,6 +66,7 @@ class Stage:
     history: History = field(default_factory=History)
     # Servers that a load balancer would have taken out by now.
     away: set[int] = field(default_factory=set)
+    other_worker: WorkerProcess | None = None
 
     def any_server(self) -> int:
         return self.dice.choice([server for server in range(len(self.site.webs)) if server not in self.away])
@@ -234,6 +242,17 @@ async def _one_web_cut_off(stage: Stage, lasts: float) -> None:
     await asyncio.to_thread(proxy.accept)
 
 
+async def _workers_stopped(stage: Stage, lasts: float) -> None:
+    """Redis goes meanwhile and comes back, and both think of the next epoch at the same moment."""
+    workers = [worker for worker in (stage.site.worker, stage.other_worker) if worker]
+    for worker in workers:
+        worker.stop()
+    await asyncio.to_thread(stage.site.redis.restart)
+    await asyncio.sleep(lasts)
+    for worker in workers:
+        worker.cont()
+
+
 async def _postgres_crashed(stage: Stage, lasts: float) -> None:
     assert stage.postgres
     assert stage.postgres.process
@@ -274,6 +293,7 @@ EVERYWHERE: list[tuple[What, Break]] = [
     ("redis", _redis_restarted),
     ("redis", _redis_back_with_old_data),
     ("redis", _one_web_cut_off),
+    ("redis", _workers_stopped),
     ("web", _web_killed),
 ]
 OF_DATABASE: dict[str, list[tuple[What, Break]]] = {
@@ -307,6 +327,14 @@ class Report:
     database: str
     history: History
     violations: list[str]
+    strays: list[Verdict]
+    steps: int
+    rare: dict[str, int]
+
+    @property
+    def unseen(self) -> list[str]:
+        """What a run of some minutes has to have met."""
+        return [what for what, count in self.rare.items() if not count]
 
     def __str__(self) -> str:
         operations = self.history.operations
@@ -322,8 +350,11 @@ class Report:
             f"  faults      {len(self.history.faults)}: {faults}",
             f"  5xx         {sum(errors.values()) - errors[0]}, cut off {errors[0]}; {unexcused} of both while SQL and web served",
             f"  took        p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms, longest {took[-1]:.2f} s",
+            f"  steps       {self.steps}, {len(self.strays)} logins did what the model cannot",
+            f"  rare        {', '.join(f'{count} x {what}' for what, count in self.rare.items())}",
             f"  violations  {len(self.violations)}",
         ]
+        lines += [f"    {stray}" for stray in self.strays[:20]]
         if self.violations:
             lines += [f"    {each}" for each in self.violations[:20]]
             lines += [f"    [{fault.start:.3f}-{fault.end:.3f}] {fault.name}" for fault in self.history.faults]
@@ -361,17 +392,24 @@ def run(database: str, *, seconds: float, seed: int, lenience: float = 1) -> Rep
     with _database(database) as (url, postgres):
         store = redis.start("valkey")
         site = Site(url, store)
+        other = WorkerProcess(site.environ(site.proxies[-1]))
         try:
+            other.start()
             site.start()
-            stage = Stage(site, postgres, random.Random(seed))
+            stage = Stage(site, postgres, random.Random(seed), other_worker=other)
             stage.history.stale_seconds *= lenience
             stage.history.longest_seconds *= lenience
             stage.history.health_seconds *= lenience
             blocking(_play, stage, seconds)
         finally:
-            site.remove()
+            other.remove()
+            site.end()
             store.remove()
-    return Report(seed, database, stage.history, check(stage.history))
+        lines = list(read_steps(site.steps))
+        verdicts = list(follow(Traces.of(lines, lossy=True)))
+        site.keep_strays([verdict for verdict in verdicts if verdict.stuck_at])
+    strays, steps = [verdict for verdict in verdicts if verdict.stuck_at], sum(verdict.actions for verdict in verdicts)
+    return Report(seed, database, stage.history, check(stage.history), strays, steps, count_rare(lines))
 
 
 @contextmanager
@@ -405,11 +443,14 @@ def main() -> int:
     for database in databases:
         report = run(database, seconds=arguments.seconds / len(databases), seed=arguments.seed)
         impossible = check_registers(report.history)
-        is_broken |= bool(report.violations or impossible)
+        is_broken |= bool(report.violations or report.strays or impossible)
         if arguments.history:
             with open(f"{arguments.history}.{database}.jsonl", "w") as file:
                 write_jsonl(report.history, file)
         sys.stdout.write("\n".join([str(report), f"  registers   {len(impossible)} that no order explains", *impossible, ""]))
+        if arguments.seconds / len(databases) >= LONG_SECONDS and report.unseen:
+            is_broken = True
+            sys.stdout.write(f"  NEVER MET   {', '.join(report.unseen)}\n")
         sys.stdout.flush()
     return int(is_broken)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.resilience.site import SETTINGS, People, Site, WorkerProcess
+from tests.resilience.site import COMPLAINTS, SETTINGS, People, Site, WorkerProcess
 from tests.servers import redis
 from tests.servers.postgresql import PostgresServer
 from tests.servers.postgresql import private_postgres as postgres_of_its_own
@@ -16,6 +16,14 @@ StartWorker = Callable[..., WorkerProcess]
 Tell = Callable[[str, object], None]
 # Which Redis each database is paired with, so that both kinds there are meet every fault.
 PAIRS = {"sqlite": "valkey", "postgresql": redis.PRIVATE_KINDS[-1]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_was_done_is_what_the_model_can_do() -> Iterator[None]:
+    """Of every site of the module, and found at its end."""
+    yield
+    complaints, COMPLAINTS[:] = COMPLAINTS[:], []
+    assert complaints == []
 
 
 @pytest.fixture(scope="module")

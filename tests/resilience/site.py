@@ -2,12 +2,15 @@
 
 import asyncio
 import itertools
+import os
 import random
+import shutil
 import statistics
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -17,6 +20,8 @@ from sqlalchemy import func, select
 from app.core.database import Database
 from app.models import Deal, Event, Organisation, SessionBackend, User
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
+from tests.model.conformance import Verdict, find_strays
+from tests.model.recorder import DIRECTORY, tell_step
 from tests.resilience.proxy import TcpProxy
 from tests.servers.blocking import blocking
 from tests.servers.process import AppProcess, held_directory, remove_directory
@@ -29,6 +34,10 @@ LENIENCE = 2
 FLIP_SECONDS = 10 * LENIENCE
 # In which a server may not have looked at the flag yet, where Redis could not tell it, and show other browsers what was before.
 WINDOW = 1 * LENIENCE
+# A directory for the steps that the model cannot take, to be looked at.
+KEEP = os.environ.get("KEEP_STRAYS", "")
+# What no site may end with.
+COMPLAINTS: list[str] = []
 VERSION_COOKIE = "holdfast_session"
 
 SETTINGS = {
@@ -71,11 +80,21 @@ class Site:
     """Web processes and a worker on one database and one Redis, each behind a proxy of its own."""
 
     def __init__(
-        self, database_url: str, redis: RedisServer, *, webs: int = 2, worker: bool = True, settings: Mapping[str, str] | None = None
+        self,
+        database_url: str,
+        redis: RedisServer,
+        *,
+        webs: int = 2,
+        worker: bool = True,
+        settings: Mapping[str, str] | None = None,
+        lossy: bool = True,
     ) -> None:
+        """`lossy`: this Redis may lose what it was given, since a test restarts, empties or fills it."""
         self.database_url = database_url
         self.redis = redis
         self.settings = SETTINGS | {"DATABASE_URL": database_url} | dict(settings or {})
+        self.lossy = lossy
+        self.steps = held_directory("steps")  # that its processes take, for tests/model/conformance.py
         self.proxies = [TcpProxy(redis.port) for _ in range(webs + worker)]
         self.webs = [WebServer(self.environ(proxy)) for proxy in self.proxies[:webs]]
         # Its log says when it is ready.
@@ -90,7 +109,7 @@ class Site:
         return [*self.webs, *([self.worker] if self.worker else [])]
 
     def environ(self, proxy: TcpProxy) -> dict[str, str]:
-        return {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"} | self.settings
+        return {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0", DIRECTORY: str(self.steps)} | self.settings
 
     def start(self) -> None:
         for process in self.processes:
@@ -100,10 +119,29 @@ class Site:
         blocking(self.wait_for_redis)
 
     def remove(self) -> None:
+        """The end of it, at which what its processes did is held against the model. The tests fail by `COMPLAINTS` (conftest.py)."""
+        said = [line for line in self.output().splitlines() if "Sessions are not as they must be" in line]
+        # A process that is stopped between its look at the hold and the commit says so, and is mended by the record's life.
+        COMPLAINTS.extend(line for line in said if "hold_outlived" not in line)
+        self.end()
+        strays = find_strays(self.steps, lossy=self.lossy)
+        COMPLAINTS.extend(map(str, strays))
+        self.keep_strays(strays)
+
+    def end(self) -> None:
         for process in self.processes:
             process.remove()
         for proxy in self.proxies:
             proxy.close()
+
+    def keep_strays(self, strays: list[Verdict]) -> None:
+        if strays and KEEP:
+            shutil.copytree(self.steps, Path(KEEP) / self.steps.name)
+        remove_directory(self.steps)
+
+    def tell_step(self, what: str, *about: Any) -> None:
+        """Something the model has to know of that a test does itself."""
+        tell_step(self.steps / "test.jsonl", what, *about)
 
     async def health(self, server: int) -> tuple[str, str]:
         async with httpx.AsyncClient(trust_env=False, timeout=10, verify=False) as client:

@@ -18,4 +18,5 @@ def test_random_faults_under_load_break_no_promise(database: str) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     report = run(database, seconds=SECONDS, seed=seed, lenience=LENIENCE)
     assert not report.violations, report
+    assert not report.strays, report
     assert report.history.faults, report

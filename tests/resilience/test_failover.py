@@ -274,6 +274,8 @@ async def test_write_that_began_before_the_return(database_url: str, start_redis
                 select = asyncio.create_task(browser.select(people.deals[2], server=0))
                 await until(lambda: riser.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
                 async with riser.transaction():
+                    flag = await people.flag()
+                    site.tell_step("begins an epoch", flag.mode, flag.epoch, flag.epoch + 1, flag.redis_run_id)
                     await riser.execute("SELECT pg_advisory_xact_lock(7301)")
                     instance = [info(site.redis, name) for name in ("run_id", "master_replid")]
                     await riser.execute(
@@ -282,6 +284,7 @@ async def test_write_that_began_before_the_return(database_url: str, start_redis
                         *instance,
                     )
                 epoch = await riser.fetchval("SELECT epoch FROM session_backend")
+                site.tell_step("began an epoch", epoch, True)
 
                 async def is_in_redis() -> bool:
                     assert await witness.current(1) == people.deals[1].id

@@ -15,9 +15,8 @@ from sqlalchemy import make_url
 
 from tests.conftest import StartRedis
 from tests.resilience.conftest import Tell
-from tests.resilience.proxy import TcpProxy
 from tests.resilience.site import LENIENCE, Browser, People, Site, milliseconds, timed
-from tests.servers import redis
+from tests.resilience.sql_site import SqlSite, sql_site
 from tests.servers.postgresql import PostgresServer
 from tests.waiting import until
 
@@ -28,30 +27,10 @@ NO_REQUEST_OVER = 3 + 1  # a second for this machine
 STOPS_WITHIN = 10
 
 
-class SqlSite(Site):
-    """Its processes reach PostgreSQL by `wire`; the tests themselves go there directly."""
-
-    postgres: PostgresServer
-    wire: TcpProxy
-
-
 @pytest.fixture(scope="module")
-def standing_site(private_postgres: PostgresServer) -> Iterator[Site]:
-    url = make_url(private_postgres.create_database())
-    assert url.port is not None
-    # Committed is committed when it is killed; the disk below is trusted.
-    private_postgres.execute(f"ALTER DATABASE {url.database} SET synchronous_commit = on")
-    wire, store = TcpProxy(url.port), redis.start("valkey")
-    through_wire = url.set(port=wire.port).render_as_string(hide_password=False)
-    site = SqlSite(url.render_as_string(hide_password=False), store, settings={"DATABASE_URL": through_wire})
-    site.postgres, site.wire = private_postgres, wire
-    try:
-        site.start()
+def standing_site(private_postgres: PostgresServer) -> Iterator[SqlSite]:
+    with sql_site(private_postgres) as site:
         yield site
-    finally:
-        site.remove()
-        store.remove()
-        wire.close()
 
 
 @pytest.fixture

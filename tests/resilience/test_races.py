@@ -35,7 +35,7 @@ OTHER_PASSWORD = "staple-battery-horse"
 def standing_site(site_database: str) -> Iterator[Site]:
     """Two web processes without a proxy before Redis, and a worker that brings a Redis back into use that was too slow once."""
     store = redis.start("valkey")
-    site = Site(site_database, store, settings={"REDIS_URL": store.url, "LOG_LEVEL": "warning"})
+    site = Site(site_database, store, settings={"REDIS_URL": store.url, "LOG_LEVEL": "warning"}, lossy=False)
     try:
         site.start()
         yield site
@@ -117,6 +117,7 @@ class Racers(People):
         """As after PERMANENT_SESSION_LIFETIME: the logins live on."""
         mine = (Login.user_id == user.id) & (Login.id == login_id if login_id else true())
         concerned = Session.login_id.in_(select(Login.id).where(mine))
+        self.site.tell_step("expires")
         hashes: Sequence[str] | None = None
         while hashes is None:
             # SQLite promises no turn to a writer of another process: where the servers are busy, this one asks again.
@@ -128,6 +129,7 @@ class Racers(People):
             for token_hash in hashes:
                 async for key in client.scan_iter(f"hf:*:{token_hash}"):
                     await client.delete(key)
+        self.site.tell_step("expired", list(hashes))
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from tests.model.recorder import record_where_asked
+
 ROOT = Path(__file__).resolve().parents[2]
 # What `web` and `worker` import until they serve.
 IMPORTED = (
@@ -131,6 +133,7 @@ def _become(request: Mapping[str, Any], log: int) -> None:
     os.environ.update(request["env"])
     time.tzset()
     gc.unfreeze()
+    record_where_asked()
     sys.path[0] = request["cwd"]
 
 
