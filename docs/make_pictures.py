@@ -79,10 +79,13 @@ async def take_guide(browser: Browser, address: str) -> None:
     deal_id = found["deals"][0]["id"]
     for name in ("findings", "checklist", "team"):
         await page.goto(f"{address}/deals/{deal_id}/{name}")
+        if name == "checklist":
+            await page.get_by_role("listitem").filter(has=page.get_by_role("checkbox")).nth(2).hover()  # shows its handle
         await take(page, name)
     await page.keyboard.press("Control+k")
     dialog = page.get_by_role("dialog")
-    await dialog.get_by_role("option").nth(2).wait_for()
+    await page.keyboard.type("licen")
+    await dialog.get_by_role("group", name="Checklist").wait_for()
     await take(page, "palette")
     await page.goto(f"{address}/settings/devices")
     await take(page, "devices")

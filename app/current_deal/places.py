@@ -146,7 +146,7 @@ async def find_path_left(db: AsyncSession, user_id: int, deal_id: int, *, now: d
     can_write = row.role in EDITING_ROLES and row.archived_at is None
     if form and (not can_write or form not in FORMS.get(page, ())):
         form = ""
-    opens = {"findings": True, "checklist": can_write, "team": row.role in MANAGING_ROLES}.get(page, False)
+    opens = {"findings": True, "checklist": True, "team": row.role in MANAGING_ROLES}.get(page, False)
     if item_id is not None and not (row.is_there and opens):
         return path_of(page)
     return path_of(page, item_id, form)

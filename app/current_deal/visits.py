@@ -22,14 +22,14 @@ PAGES = ("overview", "findings", "checklist", "team", "activity")
 QUERY = {
     "overview": (),
     "findings": ("q", "severity", "status", "owner", "sort", "cursor"),
-    "checklist": ("state", "owner"),
+    "checklist": ("q", "state", "owner"),
     "team": (),
     "activity": ("kind", "person", "cursor"),
     "deals": ("q", "status", "stage", "import", "archived", "sort", "cursor"),
     "board": ("q", "status", "import", "archived", "sort", *STAGES),
 }
 # The forms that have an address of their own, by page; an item may be open on the pages of the second.
-FORMS = {"overview": ("edit",), "findings": ("new", "edit"), "checklist": ("order",), "team": ()}
+FORMS = {"overview": ("edit",), "findings": ("new", "edit"), "checklist": ("order", "edit"), "team": ()}
 WITH_ITEMS = ("findings", "checklist", "team")
 
 SEEN_AT = {"findings": "findings_seen_at", "checklist": "checklist_seen_at", "activity": "activity_seen_at"}

@@ -5,6 +5,7 @@ is more particular is in a later layer. In production that is done once, at the 
 has it.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -110,13 +111,19 @@ class StyleSheets:
     def joined(self) -> Joined:
         if self._joined is None or (self._reload and self._seen != self._times()):
             self._seen = self._times()
-            text = f"@layer {', '.join(LAYERS)};\n" + "".join(file.read_text(encoding="utf-8") for file in self._files)
+            text = f"@layer {', '.join(LAYERS)};\n" + "".join(shortened(file.read_text(encoding="utf-8")) for file in self._files)
             changed_at = datetime.fromtimestamp(max(self._seen) // 10**9, UTC)
             self._joined = Joined(text.encode(), sha256(text.encode()).hexdigest(), changed_at)
         return self._joined
 
     def _times(self) -> tuple[int, ...]:
         return tuple(file.stat().st_mtime_ns for file in self._files)
+
+
+def shortened(text: str) -> str:
+    """Without comments, and the white space that means nothing: a fifth of what goes over the wire. A text in quotes is on one line."""
+    lines = (line.strip() for line in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).splitlines())
+    return re.sub(r" ?([{};,])\n", r"\1", "\n".join(line for line in lines if line) + "\n")
 
 
 def init_style_sheets(app: Quart, *, reload: bool) -> StyleSheets:

@@ -48,6 +48,12 @@ async def show_order(deal_id: int) -> ResponseReturnValue:
 
 @checklist.get("/deals/<id:deal_id>/checklist/<id:item_id>")
 @signed_in
+async def show(deal_id: int, item_id: int) -> ResponseReturnValue:
+    return await show_deal(deal_id, "checklist", "checklist/one.html", partial(_load_one, item_id=item_id))
+
+
+@checklist.get("/deals/<id:deal_id>/checklist/<id:item_id>/edit")
+@signed_in
 async def edit(deal_id: int, item_id: int) -> ResponseReturnValue:
     return await _show_form(deal_id, item_id, None)
 
@@ -161,6 +167,8 @@ async def tick(deal_id: int, form: Form, item_id: int) -> ResponseReturnValue:
     if status != SAVED:
         sheet.message = "This item was changed while you looked at it. See whether it still is what you have done"
         return await _show_form(deal_id, item_id, sheet, status)
+    if form.get("here", "").endswith(f"/{item_id}"):
+        return after(deal_id, f"checklist/{item_id}", "")
     return after(deal_id, "checklist", "", anchor=f"item-{item_id}", **_kept_filters(form))
 
 
@@ -192,7 +200,8 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | N
     if asked.left and isinstance(query.owner, int) and query.owner not in {each.id for each in people}:
         query = asked.without(query, "owner")
     found = await list_items(db, user.id, deal.id, query, now=now)
-    state = ListState(f"/deals/{deal.id}/checklist", {"state": query.state or "", "owner": str(query.owner or ""), "cursor": ""})
+    values = {"q": query.q, "state": query.state or "", "owner": str(query.owner or ""), "cursor": ""}
+    state = ListState(f"/deals/{deal.id}/checklist", values)
     shown = sheet or blank_sheet((), section=request.args.get("section", "")[:120])
     shown.fields = item_fields(people)
     shown.values = dict.fromkeys((each.name for each in shown.fields), "") | shown.values
@@ -205,9 +214,27 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | N
         "sheet": shown,
         "state": state,
         "choices": [state.choice("state", "Show", states), state.choice("owner", "Who", owners)],
-        "filtered": state.is_filtered("state", "owner"),
+        "filtered": state.is_filtered("q", "state", "owner"),
         "most": MAX_ITEMS,
         "templates": TEMPLATES.values(),
+        "today": now.date(),
+    }
+
+
+async def _load_one(db: AsyncSession, deal: DealDetail, *, item_id: int) -> dict[str, Any]:
+    now = current_resources().clock.now()
+    every = (await list_items(db, current_user().id, deal.id, ChecklistQuery(), now=now)).items
+    item = next((each for each in every if each.id == item_id), None)
+    if item is None:
+        raise NotFound
+    fitting = fitting_items(every, query_left("checklist", ChecklistQuery) or ChecklistQuery(), current_user().id, now)
+    listed = fitting if item in fitting else every
+    at = listed.index(item)
+    around = {"previous": listed[at - 1 : at] if at else [], "next": listed[at + 1 : at + 2]}
+    return {
+        "item": item,
+        "beside": {name: (each.id, each.title) for name, found in around.items() for each in found},
+        "owners": person_options(await list_people(db, deal.id, now=now), item.owner) if deal.can_edit else (),
         "today": now.date(),
     }
 
@@ -215,20 +242,13 @@ async def _load_list(db: AsyncSession, deal: DealDetail, *, sheet: FormSheet | N
 async def _show_form(deal_id: int, item_id: int, sheet: FormSheet | None, status: int = 200) -> ResponseReturnValue:
     async def load(db: AsyncSession, deal: DealDetail) -> dict[str, Any]:
         now = current_resources().clock.now()
-        every = (await list_items(db, current_user().id, deal.id, ChecklistQuery(), now=now)).items
-        item = next((each for each in every if each.id == item_id), None)
-        if item is None:
-            raise NotFound
-        fitting = fitting_items(every, query_left("checklist", ChecklistQuery) or ChecklistQuery(), current_user().id, now)
-        listed = fitting if item in fitting else every
-        at = listed.index(item)
-        around = {"previous": listed[at - 1 : at] if at else [], "next": listed[at + 1 : at + 2]}
+        item = await get_item(db, current_user().id, deal.id, item_id, now=now)
         fields = item_fields(await list_people(db, deal.id, now=now), item.owner)
         shown = sheet or sheet_of(fields, item.model_dump())
         shown.fields = fields
         by_name = {each.name: each for each in fields}
         shown.differences = [each._replace(field=by_name[each.field.name]) for each in shown.differences]
-        return {"sheet": shown, "item": item, "beside": {name: (each.id, each.title) for name, found in around.items() for each in found}}
+        return {"sheet": shown, "item": item}
 
     return await show_deal(deal_id, "checklist", "checklist/form.html", load, roles=EDITING_ROLES, status=status)
 
@@ -245,4 +265,4 @@ def item_fields(people: list[PersonName] | None = None, owner: PersonName | None
 
 def _kept_filters(form: Form) -> dict[str, str]:
     """A tick stays in the list as it was filtered."""
-    return {name: form[name] for name in ("state", "owner") if form.get(name, "").replace("_", "").isalnum()}
+    return {name: form[name] for name in ("q", "state", "owner") if form.get(name)}

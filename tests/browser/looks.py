@@ -300,6 +300,7 @@ def _work(who: str) -> list[State]:
         State("checklist refused", who, INSIDE + "/checklist", sends({"#field-title": ""}, "#new-item .button-primary")),
         State("checklist order", who, INSIDE + "/checklist/order"),
         State("checklist item", who, INSIDE + "/checklist", clicks("a.todo-title")),
+        State("checklist item form", who, INSIDE + "/checklist", clicks("a.todo-title", "a[href$='/edit']")),
         State("team member", who, INSIDE + "/team/{analyst}"),
         State("team refused", who, INSIDE + "/team", sends({"#field-email": "zebra"}, "#add .button-primary")),
         State("activity many", who, "/deals/{busy}/activity"),

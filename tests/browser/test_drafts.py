@@ -226,7 +226,7 @@ async def test_drafts_are_listed_and_marked_gone_on_with_and_discarded_with_undo
     await expect(again.page.get_by_text("Draft restored")).to_be_visible()
     await again.page.get_by_role("button", name="Discard", exact=True).click()
     assert await again.page.get_by_label("Title", exact=True).input_value() != "A better title"
-    await again.page.get_by_role("button", name="Undo").click()
+    await again.page.locator(".draft").get_by_role("button", name="Undo").click()
     await shows(again.page, "A better title")
     await expect(again.page.get_by_text(UP)).to_be_visible()
     await again.open("/drafts")

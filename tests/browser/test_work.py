@@ -277,6 +277,7 @@ async def test_every_state_of_the_work_is_accessible_fits_and_is_silent(browser:
         "checklist": office.path("checklist"),
         "no checklist": office.path("checklist", office.other),
         "item": office.path("checklist/1"),
+        "item form": office.path("checklist/1/edit"),
         "order": office.path("checklist/order"),
         "edit": office.path("edit"),
         "team": office.path("team"),

@@ -134,6 +134,8 @@ async def test_a_conflict_on_deal_access_and_item_keeps_what_was_typed(scene: Sc
     assert "Reworded" in page
     status, leads, _ = await send(scene, "editor", "checklist/1/tick", version="2", done="1", state="open")
     assert (status, leads) == (303, "checklist?state=open#item-1")
+    drawn = hidden(await get(scene, "editor", "checklist/1"), f"/deals/{scene.deal.id}/checklist/1/tick")
+    assert (await send(scene, "editor", "checklist/1/tick", **drawn))[:2] == (303, "checklist/1"), "back to the page it was on"
 
 
 @on_sqlite
@@ -215,11 +217,11 @@ async def test_a_form_of_somebody_else_on_this_browser_is_not_sent_as_ones_own(s
 
 @on_sqlite
 async def test_a_viewer_sees_no_edit_until_the_role_is_raised(scene: Scene) -> None:
-    for page in ("overview", "findings", "findings/1", "checklist", "team", "activity"):
+    for page in ("overview", "findings", "findings/1", "checklist", "checklist/1", "team", "activity"):
         text = await get(scene, "viewer", page)
         assert not CHANGES.search(text), page
     client = await scene.client("viewer")
-    forms = ("edit", "findings/new", "findings/1/edit", "checklist/1", f"team/{scene.id_of('editor')}")
+    forms = ("edit", "findings/new", "findings/1/edit", "checklist/1/edit", f"team/{scene.id_of('editor')}")
     writes = ["edit", "findings", "findings/bulk", "findings/1", "findings/1/delete", "findings/1/restore", "checklist", "checklist/1/tick"]
     writes += ("checklist/templates", "checklist/untouched", "checklist/1", "checklist/1/delete", "team", "team/transfer", "team/1")
     extra = {"version": "1", "title": "Kept", "template": "tax", "first": "1", "last": "1", "user_id": "1", "item": "1:1", "status": "open"}
@@ -408,9 +410,9 @@ async def test_archived_deals_are_read_only_on_every_page(scene: Scene, clock: F
     async with scene.resources.database.write() as db:
         await db.execute(update(Deal).where(Deal.id == scene.deal.id).values(archived_at=clock.now()))
     # Who sees it can still be changed.
-    for page in ("overview", "findings", "findings/1", "checklist", "activity"):
+    for page in ("overview", "findings", "findings/1", "checklist", "checklist/1", "activity"):
         assert not CHANGES.search(await get(scene, "owner", page)), page
-    for page in ("edit", "findings/new", "checklist/1"):
+    for page in ("edit", "findings/new", "checklist/1/edit"):
         assert (await (await scene.client("owner")).get(f"/deals/{scene.deal.id}/{page}")).status_code == 409, page
     status, _, text = await send(scene, "owner", "findings", title="Kept words", severity="low", status="open")
     assert (status, "Kept words" in text) == (409, True)

@@ -14,7 +14,7 @@ _WORDS = {
 }
 _PAGES = {
     "finding": ("findings/new", "findings/{}/edit"),
-    "item": ("checklist", "checklist/{}"),
+    "item": ("checklist", "checklist/{}/edit"),
     "member": ("team", "team/{}"),
     "deal": ("edit", ""),
 }

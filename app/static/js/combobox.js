@@ -159,10 +159,15 @@ export function combobox({ input, list, status, search, choose, close }) {
 
 const LIMIT = 8;
 
-export async function findDeals(text) {
-  const answer = await fetch(`${root}/api/deals/list?limit=${LIMIT}&sort=match&archived=all&q=${encodeURIComponent(text)}`).catch(() => null);
+// What an address below /api/deals/ answers; null where it cannot be asked.
+export async function ask(path, query) {
+  const answer = await fetch(`${root}/api/deals/${path}?${new URLSearchParams(query)}`).catch(() => null);
   if (answer?.status === 401) location.reload();
-  return answer?.ok ? (await answer.json()).deals : null;
+  return answer?.ok ? answer.json() : null;
+}
+
+export async function findDeals(text) {
+  return (await ask("list", { limit: LIMIT, sort: "match", archived: "all", q: text }))?.deals ?? null;
 }
 
 export function dealsAtHand() {

@@ -40,7 +40,7 @@ async function send(row, changes) {
 }
 
 // Why it was not changed, in words.
-function reasonOf({ status, said }) {
+export function reasonOf({ status, said }) {
   if (!status || status >= 500) return navigator.onLine ? "Holdfast cannot be reached. Try again in a moment." : "You are offline. Try again when you are back.";
   if (status === 401) return "You are signed out.";
   if (status === 403) return "You can read this deal, but no longer change it.";
@@ -85,12 +85,16 @@ function showField(cell, item) {
   button.disabled = field === "due_on" && item.done;
 }
 
-function count(row, more) {
-  const list = row.closest("section");
+export function recount(list) {
   const part = list.querySelector("[data-section-count]"); // not there in a list that is filtered
+  if (part) part.textContent = `${list.querySelectorAll(".todo-done").length} of ${list.querySelectorAll(".todo").length}`;
+}
+
+function count(row, more) {
+  if (!meter) return; // on its own page
   meter.value += more;
   document.querySelector(".page-head .count").textContent = `${meter.value} of ${meter.max} done`;
-  if (part) part.textContent = `${list.querySelectorAll(".todo-done").length} of ${list.querySelectorAll(".todo").length}`;
+  recount(row.closest("section"));
 }
 
 function showTick(row, item) {
@@ -106,7 +110,7 @@ function showTick(row, item) {
 function show(row) {
   const item = { ...known.get(row), ...wanted.get(row) };
   const title = row.querySelector(".todo-title, .row-link");
-  const ticked = row.matches(".todo") && showTick(row, item);
+  const ticked = row.querySelector("[data-tick]") && showTick(row, item);
   if (title) title.textContent = item.title;
   for (const cell of cellsOf(row)) {
     const { field, value } = cell.dataset;
@@ -121,6 +125,13 @@ function showVersion(row, { version, updated_by: by }) {
   if (box) box.value = `${row.dataset.row}:${version}`;
   else if (row.dataset.id) for (const field of document.getElementsByName("version")) field.value = version;
   if (changed) changed.textContent = `just now${row.dataset.id && by ? ` by ${by.name}` : ""}`;
+}
+
+// A row as the server says it is.
+export function hear(row, item) {
+  known.set(row, told(item));
+  showVersion(row, item);
+  show(row);
 }
 
 // Changes of a row
@@ -182,7 +193,7 @@ function undo(row, back) {
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("[data-tick]")) return;
   event.preventDefault();
-  const row = event.target.closest("[data-row]");
+  const row = event.target.closest("[data-version]");
   change(row, { done: !row.classList.contains("todo-done") });
 });
 

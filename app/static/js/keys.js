@@ -19,6 +19,7 @@ const KEYS = {
     [["Enter"], "Open the row"],
     [["x"], "Tick the row"],
     [["e"], "Edit the row or item"],
+    [["Alt ↑", "Alt ↓"], "Move the item up or down its checklist, into the next section too"],
     [["c"], "New finding or checklist item"],
     [[mac ? "⌘ Enter" : "Ctrl Enter"], "Save the form"],
   ],

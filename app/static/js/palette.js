@@ -1,9 +1,10 @@
-// The palette on Ctrl/⌘ K: deals, the pages of the deal at hand, and what can be done. Links and buttons marked
+// The palette on Ctrl/⌘ K: deals, the pages of the deal at hand, what is in it, and what can be done. Links and buttons marked
 // data-jump in the page are its actions, so it offers exactly what the page does.
 
 const modules = document.getElementById("shell").dataset;
-const { combobox, dealItem, dealsAtHand, element, findDeals, icon, switchTo } = await import(modules.combobox);
+const { ask, combobox, dealItem, dealsAtHand, element, findDeals, icon, switchTo } = await import(modules.combobox);
 
+const { root } = document.documentElement.dataset;
 const here = Number(modules.deal || modules.current);
 const dialog = element("dialog", "palette");
 const input = element("input", "input");
@@ -51,6 +52,22 @@ function begins(item, text) {
   return ` ${item.name.toLowerCase()}`.includes(` ${text.toLowerCase()}`);
 }
 
+// What is in the deal at hand: each a page of it.
+const FEW = 5;
+const THINGS = [
+  { page: "findings", field: "findings", label: "Findings", icon: "flag", name: (each) => `#${each.number} ${each.title}`, note: (each) => each.severity },
+  { page: "checklist", field: "items", label: "Checklist", icon: "list-checks", name: (each) => each.title, note: (each) => each.section },
+];
+
+async function findThings({ page, field, label, icon: picture, name, note }, text) {
+  const answer = await ask(`${here}/${page}`, { q: text, limit: FEW });
+  const items = (answer?.[field] ?? []).slice(0, FEW).map((each) => {
+    const address = `${root}/deals/${here}/${page}/${each.id}`;
+    return { key: address, name: name(each), note: note(each), icon: icon(picture), address };
+  });
+  return { label, items };
+}
+
 async function search(text) {
   const ownPages = { label: `In ${dealName}`, items: pages };
   const ownActions = { label: "Actions", items: actions };
@@ -64,13 +81,14 @@ async function search(text) {
     ];
     return { groups, nothing: "" };
   }
-  const deals = await findDeals(text);
+  const [deals, ...things] = await Promise.all([findDeals(text), ...(here ? THINGS : []).map((each) => findThings(each, text))]);
   const groups = [ownPages, ownActions].map((group) => ({ ...group, items: group.items.filter((item) => fits(item, text)) }));
   const found = { label: "Deals", items: (deals ?? []).map((deal) => dealItem(deal, here)) };
   // Deals come first, unless they only mention what is the name of a page or an action.
   const areMentions = !found.items.some((item) => begins(item, text)) && groups.some((group) => group.items.some((item) => begins(item, text)));
   groups.splice(areMentions ? groups.length : 0, 0, found);
-  const all = `${document.documentElement.dataset.root}/deals?q=${encodeURIComponent(text)}`;
+  groups.push(...things);
+  const all = `${root}/deals?q=${encodeURIComponent(text)}`;
   if (deals?.length) found.items.push({ key: all, name: `All deals that match “${text}”`, icon: icon("list"), address: all });
   return { groups, nothing: deals ? `Nothing matches “${text}”.` : "Deals cannot be searched for a moment. Try again." };
 }
