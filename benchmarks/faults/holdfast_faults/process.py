@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -48,6 +49,9 @@ class Process:
     def kill(self) -> None:
         if self._popen is not None:
             self._tell(signal.SIGKILL)
+            # What is left of it where it ended by itself before what it had started.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
             self._popen.wait(15)
 
     def _tell(self, number: signal.Signals) -> None:
