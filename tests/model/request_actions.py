@@ -122,7 +122,9 @@ class Reading(Strand):
                 for seen in self.forget(each, token):
                     fence = seen.requests[self.i].fence
                     found = next((entry for of, entry in seen.keys if fence and of == (fence.epoch, token)), None)
-                    if (entry and entry[0]) == (found and found[0]) and (not entry or entry[0] != "record" or found == tuple(entry)):
+                    if entry and entry[0] == "lease" and found is None:
+                        yield seen  # of a reader that was not told that it has it
+                    elif (entry and entry[0]) == (found and found[0]) and (not entry or entry[0] != "record" or found == tuple(entry)):
                         yield seen
 
         # An entry that is served is seen again by the step that serves it.
