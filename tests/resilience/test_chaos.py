@@ -7,6 +7,7 @@ import pytest
 
 from tests.resilience.chaos import DATABASES, run
 from tests.resilience.matrix import IS_FULL
+from tests.resilience.register import check_registers
 from tests.resilience.site import LENIENCE
 
 SECONDS = 20 if IS_FULL else 10
@@ -19,4 +20,5 @@ def test_random_faults_under_load_break_no_promise(database: str) -> None:
     report = run(database, seconds=SECONDS, seed=seed, lenience=LENIENCE)
     assert not report.violations, report
     assert not report.strays, report
+    assert not (impossible := check_registers(report.history)), impossible
     assert report.history.faults, report
