@@ -138,6 +138,8 @@ async def test_offline_it_waits_here_and_goes_up_by_itself(browser: Browser, des
     await visitor.context.set_offline(False)
     await expect(page.get_by_text(UP)).to_be_visible()
     await expect(save).to_be_enabled()
+    async with page.expect_request(lambda sent: sent.url.endswith("/api/place") and '"name":"text"' in (sent.post_data or "")):
+        await page.get_by_label("Text").focus()  # who stayed keeps their place, too
 
     # Sent while nothing answers, before anybody has noticed: it stays, says so, and is sent when it can be.
     away = True

@@ -94,7 +94,20 @@ async def test_findings_come_back_to_the_row_on_another_device(browser: Browser,
     await phone.page.evaluate("sessionStorage.clear()")
     await phone.sign_in(office.editor.email)
     await expect(phone.page).to_have_url(f"{office.url}{office.path('findings')}?{HIGH}")
-    assert await first_row(phone.page) in ("Finding 38", "Finding 36")
+    row = await first_row(phone.page)
+    assert row in ("Finding 38", "Finding 36")
+    # Back to it, although what was said above it is not said again.
+    said = phone.page.get_by_role("status").filter(has_text="Back in Mojang")
+    await expect(said).to_be_visible()
+    await phone.page.get_by_role("link", name=row).click()
+    await expect(phone.page.get_by_role("heading", level=1)).to_contain_text(row)
+    await phone.page.go_back()
+    await expect(said).to_have_count(0)
+
+    async def is_at_the_row() -> bool:
+        return await first_row(phone.page) == row
+
+    await until(is_at_the_row, within=10)
 
     # Without a script: what was left, but for the row.
     plain = await arrive(browser, office, office.editor, java_script_enabled=False)

@@ -116,6 +116,7 @@ function keep(element) {
   }
 
   function flush() {
+    clearTimeout(atLast);
     atLast = undefined;
     if (save()) up();
   }

@@ -1,7 +1,8 @@
 // Where the person is on this page: kept on the server for every device, and brought back. The server has already filtered and
 // opened what it should; the rest is the row that was in sight, and the field that had the cursor.
 //
-// A tab keeps its own place beside that, so that two tabs do not move each other. Reloads, back and forward are the browser's.
+// A tab keeps its own place beside that, so that two tabs do not move each other, and one for each entry of its history: reloads, back and
+// forward are the browser's, which knows how far a page was scrolled, but not which row that was.
 
 const script = document.getElementById("place").dataset;
 const { root } = document.documentElement.dataset;
@@ -10,12 +11,13 @@ const PAUSE = 2000; // ms between two writes, unless the page is left
 const RETRY = 10_000;
 const MARKED = 2500;
 const NEXT = 5; // rows to fall back on
-const TABS_PLACES = 50;
+const TABS_PLACES = 100;
 const TAB = `holdfast${root}:place:${script.user}`;
 
 const left = JSON.parse(script.left);
 const isRestored = "query" in left; // the address did not say more
 const path = location.pathname.slice(root.length);
+const since = history.state?.since ?? Date.now(); // names this entry of the history
 const below = path.split("/").slice(3);
 const isOf = (word) => script.deal && below.find((part) => word.test(part));
 const item = Number(isOf(/^\d+$/)) || null;
@@ -37,9 +39,10 @@ const memory = {
     }
   },
   write(place) {
-    const { [path]: _, ...others } = this.read();
+    const { [path]: _, [since]: __, ...others } = this.read();
+    const places = [...Object.entries(others).slice(2 - TABS_PLACES), [path, place], [since, place]];
     try {
-      sessionStorage.setItem(TAB, JSON.stringify(Object.fromEntries([...Object.entries(others).slice(1 - TABS_PLACES), [path, place]])));
+      sessionStorage.setItem(TAB, JSON.stringify(Object.fromEntries(places)));
     } catch {
       // no room, or not allowed here: the server's will do
     }
@@ -93,9 +96,21 @@ function takeFocus({ name, start, end }) {
   }
 }
 
-// The browser brings back where a page was scrolled to, unless something else was shown at its address meanwhile, as in an outage.
+// The browser has brought back how far it was scrolled. Another row stands there by now where a notice has gone, and it is the top where
+// something else was shown at this address meanwhile, as in an outage. Nobody is moved who has begun to scroll.
 function comeBackOnceLoaded(to) {
-  const look = () => requestAnimationFrame(() => scrollY < 1 && comeBack(to));
+  let isMoved = false;
+  const begun = () => (isMoved = true);
+  const signs = ["wheel", "touchmove", "pointerdown", "keydown"];
+  for (const sign of signs) addEventListener(sign, begun, { passive: true });
+  const look = () =>
+    requestAnimationFrame(() => {
+      for (const sign of signs) removeEventListener(sign, begun);
+      if (!isMoved && anchor()?.row !== to.row) comeBack(to);
+      isBack = true;
+      moved();
+    });
+  isBack = false;
   if (document.readyState === "complete") look();
   else addEventListener("load", look);
 }
@@ -121,12 +136,13 @@ function restore() {
     for (const [name, value] of query) said.set(name, value);
     address = `${root}${path}?${said}${location.hash}`;
   }
-  if (!item && !form) history.replaceState({ ...history.state, list: shown }, "", address);
-  const to = own?.query === shown ? own.anchor : isRestored ? left.anchor : null;
+  if (!item && !form) history.replaceState({ ...history.state, list: shown, since }, "", address);
   if (before !== undefined) {
-    if (how === "reload" && to) comeBackOnceLoaded(to);
+    const then = memory.read()[since];
+    if (then?.query === shown && then.anchor) comeBackOnceLoaded(then.anchor);
     return;
   }
+  const to = own?.query === shown ? own.anchor : isRestored ? left.anchor : null;
   if (location.hash) return;
   if (to) comeBack(to);
   if (left.focus) takeFocus(left.focus);
@@ -135,6 +151,7 @@ function restore() {
 // Keeping it
 
 let seen = false; // nobody has seen a page that was prefetched or opened in the background
+let isBack = true; // at its row, if there is one to come back to
 let movedAt = Date.now();
 let kept = "";
 let keptAt = 0;
@@ -147,7 +164,7 @@ function place() {
 
 async function keep() {
   clearTimeout(timer);
-  if (!seen) return;
+  if (!seen || !isBack) return;
   const now = place();
   if (now.listing) memory.write({ query: query.toString(), anchor: now.listing.anchor });
   const said = JSON.stringify(now);
