@@ -3,7 +3,7 @@
     python -m tests.browser.walks [--walks 1000] [--seed N] [--together 4]
 
 Each walk has a seed of its own, which says what breaks and which steps are taken: `--seed 17 --walks 1` repeats one. Ends with 1
-where the goal is missed.
+where any of them failed.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import random
 import sys
 import time
 
-from tests.browser.walks.run import GOAL, walk_all
+from tests.browser.walks.run import walk_all
 from tests.browser.walks.stage import running_stage
 from tests.servers.chromium import MISSING, find_chromium, running_browser
 from tests.servers.postgresql import private_postgres
@@ -36,7 +36,7 @@ def main() -> int:
                 async with running_browser(executable) as browser:
                     report = await walk_all(stage, browser, range(arguments.seed, arguments.seed + arguments.walks), arguments.together)
                 await stage.database.close()
-                passed.append(report.share >= GOAL and not report.counts["lost"] and not report.counts["foreign"])
+                passed.append(not report.astray)
                 return str(report)
 
             passed: list[bool] = []

@@ -4,7 +4,9 @@ import asyncio
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from traceback import extract_tb
 
 from playwright.async_api import Browser, Error
 
@@ -12,7 +14,9 @@ from tests.browser.walks.blows import BLOWS, PERSONAL, under_a_fault
 from tests.browser.walks.stage import TO_ALL, Stage, make_world
 from tests.browser.walks.walk import Astray, Walk
 
-GOAL = 0.999
+FIGURES = ("right", "wrong", "lost", "foreign", "errors")
+# Of one part of a walk: longer than all its waits.
+LONGEST_SECONDS = 300
 
 
 @dataclass
@@ -25,11 +29,6 @@ class Report:
     def counts(self) -> Counter[str]:
         return sum(self.by_blow.values(), Counter[str]())
 
-    @property
-    def share(self) -> float:
-        counts = self.counts
-        return counts["right"] / max(counts["returns"], 1)
-
     def add(self, blow: str, walk: Walk) -> None:
         self.walks[blow] += 1
         self.by_blow[blow] += walk.counts
@@ -39,13 +38,13 @@ class Report:
             sys.stderr.write(f"{self.astray[-1]}\n")
 
     def __str__(self) -> str:
-        names = ("returns", "right", "wrong", "lost", "foreign")
-        lines = [f"  {'blow':<16}{'walks':>8}" + "".join(f"{name:>9}" for name in names)]
+        lines = [f"  {'blow':<16}{'walks':>8}{'returns':>9}" + "".join(f"{name:>9}" for name in FIGURES)]
         for blow, counts in [*self.by_blow.items(), ("all", self.counts)]:
-            counts["wrong"] = counts["returns"] - counts["right"]
             walks = self.walks[blow] if blow != "all" else self.walks.total()
-            lines.append(f"  {blow:<16}{walks:>8}" + "".join(f"{counts[name]:>9}" for name in names))
-        lines.append(f"  right {self.share:.2%}; lost: typed characters older than a second; foreign: characters of somebody else")
+            returns = counts["right"] + counts["wrong"]
+            lines.append(f"  {blow:<16}{walks:>8}{returns:>9}" + "".join(f"{counts[name]:>9}" for name in FIGURES))
+        lines += ["  returns: checked after each step; lost: typed characters older than a second; foreign: characters of somebody else;"]
+        lines += ["  errors: walks that could not be walked to their end"]
         return "\n".join([*lines, *self.astray])
 
 
@@ -75,19 +74,35 @@ async def _walk_together(stage: Stage, blow: str, walks: list[Walk]) -> None:
     await each(Walk.begin)
     if blow:
         await each(lambda walk: walk.screen.rest())
-        async with TO_ALL[blow](stage):
-            await each(under_a_fault)
+        try:
+            async with TO_ALL[blow](stage):
+                await each(under_a_fault)
+        except Exception as error:  # what broke does not come back
+            for walk in walks:
+                _fail(walk, error)
     else:
         await each(lambda walk: PERSONAL[blow_of(walk.seed)](walk))
     await each(Walk.end)
     for walk in walks:
         for _, screen in walk.devices.values():
-            await screen.context.close()
+            with suppress(Error):
+                await screen.context.close()
 
 
 async def _try(walk: Walk, part: Callable[[Walk], Awaitable[None]]) -> None:
     try:
-        await part(walk)
-    except (Astray, Error, AssertionError, TimeoutError) as error:
-        walk.astray = f"{type(error).__name__}: {error}"
-        walk.counts["returns"] = max(walk.counts["returns"], walk.counts["right"] + 1)
+        async with asyncio.timeout(LONGEST_SECONDS):
+            await part(walk)
+    except Astray as error:
+        walk.counts["wrong"] += 1
+        walk.astray = f"astray: {error}"
+    except Exception as error:  # whatever it is, the others walk on
+        _fail(walk, error)
+
+
+def _fail(walk: Walk, error: Exception) -> None:
+    if walk.astray:
+        return
+    walk.counts["errors"] += 1
+    way = " > ".join(frame.name for frame in extract_tb(error.__traceback__) if "walks" in frame.filename)
+    walk.astray = f"{type(error).__name__} in {way}: {error}"

@@ -15,6 +15,7 @@ from tests.browser.walks.model import View
 KNOWN = {"q", "severity", "status", "owner", "sort", "cursor", "state", "stage", "archived", "import"}
 # A page at rest for so long is kept: a second without a move, and no more than one write in two.
 AT_REST_MS = 2300
+_GONE = "Execution context was destroyed"  # by a page that tries again
 _WRITES = re.compile(r"/api/(place|deals/\d+/(drafts/|visit|select))")
 
 _LOOK = """() => {
@@ -139,7 +140,8 @@ class Screen:
         await self.page.locator(selector).nth(nth).evaluate("(element) => { element.click(); }")
 
     async def press(self, keys: str) -> None:
-        """One after the other, with nothing in focus."""
+        """One after the other, with nothing in focus, once the scripts stand that hear them."""
+        await self.page.wait_for_load_state("domcontentloaded")
         await self.page.evaluate("document.activeElement?.blur()")
         for key in keys:
             await self.page.keyboard.press(key)
@@ -153,8 +155,21 @@ class Screen:
         await self.page.keyboard.type(text, delay=5)
 
     async def pause(self, ms: int) -> None:
-        """By the page's own clock, so that its timers of that time have fired."""
-        await self.page.evaluate("(ms) => new Promise((over) => setTimeout(over, ms))", ms)
+        """By the page's own clock, so that its timers of that time have fired; by another where it goes on to the next by itself."""
+        try:
+            await self.page.evaluate("(ms) => new Promise((over) => setTimeout(over, ms))", ms)
+        except Error as error:
+            if _GONE not in str(error):
+                raise
+            await asyncio.sleep(ms / 1000)
+
+    async def entry(self) -> str | None:
+        """Names where it is in its history; an address that is opened twice in a row has one entry there."""
+        try:
+            key: str | None = await self.page.evaluate("window.navigation?.currentEntry?.key")
+        except Error:
+            return None
+        return key
 
     async def rest(self, ms: int = AT_REST_MS) -> None:
         """Until nothing more is to be kept. What a page that is gone has on its way is not told of, hence the end to that."""

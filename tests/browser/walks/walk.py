@@ -125,15 +125,15 @@ class Walk:
         raise Astray("the sign-in does not succeed")
 
     async def go(self, how: str, act: Callable[[], Awaitable[None]], expected: View) -> bool:
+        before = await self.screen.entry()
         await act()
-        await self.arrive(how, expected)
+        await self.arrive(how, expected, before=before)
         return True
 
-    async def arrive(self, how: str, expected: View, *, is_new: bool = True) -> None:
-        """Wait until the screen shows what the model says; it is seen with that."""
+    async def arrive(self, how: str, expected: View, *, is_new: bool = True, before: str | None = None) -> None:
+        """Wait until the screen shows what the model says; it is seen with that. `before` is the entry of the history one came from."""
         self.log.append(f"{self.width}: {how} → {expected}")
         seen, problem = None, ""
-        self.counts["returns"] += 1
         for turn in range(PATIENCE_SECONDS * 10):
             seen = await self.screen.look()
             problem = self.problem(seen, expected)
@@ -148,6 +148,7 @@ class Walk:
             raise Astray(f"{how}: {problem}\n    wanted {expected}\n    at {self.screen.page.url}")
         # A window that could not be scrolled so far shows another row first, and that is where one is.
         moved = expected.is_list and (expected.row not in seen.rows or seen.is_end)
+        is_new = is_new and (before is None or await self.screen.entry() != before)
         self.device.see(replace(expected, row=seen.row) if moved else expected, is_new=is_new)
         await self.check_text()
         self.counts["right"] += 1
