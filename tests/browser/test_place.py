@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Response, expect
+from playwright.async_api import Browser, Page, Response, expect
 from sqlalchemy import insert
 
 from app.core.database import Database
@@ -67,6 +67,13 @@ def _sent(answer: Response) -> str:
     return "".join((answer.request.post_data or "").split())
 
 
+async def comes_to(page: Page, row: str) -> None:
+    async def is_there() -> bool:
+        return await first_row(page) == row
+
+    await until(is_there, within=10)
+
+
 async def test_findings_come_back_to_the_row_on_another_device(browser: Browser, office: Office, database: Database) -> None:
     desk = await arrive(browser, office, office.editor)
     page = desk.page
@@ -103,11 +110,7 @@ async def test_findings_come_back_to_the_row_on_another_device(browser: Browser,
     await expect(phone.page.get_by_role("heading", level=1)).to_contain_text(row)
     await phone.page.go_back()
     await expect(said).to_have_count(0)
-
-    async def is_at_the_row() -> bool:
-        return await first_row(phone.page) == row
-
-    await until(is_at_the_row, within=10)
+    await comes_to(phone.page, row)
 
     # Without a script: what was left, but for the row.
     plain = await arrive(browser, office, office.editor, java_script_enabled=False)
@@ -137,6 +140,12 @@ async def test_two_tabs_keep_theirs_apart_and_a_form_has_its_cursor_back(browser
         await tab.wait_for_url(f"**/findings?{query}")
         await tab.wait_for_function("scrollY > 0")
         assert await first_row(tab) == row
+
+    # After an outage this entry of the history knows nothing, and the browser has scrolled by what stood there.
+    await two.evaluate("() => { history.replaceState(null, ''); document.querySelector('main').style.paddingTop = '300px'; }")
+    await scroll_to(two, "Finding 49")
+    await two.reload()
+    await comes_to(two, "Finding 49")
 
     # Back to the whole list, although it is the filtered one that was seen last.
     await one.bring_to_front()

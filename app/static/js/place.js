@@ -137,14 +137,11 @@ function restore() {
     address = `${root}${path}?${said}${location.hash}`;
   }
   if (!item && !form) history.replaceState({ ...history.state, list: shown, since }, "", address);
-  if (before !== undefined) {
-    const then = memory.read()[since];
-    if (then?.query === shown && then.anchor) comeBackOnceLoaded(then.anchor);
-    return;
-  }
-  const to = own?.query === shown ? own.anchor : isRestored ? left.anchor : null;
-  if (location.hash) return;
-  if (to) comeBack(to);
+  const then = before === undefined ? own : memory.read()[since];
+  const to = then?.query === shown ? then.anchor : isRestored && before === undefined ? left.anchor : null;
+  if (location.hash && before === undefined) return;
+  if (to) (how === "navigate" ? comeBack : comeBackOnceLoaded)(to);
+  if (before !== undefined) return;
   if (left.focus) takeFocus(left.focus);
 }
 

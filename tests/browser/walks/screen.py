@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from playwright.async_api import BrowserContext, Error, Page, Request
+from playwright.async_api import BrowserContext, Error, Page, Request, Response
 
 from tests.browser.walks.model import View
 
@@ -84,18 +84,24 @@ class Screen:
     def __init__(self, context: BrowserContext, page: Page, url: str) -> None:
         self.context, self.url = context, url
         self.writes: set[Request] = set()
+        self.refused: list[str] = []
         self.take(page)
 
     def take(self, page: Page) -> None:
         self.page = page
         self.writes.clear()
         page.on("request", self._note)
+        page.on("response", self._note_refusal)
         for end in ("requestfinished", "requestfailed"):
             page.on(end, lambda request: self.writes.discard(request))  # playwright marks what it is given
 
     def _note(self, request: Request) -> None:
         if _WRITES.search(request.url):
             self.writes.add(request)
+
+    def _note_refusal(self, answer: Response) -> None:
+        if answer.status >= 400 and _WRITES.search(answer.url):
+            self.refused.append(f"{answer.status} {urlsplit(answer.url).path}")
 
     async def look(self) -> Seen | None:
         """None while there is no page of this site."""

@@ -145,7 +145,7 @@ class Walk:
             await asyncio.sleep(0.1)
         self.look_for_others(seen)
         if problem or seen is None:
-            raise Astray(f"{how}: {problem}\n    wanted {expected}\n    at {self.screen.page.url}")
+            raise Astray(f"{how}: {problem}\n    wanted {expected}\n    at {self.screen.page.url}; refused {self.screen.refused}")
         # A window that could not be scrolled so far shows another row first, and that is where one is.
         moved = expected.is_list and (expected.row not in seen.rows or seen.is_end)
         is_new = is_new and (before is None or await self.screen.entry() != before)
