@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser
 from quart import Quart
 from redis.asyncio import Redis
@@ -59,6 +60,9 @@ def pytest_configure() -> None:
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
         os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
     compile_addresses_once()
+    # Beside other tests an example takes as long as it takes.
+    hypothesis_settings.register_profile("beside others", deadline=None)
+    hypothesis_settings.load_profile("beside others")
 
 
 def pytest_unconfigure() -> None:

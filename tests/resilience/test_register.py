@@ -101,7 +101,7 @@ def histories(draw: st.DrawFn) -> list[Operation]:
     return operations
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(histories())
 def test_whatever_a_register_does_is_accepted_and_a_stale_read_after_it_is_not(operations: list[Operation]) -> None:
     assert not judge(*operations)
