@@ -333,7 +333,7 @@ class Walk:
         form = self.now.draft
         if form not in self.person.drafts or self.now.form != "edit":
             return False
-        self.world.findings[self.now.deal][self.now.item]["title"] = await self.text()
+        self.world.findings[self.now.deal][self.now.item]["title"] = (await self.text()).strip()
         self.device.save()
         return await self.go("save", lambda: self.screen.click(".card-foot .button-primary"), replace(self.now, form=""))
 
