@@ -108,7 +108,8 @@ async def test_findings_come_back_to_the_row_on_another_device(browser: Browser,
     await expect(said).to_be_visible()
     await phone.page.get_by_role("link", name=row).click()
     await expect(phone.page.get_by_role("heading", level=1)).to_contain_text(row)
-    await phone.page.go_back()
+    async with phone.page.expect_response(lambda answer: answer.url.endswith("/api/place") and '"item_id":null' in _sent(answer)):
+        await phone.page.go_back()
     await expect(said).to_have_count(0)
     await comes_to(phone.page, row)
 

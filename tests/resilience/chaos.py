@@ -391,7 +391,7 @@ def run(database: str, *, seconds: float, seed: int, lenience: float = 1) -> Rep
     """`lenience` multiplies the bounds on time, where the machine does other things as well."""
     with _database(database) as (url, postgres):
         store = redis.start("valkey")
-        site = Site(url, store)
+        site = Site(url, store, recorded=True)
         other = WorkerProcess(site.environ(site.proxies[-1]))
         try:
             other.start()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.resilience.matrix import IS_FULL
 from tests.resilience.site import COMPLAINTS, SETTINGS, People, Site, WorkerProcess
 from tests.servers import redis
 from tests.servers.postgresql import PostgresServer
@@ -48,10 +49,10 @@ def site_database(request: pytest.FixtureRequest, sqlite_template: Path) -> Iter
 
 
 @pytest.fixture(scope="module")
-def standing_site(site_database: str) -> Iterator[Site]:
-    """Two web processes and a worker. Use it as `site`, which is whole again before each test."""
+def standing_site(request: pytest.FixtureRequest, site_database: str) -> Iterator[Site]:
+    """Two web processes and a worker, recorded where the module says so. Use it as `site`, which is whole again before each test."""
     store = redis.start(PAIRS["sqlite" if site_database.startswith("sqlite") else "postgresql"])
-    site = Site(site_database, store)
+    site = Site(site_database, store, recorded=getattr(request.module, "RECORDED", IS_FULL))
     try:
         site.start()
         yield site

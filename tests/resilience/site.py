@@ -22,6 +22,7 @@ from app.models import Deal, Event, Organisation, SessionBackend, User
 from tests.factories import PASSWORD, make_deal, make_member, make_organisation, make_user
 from tests.model.conformance import Verdict, find_strays
 from tests.model.recorder import DIRECTORY, tell_step
+from tests.resilience.matrix import IS_FULL
 from tests.resilience.proxy import TcpProxy
 from tests.servers.blocking import blocking
 from tests.servers.process import AppProcess, held_directory, remove_directory
@@ -88,12 +89,15 @@ class Site:
         worker: bool = True,
         settings: Mapping[str, str] | None = None,
         lossy: bool = True,
+        recorded: bool = IS_FULL,
     ) -> None:
-        """`lossy`: this Redis may lose what it was given, since a test restarts, empties or fills it."""
+        """`lossy`: this Redis may lose what it was given, since a test restarts, empties or fills it. `recorded`: its processes write
+        down their steps, which are held against the model at the end."""
         self.database_url = database_url
         self.redis = redis
         self.settings = SETTINGS | {"DATABASE_URL": database_url} | dict(settings or {})
         self.lossy = lossy
+        self.recorded = recorded
         self.steps = held_directory("steps")  # that its processes take, for tests/model/conformance.py
         self.proxies = [TcpProxy(redis.port) for _ in range(webs + worker)]
         self.webs = [WebServer(self.environ(proxy)) for proxy in self.proxies[:webs]]
@@ -109,7 +113,8 @@ class Site:
         return [*self.webs, *([self.worker] if self.worker else [])]
 
     def environ(self, proxy: TcpProxy) -> dict[str, str]:
-        return {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0", DIRECTORY: str(self.steps)} | self.settings
+        recorded = {DIRECTORY: str(self.steps)} if self.recorded else {}
+        return {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"} | recorded | self.settings
 
     def start(self) -> None:
         for process in self.processes:
@@ -124,7 +129,7 @@ class Site:
         # A process that is stopped between its look at the hold and the commit says so, and is mended by the record's life.
         COMPLAINTS.extend(line for line in said if "hold_outlived" not in line)
         self.end()
-        strays = find_strays(self.steps, lossy=self.lossy)
+        strays = find_strays(self.steps, lossy=self.lossy) if self.recorded else []
         COMPLAINTS.extend(map(str, strays))
         self.keep_strays(strays)
 

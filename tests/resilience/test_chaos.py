@@ -19,6 +19,6 @@ def test_random_faults_under_load_break_no_promise(database: str) -> None:
     seed = int(os.environ.get("SEED") or random.randrange(10**6))
     report = run(database, seconds=SECONDS, seed=seed, lenience=LENIENCE)
     assert not report.violations, report
-    assert not report.strays, report
+    assert not (IS_FULL and report.strays), report
     assert not (impossible := check_registers(report.history)), impossible
     assert report.history.faults, report

@@ -11,6 +11,7 @@ from tests.resilience.matrix import on
 from tests.resilience.site import People, Site
 
 Line = list[Any]  # at, process, task, request, the request it came from, what, about …
+RECORDED = True
 AT, PROCESS, REQUEST, WHAT, ABOUT = 0, 1, 3, 5, 6
 TAMPERED: list[Callable[[list[Line]], None]] = []
 
