@@ -53,10 +53,10 @@ async def other_device(walk: Walk) -> None:
     """Go on on the other one, and come back to the first."""
     first = walk.width
     await walk.screen.rest()
-    await walk.take_up("phone" if first == "desk" else "desk")
+    await walk.use_device("phone" if first == "desk" else "desk")
     await walk.step_times(2)
     await walk.screen.rest()
-    await walk.take_up(first)
+    await walk.use_device(first)
 
 
 async def other_person(walk: Walk) -> None:

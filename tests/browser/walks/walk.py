@@ -65,7 +65,7 @@ class Walk:
     # The walk
 
     async def begin(self) -> None:
-        await self.take_up(self.width)
+        await self.use_device(self.width)
         deal = self.dice.choice(self.world.deals)
         await self.go(f"open deal {deal}", lambda: self.screen.open(f"/deals/{deal}"), self.device.on_deal(deal))
         await self.step_times(self.dice.randint(*STEPS_BEFORE))
@@ -94,7 +94,7 @@ class Walk:
                 pass
             await self.screen.pause(self.dice.choice((0, 0, 100, 400)))
 
-    async def take_up(self, width: Width) -> None:
+    async def use_device(self, width: Width) -> None:
         """The desk's browser or the phone's; the first time it is opened at the front door."""
         self.width = width
         if width not in self.devices:
